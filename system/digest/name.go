@@ -1,0 +1,193 @@
+package digest
+
+import "strings"
+
+// Limits of instance names. REAPI leaves the alphabet open; ours is one that is
+// safe as a path, a URL part and a metric label.
+const (
+	maxInstanceLength = 255
+	maxInstanceParts  = 16
+)
+
+// maxNameLength bounds resource names before they are split: a name may be as
+// long as a message, and each slash in it would cost a string header. The
+// longest well-formed name has under 500 bytes; the rest is for what clients
+// append to write names, usually a path (Linux: PATH_MAX is 4096).
+const maxNameLength = 8 << 10
+
+// reserved parts would make a resource name ambiguous (REAPI: an instance name
+// can't hold any of them as a whole segment).
+var reserved = map[string]bool{
+	"blobs": true, "uploads": true, "actions": true, "actionResults": true,
+	"operations": true, "capabilities": true, "compressed-blobs": true, "bots": true,
+}
+
+// CheckInstance returns nil if name is a well-formed instance name: empty, or
+// parts of letters, digits, '.', '_' and '-' separated by single slashes, none
+// of them "." or ".." or a word that resource names use. Otherwise it returns a
+// *[MalformedError].
+func CheckInstance(name string) error {
+	if name == "" {
+		return nil
+	}
+	if len(name) > maxInstanceLength {
+		return malformed("instance name", name, "it is longer than 255 bytes")
+	}
+	parts := strings.Split(name, "/")
+	if len(parts) > maxInstanceParts {
+		return malformed("instance name", name, "it has more than 16 parts")
+	}
+	for _, part := range parts {
+		switch {
+		case part == "":
+			return malformed("instance name", name, "it has an empty part")
+		case part == "." || part == "..":
+			return malformed("instance name", name, "it has the part "+part)
+		case reserved[part]:
+			return malformed("instance name", name, "the part "+part+" is reserved for resource names")
+		}
+		for i := range len(part) {
+			if !instanceByte(part[i]) {
+				return malformed("instance name", name, "a part may hold letters, digits, '.', '_' and '-'")
+			}
+		}
+	}
+	return nil
+}
+
+func instanceByte(c byte) bool {
+	return 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z' || '0' <= c && c <= '9' || c == '.' || c == '_' || c == '-'
+}
+
+// ReadName returns the resource name that reads a blob.
+func ReadName(instance string, d Digest) string {
+	return prefix(instance) + "blobs/" + d.String()
+}
+
+// WriteName returns the resource name that writes a blob. The uuid tells
+// concurrent uploads of one blob apart.
+func WriteName(instance, uuid string, d Digest) string {
+	return prefix(instance) + "uploads/" + uuid + "/blobs/" + d.String()
+}
+
+func prefix(instance string) string {
+	if instance == "" {
+		return ""
+	}
+	return instance + "/"
+}
+
+// ParseReadName takes a read resource name apart. The error is a
+// *[MalformedError].
+func ParseReadName(name string) (instance string, d Digest, err error) {
+	parts, err := splitName(name)
+	if err != nil {
+		return "", Digest{}, err
+	}
+	at := len(parts) - 3
+	if at < 0 || parts[at] != "blobs" {
+		return "", Digest{}, malformed("resource name", name, readReason(parts))
+	}
+	instance = strings.Join(parts[:at], "/")
+	if err := checkNamed(name, instance, at); err != nil {
+		return "", Digest{}, err
+	}
+	if d, err = parseParts(parts[at+1], parts[at+2]); err != nil {
+		return "", Digest{}, err
+	}
+	return instance, d, nil
+}
+
+// splitName returns the segments of a resource name.
+func splitName(name string) ([]string, error) {
+	if len(name) > maxNameLength {
+		return nil, malformed("resource name", name, "it is longer than 8192 bytes")
+	}
+	return strings.Split(name, "/"), nil
+}
+
+func readReason(parts []string) string {
+	for _, part := range parts {
+		if part == "compressed-blobs" {
+			return "compressed blobs are not supported (see the server's capabilities)"
+		}
+	}
+	return "want [instance/]blobs/<hash>/<size>"
+}
+
+// ParseWriteName takes a write resource name apart; what follows the size is
+// ignored, as REAPI asks. The error is a *[MalformedError].
+func ParseWriteName(name string) (instance, uuid string, d Digest, err error) {
+	parts, err := splitName(name)
+	if err != nil {
+		return "", "", Digest{}, err
+	}
+	at := -1
+	for i, part := range parts {
+		// The first match is the only one possible: "uploads" can't be part of
+		// an instance name.
+		if part == "uploads" {
+			at = i
+			break
+		}
+	}
+	if at < 0 || len(parts) < at+5 || parts[at+2] != "blobs" {
+		reason := "want [instance/]uploads/<uuid>/blobs/<hash>/<size>"
+		if at >= 0 && len(parts) > at+2 && parts[at+2] == "compressed-blobs" {
+			reason = readReason(parts)
+		}
+		return "", "", Digest{}, malformed("resource name", name, reason)
+	}
+	instance = strings.Join(parts[:at], "/")
+	if err := checkNamed(name, instance, at); err != nil {
+		return "", "", Digest{}, err
+	}
+	if parts[at+1] == "" {
+		return "", "", Digest{}, malformed("resource name", name, "the uuid is empty")
+	}
+	if d, err = parseParts(parts[at+3], parts[at+4]); err != nil {
+		return "", "", Digest{}, err
+	}
+	return instance, parts[at+1], d, nil
+}
+
+// checkNamed checks the instance name of a resource name; parts is how many
+// segments stood before the keyword, which tells "/blobs/…" from "blobs/…".
+func checkNamed(name, instance string, parts int) error {
+	if instance == "" && parts > 0 {
+		return malformed("resource name", name, "it starts with a slash")
+	}
+	return CheckInstance(instance)
+}
+
+// OperationName and SessionName return names the execution-server gives out;
+// ParseOperationName and ParseSessionName take them apart. Instance and id are
+// separated by a keyword, so that instances may have several parts.
+func OperationName(instance, id string) string { return prefix(instance) + "operations/" + id }
+
+// SessionName returns the name of a bot session.
+func SessionName(instance, id string) string { return prefix(instance) + "bots/" + id }
+
+// ParseOperationName returns the instance of an operation's name.
+func ParseOperationName(name string) (instance string, err error) {
+	return parseNamed(name, "operations")
+}
+
+// ParseSessionName returns the instance of a bot session's name.
+func ParseSessionName(name string) (instance string, err error) { return parseNamed(name, "bots") }
+
+func parseNamed(name, keyword string) (string, error) {
+	parts, err := splitName(name)
+	if err != nil {
+		return "", err
+	}
+	at := len(parts) - 2
+	if at < 0 || parts[at] != keyword || parts[at+1] == "" {
+		return "", malformed("resource name", name, "want [instance/]"+keyword+"/<id>")
+	}
+	instance := strings.Join(parts[:at], "/")
+	if err := checkNamed(name, instance, at); err != nil {
+		return "", err
+	}
+	return instance, nil
+}
