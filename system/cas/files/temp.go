@@ -1,0 +1,140 @@
+package files
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
+	"time"
+)
+
+// A Temp is a file being written. It is used by one goroutine at a time and
+// ended by one Commit or Discard.
+type Temp[K comparable] struct {
+	dir      *Dir[K]
+	file     *os.File
+	size     int64
+	reserved int64
+}
+
+// Create begins a file. It has no key before Commit.
+func (d *Dir[K]) Create() (*Temp[K], error) {
+	name := filepath.Join(d.tmp, strconv.FormatUint(d.next.Add(1), 10))
+	// Read-only: stored files may be hard-linked into the sandbox of an action.
+	file, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o444)
+	if err != nil {
+		return nil, spaceError(err)
+	}
+	return &Temp[K]{dir: d, file: file}, nil
+}
+
+// Write appends data. The error wraps ErrNoSpace if there is no room for it.
+func (t *Temp[K]) Write(data []byte) (int, error) {
+	if err := t.reserve(charge(t.size+int64(len(data))) - t.reserved); err != nil {
+		return 0, err
+	}
+	n, err := t.file.Write(data)
+	t.size += int64(n)
+	return n, spaceError(err)
+}
+
+func (t *Temp[K]) reserve(bytes int64) error {
+	if bytes == 0 {
+		return nil
+	}
+	t.dir.mu.Lock()
+	ok := t.dir.index.Reserve(bytes)
+	quota := t.dir.index.Usage().QuotaBytes
+	t.dir.mu.Unlock()
+	if !ok {
+		return fmt.Errorf("%w in the quota of %d bytes", ErrNoSpace, quota)
+	}
+	t.reserved += bytes
+	t.dir.unlinkDoomed()
+	return nil
+}
+
+// Commit stores the file under key, in place of what was there. Whatever the
+// error, the Temp has ended.
+func (t *Temp[K]) Commit(key K) error {
+	if err := t.finish(); err != nil {
+		t.Discard()
+		return spaceError(err)
+	}
+	err := t.rename(key)
+	t.dir.unlinkDoomed()
+	return err
+}
+
+// finish closes the file. An error here may be all that tells of a full disk.
+func (t *Temp[K]) finish() error {
+	if t.dir.config.Fsync {
+		if err := t.file.Sync(); err != nil {
+			return err
+		}
+	}
+	return t.file.Close()
+}
+
+func (t *Temp[K]) rename(key K) error {
+	d := t.dir
+	place := d.place(key)
+	place.Lock()
+	defer place.Unlock()
+	path := d.Path(key)
+	if err := os.Rename(t.file.Name(), path); err != nil {
+		t.remove()
+		return fmt.Errorf("name file: %w", spaceError(err))
+	}
+	if d.config.Fsync {
+		if err := syncFolder(filepath.Dir(path)); err != nil {
+			_ = os.Remove(path)
+			t.release()
+			return err
+		}
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.index.Release(t.reserved)
+	if !d.index.Add(key, record{t.size, time.Now().Unix()}, charge(t.size)) {
+		// Can't be: the reservation just released was as large.
+		panic("a file doesn't fit where it was reserved")
+	}
+	return nil
+}
+
+// Discard deletes the file.
+func (t *Temp[K]) Discard() {
+	t.file.Close()
+	t.remove()
+}
+
+func (t *Temp[K]) remove() {
+	_ = os.Remove(t.file.Name())
+	t.release()
+}
+
+func (t *Temp[K]) release() {
+	t.dir.mu.Lock()
+	defer t.dir.mu.Unlock()
+	t.dir.index.Release(t.reserved)
+}
+
+func syncFolder(path string) error {
+	folder, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer folder.Close()
+	return folder.Sync()
+}
+
+// spaceError wraps what the system says of a full disk in ErrNoSpace.
+func spaceError(err error) error {
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return fmt.Errorf("%w: %w", ErrNoSpace, err)
+	}
+	return err
+}

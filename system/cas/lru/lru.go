@@ -1,0 +1,147 @@
+// Package lru is an index of things by key that forgets the least recently used
+// when they cost more than a quota.
+//
+// An [Index] holds no lock and does no I/O: its owner locks it, and deletes what
+// belongs to a forgotten key when told so. Space may also be reserved before it
+// is known what will be kept, which is how an upload in progress counts:
+//
+//	if !x.Reserve(n) { … }     // n bytes have come in; older things went
+//	x.Release(n)               // the upload ended,
+//	x.Add(key, value, total)   // well
+package lru
+
+// Unlimited, as a quota, evicts nothing.
+const Unlimited = 0
+
+// Usage is what an index holds and held. All numbers are bytes of cost.
+type Usage struct {
+	SizeBytes    int64 // entries and reservations
+	QuotaBytes   int64 // Unlimited if there is no quota
+	EvictedBytes int64 // ever evicted, never falls
+	Entries      int
+}
+
+// An Index maps keys to values in order of their last use. It is not safe for
+// concurrent use.
+type Index[K comparable, V any] struct {
+	entries  map[K]*entry[K, V]
+	ends     entry[K, V] // ends.next is the most, ends.prev the least recently used
+	quota    int64
+	size     int64 // entries and reservations
+	reserved int64
+	evicted  int64
+	onEvict  func(K, V)
+}
+
+type entry[K comparable, V any] struct {
+	prev, next *entry[K, V]
+	key        K
+	value      V
+	cost       int64
+}
+
+// New returns an empty index. A quotaBytes of Unlimited, or below, means none.
+// onEvict, if not nil, is called for each entry that goes to make room, but not
+// for those removed or replaced by the owner.
+func New[K comparable, V any](quotaBytes int64, onEvict func(K, V)) *Index[K, V] {
+	x := &Index[K, V]{entries: make(map[K]*entry[K, V]), quota: max(quotaBytes, Unlimited), onEvict: onEvict}
+	x.ends.prev, x.ends.next = &x.ends, &x.ends
+	return x
+}
+
+// Use returns the value kept under key and makes it the most recently used. The
+// pointer is good until the entry goes.
+func (x *Index[K, V]) Use(key K) (*V, bool) {
+	e, ok := x.entries[key]
+	if !ok {
+		return nil, false
+	}
+	if x.ends.next != e {
+		e.unlink()
+		x.pushFront(e)
+	}
+	return &e.value, true
+}
+
+// Peek is Use that leaves the order alone.
+func (x *Index[K, V]) Peek(key K) (*V, bool) {
+	e, ok := x.entries[key]
+	if !ok {
+		return nil, false
+	}
+	return &e.value, true
+}
+
+// Add keeps value under key as the most recently used, in place of what was
+// there, and evicts others as needed. It returns false, and keeps what was
+// there, if cost is more than the quota leaves beside the reservations.
+func (x *Index[K, V]) Add(key K, value V, cost int64) bool {
+	if x.quota != Unlimited && cost > x.quota-x.reserved {
+		return false
+	}
+	x.Remove(key)
+	x.makeRoom(cost)
+	e := &entry[K, V]{key: key, value: value, cost: cost}
+	x.entries[key] = e
+	x.pushFront(e)
+	x.size += cost
+	return true
+}
+
+// Remove forgets key.
+func (x *Index[K, V]) Remove(key K) {
+	if e, ok := x.entries[key]; ok {
+		x.drop(e)
+	}
+}
+
+// Reserve takes cost out of the quota, evicting as needed, until it is given
+// back by Release. It returns false, and takes nothing, if reservations alone
+// would be more than the quota.
+func (x *Index[K, V]) Reserve(cost int64) bool {
+	if x.quota != Unlimited && cost > x.quota-x.reserved {
+		return false
+	}
+	x.makeRoom(cost)
+	x.size += cost
+	x.reserved += cost
+	return true
+}
+
+// Release gives back what Reserve took.
+func (x *Index[K, V]) Release(cost int64) {
+	x.size -= cost
+	x.reserved -= cost
+}
+
+// Usage returns what the index holds now.
+func (x *Index[K, V]) Usage() Usage {
+	return Usage{SizeBytes: x.size, QuotaBytes: x.quota, EvictedBytes: x.evicted, Entries: len(x.entries)}
+}
+
+// makeRoom evicts until cost fits; the caller has seen that it can.
+func (x *Index[K, V]) makeRoom(cost int64) {
+	for x.quota != Unlimited && x.size > x.quota-cost {
+		oldest := x.ends.prev
+		x.drop(oldest)
+		x.evicted += oldest.cost
+		if x.onEvict != nil {
+			x.onEvict(oldest.key, oldest.value)
+		}
+	}
+}
+
+func (x *Index[K, V]) drop(e *entry[K, V]) {
+	e.unlink()
+	delete(x.entries, e.key)
+	x.size -= e.cost
+}
+
+func (e *entry[K, V]) unlink() {
+	e.prev.next, e.next.prev = e.next, e.prev
+}
+
+func (x *Index[K, V]) pushFront(e *entry[K, V]) {
+	e.prev, e.next = &x.ends, x.ends.next
+	e.prev.next, e.next.prev = e, e
+}
