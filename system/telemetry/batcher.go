@@ -1,0 +1,214 @@
+package telemetry
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	sdktrace "go.opentelemetry.io/otel/sdk/trace"
+
+	"github.com/weir-build/weir/traces/semconv"
+)
+
+const (
+	// maxQueuedSpans bounds the spans that wait for one exporter: five seconds
+	// of 20,000 spans a second, at about a kilobyte each. Further ones are
+	// dropped and counted; ending a span never waits.
+	maxQueuedSpans = 100_000
+	// maxBatchSpans is the SDK's own default. A batch is one record of the span
+	// file and one message to the collector.
+	maxBatchSpans = 512
+	// batchDelay is how long a span may wait for its batch to fill: what a killed
+	// process loses, and how far a live view lags.
+	batchDelay = time.Second
+	// exportTimeout bounds one batch, so that a collector that hangs costs its
+	// batch and not the queue.
+	exportTimeout = 10 * time.Second
+)
+
+// spanCounts are the metrics of a role's exporters.
+type spanCounts struct{ exported, dropped *prometheus.CounterVec }
+
+func newSpanCounts(r prometheus.Registerer) spanCounts {
+	return spanCounts{NewCounter(r, semconv.SpansExported), NewCounter(r, semconv.SpansDropped)}
+}
+
+func (c spanCounts) of(exporter string) exporterCounts {
+	return exporterCounts{c.exported.WithLabelValues(exporter), c.dropped.WithLabelValues(exporter)}
+}
+
+type exporterCounts struct{ exported, dropped prometheus.Counter }
+
+// batcher hands ended spans to one exporter, in batches. It exists beside the
+// SDK's batch processor because that one drops without a trace.
+type batcher struct {
+	exporter sdktrace.SpanExporter
+	counts   exporterCounts
+	logger   *slog.Logger
+
+	wake    chan struct{} // holds one token: a batch is full, or someone flushes
+	stop    chan struct{} // closed by Shutdown
+	stopped chan struct{} // closed when run has returned
+	abort   context.CancelFunc
+	failing bool // the last export failed; owned by run
+
+	mu      sync.Mutex // guards what follows
+	queued  []sdktrace.ReadOnlySpan
+	taken   int             // spans that are with the exporter; they count as queued
+	flushes []chan struct{} // closed when what was queued before them is exported
+	closed  bool
+}
+
+var _ sdktrace.SpanProcessor = (*batcher)(nil)
+
+// newBatcher starts a batcher, which lives until Shutdown: ctx gives values only.
+func newBatcher(ctx context.Context, exporter sdktrace.SpanExporter, counts exporterCounts, logger *slog.Logger) *batcher {
+	ctx, abort := context.WithCancel(context.WithoutCancel(ctx))
+	b := &batcher{
+		exporter: exporter,
+		counts:   counts,
+		logger:   logger,
+		wake:     make(chan struct{}, 1),
+		stop:     make(chan struct{}),
+		stopped:  make(chan struct{}),
+		abort:    abort,
+	}
+	go b.run(ctx)
+	return b
+}
+
+// OnStart does nothing: spans count when they end.
+func (b *batcher) OnStart(context.Context, sdktrace.ReadWriteSpan) {}
+
+// OnEnd queues the span or, if the queue is full, drops and counts it.
+func (b *batcher) OnEnd(s sdktrace.ReadOnlySpan) {
+	if !s.SpanContext().IsSampled() {
+		return
+	}
+	b.mu.Lock()
+	if b.closed || len(b.queued)+b.taken >= maxQueuedSpans {
+		b.mu.Unlock()
+		b.counts.dropped.Inc()
+		return
+	}
+	b.queued = append(b.queued, s)
+	full := len(b.queued) == maxBatchSpans
+	b.mu.Unlock()
+	if full {
+		b.rouse()
+	}
+}
+
+func (b *batcher) rouse() {
+	select {
+	case b.wake <- struct{}{}:
+	default:
+	}
+}
+
+// ForceFlush waits until the spans that have ended are exported, or ctx is
+// done.
+func (b *batcher) ForceFlush(ctx context.Context) error {
+	done := make(chan struct{})
+	b.mu.Lock()
+	b.flushes = append(b.flushes, done)
+	b.mu.Unlock()
+	b.rouse()
+	select {
+	case <-done:
+		return nil
+	case <-b.stopped:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Shutdown exports what is queued and stops the exporter. When ctx is done
+// first, the rest is dropped; an export that ignores its context, as a write to
+// a file does, is waited for all the same.
+func (b *batcher) Shutdown(ctx context.Context) error {
+	b.mu.Lock()
+	already := b.closed
+	b.closed = true
+	b.mu.Unlock()
+	if !already {
+		close(b.stop)
+	}
+	var cut error
+	select {
+	case <-b.stopped:
+	case <-ctx.Done():
+		cut = ctx.Err()
+		b.abort()
+		<-b.stopped
+	}
+	return errors.Join(cut, b.exporter.Shutdown(ctx))
+}
+
+// run exports until Shutdown, then once more. When ctx is done, exports fail
+// at once and what is queued is counted as dropped.
+func (b *batcher) run(ctx context.Context) {
+	defer close(b.stopped)
+	defer b.abort()
+	timer := time.NewTicker(batchDelay)
+	defer timer.Stop()
+	for {
+		stopping := false
+		select {
+		case <-b.wake:
+		case <-timer.C:
+		case <-b.stop:
+			stopping = true
+		}
+		b.exportQueued(ctx)
+		if stopping {
+			return
+		}
+	}
+}
+
+// exportQueued exports all that is queued now, batch by batch.
+func (b *batcher) exportQueued(ctx context.Context) {
+	b.mu.Lock()
+	spans, flushes := b.queued, b.flushes
+	b.queued, b.flushes, b.taken = nil, nil, len(spans)
+	b.mu.Unlock()
+	for len(spans) > 0 {
+		batch := spans[:min(len(spans), maxBatchSpans)]
+		spans = spans[len(batch):]
+		b.export(ctx, batch)
+		b.mu.Lock()
+		b.taken = len(spans)
+		b.mu.Unlock()
+	}
+	for _, done := range flushes {
+		close(done)
+	}
+}
+
+func (b *batcher) export(ctx context.Context, batch []sdktrace.ReadOnlySpan) {
+	ctx, cancel := context.WithTimeout(ctx, exportTimeout)
+	defer cancel()
+	err := ctx.Err()
+	if err == nil {
+		err = b.exporter.ExportSpans(ctx, batch)
+	}
+	if err != nil {
+		b.counts.dropped.Add(float64(len(batch)))
+		// The counter tells how many; the log, when it begins and when it ends.
+		if !b.failing {
+			b.logger.Warn("spans are being lost", "err", err)
+		}
+		b.failing = true
+		return
+	}
+	b.counts.exported.Add(float64(len(batch)))
+	if b.failing {
+		b.logger.Info("spans are exported again")
+	}
+	b.failing = false
+}

@@ -1,0 +1,59 @@
+package telemetry_test
+
+import (
+	"io"
+	"testing"
+	"time"
+
+	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/stats"
+
+	"github.com/weir-build/weir/system/telemetry"
+	"github.com/weir-build/weir/traces/otlpfile"
+)
+
+// benchmarkHandler measures one call as the handlers see it: tag, begin, end.
+// With a span file, the conversion and the write of its span in the background
+// are part of the cost; without one, what the call itself waits for is left.
+func benchmarkHandler(b *testing.B, handler func(*telemetry.Telemetry) stats.Handler, client bool, traceparent string, file *otlpfile.Writer) {
+	t, err := telemetry.New(b.Context(), telemetry.Config{Role: "storage-server", Spans: file})
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer t.Shutdown(b.Context())
+	h := handler(t)
+	md := metadata.Pairs("content-type", "application/grpc", "user-agent", "bazel/9",
+		longHeader, header(b, &repb.RequestMetadata{ToolInvocationId: invocationID, ActionId: "a1", ActionMnemonic: "CppCompile"}))
+	if traceparent != "" {
+		md.Set("traceparent", traceparent)
+	}
+	ctx := metadata.NewIncomingContext(b.Context(), md)
+	if client {
+		ctx = t.ServerHandler().TagRPC(ctx, &stats.RPCTagInfo{FullMethodName: "/" + findMethod})
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		ctx := h.TagRPC(ctx, &stats.RPCTagInfo{FullMethodName: "/" + findMethod})
+		start := time.Now()
+		h.HandleRPC(ctx, &stats.Begin{BeginTime: start, Client: client})
+		h.HandleRPC(ctx, &stats.End{BeginTime: start, EndTime: time.Now(), Client: client})
+	}
+}
+
+func BenchmarkServerHandler(b *testing.B) {
+	server := func(t *telemetry.Telemetry) stats.Handler { return t.ServerHandler() }
+	file := otlpfile.NewWriter(io.Discard)
+	b.Run("span=on/parent=client/file=on", func(b *testing.B) { benchmarkHandler(b, server, false, traceparent, file) })
+	b.Run("span=on/parent=client/file=off", func(b *testing.B) { benchmarkHandler(b, server, false, traceparent, nil) })
+	b.Run("span=on/parent=invocation/file=off", func(b *testing.B) { benchmarkHandler(b, server, false, "", nil) })
+	b.Run("span=off", func(b *testing.B) { benchmarkHandler(b, server, false, unsampled, file) })
+}
+
+func BenchmarkClientHandler(b *testing.B) {
+	client := func(t *telemetry.Telemetry) stats.Handler { return t.ClientHandler() }
+	file := otlpfile.NewWriter(io.Discard)
+	b.Run("span=on/file=on", func(b *testing.B) { benchmarkHandler(b, client, true, traceparent, file) })
+	b.Run("span=on/file=off", func(b *testing.B) { benchmarkHandler(b, client, true, traceparent, nil) })
+	b.Run("span=off", func(b *testing.B) { benchmarkHandler(b, client, true, unsampled, file) })
+}

@@ -1,0 +1,117 @@
+package telemetry
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	otelcodes "go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/grpc/stats"
+	"google.golang.org/grpc/status"
+
+	"github.com/weir-build/weir/traces/semconv"
+	"github.com/weir-build/weir/traces/tracecontext"
+)
+
+// ClientHandler returns the handler that traces and measures the calls a gRPC
+// client makes, for grpc.WithStatsHandler; connections of one role share it. A
+// call carries the traceparent of its span, and the RequestMetadata of the call
+// on whose behalf it is made unless its outgoing metadata has one already. Each
+// attempt of a call that gRPC retries is a span of its own.
+func (t *Telemetry) ClientHandler() stats.Handler { return t.client }
+
+type clientHandler struct {
+	tracer  trace.Tracer
+	options []trace.SpanStartOption // of every span
+	methods *methods
+}
+
+func newClientHandler(tracer trace.Tracer, r prometheus.Registerer) *clientHandler {
+	return &clientHandler{
+		tracer:  tracer,
+		options: []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindClient)},
+		methods: newMethods(NewHistogram(r, semconv.RPCClientDuration), nil),
+	}
+}
+
+type clientCallKey struct{}
+
+// clientCall is one attempt of a call being made.
+type clientCall struct {
+	method *method
+	span   trace.Span // nil if the method is not traced
+	start  time.Time
+}
+
+// TagRPC starts the call's span and adds the headers.
+func (h *clientHandler) TagRPC(ctx context.Context, tag *stats.RPCTagInfo) context.Context {
+	c := &clientCall{method: h.methods.find(tag.FullMethodName), start: time.Now()}
+	if c.method.traced {
+		ctx, c.span = h.tracer.Start(ctx, strings.TrimPrefix(tag.FullMethodName, "/"), h.options...)
+		ctx = inject(ctx)
+	}
+	return context.WithValue(ctx, clientCallKey{}, c)
+}
+
+// inject adds the headers of ctx to its outgoing metadata. The traceparent
+// replaces one that is there: a proxy that passes metadata through would
+// otherwise name its client's span as the parent, and lose its own.
+func inject(ctx context.Context) context.Context {
+	traceparent := TraceContext(ctx).String()
+	r := requestOf(ctx)
+	md, ok := metadata.FromOutgoingContext(ctx)
+	if !ok {
+		if r == nil || r.header == "" {
+			return metadata.NewOutgoingContext(ctx, metadata.MD{tracecontext.Header: {traceparent}})
+		}
+		return metadata.NewOutgoingContext(ctx, metadata.MD{tracecontext.Header: {traceparent}, metadataHeader: {r.header}})
+	}
+	// FromOutgoingContext returned a copy.
+	md[tracecontext.Header] = []string{traceparent}
+	if r != nil && r.header != "" && len(md[metadataHeader]) == 0 && len(md[shortMetadataHeader]) == 0 {
+		md[metadataHeader] = []string{r.header}
+	}
+	return metadata.NewOutgoingContext(ctx, md)
+}
+
+// HandleRPC ends the span and records the metric.
+func (h *clientHandler) HandleRPC(ctx context.Context, s stats.RPCStats) {
+	end, ok := s.(*stats.End)
+	if !ok {
+		return
+	}
+	c, ok := ctx.Value(clientCallKey{}).(*clientCall)
+	if !ok {
+		return
+	}
+	code := clampCode(status.Code(end.Error))
+	var sc trace.SpanContext
+	if c.span != nil {
+		sc = c.span.SpanContext()
+		if c.span.IsRecording() {
+			if code != codes.OK && !isMiss(c.method.name, code) {
+				c.span.SetStatus(otelcodes.Error, status.Convert(end.Error).Message())
+			}
+			c.span.SetAttributes(spanAttributes(c.method.name, code, RequestMetadata(ctx))...)
+		}
+		c.span.End()
+	}
+	c.method.observe(code, c.start, end.EndTime, sc)
+}
+
+// TagConn and HandleConn do nothing: connections are gRPC's own affair.
+func (h *clientHandler) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context {
+	return ctx
+}
+func (h *clientHandler) HandleConn(context.Context, stats.ConnStats) {}
+
+// isMiss reports whether a code is the plain answer that there is no cached
+// result. OpenTelemetry's rule, that every code but OK is a client's error, would
+// mark each action of a fresh build as failed.
+func isMiss(method string, code codes.Code) bool {
+	return code == codes.NotFound && strings.HasSuffix(method, ".ActionCache/GetActionResult")
+}
