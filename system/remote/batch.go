@@ -1,0 +1,186 @@
+package remote
+
+import (
+	"context"
+	"fmt"
+
+	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/weir-build/weir/system/cas"
+	"github.com/weir-build/weir/system/digest"
+)
+
+// A BlobResult is what became of one blob of a batch.
+type BlobResult struct {
+	Digest digest.Digest
+	Data   []byte // set if Err is nil
+	Err    error  // wraps cas.ErrNotFound if the server lacks the blob
+}
+
+// ReadBlobs reads blobs, many in one call where they are small. Results are in
+// the order of digests. The error is about the calls as a whole.
+func (c *Client) ReadBlobs(ctx context.Context, digests []digest.Digest) ([]BlobResult, error) {
+	results := make([]BlobResult, len(digests))
+	limit := c.limit(ctx)
+	var batch []int
+	var size int64
+	flush := func() error {
+		if len(batch) == 0 {
+			return nil
+		}
+		err := c.readBatch(ctx, digests, batch, results)
+		batch, size = batch[:0], 0
+		return err
+	}
+	for i, d := range digests {
+		results[i].Digest = d
+		if d == digest.Empty {
+			continue
+		}
+		if !batchable(d, limit) {
+			results[i].Data, results[i].Err = c.readStream(ctx, d)
+			continue
+		}
+		cost := d.SizeBytes + batchOverhead
+		if size+cost > limit {
+			if err := flush(); err != nil {
+				return nil, err
+			}
+		}
+		batch, size = append(batch, i), size+cost
+	}
+	return results, flush()
+}
+
+// batchable tells whether a blob fits in a batch. Sizes come from anywhere: the
+// largest would wrap around if anything were added to it.
+func batchable(d digest.Digest, limit int64) bool { return d.SizeBytes <= limit-batchOverhead }
+
+// readBatch fills in results[i] for each i in batch.
+func (c *Client) readBatch(ctx context.Context, digests []digest.Digest, batch []int, results []BlobResult) error {
+	request := &repb.BatchReadBlobsRequest{InstanceName: c.instance, DigestFunction: digest.Function}
+	for _, i := range batch {
+		request.Digests = append(request.Digests, digests[i].Proto())
+	}
+	response, err := c.blobs.BatchReadBlobs(ctx, request)
+	if err != nil {
+		return fmt.Errorf("read %d blobs: %w", len(batch), err)
+	}
+	answers := make(map[digest.Digest]*repb.BatchReadBlobsResponse_Response, len(batch))
+	for _, r := range response.Responses {
+		d, err := digest.FromProto(r.Digest)
+		if err != nil {
+			return fmt.Errorf("read %d blobs: the server answered with a %w", len(batch), err)
+		}
+		answers[d] = r
+	}
+	for _, i := range batch {
+		results[i].Data, results[i].Err = checkAnswer(digests[i], answers[digests[i]])
+	}
+	return nil
+}
+
+func checkAnswer(d digest.Digest, answer *repb.BatchReadBlobsResponse_Response) ([]byte, error) {
+	if answer == nil {
+		return nil, fmt.Errorf("read blob %v: the server left it out of its answer", d)
+	}
+	if code := codes.Code(answer.GetStatus().GetCode()); code != codes.OK {
+		return nil, fmt.Errorf("read blob %v: %w", d, blobError(status.ErrorProto(answer.Status)))
+	}
+	if got := digest.Of(answer.Data); got != d {
+		return nil, fmt.Errorf("read blob %v: %w", d, &cas.CorruptError{Want: d, Got: got})
+	}
+	return answer.Data, nil
+}
+
+// ReadBlob reads one blob and checks it. The error wraps cas.ErrNotFound if the
+// server lacks it.
+func (c *Client) ReadBlob(ctx context.Context, d digest.Digest) ([]byte, error) {
+	if d == digest.Empty {
+		return nil, nil
+	}
+	results, err := c.ReadBlobs(ctx, []digest.Digest{d})
+	if err != nil {
+		return nil, err
+	}
+	return results[0].Data, results[0].Err
+}
+
+// WriteBlobs stores those of blobs that the server lacks. The map is not
+// changed.
+func (c *Client) WriteBlobs(ctx context.Context, blobs map[digest.Digest][]byte) error {
+	digests := make([]digest.Digest, 0, len(blobs))
+	for d := range blobs {
+		digests = append(digests, d)
+	}
+	missing, err := c.Missing(ctx, digests, nil)
+	if err != nil {
+		return err
+	}
+	limit := c.limit(ctx)
+	request := &repb.BatchUpdateBlobsRequest{InstanceName: c.instance, DigestFunction: digest.Function}
+	var size int64
+	flush := func() error {
+		if len(request.Requests) == 0 {
+			return nil
+		}
+		err := c.writeBatch(ctx, request)
+		request.Requests, size = nil, 0
+		return err
+	}
+	for _, d := range missing {
+		if !batchable(d, limit) {
+			if err := c.writeStream(ctx, d, blobs[d]); err != nil {
+				return err
+			}
+			continue
+		}
+		cost := d.SizeBytes + batchOverhead
+		if size+cost > limit {
+			if err := flush(); err != nil {
+				return err
+			}
+		}
+		request.Requests = append(request.Requests, &repb.BatchUpdateBlobsRequest_Request{Digest: d.Proto(), Data: blobs[d]})
+		size += cost
+	}
+	return flush()
+}
+
+func (c *Client) writeBatch(ctx context.Context, request *repb.BatchUpdateBlobsRequest) error {
+	response, err := c.blobs.BatchUpdateBlobs(ctx, request)
+	if err != nil {
+		return fmt.Errorf("write %d blobs: %w", len(request.Requests), err)
+	}
+	stored := make(map[digest.Digest]bool, len(response.Responses))
+	for _, r := range response.Responses {
+		d, err := digest.FromProto(r.Digest)
+		if err != nil {
+			return fmt.Errorf("write %d blobs: the server answered with a %w", len(request.Requests), err)
+		}
+		if codes.Code(r.GetStatus().GetCode()) != codes.OK {
+			return fmt.Errorf("write blob %v: %w", d, blobError(status.ErrorProto(r.Status)))
+		}
+		stored[d] = true
+	}
+	for _, r := range request.Requests {
+		if d, err := digest.FromProto(r.Digest); err != nil || !stored[d] {
+			return fmt.Errorf("write blob %s/%d: the server left it out of its answer", r.Digest.Hash, r.Digest.SizeBytes)
+		}
+	}
+	return nil
+}
+
+// WriteBlob stores one blob, whether or not the server has it.
+func (c *Client) WriteBlob(ctx context.Context, d digest.Digest, data []byte) error {
+	if !batchable(d, c.limit(ctx)) {
+		return c.writeStream(ctx, d, data)
+	}
+	return c.writeBatch(ctx, &repb.BatchUpdateBlobsRequest{
+		InstanceName:   c.instance,
+		DigestFunction: digest.Function,
+		Requests:       []*repb.BatchUpdateBlobsRequest_Request{{Digest: d.Proto(), Data: data}},
+	})
+}

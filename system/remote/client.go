@@ -1,0 +1,177 @@
+package remote
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"sync"
+
+	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
+	bspb "google.golang.org/genproto/googleapis/bytestream"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/weir-build/weir/system/digest"
+)
+
+// Limits of one request.
+const (
+	// defaultBatchBytes bounds a batch when the server names no limit, and when
+	// it names a larger one: gRPC's usual message limit of 4 MiB less what the
+	// framing of many small blobs takes (BuildBox uses the same figure).
+	defaultBatchBytes = 4<<20 - 64<<10
+	// batchOverhead is what a blob costs in a batch beside its bytes.
+	batchOverhead = 128
+	// maxDigests bounds FindMissingBlobs: 10 000 digests are about 750 kB.
+	maxDigests = 10_000
+)
+
+// Client talks to one instance of one server. It is safe for concurrent use.
+type Client struct {
+	conn     *grpc.ClientConn
+	instance string
+
+	blobs        repb.ContentAddressableStorageClient
+	streams      bspb.ByteStreamClient
+	actions      repb.ActionCacheClient
+	capabilities repb.CapabilitiesClient
+
+	// mu guards batchBytes: 0 until the server's capabilities are known.
+	mu         sync.Mutex
+	batchBytes int64
+}
+
+func newClient(conn *grpc.ClientConn, instance string) *Client {
+	return &Client{
+		conn:         conn,
+		instance:     instance,
+		blobs:        repb.NewContentAddressableStorageClient(conn),
+		streams:      bspb.NewByteStreamClient(conn),
+		actions:      repb.NewActionCacheClient(conn),
+		capabilities: repb.NewCapabilitiesClient(conn),
+	}
+}
+
+// ForInstance returns a client of another instance on the same connection,
+// which stays the property of c.
+func (c *Client) ForInstance(instance string) *Client { return newClient(c.conn, instance) }
+
+// Conn returns the connection, for services that this package doesn't know.
+func (c *Client) Conn() *grpc.ClientConn { return c.conn }
+
+// Instance returns the instance name.
+func (c *Client) Instance() string { return c.instance }
+
+// Close closes the connection.
+func (c *Client) Close() error { return c.conn.Close() }
+
+// Capabilities asks the server what it can do.
+func (c *Client) Capabilities(ctx context.Context) (*repb.ServerCapabilities, error) {
+	return c.capabilities.GetCapabilities(ctx, &repb.GetCapabilitiesRequest{InstanceName: c.instance})
+}
+
+// limit returns how many bytes may go in one batch. A server that can't say is
+// asked again next time.
+func (c *Client) limit(ctx context.Context) int64 {
+	c.mu.Lock()
+	known := c.batchBytes
+	c.mu.Unlock()
+	if known > 0 {
+		return known
+	}
+	limit := int64(defaultBatchBytes)
+	answer, err := c.Capabilities(ctx)
+	if err != nil && status.Code(err) != codes.Unimplemented {
+		return limit
+	}
+	if n := answer.GetCacheCapabilities().GetMaxBatchTotalSizeBytes(); n > 0 {
+		limit = min(limit, n)
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.batchBytes = limit
+	return limit
+}
+
+// Missing appends to dst those of digests that the server lacks, in their order,
+// and returns it.
+func (c *Client) Missing(ctx context.Context, digests []digest.Digest, dst []digest.Digest) ([]digest.Digest, error) {
+	for len(digests) > 0 {
+		n := min(len(digests), maxDigests)
+		request := &repb.FindMissingBlobsRequest{InstanceName: c.instance, BlobDigests: make([]*repb.Digest, n)}
+		for i, d := range digests[:n] {
+			request.BlobDigests[i] = d.Proto()
+		}
+		response, err := c.blobs.FindMissingBlobs(ctx, request)
+		if err != nil {
+			return nil, fmt.Errorf("find missing blobs: %w", err)
+		}
+		if dst, err = appendMissing(dst, digests[:n], response.MissingBlobDigests); err != nil {
+			return nil, fmt.Errorf("find missing blobs: the server answered with a %w", err)
+		}
+		digests = digests[n:]
+	}
+	return dst, nil
+}
+
+// appendMissing appends those of asked that answer lists. Servers answer in any
+// order, and each digest once or as often as it was asked.
+func appendMissing(dst, asked []digest.Digest, answer []*repb.Digest) ([]digest.Digest, error) {
+	missing := make(map[digest.Digest]bool, len(answer))
+	for _, p := range answer {
+		d, err := digest.FromProto(p)
+		if err != nil {
+			return nil, err
+		}
+		missing[d] = true
+	}
+	for _, d := range asked {
+		if missing[d] {
+			dst = append(dst, d)
+		}
+	}
+	return dst, nil
+}
+
+// Tree returns the Directories reachable from a root, the root first. The error
+// wraps cas.ErrNotFound if the root is missing; others that are missing are left
+// out, as REAPI allows.
+func (c *Client) Tree(ctx context.Context, root digest.Digest) ([]*repb.Directory, error) {
+	var all []*repb.Directory
+	stream, err := c.blobs.GetTree(ctx, &repb.GetTreeRequest{InstanceName: c.instance, RootDigest: root.Proto(), DigestFunction: digest.Function})
+	for err == nil {
+		var page *repb.GetTreeResponse
+		if page, err = stream.Recv(); err == nil {
+			all = append(all, page.Directories...)
+		}
+	}
+	if errors.Is(err, io.EOF) {
+		return all, nil
+	}
+	return nil, fmt.Errorf("get tree %v: %w", root, blobError(err))
+}
+
+// ActionResult returns the cached result of an action. The error wraps
+// cas.ErrNotFound if there is none.
+func (c *Client) ActionResult(ctx context.Context, action digest.Digest) (*repb.ActionResult, error) {
+	result, err := c.actions.GetActionResult(ctx, &repb.GetActionResultRequest{
+		InstanceName: c.instance, ActionDigest: action.Proto(), DigestFunction: digest.Function,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("get result of action %v: %w", action, blobError(err))
+	}
+	return result, nil
+}
+
+// UpdateActionResult caches the result of an action.
+func (c *Client) UpdateActionResult(ctx context.Context, action digest.Digest, result *repb.ActionResult) error {
+	_, err := c.actions.UpdateActionResult(ctx, &repb.UpdateActionResultRequest{
+		InstanceName: c.instance, ActionDigest: action.Proto(), ActionResult: result, DigestFunction: digest.Function,
+	})
+	if err != nil {
+		return fmt.Errorf("update result of action %v: %w", action, err)
+	}
+	return nil
+}

@@ -1,0 +1,18 @@
+package remote
+
+// Waiting returns how many reads wait for a call that takes them along.
+func (b *Batcher) Waiting() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return len(b.waiting)
+}
+
+// The limits that tests run into.
+const (
+	FullBatch     = fullBatch
+	MaxCalls      = maxCalls
+	ChunkBytes    = chunkBytes
+	MaxResumes    = maxResumes
+	MaxReconnects = maxReconnects
+	MaxDigests    = maxDigests
+)
