@@ -1,0 +1,34 @@
+package storage
+
+import (
+	"context"
+
+	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
+	"github.com/bazelbuild/remote-apis/build/bazel/semver"
+
+	"github.com/weir-build/weir/system/digest"
+)
+
+type capabilitiesService struct {
+	repb.UnimplementedCapabilitiesServer
+	*Server
+}
+
+// GetCapabilities tells what the cache does. Version 2.0 is spoken because
+// Debian's Bazel 4.2.3 speaks no other. The highest is 2.11: chunk mappings,
+// which came after it, aren't served.
+func (s capabilitiesService) GetCapabilities(ctx context.Context, request *repb.GetCapabilitiesRequest) (*repb.ServerCapabilities, error) {
+	if _, err := s.named(request.InstanceName); err != nil {
+		return nil, s.wire(ctx, err)
+	}
+	return &repb.ServerCapabilities{
+		CacheCapabilities: &repb.CacheCapabilities{
+			DigestFunctions:               []repb.DigestFunction_Value{digest.Function},
+			ActionCacheUpdateCapabilities: &repb.ActionCacheUpdateCapabilities{UpdateEnabled: true},
+			MaxBatchTotalSizeBytes:        s.maxBatchBytes,
+			SymlinkAbsolutePathStrategy:   repb.SymlinkAbsolutePathStrategy_ALLOWED,
+		},
+		LowApiVersion:  &semver.SemVer{Major: 2, Minor: 0},
+		HighApiVersion: &semver.SemVer{Major: 2, Minor: 11},
+	}, nil
+}

@@ -1,0 +1,7 @@
+package storage
+
+// For the tests in package storage_test.
+var (
+	PageToken      = pageToken
+	ParsePageToken = parsePageToken
+)

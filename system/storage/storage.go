@@ -1,0 +1,135 @@
+// Package storage is the storage-server: the REAPI services
+// ContentAddressableStorage, ByteStream, ActionCache and Capabilities over the
+// stores of system/cas and system/actioncache.
+//
+//	server, err := storage.New(storage.Config{
+//		Instances: map[string]storage.Instance{"main": {CAS: blobs, AC: results}},
+//	})
+//	…
+//	g := grpc.NewServer(grpc.MaxRecvMsgSize(storage.MaxRecvMsgBytes))
+//	server.Register(g)
+//
+// An instance is a name space of its own. A request for an instance the server
+// doesn't have, like any other that can't be understood, is INVALID_ARGUMENT
+// with the reason. Sizes that clients claim are checked before anything is
+// allocated for them. The action cache always checks that all outputs of a
+// result are still there.
+//
+// It is not a proxy: it neither authenticates nor balances.
+package storage
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
+
+	"github.com/weir-build/weir/system/actioncache"
+	"github.com/weir-build/weir/system/cas"
+	"github.com/weir-build/weir/system/digest"
+)
+
+// Limits of messages.
+const (
+	// DefaultMaxBatchBytes is how much blob data a batch may hold unless
+	// Config.MaxBatchBytes says otherwise. It stays under 4 MiB, the default
+	// receive limit of gRPC clients, by enough for a full BatchReadBlobs
+	// response of 2,500 blobs to pass.
+	DefaultMaxBatchBytes = 4<<20 - 256<<10
+	// MaxRecvMsgBytes is the receive limit the gRPC server needs
+	// (grpc.MaxRecvMsgSize). A blob takes at most 90 bytes of a
+	// BatchUpdateBlobs request beside its data, so that a batch of the default
+	// size passes even if its blobs have only 32 bytes each.
+	MaxRecvMsgBytes = 16 << 20
+	// maxMaxBatchBytes leaves half of a received message for what isn't data.
+	maxMaxBatchBytes = MaxRecvMsgBytes / 2
+)
+
+// Instance is where the blobs and results of one REAPI instance are.
+type Instance struct {
+	CAS cas.Store
+	AC  actioncache.Cache
+}
+
+// Config configures a Server.
+type Config struct {
+	// Instances by name; "" is the name of an unnamed one. Required.
+	Instances map[string]Instance
+	// MaxBatchBytes is how much blob data BatchUpdateBlobs and BatchReadBlobs
+	// take in one call, as advertised to clients. 0 means DefaultMaxBatchBytes.
+	MaxBatchBytes int64
+	// Registerer gets the server's metrics. nil means nobody reads them.
+	Registerer prometheus.Registerer
+	// Logger hears of failures of the stores. nil means silence.
+	Logger *slog.Logger
+}
+
+// Validate reports all that is wrong with the configuration.
+func (c *Config) Validate() error {
+	var problems []error
+	if len(c.Instances) == 0 {
+		problems = append(problems, errors.New("no instances"))
+	}
+	for name, instance := range c.Instances {
+		if err := digest.CheckInstance(name); err != nil {
+			problems = append(problems, err)
+		}
+		if instance.CAS == nil || instance.AC == nil {
+			problems = append(problems, fmt.Errorf("instance %q needs a CAS and an action cache", name))
+		}
+	}
+	if c.MaxBatchBytes < 0 || c.MaxBatchBytes > maxMaxBatchBytes {
+		problems = append(problems, fmt.Errorf("max batch of %d bytes is not between 1 and %d", c.MaxBatchBytes, maxMaxBatchBytes))
+	}
+	return errors.Join(problems...)
+}
+
+// Server serves stores. Its methods are safe for concurrent use.
+type Server struct {
+	instances     map[string]*instance
+	maxBatchBytes int64
+	logger        *slog.Logger
+	uploads       *uploads
+	buffers       sync.Pool // of *digestBuffer
+}
+
+// New returns a server of the configured instances. The stores remain the
+// caller's; Close comes before theirs.
+func New(config Config) (*Server, error) {
+	if err := config.Validate(); err != nil {
+		return nil, fmt.Errorf("configure storage: %w", err)
+	}
+	if config.MaxBatchBytes == 0 {
+		config.MaxBatchBytes = DefaultMaxBatchBytes
+	}
+	if config.Registerer == nil {
+		config.Registerer = prometheus.NewRegistry()
+	}
+	if config.Logger == nil {
+		config.Logger = slog.New(slog.DiscardHandler)
+	}
+	return &Server{
+		instances:     newInstances(config.Instances, newMetrics(config.Registerer, config.Instances)),
+		maxBatchBytes: config.MaxBatchBytes,
+		logger:        config.Logger,
+		uploads:       newUploads(),
+		buffers:       sync.Pool{New: func() any { return new(digestBuffer) }},
+	}, nil
+}
+
+// Register adds the services to a gRPC server, which must take messages of
+// MaxRecvMsgBytes.
+func (s *Server) Register(registrar grpc.ServiceRegistrar) {
+	repb.RegisterContentAddressableStorageServer(registrar, casService{Server: s})
+	repb.RegisterActionCacheServer(registrar, actionCacheService{Server: s})
+	repb.RegisterCapabilitiesServer(registrar, capabilitiesService{Server: s})
+	registerByteStream(registrar, byteStreamService{s})
+}
+
+// Close forgets the uploads that were to be resumed. The gRPC server has
+// stopped before.
+func (s *Server) Close() { s.uploads.close() }
