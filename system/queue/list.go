@@ -1,0 +1,59 @@
+package queue
+
+// links holds the neighbours of objects in the doubly linked lists of one kind,
+// of which each object is in one at most.
+type links []struct{ previous, next uint32 }
+
+// list is one such list.
+type list struct {
+	first, last uint32
+	count       int
+}
+
+func (l *links) reach(index uint32) {
+	for int(index) >= len(*l) {
+		*l = append(*l, struct{ previous, next uint32 }{})
+	}
+}
+
+// append puts an object at the end.
+func (l *links) append(to *list, index uint32) { l.insertAfter(to, to.last, index) }
+
+// insertAfter puts an object behind another one, or first if that is none.
+func (l *links) insertAfter(to *list, after, index uint32) {
+	l.reach(index)
+	at := *l
+	next := to.first
+	if after != none {
+		next = at[after].next
+		at[after].next = index
+	} else {
+		to.first = index
+	}
+	if next != none {
+		at[next].previous = index
+	} else {
+		to.last = index
+	}
+	at[index].previous, at[index].next = after, next
+	to.count++
+}
+
+// remove takes an object out.
+func (l links) remove(from *list, index uint32) {
+	at := l[index]
+	if at.previous != none {
+		l[at.previous].next = at.next
+	} else {
+		from.first = at.next
+	}
+	if at.next != none {
+		l[at.next].previous = at.previous
+	} else {
+		from.last = at.previous
+	}
+	from.count--
+}
+
+// next returns what follows an object, or none.
+func (l links) next(index uint32) uint32 { return l[index].next }

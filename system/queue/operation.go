@@ -1,0 +1,67 @@
+package queue
+
+type operation struct {
+	task        uint32
+	watchers    int32
+	unwatchedAt Time
+}
+
+// attach makes an operation of a task, watched once.
+func (q *Queue) attach(index uint32) OperationID {
+	o, op := q.operations.add()
+	op.task, op.watchers = index, 1
+	q.attached.append(&q.tasks.at(index).operations, o)
+	return OperationID(q.operations.handle(o))
+}
+
+// detach ends an operation.
+func (q *Queue) detach(o uint32, reason Reason) {
+	op := q.operations.at(o)
+	if op.watchers == 0 {
+		q.unwatched.remove(&q.byUnwatched, o)
+	}
+	q.attached.remove(&q.tasks.at(op.task).operations, o)
+	q.emit(Output{Kind: OperationDone, Operation: OperationID(q.operations.handle(o)), Task: q.taskID(op.task), Reason: reason})
+	q.operations.remove(o)
+}
+
+// drop ends an operation, and its task if it was the last one. A finished task
+// goes on to its Publish, which others may still join.
+func (q *Queue) drop(o uint32, reason Reason) {
+	index := q.operations.at(o).task
+	q.detach(o, reason)
+	if t := q.tasks.at(index); t.operations.count == 0 && t.state != finished {
+		holder := q.withdraw(index, reason)
+		q.end(index, reason)
+		q.refill(holder)
+	}
+}
+
+func (q *Queue) cancel(id OperationID) {
+	if o, op := q.operations.find(uint64(id)); op != nil {
+		q.drop(o, Cancelled)
+	}
+}
+
+func (q *Queue) watch(id OperationID) {
+	o, op := q.operations.find(uint64(id))
+	if op == nil {
+		return
+	}
+	if op.watchers == 0 {
+		q.unwatched.remove(&q.byUnwatched, o)
+	}
+	op.watchers++
+}
+
+func (q *Queue) unwatch(id OperationID) {
+	o, op := q.operations.find(uint64(id))
+	if op == nil || op.watchers == 0 {
+		return
+	}
+	op.watchers--
+	if op.watchers == 0 {
+		op.unwatchedAt = q.now
+		q.unwatched.append(&q.byUnwatched, o)
+	}
+}

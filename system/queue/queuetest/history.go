@@ -1,0 +1,157 @@
+package queuetest
+
+import (
+	"encoding/binary"
+	"hash/fnv"
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"github.com/weir-build/weir/system/queue"
+)
+
+// RunHistory plays a random history of so many steps through a Checker and
+// returns a fingerprint of everything the queue did. Clients come, join, cancel
+// and leave; workers come, poll, lose replies, report late, twice or not at all,
+// and vanish. At the end everything is wound up and nothing may be left.
+func RunHistory(t *testing.T, seed uint64, steps int) uint64 {
+	t.Helper()
+	random := rand.New(rand.NewPCG(seed, 1))
+	h := &history{
+		random: random,
+		check: NewChecker(t, queue.Config{
+			MaxAttempts: 1 + random.IntN(4), LeaseTimeout: 20 * time.Second,
+			SessionTimeout: 30 * time.Second, OrphanGrace: 15 * time.Second,
+		}),
+	}
+	for range steps {
+		h.act()
+	}
+	h.windUp()
+	if tasks, operations, workers := h.check.Open(); tasks+operations+workers > 0 {
+		t.Fatalf("seed %d: %d tasks, %d operations, %d workers are left", seed, tasks, operations, workers)
+	}
+	return h.sum
+}
+
+type lease struct {
+	task    queue.TaskID
+	attempt uint32
+	worker  queue.WorkerID
+}
+
+type history struct {
+	random     *rand.Rand
+	check      *Checker
+	now        queue.Time
+	operations []queue.OperationID
+	workers    []queue.WorkerID
+	leases     []lease // known to their workers, some long lost
+	finished   []queue.TaskID
+	sum        uint64
+}
+
+const (
+	platforms = 3
+	keys      = 12
+)
+
+func (h *history) step(in queue.Input) {
+	hash := fnv.New64a()
+	binary.Write(hash, binary.LittleEndian, h.sum)
+	for _, o := range h.check.Step(h.now, in) {
+		binary.Write(hash, binary.LittleEndian, o)
+		switch o.Kind {
+		case queue.Queued, queue.Attached:
+			h.operations = append(h.operations, o.Operation)
+		case queue.Connected:
+			h.workers = append(h.workers, o.Worker)
+		case queue.Leased, queue.Offered:
+			// Some replies are lost: the worker never hears of the lease.
+			if h.random.IntN(5) > 0 {
+				h.leases = append(h.leases, lease{o.Task, o.Attempt, o.Worker})
+			}
+		case queue.Finished:
+			h.finished = append(h.finished, o.Task)
+		}
+	}
+	binary.Write(hash, binary.LittleEndian, h.check.NextDeadline())
+	h.sum = hash.Sum64()
+}
+
+func (h *history) act() {
+	switch n := h.random.IntN(100); {
+	case n < 25:
+		in := queue.Input{Kind: queue.Enqueue, Platform: queue.PlatformID(h.random.IntN(platforms))}
+		if n < 20 {
+			in.Key[0] = byte(1 + h.random.IntN(keys))
+		}
+		if n < 10 {
+			in.Timeout = time.Duration(1+h.random.IntN(60)) * time.Second
+		}
+		h.step(in)
+	case n < 29:
+		h.step(queue.Input{Kind: queue.Cancel, Operation: pick(h, h.operations)})
+	case n < 33:
+		h.step(queue.Input{Kind: queue.Unwatch, Operation: pick(h, h.operations)})
+	case n < 35:
+		h.step(queue.Input{Kind: queue.Watch, Operation: pick(h, h.operations)})
+	case n < 39:
+		h.step(queue.Input{Kind: queue.Connect, Slots: uint32(1 + h.random.IntN(3))})
+		h.step(queue.Input{Kind: queue.Serve, Worker: h.workers[len(h.workers)-1], Platform: queue.PlatformID(h.random.IntN(platforms))})
+	case n < 41:
+		h.step(queue.Input{Kind: queue.Serve, Worker: pick(h, h.workers), Platform: queue.PlatformID(h.random.IntN(platforms))})
+	case n < 42:
+		h.step(queue.Input{Kind: queue.Disconnect, Worker: pick(h, h.workers)})
+	case n < 62:
+		h.report(pick(h, h.workers))
+	case n < 67:
+		h.step(queue.Input{Kind: queue.PollEnd, Worker: pick(h, h.workers)})
+	case n < 80:
+		l := pick(h, h.leases)
+		h.step(queue.Input{Kind: queue.Complete, Task: l.task, Attempt: l.attempt, Worker: l.worker, Accepting: h.random.IntN(2) == 0})
+	case n < 83:
+		l := pick(h, h.leases)
+		h.step(queue.Input{Kind: queue.Release, Task: l.task, Attempt: l.attempt, Worker: l.worker})
+	case n < 90:
+		h.step(queue.Input{Kind: queue.Publish, Task: pick(h, h.finished)})
+	default:
+		h.now += queue.Time(h.random.IntN(int(4 * time.Second)))
+		if h.now >= h.check.NextDeadline() {
+			h.step(queue.Input{Kind: queue.Tick})
+		}
+	}
+}
+
+// report is one poll of a worker: it may forget a lease.
+func (h *history) report(w queue.WorkerID) {
+	for _, l := range h.leases {
+		if l.worker == w && h.random.IntN(4) > 0 {
+			h.step(queue.Input{Kind: queue.Renew, Task: l.task, Attempt: l.attempt, Worker: w})
+		}
+	}
+	h.step(queue.Input{Kind: queue.Poll, Worker: w, Accepting: h.random.IntN(8) > 0})
+}
+
+// windUp publishes what is finished and lets everything else expire.
+func (h *history) windUp() {
+	for _, t := range h.finished {
+		h.step(queue.Input{Kind: queue.Publish, Task: t})
+	}
+	for _, o := range h.operations {
+		h.step(queue.Input{Kind: queue.Cancel, Operation: o})
+	}
+	for h.check.NextDeadline() != queue.Never {
+		h.now = max(h.now, h.check.NextDeadline())
+		h.step(queue.Input{Kind: queue.Tick})
+	}
+}
+
+// pick picks one, or the zero value of none.
+func pick[T comparable](h *history, from []T) T {
+	var zero T
+	if len(from) == 0 {
+		return zero
+	}
+	return from[h.random.IntN(len(from))]
+}

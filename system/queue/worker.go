@@ -1,0 +1,172 @@
+package queue
+
+type worker struct {
+	slots    uint32
+	waits    bool // between Poll and PollEnd, and accepting
+	idles    bool // in the idle lists of its platforms
+	leases   list // of tasks
+	services list
+	polledAt Time
+}
+
+// service is a worker's place in the idle list of a platform.
+type service struct {
+	worker   uint32
+	platform PlatformID
+}
+
+func (q *Queue) connect(in Input) {
+	index, w := q.workers.add()
+	w.slots, w.polledAt = in.Slots, q.now
+	q.polled.append(&q.byPoll, index)
+	q.emit(Output{Kind: Connected, Worker: q.workerID(index)})
+}
+
+func (q *Queue) serve(id WorkerID, p PlatformID) {
+	index, w := q.workers.find(uint64(id))
+	if w == nil {
+		return
+	}
+	for s := w.services.first; s != none; s = q.served.next(s) {
+		if q.services.at(s).platform == p {
+			return
+		}
+	}
+	q.platform(p)
+	s, service := q.services.add()
+	service.worker, service.platform = index, p
+	q.served.append(&w.services, s)
+	if w.idles {
+		q.idle.append(&q.platforms[p].idle, s)
+		q.fill(index)
+	}
+}
+
+func (q *Queue) renew(in Input) {
+	index, t := q.tasks.find(uint64(in.Task))
+	holder, w := q.workers.find(uint64(in.Worker))
+	if w == nil {
+		return
+	}
+	if t == nil || t.state != leased || t.worker != holder || t.attempt != in.Attempt {
+		q.emit(Output{Kind: Revoked, Task: in.Task, Attempt: in.Attempt, Worker: in.Worker, Reason: LeaseLost})
+		return
+	}
+	t.offered, t.renewedAt = false, q.now
+	q.renewed.remove(&q.byRenewal, index)
+	q.renewed.append(&q.byRenewal, index)
+}
+
+func (q *Queue) release(in Input) {
+	index, t := q.tasks.find(uint64(in.Task))
+	if t == nil || t.state != leased || t.attempt != in.Attempt || q.workerID(t.worker) != in.Worker {
+		return
+	}
+	holder := q.unlease(index)
+	q.requeue(index, Released)
+	q.refill(holder)
+}
+
+func (q *Queue) poll(id WorkerID, accepting bool) {
+	index, w := q.workers.find(uint64(id))
+	if w == nil {
+		return
+	}
+	q.unidle(index)
+	w.polledAt = q.now
+	q.polled.remove(&q.byPoll, index)
+	q.polled.append(&q.byPoll, index)
+	for l := w.leases.first; l != none; l = q.leased.next(l) {
+		if t := q.tasks.at(l); t.offered {
+			q.emit(Output{Kind: Offered, Task: q.taskID(l), Attempt: t.attempt, Worker: id})
+		}
+	}
+	w.waits = accepting
+	q.refill(index)
+}
+
+func (q *Queue) pollEnd(id WorkerID) {
+	if index, w := q.workers.find(uint64(id)); w != nil {
+		w.waits = false
+		q.unidle(index)
+	}
+}
+
+// refill fills the free slots of a worker that waits, if there is one.
+func (q *Queue) refill(index uint32) {
+	if index == none {
+		return
+	}
+	if w := q.workers.at(index); w.waits && w.leases.count < int(w.slots) {
+		q.makeIdle(index)
+		q.fill(index)
+	}
+}
+
+// fill gives an idle worker tasks until it or the queue has no more: the oldest
+// of all its platforms first.
+func (q *Queue) fill(index uint32) {
+	for w := q.workers.at(index); w.idles; {
+		best := none
+		for s := w.services.first; s != none; s = q.served.next(s) {
+			leaf := &q.platforms[q.services.at(s).platform].waiting
+			t := q.pick(leaf, q.workerID(index))
+			if t != none && (best == none || q.tasks.at(t).arrival < q.tasks.at(best).arrival) {
+				best = t
+			}
+		}
+		if best == none {
+			return
+		}
+		q.queued.remove(&q.platforms[q.tasks.at(best).platform].waiting, best)
+		q.lease(best, index)
+	}
+}
+
+// makeIdle puts a worker last in line for the tasks of its platforms.
+func (q *Queue) makeIdle(index uint32) {
+	w := q.workers.at(index)
+	if w.idles {
+		return
+	}
+	w.idles = true
+	for s := w.services.first; s != none; s = q.served.next(s) {
+		q.idle.append(&q.platforms[q.services.at(s).platform].idle, s)
+	}
+}
+
+func (q *Queue) unidle(index uint32) {
+	w := q.workers.at(index)
+	if !w.idles {
+		return
+	}
+	w.idles = false
+	for s := w.services.first; s != none; s = q.served.next(s) {
+		q.idle.remove(&q.platforms[q.services.at(s).platform].idle, s)
+	}
+}
+
+func (q *Queue) disconnect(id WorkerID) {
+	if index, w := q.workers.find(uint64(id)); w != nil {
+		q.lose(index, WorkerLeft)
+	}
+}
+
+// lose forgets a worker and gives its leases to others.
+func (q *Queue) lose(index uint32, reason Reason) {
+	w := q.workers.at(index)
+	w.waits = false
+	q.unidle(index)
+	for s := w.services.first; s != none; s = w.services.first {
+		q.served.remove(&w.services, s)
+		q.services.remove(s)
+	}
+	q.polled.remove(&q.byPoll, index)
+	for l := w.leases.first; l != none; l = w.leases.first {
+		q.unlease(l)
+		q.requeue(l, reason)
+	}
+	q.workers.remove(index)
+}
+
+func (q *Queue) workerID(index uint32) WorkerID { return WorkerID(q.workers.handle(index)) }
