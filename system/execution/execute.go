@@ -1,0 +1,358 @@
+package execution
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"slices"
+	"time"
+
+	"cloud.google.com/go/longrunning/autogen/longrunningpb"
+	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
+	"github.com/google/uuid"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/weir-build/weir/system/cas"
+	"github.com/weir-build/weir/system/digest"
+	"github.com/weir-build/weir/system/queue"
+	"github.com/weir-build/weir/traces/build"
+	"github.com/weir-build/weir/traces/semconv"
+)
+
+// Execute makes an operation of an action and streams its stages:
+//
+//	CACHE_CHECK   looking it up, unless the client skips that
+//	QUEUED        waiting for a worker, again after each lost attempt
+//	EXECUTING     offered to a worker
+//	COMPLETED     done, with the ExecuteResponse
+//
+// Faults of the request are the call's status; whatever goes wrong after the
+// first message is the response's.
+func (s *Server) Execute(request *repb.ExecuteRequest, stream repb.Execution_ExecuteServer) error {
+	ctx := stream.Context()
+	at, err := s.instance(request.InstanceName)
+	if err != nil {
+		return toStatus(err)
+	}
+	action, err := digest.FromProto(request.ActionDigest)
+	if err != nil {
+		return toStatus(err)
+	}
+	op, err := s.open(ctx, at, action)
+	if err != nil {
+		return toStatus(err)
+	}
+	follow := follower{op: op, send: stream.Send}
+	if !request.SkipCacheLookup {
+		op.outcome.cache = semconv.CacheMiss
+		s.apply(func(time.Time) { op.enter(repb.ExecutionStage_CACHE_CHECK) })
+		if _, err := follow.catchUp(&s.shell); err != nil {
+			s.abandon(op, err)
+			return err
+		}
+		if result := s.lookup(ctx, op); result != nil {
+			s.apply(func(now time.Time) {
+				response := &repb.ExecuteResponse{Result: result, CachedResult: true}
+				op.outcome.cache, op.outcome.link = semconv.CacheHit, origin(result)
+				s.end(now, op, response, pack(response))
+				s.shell.finished = append(s.shell.finished, op)
+			})
+			_, err := follow.catchUp(&s.shell)
+			return err
+		}
+	}
+	if err := s.enqueue(ctx, op); err != nil {
+		s.abandon(op, err)
+		if len(op.stages) == 1 {
+			// Nothing has been sent: the call itself can carry the status.
+			return toStatus(err)
+		}
+		_, err := follow.catchUp(&s.shell)
+		return err
+	}
+	return s.follow(ctx, &follow)
+}
+
+// WaitExecution takes up the stream of an operation, ended ones too.
+func (s *Server) WaitExecution(request *repb.WaitExecutionRequest, stream repb.Execution_WaitExecutionServer) error {
+	op, err := s.find(request.Name)
+	if err != nil {
+		return err
+	}
+	s.apply(nil, queue.Input{Kind: queue.Watch, Operation: op.id})
+	return s.follow(stream.Context(), &follower{op: op, send: stream.Send, latest: true})
+}
+
+// open makes an operation that nobody knows of yet but by its name.
+func (s *Server) open(ctx context.Context, at *instance, action digest.Digest) (*operation, error) {
+	op := &operation{
+		name:     digest.OperationName(at.name, uuid.NewString()),
+		instance: at,
+		action:   action,
+		client:   clientOf(ctx),
+		outcome:  outcome{received: time.Now(), cache: semconv.CacheSkipped},
+	}
+	s.shell.mu.Lock()
+	defer s.shell.mu.Unlock()
+	if len(s.shell.names)-len(s.shell.ended) >= maxOpen {
+		return nil, &limitError{"too many operations are open: try again when some have ended"}
+	}
+	s.shell.sequence++
+	op.sequence = s.shell.sequence
+	s.shell.names[op.name] = op
+	return op, nil
+}
+
+// abandon ends an operation that never got a task.
+func (s *Server) abandon(op *operation, err error) {
+	response := &repb.ExecuteResponse{Status: status.Convert(toStatus(err)).Proto()}
+	s.apply(func(now time.Time) {
+		s.end(now, op, response, pack(response))
+		s.shell.finished = append(s.shell.finished, op)
+	})
+}
+
+// lookup asks the action cache. Trouble with it costs an execution, not the
+// operation.
+func (s *Server) lookup(ctx context.Context, op *operation) *repb.ActionResult {
+	start := time.Now()
+	result, err := op.instance.storage.ActionResult(op.client.under(ctx, op.client.action.Child(semconv.SpanCacheCheck, 0)), op.action)
+	op.outcome.cacheCheck = build.Interval{Start: start, End: time.Now()}
+	if err != nil {
+		if !errors.Is(err, cas.ErrNotFound) && ctx.Err() == nil {
+			s.logger.WarnContext(ctx, "action cache look-up failed, executing", "action", op.action, "err", err)
+		}
+		return nil
+	}
+	return result
+}
+
+// enqueue loads the action and gives the operation a task: a new one, or that of
+// an equal action under way.
+func (s *Server) enqueue(ctx context.Context, op *operation) error {
+	action, command, err := load(ctx, op)
+	if err != nil {
+		return err
+	}
+	timeout, err := s.timeout(action)
+	if err != nil {
+		return err
+	}
+	wanted := properties(action, command)
+	payload, err := anypb.New(action)
+	if err != nil {
+		return err
+	}
+	in := queue.Input{Kind: queue.Enqueue, Timeout: timeout}
+	if !action.DoNotCache {
+		in.Key = key(op.instance.name, op.action)
+	}
+	s.locked(func(now time.Time) {
+		p, serve, platformErr := s.platform(op.instance, wanted)
+		if platformErr != nil {
+			err = platformErr
+			return
+		}
+		for _, in := range serve {
+			s.step(now, in)
+		}
+		in.Platform = p.id
+		s.join(now, op, in, &task{
+			instance: op.instance, digest: op.action, payload: payload, platform: p,
+			noCache: action.DoNotCache, timeout: timeout, leader: op,
+		})
+	})
+	return err
+}
+
+// join enqueues an operation, for which fresh is the task if there is no equal
+// one; the lock is held.
+func (s *Server) join(now time.Time, op *operation, in queue.Input, fresh *task) {
+	s.shell.joining, s.shell.fresh = op, fresh
+	s.step(now, in)
+	s.shell.joining, s.shell.fresh = nil, nil
+	if op.task == fresh && !fresh.isLeased() {
+		fresh.attempts[0].QueueReason = fresh.platform.queueReason()
+	}
+}
+
+// enter gives the operation that joins its task, before anything follows from
+// that; the lock is held.
+func (s *Server) enter(now time.Time, o queue.Output) {
+	sh := &s.shell
+	op := sh.joining
+	op.id = o.Operation
+	sh.operations[o.Operation] = op
+	if o.Kind == queue.Queued {
+		op.task = sh.fresh
+		op.task.id = o.Task
+		op.task.attempts = append(op.task.attempts, build.Attempt{Queued: now})
+		sh.tasks[o.Task] = op.task
+	} else {
+		op.task = sh.tasks[o.Task]
+		op.outcome.deduplicated, op.outcome.cache = true, semconv.CacheDeduplicated
+		op.outcome.link = op.task.leader.client.action
+	}
+	op.task.attached = append(op.task.attached, op)
+	op.enter(repb.ExecutionStage_QUEUED)
+	if o.Kind == queue.Attached && op.task.isLeased() {
+		op.enter(repb.ExecutionStage_EXECUTING)
+	}
+}
+
+// isLeased reports whether a worker has the task, or had it last.
+func (t *task) isLeased() bool {
+	return !t.attempts[len(t.attempts)-1].Leased.IsZero()
+}
+
+// load reads the action and its command. Many are read at the same time, in one
+// call where possible.
+func load(ctx context.Context, op *operation) (*repb.Action, *repb.Command, error) {
+	action := new(repb.Action)
+	if err := read(ctx, op, "action", op.action, maxActionBytes, action); err != nil {
+		return nil, nil, err
+	}
+	at, err := digest.FromProto(action.CommandDigest)
+	if err != nil {
+		return nil, nil, invalid("action %v: command digest: %v", op.action, err)
+	}
+	if _, err := digest.FromProto(action.InputRootDigest); err != nil {
+		return nil, nil, invalid("action %v: input root digest: %v", op.action, err)
+	}
+	command := new(repb.Command)
+	if err := read(ctx, op, "command", at, maxCommandBytes, command); err != nil {
+		return nil, nil, err
+	}
+	if len(command.Arguments) == 0 {
+		return nil, nil, invalid("command %v of action %v has no arguments", at, op.action)
+	}
+	return action, command, nil
+}
+
+func read(ctx context.Context, op *operation, what string, d digest.Digest, limit int64, into proto.Message) error {
+	if d.SizeBytes > limit {
+		return invalid("%s %v is larger than %d bytes", what, d, limit)
+	}
+	data, err := op.instance.blobs.ReadBlob(ctx, d)
+	if errors.Is(err, cas.ErrNotFound) {
+		return &missingError{what, d}
+	}
+	if err != nil {
+		return err
+	}
+	if err := proto.Unmarshal(data, into); err != nil {
+		return invalid("%s %v can't be decoded: %v", what, d, err)
+	}
+	return nil
+}
+
+// timeout returns how long the command of an action may run.
+func (s *Server) timeout(action *repb.Action) (time.Duration, error) {
+	if action.Timeout == nil {
+		return s.config.DefaultTimeout, nil
+	}
+	if err := action.Timeout.CheckValid(); err != nil {
+		return 0, invalid("timeout: %v", err)
+	}
+	switch d := action.Timeout.AsDuration(); {
+	case d < 0:
+		return 0, invalid("timeout %v is negative", d)
+	case d > s.config.MaxTimeout:
+		return 0, invalid("timeout %v is longer than the server's maximum of %v", d, s.config.MaxTimeout)
+	case d == 0:
+		return s.config.DefaultTimeout, nil
+	default:
+		return d, nil
+	}
+}
+
+// key makes equal actions of an instance share a task.
+func key(instance string, action digest.Digest) queue.Key {
+	b := make([]byte, 0, 128)
+	b = append(b, action.Hash[:]...)
+	b = append(b, instance...)
+	sum := sha256.Sum256(b)
+	return queue.Key(sum[:16])
+}
+
+// follower sends the stages of an operation in order.
+type follower struct {
+	op     *operation
+	send   func(*longrunningpb.Operation) error
+	sent   int  // of op.stages
+	latest bool // begin with the latest stage
+}
+
+// catchUp sends what is new and reports whether that was the last.
+func (f *follower) catchUp(sh *shell) (done bool, err error) {
+	sh.mu.Lock()
+	if f.latest {
+		f.latest, f.sent = false, max(0, len(f.op.stages)-1)
+	}
+	stages := slices.Clone(f.op.stages[f.sent:])
+	response := f.op.response
+	sh.mu.Unlock()
+	for _, stage := range stages {
+		if err := f.send(f.op.message(stage, response)); err != nil {
+			return false, err
+		}
+	}
+	f.sent += len(stages)
+	return response != nil, nil
+}
+
+// message is the operation at a stage. Its response is known when it is done.
+func (op *operation) message(stage repb.ExecutionStage_Value, response *anypb.Any) *longrunningpb.Operation {
+	m := &longrunningpb.Operation{Name: op.name, Metadata: pack(&repb.ExecuteOperationMetadata{
+		Stage: stage, ActionDigest: op.action.Proto(), DigestFunction: digest.Function,
+	})}
+	if stage == repb.ExecutionStage_COMPLETED {
+		m.Done = true
+		m.Result = &longrunningpb.Operation_Response{Response: response}
+	}
+	return m
+}
+
+// follow sends stages until the operation is done, the client leaves or the
+// server stops. The operation is watched once less when it returns early.
+func (s *Server) follow(ctx context.Context, f *follower) error {
+	news := make(chan struct{}, 1)
+	s.shell.mu.Lock()
+	f.op.waiting = append(f.op.waiting, news)
+	s.shell.mu.Unlock()
+	done, err := s.pump(ctx, f, news)
+	if !done {
+		s.apply(func(time.Time) {
+			f.op.waiting = slices.DeleteFunc(f.op.waiting, func(c chan struct{}) bool { return c == news })
+		}, queue.Input{Kind: queue.Unwatch, Operation: f.op.id})
+	}
+	return err
+}
+
+func (s *Server) pump(ctx context.Context, f *follower, news chan struct{}) (done bool, err error) {
+	for {
+		if done, err = f.catchUp(&s.shell); done || err != nil {
+			return done, err
+		}
+		select {
+		case <-news:
+		case <-ctx.Done():
+			return false, toStatus(ctx.Err())
+		case <-s.stopping:
+			return false, status.Error(codes.Unavailable, "the server is shutting down: wait for "+f.op.name+" at another")
+		}
+	}
+}
+
+func pack(m proto.Message) *anypb.Any {
+	packed, err := anypb.New(m)
+	if err != nil {
+		// Only strings that aren't UTF-8 could cause it; ours are made here or
+		// have been decoded, which checks them.
+		panic("pack " + string(m.ProtoReflect().Descriptor().FullName()) + ": " + err.Error())
+	}
+	return packed
+}

@@ -1,0 +1,121 @@
+package execution
+
+import (
+	"slices"
+	"strings"
+
+	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
+
+	"github.com/weir-build/weir/system/proto/bots"
+	"github.com/weir-build/weir/system/queue"
+	"github.com/weir-build/weir/traces/semconv"
+)
+
+// property is one key and value of a platform.
+type property struct{ key, value string }
+
+// platform is what a set of actions asks of a worker, and their queue.
+type platform struct {
+	id         queue.PlatformID
+	instance   *instance
+	text       string // key=value, sorted, comma separated
+	properties []property
+	workers    int // sessions that serve it
+}
+
+// queueReason says why a task of the platform can't be leased at once.
+func (p *platform) queueReason() string {
+	if p.workers == 0 {
+		return semconv.ReasonNoWorker
+	}
+	return semconv.ReasonBusy
+}
+
+type platformKey struct {
+	instance string
+	text     string
+}
+
+type platforms struct {
+	byKey map[platformKey]*platform
+	all   []*platform // by id
+}
+
+// properties returns what an action asks for: its own platform, or that of its
+// command, which is where clients before REAPI 2.2 put it.
+func properties(action *repb.Action, command *repb.Command) []property {
+	from := action.GetPlatform()
+	if from == nil {
+		from = command.GetPlatform()
+	}
+	list := make([]property, 0, len(from.GetProperties()))
+	for _, p := range from.GetProperties() {
+		list = append(list, property{p.Name, p.Value})
+	}
+	slices.SortFunc(list, func(a, b property) int {
+		if c := strings.Compare(a.key, b.key); c != 0 {
+			return c
+		}
+		return strings.Compare(a.value, b.value)
+	})
+	return slices.Compact(list)
+}
+
+func platformText(list []property) string {
+	words := make([]string, len(list))
+	for i, p := range list {
+		words[i] = p.key + "=" + p.value
+	}
+	return strings.Join(words, ",")
+}
+
+// serves reports whether a worker has all that a platform asks for.
+func (p *platform) serves(offered []property) bool {
+	for _, want := range p.properties {
+		if !slices.Contains(offered, want) {
+			return false
+		}
+	}
+	return true
+}
+
+// offered returns what a worker offers: the properties of its first device, and
+// its own. A key may have several values, of which any will do.
+func offered(w *bots.Worker) []property {
+	var list []property
+	if devices := w.GetDevices(); len(devices) > 0 {
+		for _, p := range devices[0].Properties {
+			list = append(list, property{p.Key, p.Value})
+		}
+	}
+	for _, p := range w.GetProperties() {
+		list = append(list, property{p.Key, p.Value})
+	}
+	return list
+}
+
+// platform returns the platform with these properties. A new one is served from
+// the start by every worker that can; the lock is held.
+func (s *Server) platform(at *instance, list []property) (*platform, []queue.Input, error) {
+	sh := &s.shell
+	key := platformKey{at.name, platformText(list)}
+	if p, ok := sh.platforms.byKey[key]; ok {
+		return p, nil, nil
+	}
+	if len(sh.platforms.all) >= maxPlatforms {
+		return nil, nil, &limitError{"too many different platforms are in use: " + key.text + " would be one more"}
+	}
+	p := &platform{id: queue.PlatformID(len(sh.platforms.all)), instance: at, text: key.text, properties: list}
+	sh.platforms.byKey[key] = p
+	sh.platforms.all = append(sh.platforms.all, p)
+	var inputs []queue.Input
+	for _, session := range sh.sessions {
+		if session.instance == at && p.serves(session.offered) {
+			session.serves = append(session.serves, p)
+			p.workers++
+			inputs = append(inputs, queue.Input{Kind: queue.Serve, Worker: session.worker, Platform: p.id})
+		}
+	}
+	slices.SortFunc(inputs, func(a, b queue.Input) int { return int(uint32(a.Worker)) - int(uint32(b.Worker)) })
+	return p, inputs, nil
+}

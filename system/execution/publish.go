@@ -1,0 +1,114 @@
+package execution
+
+import (
+	"context"
+	"time"
+
+	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/structpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/weir-build/weir/system/queue"
+	"github.com/weir-build/weir/traces/build"
+	"github.com/weir-build/weir/traces/tracecontext"
+)
+
+// publishTimeout bounds the write of one result to the action cache: clients
+// wait for it.
+const publishTimeout = 10 * time.Second
+
+// complete takes the response a worker brought for an attempt at a task; the
+// lock is held. If it goes to the action cache, clients get it after that: who
+// is told of a result may count on the cache.
+func (s *Server) complete(now time.Time, l *lease, response *repb.ExecuteResponse) {
+	t := l.task
+	if s.shell.tasks[t.id] != t || t.response != nil {
+		return
+	}
+	result := response.Result
+	if result != nil {
+		t.stamp(result, l)
+	}
+	cacheable := !t.noCache && result != nil && result.ExitCode == 0 && response.Status.GetCode() == int32(codes.OK)
+	t.response, t.packed = response, pack(response)
+	s.step(now, queue.Input{
+		Kind: queue.Complete, Task: t.id, Attempt: l.attempt, Worker: l.worker, Accepting: !cacheable,
+	})
+	if !cacheable {
+		return
+	}
+	s.publishing.Go(func() { s.publish(t, result) })
+}
+
+// stamp completes a result's metadata with what the worker can't know: when the
+// action was queued, and the span that did the work.
+func (t *task) stamp(result *repb.ActionResult, l *lease) {
+	m := result.ExecutionMetadata
+	if m == nil {
+		m = new(repb.ExecutedActionMetadata)
+		result.ExecutionMetadata = m
+	}
+	m.QueuedTimestamp = timestamppb.New(t.attempts[0].Queued)
+	if m.Worker == "" {
+		m.Worker = l.botID
+	}
+	if work := build.Worker(t.leader.client.action, l.attempt); work.Valid() {
+		m.AuxiliaryMetadata = append(m.AuxiliaryMetadata, pack(&structpb.Struct{
+			Fields: map[string]*structpb.Value{tracecontext.Header: structpb.NewStringValue(work.String())},
+		}))
+	}
+}
+
+// origin returns the span that produced a result, if the result tells. It is a
+// Struct, appended: the well-known types are the only ones that every printer of
+// JSON knows, and the first entry is where BuildBox looks for a Digest.
+func origin(result *repb.ActionResult) tracecontext.Context {
+	list := result.GetExecutionMetadata().GetAuxiliaryMetadata()
+	for i := len(list) - 1; i >= 0; i-- {
+		if list[i].MessageIs((*structpb.Struct)(nil)) {
+			return originOf(list[i])
+		}
+	}
+	return tracecontext.Context{}
+}
+
+func originOf(packed *anypb.Any) tracecontext.Context {
+	fields := new(structpb.Struct)
+	if err := packed.UnmarshalTo(fields); err != nil {
+		return tracecontext.Context{}
+	}
+	c, err := tracecontext.Parse(fields.Fields[tracecontext.Header].GetStringValue())
+	if err != nil {
+		return tracecontext.Context{}
+	}
+	return c
+}
+
+// publish writes a result to the action cache and then gives it to the clients,
+// whatever came of the write.
+func (s *Server) publish(t *task, result *repb.ActionResult) {
+	ctx, cancel := context.WithTimeout(context.Background(), publishTimeout)
+	defer cancel()
+	ctx = t.leader.client.under(ctx, t.leader.client.action)
+	if err := t.instance.storage.UpdateActionResult(ctx, t.digest, result); err != nil {
+		s.logger.WarnContext(ctx, "result not cached", "action", t.digest, "err", err)
+	}
+	s.apply(nil, queue.Input{Kind: queue.Publish, Task: t.id})
+}
+
+// finish notes when the attempt that counts ended; the lock is held.
+func (s *Server) finish(now time.Time, o queue.Output) {
+	t := s.shell.tasks[o.Task]
+	if n := int(o.Attempt); n < len(t.attempts) {
+		// The result is that of an earlier attempt, which had been given up: the
+		// later ones came to nothing.
+		t.attempts[n-1].RetryReason = ""
+		t.attempts = t.attempts[:n]
+	}
+	t.attempts[o.Attempt-1].Ended = now
+	build.Stages(t.response.GetResult().GetExecutionMetadata(), func(name string, d time.Duration) {
+		s.metrics.stages.WithLabelValues(name).Observe(d.Seconds())
+	})
+}

@@ -1,0 +1,196 @@
+// Package execution is the execution-server: Execution, Operations and Bots
+// around the queue.
+//
+// The decisions are the queue's (package queue). This package is its shell: it
+// holds the lock and the clock, turns calls into inputs and outputs into
+// messages, and keeps by handle what the queue doesn't know: names, protocol
+// buffers, digests, traces.
+//
+//	execute.go     Execute: look up, load, enqueue, and stream what happens
+//	operations.go  google.longrunning.Operations over the same operations
+//	bots.go        the workers' side: sessions, reports, offers
+//	shell.go       the lock; inputs in, outputs out
+//	publish.go     a result's way to the action cache and to its clients
+//	spans.go       the span tree of an operation, once it is over
+//
+// An operation is kept for a while after its end, so that a client that lost its
+// stream still gets the result.
+package execution
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"cloud.google.com/go/longrunning/autogen/longrunningpb"
+	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
+	"github.com/prometheus/client_golang/prometheus"
+	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/grpc"
+
+	"github.com/weir-build/weir/system/digest"
+	"github.com/weir-build/weir/system/proto/bots"
+	"github.com/weir-build/weir/system/queue"
+	"github.com/weir-build/weir/system/remote"
+)
+
+// Defaults and limits.
+const (
+	// defaultTimeout is what an action gets that names no timeout: long enough
+	// for any sane test, short enough to free the slot of one that hangs within
+	// the hour.
+	defaultTimeout = time.Hour
+	// defaultMaxTimeout is the longest timeout an action may ask for. REAPI says
+	// a longer one must be refused.
+	defaultMaxTimeout = 24 * time.Hour
+	// defaultResultTTL is how long an ended operation can still be asked for: a
+	// client that reconnects does so within minutes.
+	defaultResultTTL = 10 * time.Minute
+	// maxEnded bounds the ended operations kept, at a few hundred bytes each.
+	maxEnded = 200_000
+	// maxOpen bounds the open ones: at a few kB each, some GB. Buildfarm's
+	// deepest queue is a million too.
+	maxOpen = 1_000_000
+	// maxPlatforms bounds the platform queues, which live as long as the server.
+	maxPlatforms = 10_000
+	// maxSessions bounds the worker sessions.
+	maxSessions = 100_000
+	// maxActionBytes and maxCommandBytes bound what is read before it is known
+	// to be worth it. A Command carries its argv, which Linux bounds near 2 MiB.
+	maxActionBytes  = 1 << 20
+	maxCommandBytes = 16 << 20
+)
+
+// Config says what an execution-server serves and with what.
+type Config struct {
+	// Instances are the instance names served. Required.
+	Instances []string
+	// Storage reaches the CAS and the action cache, for any instance. Required.
+	Storage *remote.Client
+	// Queue configures the scheduler.
+	Queue queue.Config
+	// DefaultTimeout is for actions that name none, MaxTimeout the longest that
+	// is accepted. Zero means 1 h and 24 h.
+	DefaultTimeout, MaxTimeout time.Duration
+	// ResultTTL is how long ended operations are kept. Zero means 10 min.
+	ResultTTL time.Duration
+
+	Logger     *slog.Logger
+	Registerer prometheus.Registerer
+	Tracer     trace.Tracer
+}
+
+// Server is an execution-server. It is safe for concurrent use.
+type Server struct {
+	repb.UnimplementedExecutionServer
+	repb.UnimplementedCapabilitiesServer
+	longrunningpb.UnimplementedOperationsServer
+	bots.UnimplementedBotsServer
+
+	config    Config
+	logger    *slog.Logger
+	tracer    trace.Tracer
+	metrics   *metrics
+	instances map[string]*instance
+
+	shell shell
+
+	// publishing counts the results on their way to the action cache.
+	publishing sync.WaitGroup
+	// stopping is closed when polls and streams should come to an end.
+	stopping chan struct{}
+}
+
+// instance is what belongs to one REAPI instance.
+type instance struct {
+	name    string
+	storage *remote.Client
+	blobs   *remote.Batcher
+}
+
+// New returns a server. Run must run for as long as it serves.
+func New(c Config) (*Server, error) {
+	for _, d := range []struct {
+		field *time.Duration
+		value time.Duration
+	}{{&c.DefaultTimeout, defaultTimeout}, {&c.MaxTimeout, defaultMaxTimeout}, {&c.ResultTTL, defaultResultTTL}} {
+		if *d.field == 0 {
+			*d.field = d.value
+		}
+	}
+	if len(c.Instances) == 0 {
+		return nil, errors.New("execution-server: no instance to serve")
+	}
+	s := &Server{
+		config: c, logger: c.Logger, tracer: c.Tracer,
+		instances: make(map[string]*instance),
+		stopping:  make(chan struct{}),
+	}
+	for _, name := range c.Instances {
+		if err := digest.CheckInstance(name); err != nil {
+			return nil, fmt.Errorf("execution-server: %w", err)
+		}
+		storage := c.Storage.ForInstance(name)
+		s.instances[name] = &instance{name: name, storage: storage, blobs: remote.NewBatcher(storage)}
+	}
+	s.shell.init(c.Queue)
+	s.metrics = newMetrics(c.Registerer, s)
+	return s, nil
+}
+
+// Register registers the services.
+func (s *Server) Register(r grpc.ServiceRegistrar) {
+	repb.RegisterExecutionServer(r, s)
+	repb.RegisterCapabilitiesServer(r, s)
+	longrunningpb.RegisterOperationsServer(r, s)
+	bots.RegisterBotsServer(r, s)
+}
+
+// Run lets time pass for the queue until ctx is done, then ends all polls and
+// waits for results that are being published. Streams of operations that aren't
+// done end with UNAVAILABLE, at which clients reconnect.
+func (s *Server) Run(ctx context.Context) error {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			close(s.stopping)
+			s.publishing.Wait()
+			return nil
+		case <-timer.C:
+			s.apply(nil, queue.Input{Kind: queue.Tick})
+		case <-s.shell.sooner:
+		}
+		timer.Reset(s.shell.untilDeadline(s.config.ResultTTL))
+	}
+}
+
+// GetCapabilities tells the execution part; the cache part is the storage's.
+func (s *Server) GetCapabilities(_ context.Context, request *repb.GetCapabilitiesRequest) (*repb.ServerCapabilities, error) {
+	if _, err := s.instance(request.InstanceName); err != nil {
+		return nil, toStatus(err)
+	}
+	return &repb.ServerCapabilities{
+		ExecutionCapabilities: &repb.ExecutionCapabilities{
+			DigestFunction:  digest.Function,
+			DigestFunctions: []repb.DigestFunction_Value{digest.Function},
+			ExecEnabled:     true,
+		},
+		LowApiVersion:  LowAPIVersion,
+		HighApiVersion: HighAPIVersion,
+	}, nil
+}
+
+func (s *Server) instance(name string) (*instance, error) {
+	if i, ok := s.instances[name]; ok {
+		return i, nil
+	}
+	if err := digest.CheckInstance(name); err != nil {
+		return nil, err
+	}
+	return nil, &unknownInstanceError{name}
+}

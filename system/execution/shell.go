@@ -1,0 +1,261 @@
+package execution
+
+import (
+	"slices"
+	"sync"
+	"time"
+
+	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/weir-build/weir/system/digest"
+	"github.com/weir-build/weir/system/queue"
+	"github.com/weir-build/weir/traces/build"
+	"github.com/weir-build/weir/traces/tracecontext"
+)
+
+// shell is the state behind the lock: the queue and what goes with its handles.
+type shell struct {
+	// sooner holds a token when the next deadline has come closer.
+	sooner chan struct{}
+
+	// mu guards all below, and the fields of operations, tasks, sessions and
+	// leases that change.
+	mu         sync.Mutex
+	queue      *queue.Queue
+	out        []queue.Output
+	armed      queue.Time // what Run waits for
+	names      map[string]*operation
+	operations map[queue.OperationID]*operation
+	tasks      map[queue.TaskID]*task
+	workers    map[queue.WorkerID]*session
+	sessions   map[string]*session // by name
+	bots       map[botKey]*session
+	leases     map[string]*lease // by id, while their task is open
+	platforms  platforms
+	sequence   uint64
+	ended      []*operation // kept for the TTL, oldest first
+	finished   []*operation // over and done with, to be recorded after the step
+
+	// joining and fresh are what an Enqueue under way is for.
+	joining *operation
+	fresh   *task
+}
+
+// operation is what a client waits for.
+type operation struct {
+	name     string
+	sequence uint64
+	instance *instance
+	action   digest.Digest
+	client   client // who asked, for spans
+
+	id       queue.OperationID
+	task     *task
+	stages   []repb.ExecutionStage_Value // all it went through
+	response *anypb.Any                  // an ExecuteResponse, once done
+	endedAt  time.Time
+	waiting  []chan struct{} // one token each when something is new
+	outcome  outcome
+}
+
+// outcome is what metrics and spans say of an operation.
+type outcome struct {
+	received     time.Time
+	cacheCheck   build.Interval
+	cache        string // one of semconv's Cache… values
+	deduplicated bool
+	executed     *repb.ExecuteResponse
+	link         tracecontext.Context
+	attempts     []build.Attempt // of a task that the operation leads
+	doneAt       time.Time       // when the operation, and a task it leads, were over
+}
+
+// task is the work behind operations.
+type task struct {
+	id       queue.TaskID
+	instance *instance
+	digest   digest.Digest
+	payload  *anypb.Any // the Action
+	platform *platform
+	noCache  bool
+	timeout  time.Duration
+	leader   *operation   // the first one: its trace has the work
+	attached []*operation // those that still wait
+
+	attempts []build.Attempt
+	leases   []*lease
+	response *repb.ExecuteResponse
+	packed   *anypb.Any // response, for the wire
+}
+
+func (s *shell) init(config queue.Config) {
+	s.sooner = make(chan struct{}, 1)
+	s.queue = queue.New(config)
+	s.armed = queue.Never
+	s.names = make(map[string]*operation)
+	s.operations = make(map[queue.OperationID]*operation)
+	s.tasks = make(map[queue.TaskID]*task)
+	s.workers = make(map[queue.WorkerID]*session)
+	s.sessions = make(map[string]*session)
+	s.bots = make(map[botKey]*session)
+	s.leases = make(map[string]*lease)
+	s.platforms.byKey = make(map[platformKey]*platform)
+}
+
+// apply takes the lock, lets before prepare (it may be nil) and steps the queue
+// through the inputs. What has ended by it is told to its clients, and to the
+// trace, after the lock is given back.
+func (s *Server) apply(before func(now time.Time), inputs ...queue.Input) {
+	s.locked(func(now time.Time) {
+		if before != nil {
+			before(now)
+		}
+		for _, in := range inputs {
+			s.step(now, in)
+		}
+	})
+}
+
+// locked runs f under the lock, which may step the queue.
+func (s *Server) locked(f func(now time.Time)) {
+	now := time.Now()
+	s.shell.mu.Lock()
+	f(now)
+	s.shell.forget(now, s.config.ResultTTL)
+	finished := s.shell.finished
+	s.shell.finished = nil
+	closer := s.shell.queue.NextDeadline() < s.shell.armed
+	s.shell.mu.Unlock()
+	if closer {
+		select {
+		case s.shell.sooner <- struct{}{}:
+		default:
+		}
+	}
+	for _, op := range finished {
+		s.record(op)
+	}
+}
+
+// step steps the queue and does what it says; the lock is held.
+func (s *Server) step(now time.Time, in queue.Input) {
+	sh := &s.shell
+	out := sh.queue.Step(queue.Time(now.UnixNano()), in, sh.out[:0])
+	for _, o := range out {
+		switch o.Kind {
+		case queue.Queued, queue.Attached:
+			s.enter(now, o)
+		case queue.Leased:
+			s.lease(now, o)
+		case queue.Offered:
+			sh.workers[o.Worker].changed = true
+		case queue.Lost:
+			s.lost(now, o)
+		case queue.Requeued:
+			s.requeue(now, o)
+		case queue.Revoked:
+			s.revoke(now, o)
+		case queue.Finished:
+			s.finish(now, o)
+		case queue.OperationDone:
+			s.operationDone(now, o)
+		case queue.TaskDone:
+			s.taskDone(now, o)
+		case queue.WorkerGone:
+			s.metrics.sessionsExpired.Inc()
+			s.logger.Warn("worker lost: it was silent for too long", "worker.id", sh.workers[o.Worker].botID)
+			sh.forgetSession(sh.workers[o.Worker])
+		}
+	}
+	sh.out = out
+}
+
+// stage notes a stage of all operations of a task.
+func (s *shell) stage(t *task, stage repb.ExecutionStage_Value) {
+	for _, op := range t.attached {
+		op.enter(stage)
+	}
+}
+
+func (op *operation) enter(stage repb.ExecutionStage_Value) {
+	op.stages = append(op.stages, stage)
+	for _, c := range op.waiting {
+		select {
+		case c <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// operationDone ends an operation; the lock is held.
+func (s *Server) operationDone(now time.Time, o queue.Output) {
+	op := s.shell.operations[o.Operation]
+	delete(s.shell.operations, o.Operation)
+	t := op.task
+	t.attached = slices.DeleteFunc(t.attached, func(other *operation) bool { return other == op })
+	response, packed := t.response, t.packed
+	if o.Reason != queue.Completed {
+		response = failure(o.Reason, t)
+		packed = pack(response)
+	}
+	s.end(now, op, response, packed)
+	if t.leader != op {
+		s.shell.finished = append(s.shell.finished, op)
+	}
+}
+
+// end gives an operation its response; the lock is held.
+func (s *Server) end(now time.Time, op *operation, response *repb.ExecuteResponse, packed *anypb.Any) {
+	op.response, op.endedAt = packed, now
+	op.outcome.executed, op.outcome.doneAt = response, now
+	op.enter(repb.ExecutionStage_COMPLETED)
+	s.shell.ended = append(s.shell.ended, op)
+}
+
+// taskDone forgets a task; the lock is held. Now the trace of the operation that
+// led it is complete, though the operation may have been cancelled before and
+// left the work to others.
+func (s *Server) taskDone(now time.Time, o queue.Output) {
+	t := s.shell.tasks[o.Task]
+	delete(s.shell.tasks, o.Task)
+	for _, l := range t.leases {
+		delete(s.shell.leases, l.id)
+	}
+	for i := range t.attempts {
+		if t.attempts[i].Ended.IsZero() {
+			t.attempts[i].Ended = now
+		}
+	}
+	t.leader.outcome.attempts, t.leader.outcome.doneAt = t.attempts, now
+	s.shell.finished = append(s.shell.finished, t.leader)
+}
+
+// forget drops operations that ended long ago; mu is held.
+func (s *shell) forget(now time.Time, ttl time.Duration) {
+	n := 0
+	for n < len(s.ended) && (now.Sub(s.ended[n].endedAt) > ttl || len(s.ended)-n > maxEnded) {
+		if op := s.ended[n]; s.names[op.name] == op {
+			delete(s.names, op.name)
+		}
+		s.ended[n] = nil
+		n++
+	}
+	s.ended = s.ended[n:]
+}
+
+// untilDeadline returns how long nothing will expire, and notes it as what Run
+// waits for.
+func (s *shell) untilDeadline(ttl time.Duration) time.Duration {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.armed = s.queue.NextDeadline()
+	wait := ttl
+	if len(s.ended) > 0 {
+		wait = ttl - time.Since(s.ended[0].endedAt)
+	}
+	if s.armed != queue.Never {
+		wait = min(wait, time.Until(time.Unix(0, int64(s.armed))))
+	}
+	return max(wait, time.Millisecond)
+}

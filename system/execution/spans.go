@@ -1,0 +1,124 @@
+package execution
+
+import (
+	"context"
+	"fmt"
+
+	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
+	"go.opentelemetry.io/otel/attribute"
+	otelcodes "go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/grpc/codes"
+
+	"github.com/weir-build/weir/system/telemetry"
+	"github.com/weir-build/weir/traces/build"
+	"github.com/weir-build/weir/traces/semconv"
+	"github.com/weir-build/weir/traces/tracecontext"
+)
+
+// client is who asked for an operation, as far as traces want to know.
+type client struct {
+	call     tracecontext.Context // the span of the Execute call
+	action   tracecontext.Context // the span of the operation, derived from it
+	metadata *repb.RequestMetadata
+}
+
+func clientOf(ctx context.Context) client {
+	call := telemetry.TraceContext(ctx)
+	c := client{call: call, metadata: telemetry.RequestMetadata(ctx)}
+	if call.Valid() {
+		c.action = call.Child(semconv.SpanAction, 0)
+	}
+	return c
+}
+
+// under returns a context for calls made on the client's behalf, as children of
+// a span of its trace.
+func (c *client) under(ctx context.Context, parent tracecontext.Context) context.Context {
+	return telemetry.WithRequestMetadata(telemetry.WithParent(ctx, parent), c.metadata)
+}
+
+// record tells metrics and trace of an operation that is over, and lets go of
+// what only they needed. Nobody else uses that any more.
+func (s *Server) record(op *operation) {
+	defer func() { op.task, op.outcome, op.client = nil, outcome{}, client{} }()
+	response := op.outcome.executed
+	code := codes.Code(response.GetStatus().GetCode())
+	how := "executed"
+	switch {
+	case op.outcome.cache == semconv.CacheHit:
+		how = "cached"
+	case op.outcome.deduplicated:
+		how = "deduplicated"
+	}
+	s.metrics.operations.WithLabelValues(how, telemetry.CodeName(code)).Inc()
+	if !op.client.action.Valid() || !op.client.action.Sampled {
+		return
+	}
+	for _, span := range build.Spans(op.describe(code), make([]build.Span, 0, 10)) {
+		emit(s.tracer, &span)
+	}
+}
+
+// describe says what the span tree of an operation is made of.
+func (op *operation) describe(code codes.Code) *build.Action {
+	a := &build.Action{
+		Context: op.client.action, Parent: op.client.call.Span,
+		Received: op.outcome.received, Done: op.outcome.doneAt, CacheCheck: op.outcome.cacheCheck,
+		Result: op.outcome.executed.GetResult(), Link: op.outcome.link,
+		Attributes: op.attributes(),
+	}
+	if code != codes.OK {
+		a.Error = fmt.Sprintf("%s: %s", telemetry.CodeName(code), op.outcome.executed.Status.GetMessage())
+	}
+	switch {
+	case !op.outcome.link.Valid():
+	case op.outcome.deduplicated:
+		a.LinkKind = semconv.LinkDeduplicated
+	default:
+		a.LinkKind = semconv.LinkCached
+	}
+	a.Attempts = op.outcome.attempts
+	return a
+}
+
+func (op *operation) attributes() []attribute.KeyValue {
+	list := make([]attribute.KeyValue, 0, 14)
+	add := func(key, value string) {
+		if value != "" {
+			list = append(list, attribute.String(key, value))
+		}
+	}
+	add(semconv.AttrActionDigest, op.action.String())
+	add(semconv.AttrOperation, op.name)
+	add(semconv.AttrCacheResult, op.outcome.cache)
+	add(semconv.AttrInstance, op.instance.name)
+	if m := op.client.metadata; m != nil {
+		add(semconv.AttrInvocationID, m.ToolInvocationId)
+		add(semconv.AttrActionID, m.ActionId)
+		add(semconv.AttrActionMnemonic, m.ActionMnemonic)
+		add(semconv.AttrTargetID, m.TargetId)
+	}
+	if op.task != nil {
+		add(semconv.AttrPlatform, op.task.platform.text)
+	}
+	return list
+}
+
+// emit records one span under the ids it was given.
+func emit(tracer trace.Tracer, s *build.Span) {
+	parent := tracecontext.Context{Trace: s.ID.Trace, Span: s.Parent, Sampled: true}
+	ctx := telemetry.WithSpanIDs(telemetry.WithParent(context.Background(), parent), s.ID)
+	options := []trace.SpanStartOption{trace.WithTimestamp(s.Start), trace.WithAttributes(s.Attributes...)}
+	if s.Link.Valid() {
+		options = append(options, trace.WithLinks(trace.Link{
+			SpanContext: trace.SpanContextFromContext(telemetry.WithParent(context.Background(), s.Link)),
+			Attributes:  []attribute.KeyValue{attribute.String(semconv.AttrLinkKind, s.LinkKind)},
+		}))
+	}
+	_, span := tracer.Start(ctx, s.Name, options...)
+	if s.Error != "" {
+		span.SetStatus(otelcodes.Error, s.Error)
+	}
+	span.End(trace.WithTimestamp(s.End))
+}
