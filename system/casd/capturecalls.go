@@ -1,0 +1,235 @@
+package casd
+
+import (
+	"context"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"strings"
+
+	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
+
+	"github.com/weir-build/weir/system/digest"
+	lcpb "github.com/weir-build/weir/system/proto/localcas"
+)
+
+// A captureRequest is what both capture calls have in common.
+type captureRequest interface {
+	GetInstanceName() string
+	GetPath() []string
+	GetRoot() string
+	GetBypassLocalCache() bool
+	GetSkipUpload() bool
+}
+
+// checkCapture checks what a call has in common with the other. The hints
+// bypass_local_cache and move_files aren't taken: blobs always pass through the
+// cache, and files stay where they are.
+func (s *Server) checkCapture(r captureRequest) error {
+	if err := s.checkInstance(r.GetInstanceName()); err != nil {
+		return err
+	}
+	if r.GetSkipUpload() && r.GetBypassLocalCache() {
+		return &inputError{"skip_upload and bypass_local_cache together would keep nothing"}
+	}
+	if len(r.GetPath()) > maxRequestBlobs {
+		return tooMany("path", len(r.GetPath()))
+	}
+	if root := r.GetRoot(); root != "" && !filepath.IsAbs(root) {
+		return &inputError{fmt.Sprintf("root %q is not absolute", root)}
+	}
+	return nil
+}
+
+// CaptureFiles implements the LocalCAS service.
+func (s *Server) CaptureFiles(ctx context.Context, request *lcpb.CaptureFilesRequest) (*lcpb.CaptureFilesResponse, error) {
+	if err := s.checkCapture(request); err != nil {
+		return nil, toStatus(err).Err()
+	}
+	record := recordedOf(request.NodeProperties, request.UnixModeMask)
+	response := &lcpb.CaptureFilesResponse{Responses: make([]*lcpb.CaptureFilesResponse_Response, len(request.Path))}
+	outcomes := make([]outcome, len(request.Path))
+	for i, path := range request.Path {
+		answer := &lcpb.CaptureFilesResponse_Response{Path: path}
+		response.Responses[i] = answer
+		c := &capture{store: s.store, record: record}
+		err := s.locate(ctx, request.Root, path, func(it item) error {
+			return c.captureFile(ctx, it, answer)
+		})
+		outcomes[i] = outcome{err, c.blobs}
+	}
+	s.settle(ctx, outcomes, request.SkipUpload)
+	for i, o := range outcomes {
+		if response.Responses[i].Status = statusProto(o.err); o.err != nil {
+			response.Responses[i].Digest = nil
+		}
+	}
+	return response, nil
+}
+
+func (c *capture) captureFile(ctx context.Context, it item, answer *lcpb.CaptureFilesResponse_Response) error {
+	switch it.kind {
+	case 0:
+	case fs.ModeDir:
+		return &inputError{"it is a directory, not a file"}
+	default:
+		return notCapturable(it.kind)
+	}
+	d, err := c.file(ctx, it)
+	if err != nil {
+		return err
+	}
+	answer.Digest, answer.IsExecutable, answer.NodeProperties = d.Proto(), it.mode&0o100 != 0, c.record.of(it)
+	return nil
+}
+
+// CaptureTree implements the LocalCAS service.
+func (s *Server) CaptureTree(ctx context.Context, request *lcpb.CaptureTreeRequest) (*lcpb.CaptureTreeResponse, error) {
+	if err := s.checkCapture(request); err != nil {
+		return nil, toStatus(err).Err()
+	}
+	record := recordedOf(request.NodeProperties, request.UnixModeMask)
+	response := &lcpb.CaptureTreeResponse{Responses: make([]*lcpb.CaptureTreeResponse_Response, len(request.Path))}
+	outcomes := make([]outcome, len(request.Path))
+	for i, path := range request.Path {
+		answer := &lcpb.CaptureTreeResponse_Response{Path: path}
+		response.Responses[i] = answer
+		c := &capture{store: s.store, record: record}
+		err := s.locate(ctx, request.Root, path, func(it item) error {
+			return c.captureTree(ctx, it, request.OutputDirectoryFormat, answer)
+		})
+		outcomes[i] = outcome{err, c.blobs}
+	}
+	s.settle(ctx, outcomes, request.SkipUpload)
+	for i, o := range outcomes {
+		if response.Responses[i].Status = statusProto(o.err); o.err != nil {
+			response.Responses[i].TreeDigest, response.Responses[i].RootDirectoryDigest = nil, nil
+		}
+	}
+	return response, nil
+}
+
+func (c *capture) captureTree(ctx context.Context, it item, format repb.Command_OutputDirectoryFormat, answer *lcpb.CaptureTreeResponse_Response) error {
+	if it.kind != fs.ModeDir {
+		return &inputError{"it is not a directory"}
+	}
+	t, err := c.tree(ctx, it)
+	if err != nil {
+		return err
+	}
+	// A format we don't know gets a Tree, as the protocol says.
+	directories := format == repb.Command_DIRECTORY_ONLY || format == repb.Command_TREE_AND_DIRECTORY
+	if directories {
+		if err := c.keepDirectories(ctx, t); err != nil {
+			return err
+		}
+		answer.RootDirectoryDigest = t.rootBlob.Proto()
+	}
+	if format != repb.Command_DIRECTORY_ONLY {
+		d, err := c.keepTree(ctx, t)
+		if err != nil {
+			return err
+		}
+		answer.TreeDigest = d.Proto()
+	}
+	return nil
+}
+
+// locate finds what a path of a request means and calls use with it. Trees of
+// our own mounts are read directly: through the mount, every byte would make a
+// detour through the kernel back to us.
+func (s *Server) locate(ctx context.Context, root, path string, use func(item) error) error {
+	if strings.ContainsRune(path, 0) {
+		return &inputError{"the path holds NUL"}
+	}
+	whole := path
+	if root != "" {
+		root = filepath.Clean(root)
+		if filepath.IsAbs(path) {
+			if clean := filepath.Clean(path); clean == root {
+				path = "."
+			} else if isInside(clean, root) {
+				path, _ = filepath.Rel(root, clean)
+			} else {
+				return escapes(path, root)
+			}
+		}
+		whole = filepath.Join(root, path)
+		if whole != root && !isInside(whole, root) {
+			return escapes(path, root)
+		}
+		if path == "" {
+			path = "."
+		}
+	} else if !filepath.IsAbs(path) {
+		return &inputError{fmt.Sprintf("path %q is neither absolute nor is there a root", path)}
+	}
+	it, err := s.staged(ctx, root, path, filepath.Clean(whole))
+	if err != nil {
+		return describe(whole, err)
+	}
+	if it == nil {
+		return describe(whole, diskItem(root, path, use))
+	}
+	return describe(whole, use(*it))
+}
+
+// staged returns what is at a path inside a mount of ours, or nil.
+func (s *Server) staged(ctx context.Context, root, path, whole string) (*item, error) {
+	st, inside := s.stager.find(whole)
+	if st == nil {
+		return nil, nil
+	}
+	above := ""
+	if root != "" {
+		if within, sub := s.stager.find(root); within == st {
+			above, inside = sub, path
+		}
+	}
+	it, err := st.tree.item(ctx, above, inside)
+	return &it, err
+}
+
+// describe says which path an error is about.
+func describe(path string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("capture %q: %w", path, err)
+}
+
+// An outcome is what became of one path: an error, or blobs in the cache.
+type outcome struct {
+	err   error
+	blobs []digest.Digest
+}
+
+// settle uploads what was captured, all in one go, and turns the outcomes of
+// paths whose blobs couldn't be sent into errors.
+func (s *Server) settle(ctx context.Context, outcomes []outcome, skip bool) {
+	if skip {
+		return
+	}
+	var all []digest.Digest
+	for _, o := range outcomes {
+		if o.err == nil {
+			all = append(all, o.blobs...)
+		}
+	}
+	failed, err := s.store.upload(ctx, all)
+	for i := range outcomes {
+		o := &outcomes[i]
+		if o.err != nil {
+			continue
+		}
+		if o.err = err; err != nil {
+			continue
+		}
+		for _, d := range o.blobs {
+			if reason, ok := failed[d]; ok {
+				o.err = fmt.Errorf("upload blob %v: %w", d, reason)
+				break
+			}
+		}
+	}
+}

@@ -1,0 +1,206 @@
+// Package casd is the cache on a worker's machine: it brings the inputs of an
+// action from the remote CAS, makes them appear as a directory, and stores what
+// the action leaves behind.
+//
+//	server, err := casd.New(casd.Config{Dir: "/var/cache/casd", Remote: client})
+//	…
+//	g := grpc.NewServer(grpc.MaxRecvMsgSize(storage.MaxRecvMsgBytes))
+//	server.Register(g)
+//	…
+//	server.Close() // ends the stagings, whose calls would keep g from stopping
+//	g.GracefulStop()
+//
+// It serves LocalCAS (BuildBox's protocol for this job) and, over the same
+// blobs, the CAS, ByteStream, ActionCache and Capabilities services of REAPI, so
+// that a runner needs no other server. Words:
+//
+//   - The local cache is a cas.Disk in Config.Dir, the remote a REAPI server.
+//     Blobs are read through the one from the other, see readThrough.
+//   - Staging makes a tree appear: as a FUSE mount, in which a file is fetched
+//     when it is opened, or as real files, reflinked, hard-linked or copied.
+//     Either way nothing an action does to its inputs reaches the cache.
+//   - Capturing stores files and directories and sends them to the remote.
+//
+// Whoever can reach the services can read and write what casd can: they belong
+// on a socket that only the worker reaches.
+package casd
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
+
+	"github.com/weir-build/weir/system/cas"
+	"github.com/weir-build/weir/system/digest"
+	lcpb "github.com/weir-build/weir/system/proto/localcas"
+	"github.com/weir-build/weir/system/remote"
+	"github.com/weir-build/weir/system/storage"
+	"github.com/weir-build/weir/system/telemetry"
+	"github.com/weir-build/weir/traces/semconv"
+)
+
+// Config configures a Server.
+type Config struct {
+	// Dir is the folder of the cache, made if need be: objects/<2 hex>/<62 hex>,
+	// as BuildBox has it, and staging. Required. One casd at a time uses it.
+	Dir string
+	// QuotaBytes is how large the cache may get; 0 means no limit.
+	QuotaBytes int64
+	// Remote is the server behind the cache. nil means there is none: then the
+	// cache is all there is, and there is no action cache. It stays the caller's.
+	Remote *remote.Client
+	// Instance is the REAPI instance name that clients use here.
+	Instance string
+	// NoFUSE stages real files even where FUSE works.
+	NoFUSE bool
+	// NoPassthrough makes what actions read and write in FUSE mounts pass through
+	// casd, for kernels whose FUSE passthrough (new in Linux 6.9) isn't trusted.
+	NoPassthrough bool
+	// Logger hears of what an operator should know. nil means silence.
+	Logger *slog.Logger
+	// Registerer gets the metrics. nil means nobody reads them.
+	Registerer prometheus.Registerer
+}
+
+// Validate reports all that is wrong with the configuration.
+func (c *Config) Validate() error {
+	var problems []error
+	if c.Dir == "" {
+		problems = append(problems, errors.New("no folder for the cache"))
+	}
+	if c.QuotaBytes < 0 {
+		problems = append(problems, fmt.Errorf("quota of %d bytes is negative", c.QuotaBytes))
+	}
+	return errors.Join(append(problems, digest.CheckInstance(c.Instance))...)
+}
+
+// Server is a casd. Its methods are safe for concurrent use.
+type Server struct {
+	lcpb.UnimplementedLocalContentAddressableStorageServer
+
+	dir      string
+	instance string
+	local    *cas.Disk
+	store    *readThrough
+	stager   *stager
+	storage  *storage.Server
+	logger   *slog.Logger
+
+	closing chan struct{}
+	once    sync.Once
+	closed  error
+	// calls are the StageTree calls under way and their goroutines.
+	calls calls
+}
+
+// New opens the cache, removes what an earlier casd that was killed has left
+// staged, and finds out whether FUSE works. The caller calls Close.
+func New(config Config) (*Server, error) {
+	if err := config.Validate(); err != nil {
+		return nil, fmt.Errorf("configure casd: %w", err)
+	}
+	if config.Logger == nil {
+		config.Logger = slog.New(slog.DiscardHandler)
+	}
+	if config.Registerer == nil {
+		config.Registerer = prometheus.NewRegistry()
+	}
+	// Stagings are told apart by their paths, so the paths must be the real ones.
+	if err := os.MkdirAll(config.Dir, 0o755); err != nil {
+		return nil, fmt.Errorf("open casd: %w", err)
+	}
+	dir, err := filepath.Abs(config.Dir)
+	if err == nil {
+		dir, err = filepath.EvalSymlinks(dir)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open casd: %w", err)
+	}
+	local, err := cas.OpenDisk(dir, cas.DiskConfig{QuotaBytes: config.QuotaBytes, Logger: config.Logger})
+	if err != nil {
+		return nil, fmt.Errorf("open casd: %w", err)
+	}
+	s := &Server{dir: dir, instance: config.Instance, local: local, logger: config.Logger, closing: make(chan struct{})}
+	s.store = newReadThrough(local, config.Remote,
+		telemetry.NewCounter(config.Registerer, semconv.CasdFetched).WithLabelValues(),
+		telemetry.NewCounter(config.Registerer, semconv.CasdUploaded).WithLabelValues())
+	if s.storage, err = newStorage(config, s.store); err == nil {
+		s.stager, err = newStager(config, dir, s.store)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open casd: %w", err), local.Close())
+	}
+	return s, nil
+}
+
+func newStorage(config Config, store *readThrough) (*storage.Server, error) {
+	return storage.New(storage.Config{
+		Instances:  map[string]storage.Instance{config.Instance: {CAS: store, AC: forwardedResults{config.Remote}}},
+		Registerer: config.Registerer,
+		Logger:     config.Logger,
+	})
+}
+
+func newStager(config Config, dir string, store *readThrough) (*stager, error) {
+	s := &stager{
+		dir:      filepath.Join(dir, "staging"),
+		mounting: mounting{owner: dir, noPassthrough: config.NoPassthrough, logger: config.Logger},
+		store:    store,
+		logger:   config.Logger,
+		staged:   telemetry.NewGauge(config.Registerer, semconv.CasdStaged),
+		duration: telemetry.NewHistogram(config.Registerer, semconv.CasdStageDuration),
+		live:     make(map[*staging]bool),
+	}
+	if err := removeLeftovers(s.dir, dir); err != nil {
+		return nil, err
+	}
+	if err := os.Mkdir(s.dir, 0o755); err != nil {
+		return nil, err
+	}
+	if config.NoFUSE {
+		s.noFUSE = errors.New("it is switched off")
+		return s, nil
+	}
+	if s.noFUSE = probeMount(s.dir, s.mounting); s.noFUSE != nil {
+		config.Logger.Info("FUSE doesn't work here, staging real files", "err", s.noFUSE)
+	}
+	return s, nil
+}
+
+// Register adds the services to a gRPC server, which must take messages of
+// storage.MaxRecvMsgBytes.
+func (s *Server) Register(registrar grpc.ServiceRegistrar) {
+	lcpb.RegisterLocalContentAddressableStorageServer(registrar, s)
+	s.storage.Register(registrar)
+}
+
+// Close takes down all stagings, ends the StageTree calls, and closes the cache.
+// Other calls must have ended, or fail.
+func (s *Server) Close() error {
+	s.once.Do(func() {
+		close(s.closing)
+		staged := s.stager.close()
+		s.calls.wait()
+		s.storage.Close()
+		s.closed = errors.Join(staged, s.local.Close())
+	})
+	return s.closed
+}
+
+// checkInstance returns the error for a request about an instance that isn't
+// the one there is.
+func (s *Server) checkInstance(name string) error {
+	if err := digest.CheckInstance(name); err != nil {
+		return err
+	}
+	if name != s.instance {
+		return &inputError{fmt.Sprintf("unknown instance %q", name)}
+	}
+	return nil
+}

@@ -1,0 +1,223 @@
+package casd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/weir-build/weir/system/digest"
+)
+
+// An item is a file, directory or symbolic link to capture, wherever it is.
+type item struct {
+	kind   fs.FileMode // type bits
+	mode   uint32      // permissions
+	mtime  time.Time
+	target string // of a symbolic link
+
+	// blob is the digest of a file that is known to be unchanged since it came
+	// from the cache; else open opens the file, for the caller to close.
+	known bool
+	blob  digest.Digest
+	open  func() (*os.File, error)
+
+	// list calls do for each entry of a directory, by name. What is passed to do
+	// is good until do returns.
+	list func(do func(name string, entry item) error) error
+}
+
+// escapes is the error for a path that leads out of where it may lead.
+func escapes(path, root string) error {
+	return &inputError{fmt.Sprintf("path %q leads out of %q", path, root)}
+}
+
+// diskItem returns what is at a path, or at a path below root if that is set. A
+// path may lead through symbolic links, but not out of root.
+func diskItem(root, path string, use func(item) error) error {
+	parent := root
+	if root == "" {
+		// The client names what it likes; only what is below isn't trusted.
+		resolved, err := filepath.EvalSymlinks(path)
+		if err != nil {
+			return err
+		}
+		parent, path = filepath.Dir(resolved), filepath.Base(resolved)
+		if resolved == "/" {
+			path = "."
+		}
+	}
+	r, err := os.OpenRoot(parent)
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	stat, err := r.Stat(path)
+	if err != nil {
+		return confined(err, path, parent)
+	}
+	return use(fileItem(r, path, stat))
+}
+
+// confined turns the error that os.Root has for an escape, the only one that
+// doesn't come from the kernel, into ours.
+func confined(err error, path, root string) error {
+	var errno syscall.Errno
+	if err == nil || errors.As(err, &errno) {
+		return err
+	}
+	return escapes(path, root)
+}
+
+// fileItem returns what a path below r names.
+func fileItem(r *os.Root, path string, stat fs.FileInfo) item {
+	it := item{kind: stat.Mode().Type(), mode: uint32(stat.Mode().Perm()), mtime: stat.ModTime()}
+	// Not blocking: what was a file a moment ago may be a FIFO now.
+	it.open = func() (*os.File, error) { return r.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) }
+	it.list = func(do func(string, item) error) error { return listDisk(r, path, do) }
+	return it
+}
+
+func listDisk(r *os.Root, path string, do func(string, item) error) error {
+	inner, err := r.OpenRoot(path)
+	if err != nil {
+		return err
+	}
+	defer inner.Close()
+	handle, err := inner.Open(".")
+	if err != nil {
+		return err
+	}
+	names, err := handle.Readdirnames(-1)
+	handle.Close()
+	if err != nil {
+		return err
+	}
+	slices.Sort(names)
+	for _, name := range names {
+		stat, err := inner.Lstat(name)
+		if err != nil {
+			return err
+		}
+		it := fileItem(inner, name, stat)
+		if it.kind == fs.ModeSymlink {
+			if it.target, err = inner.Readlink(name); err != nil {
+				return err
+			}
+		}
+		if err := do(name, it); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// maxLinks is how many symbolic links a path may lead through, as in Linux.
+const maxLinks = 40
+
+// item returns what is at a path below the directory root of an overlay. It
+// doesn't go through the mount. A path may lead through symbolic links, but not
+// out of root.
+func (o *overlay) item(ctx context.Context, root, path string) (item, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	top, err := o.walk([]*inode{o.root}, root)
+	if err != nil {
+		return item{}, err
+	}
+	n, err := o.walk(top[len(top)-1:], path)
+	if err != nil {
+		return item{}, err
+	}
+	return o.itemOf(ctx, n[len(n)-1])
+}
+
+// walk follows path from the last directory of trail, which it can't leave by
+// the first, and returns the way to where it ends. mu is held.
+func (o *overlay) walk(trail []*inode, path string) ([]*inode, error) {
+	trail = slices.Clone(trail)
+	rest := strings.Split(path, "/")
+	links := 0
+	for len(rest) > 0 {
+		name := rest[0]
+		rest = rest[1:]
+		here := trail[len(trail)-1]
+		if name == "" || name == "." {
+			continue
+		}
+		if here.kind != unix.S_IFDIR {
+			return nil, &fs.PathError{Op: "walk", Path: path, Err: syscall.ENOTDIR}
+		}
+		if name == ".." {
+			if len(trail) == 1 {
+				return nil, escapes(path, "the directory it is below")
+			}
+			trail = trail[:len(trail)-1]
+			continue
+		}
+		next := o.entries(here)[name]
+		switch {
+		case next == nil:
+			return nil, &fs.PathError{Op: "walk", Path: path, Err: syscall.ENOENT}
+		case next.kind != unix.S_IFLNK:
+			trail = append(trail, next)
+		case strings.HasPrefix(next.target, "/"):
+			return nil, escapes(path, "the directory it is below")
+		default:
+			if links++; links > maxLinks {
+				return nil, &fs.PathError{Op: "walk", Path: path, Err: syscall.ELOOP}
+			}
+			rest = append(strings.Split(next.target, "/"), rest...)
+		}
+	}
+	return trail, nil
+}
+
+// itemOf describes an inode; mu is held.
+func (o *overlay) itemOf(ctx context.Context, n *inode) (item, error) {
+	st, errno := o.statLocked(n)
+	if errno != 0 {
+		return item{}, errno
+	}
+	it := item{mode: n.mode & 0o777, mtime: time.Unix(st.Mtim.Sec, st.Mtim.Nsec), target: n.target}
+	switch n.kind {
+	case unix.S_IFDIR:
+		it.kind = fs.ModeDir
+		it.list = func(do func(string, item) error) error { return o.listItems(ctx, n, do) }
+	case unix.S_IFLNK:
+		it.kind = fs.ModeSymlink
+	case unix.S_IFREG:
+		it.known, it.blob = n.cached, n.blob
+		path := n.scratch
+		it.open = func() (*os.File, error) { return os.Open(path) }
+	default:
+		it.kind = fs.ModeNamedPipe
+	}
+	return it, nil
+}
+
+func (o *overlay) listItems(ctx context.Context, n *inode, do func(string, item) error) error {
+	for _, e := range o.list(n) {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		o.mu.Lock()
+		it, err := o.itemOf(ctx, e.node)
+		o.mu.Unlock()
+		if err != nil {
+			return err
+		}
+		if err := do(e.name, it); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,98 @@
+package casd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+)
+
+// A staging is a tree that is staged.
+type staging struct {
+	path string // of the tree; absolute and clean
+	mode string
+	home string
+	made bool     // path didn't exist before
+	tree *overlay // nil in copy-or-link mode
+
+	mount  *mount             // nil in copy-or-link mode
+	cancel context.CancelFunc // ends fetches for the mount
+
+	once sync.Once
+	err  error // of release
+}
+
+func (st *staging) prepare() error {
+	// The tree is for other users, what else is in the home isn't.
+	if err := os.Chmod(st.home, 0o711); err != nil {
+		return err
+	}
+	if st.path == "" {
+		st.path = filepath.Join(st.home, "tree")
+		return os.Mkdir(st.path, directoryMode)
+	}
+	err := os.Mkdir(st.path, directoryMode)
+	switch {
+	case errors.Is(err, fs.ErrExist):
+		st.made = false
+		if err := checkEmpty(st.path); err != nil {
+			return err
+		}
+	case errors.Is(err, fs.ErrNotExist):
+		return &inputError{fmt.Sprintf("path %q to stage at is in a directory that doesn't exist", st.path)}
+	case err != nil:
+		return fmt.Errorf("make the directory to stage at: %w", err)
+	}
+	if err := st.leaveNote(); err != nil {
+		if st.made {
+			os.Remove(st.path)
+		}
+		return err
+	}
+	return nil
+}
+
+// checkEmpty says what is wrong with an existing path to stage at.
+func checkEmpty(path string) error {
+	stat, err := os.Lstat(path)
+	if err != nil {
+		return err
+	}
+	if !stat.IsDir() {
+		return &inputError{fmt.Sprintf("path %q to stage at is not a directory", path)}
+	}
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	if names, _ := dir.Readdirnames(1); len(names) > 0 {
+		return &inputError{fmt.Sprintf("path %q to stage at is not empty", path)}
+	}
+	return nil
+}
+
+// takeDown removes everything a staging made.
+func (st *staging) takeDown() error {
+	if st.cancel != nil {
+		st.cancel()
+	}
+	var err error
+	if st.mount != nil {
+		err = st.mount.unmount()
+		st.mount = nil
+	}
+	if err == nil {
+		err = emptyTree(st.path, st.made)
+	}
+	if err != nil {
+		return fmt.Errorf("clean up %s: %w", st.path, err)
+	}
+	if err := removeAll(st.home); err != nil {
+		return fmt.Errorf("clean up %s: %w", st.path, err)
+	}
+	return nil
+}
