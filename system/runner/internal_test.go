@@ -1,0 +1,49 @@
+package runner
+
+import (
+	"path"
+	"strings"
+	"testing"
+
+	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/weir-build/weir/system/digest"
+)
+
+// Inside the package, because these are decoders of what comes from outside and
+// a process for each input would be slow.
+
+func FuzzParseAction(f *testing.F) {
+	d := digest.Empty.Proto()
+	for _, action := range []*repb.Action{{}, {CommandDigest: d}, {CommandDigest: d, InputRootDigest: d}} {
+		data, err := proto.Marshal(action)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	f.Add([]byte{0xff})
+	f.Fuzz(func(t *testing.T, data []byte) {
+		r, err := parseAction(data)
+		if err == nil && (r.timeout < 0 || r.commandDigest.SizeBytes > maxCommandBytes) {
+			t.Errorf("accepted timeout %v, command of %d bytes", r.timeout, r.commandDigest.SizeBytes)
+		}
+		if err != nil && StatusOf(err).Code != 3 {
+			t.Errorf("code %d for %v, want INVALID_ARGUMENT", StatusOf(err).Code, err)
+		}
+	})
+}
+
+func FuzzWithin(f *testing.F) {
+	f.Add("", "")
+	f.Add("w", "../../x")
+	f.Add("a/b", "./../c")
+	f.Add("/", "x")
+	f.Fuzz(func(t *testing.T, directory, name string) {
+		p, err := within(directory, name)
+		if err == nil && (p != path.Clean(p) || path.IsAbs(p) || strings.Split(p, "/")[0] == "..") {
+			t.Errorf("within(%q, %q) is %q", directory, name, p)
+		}
+	})
+}

@@ -1,0 +1,179 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"syscall"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/weir-build/weir/system/runner/proctree"
+)
+
+// Exit codes of commands that couldn't be started, as shells have them.
+const (
+	exitNotExecutable = 126
+	exitNotFound      = 127
+	// exitSignal plus a signal's number is the exit code of what it killed.
+	exitSignal = 128
+)
+
+const (
+	// reapLimit bounds the wait for killed processes to be gone. Longer than
+	// that takes only one that hangs in the kernel, which nobody can help.
+	reapLimit = 10 * time.Second
+	// busyAttempts and busyPause bound how long an executable may be "busy"
+	// (ETXTBSY). One that was just written stays so for as long as some process
+	// forked meanwhile hasn't reached its exec and closed the descriptor it
+	// inherited: moments (golang/go#22315).
+	busyAttempts = 50
+	busyPause    = 2 * time.Millisecond
+)
+
+// outcome is what became of a command.
+type outcome struct {
+	exitCode   int32
+	start, end time.Time
+	timedOut   bool
+	interrupt  error // why the context ended while the command ran
+	usage      *syscall.Rusage
+}
+
+// execute runs a process until it and everything it started are gone. A process
+// that can't be started has an exit code and, in the logs, a line that says
+// why; the error is about this machine. A timeout of 0 means none.
+func execute(ctx context.Context, p Process, logs *logs, timeout time.Duration) (outcome, error) {
+	// The signal at the parent's death is sent when the thread dies that
+	// started the process (prctl(2), PR_SET_PDEATHSIG), so that must stay.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		return outcome{}, err
+	}
+	defer null.Close()
+	o := outcome{start: time.Now()}
+	process, err := start(p, []*os.File{null, logs.stdout.file, logs.stderr.file})
+	if err != nil {
+		o.end = time.Now()
+		o.exitCode, err = explain(p, err, logs.stderr.file)
+		return o, err
+	}
+
+	// While the process is a zombie its ids can't be reused, so it is reaped
+	// only once nobody is left who would kill it or its group.
+	ended, watched := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(watched)
+		o.watch(ctx, ended, timeout, process.Pid)
+	}()
+	err = awaitEnd(process.Pid)
+	o.end = time.Now()
+	close(ended)
+	<-watched
+	_ = unix.Kill(-process.Pid, unix.SIGKILL) // what it left behind
+	if err != nil {
+		return o, err
+	}
+	state, err := process.Wait()
+	if err != nil {
+		return o, fmt.Errorf("wait for command: %w", err)
+	}
+	o.exitCode = exitCode(state.Sys().(syscall.WaitStatus))
+	if o.timedOut && o.exitCode != exitSignal+int32(unix.SIGKILL) {
+		o.timedOut = false // it ended by itself at the last moment
+	}
+	o.usage, _ = state.SysUsage().(*syscall.Rusage)
+	if err := proctree.Reap(reapLimit); err != nil {
+		return o, fmt.Errorf("clean up after command: %w", err)
+	}
+	return o, nil
+}
+
+// start starts p in a process group of its own.
+func start(p Process, files []*os.File) (*os.Process, error) {
+	if !strings.Contains(p.Path, "/") {
+		return nil, unix.ENOENT
+	}
+	env := p.Env
+	if env == nil {
+		env = []string{} // nil would mean ours
+	}
+	attr := &os.ProcAttr{Dir: p.Dir, Env: env, Files: files, Sys: &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}}
+	for attempt := 1; ; attempt++ {
+		process, err := os.StartProcess(p.Path, p.Args, attr)
+		if attempt == busyAttempts || !errors.Is(err, unix.ETXTBSY) {
+			return process, err
+		}
+		time.Sleep(busyPause)
+	}
+}
+
+// explain returns the exit code of a process that couldn't be started and
+// writes why to its stderr. It returns the error if that is no fault of the
+// process.
+func explain(p Process, err error, stderr *os.File) (int32, error) {
+	for _, ours := range []error{unix.EAGAIN, unix.ENOMEM, unix.EMFILE, unix.ENFILE} {
+		if errors.Is(err, ours) {
+			return 0, fmt.Errorf("start %s: %w", p.Path, err)
+		}
+	}
+	var errno syscall.Errno
+	if !errors.As(err, &errno) {
+		return 0, fmt.Errorf("start %s: %w", p.Path, err)
+	}
+	code, hint := int32(exitNotExecutable), ""
+	if errno == unix.ENOENT {
+		code = exitNotFound
+		if !strings.Contains(p.Path, "/") {
+			hint = "; a command is named by its path, there is no search along PATH"
+		}
+	}
+	_, err = fmt.Fprintf(stderr, "%s: %v%s\n", p.Path, errno, hint)
+	return code, err
+}
+
+// watch kills the group when the context ends or the time is up.
+func (o *outcome) watch(ctx context.Context, ended <-chan struct{}, timeout time.Duration, group int) {
+	var up <-chan time.Time
+	if timeout > 0 {
+		timer := time.NewTimer(timeout)
+		defer timer.Stop()
+		up = timer.C
+	}
+	select {
+	case <-ended:
+		return
+	case <-ctx.Done():
+		o.interrupt = context.Cause(ctx)
+	case <-up:
+		o.timedOut = true
+	}
+	_ = unix.Kill(-group, unix.SIGKILL)
+}
+
+// awaitEnd waits for a child to end and leaves it to be reaped.
+func awaitEnd(pid int) error {
+	for {
+		err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+		if !errors.Is(err, unix.EINTR) {
+			if err != nil {
+				return fmt.Errorf("wait for command: %w", err)
+			}
+			return nil
+		}
+	}
+}
+
+func exitCode(status syscall.WaitStatus) int32 {
+	if status.Signaled() {
+		return exitSignal + int32(status.Signal())
+	}
+	return int32(status.ExitStatus())
+}
