@@ -1,0 +1,18 @@
+// Buildbox-run-hosttools runs one action with the tools of this machine. See
+// package runner.
+package main
+
+import (
+	"context"
+	"os"
+
+	"github.com/weir-build/weir/system/runner"
+	"github.com/weir-build/weir/traces/tracecontext"
+)
+
+func main() {
+	os.Exit(runner.Main(context.Background(), runner.Program{
+		Name: "buildbox-run-hosttools", Version: "0.1.0", Runner: runner.HostTools{},
+		Args: os.Args[1:], TraceParent: os.Getenv(tracecontext.Env), Stdout: os.Stdout, Stderr: os.Stderr,
+	}))
+}
