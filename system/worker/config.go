@@ -1,0 +1,112 @@
+package worker
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/grpc"
+
+	"github.com/weir-build/weir/system/digest"
+	"github.com/weir-build/weir/system/remote"
+)
+
+// Defaults of Config.
+const (
+	defaultPollTimeout      = 30 * time.Second
+	defaultGracefulShutdown = 30 * time.Second
+	defaultPath             = "/usr/local/bin:/usr/bin:/bin"
+	// maxSlots is far beyond what one machine can run and keeps a typing error
+	// from announcing a million.
+	maxSlots = 4096
+)
+
+// Config says what a worker is and whom it works for.
+type Config struct {
+	// BotID names the worker; it must be unique among those of an instance, and
+	// new at each start, because a server may hold an older session of that
+	// name for a while. Required.
+	BotID string
+	// Name goes into ExecutedActionMetadata.worker; default BotID.
+	Name string
+	// Instance is the REAPI instance it takes work from; may be empty.
+	Instance string
+	// Version is told the server.
+	Version string
+
+	// Bots is the connection to the server; it stays the caller's. Required.
+	Bots grpc.ClientConnInterface
+	// PollTimeout is the deadline of a poll, most of which a server may hold it;
+	// default 30 s.
+	PollTimeout time.Duration
+
+	// CAS is what runners connect to, usually casd. It also has the Action of a
+	// lease that names one by digest only.
+	CAS remote.Config
+	// RunnerPath is the file of the program that runs an action, RunnerArgs what it gets
+	// beside the options of its contract. Required.
+	RunnerPath string
+	RunnerArgs []string
+	// Path is PATH in the environment of runners, where they may look up their
+	// own tools.
+	Path string
+
+	// Platform is advertised; a key may occur more than once.
+	Platform []Property
+	// Slots is how many actions run at the same time; default 1.
+	Slots int
+	// WorkDir is a directory for the files of leases; it is made if need be.
+	// Required.
+	WorkDir string
+	// GracefulShutdown is how long actions under way may go on when the worker
+	// is told to stop; default 30 s, negative: not at all.
+	GracefulShutdown time.Duration
+
+	Logger     *slog.Logger          // required
+	Registerer prometheus.Registerer // required
+}
+
+// A Property is one of the platform.
+type Property struct{ Key, Value string }
+
+// Validate reports everything that is wrong with c.
+func (c Config) Validate() error {
+	problems := []error{digest.CheckInstance(c.Instance), c.CAS.Validate()}
+	require := func(ok bool, what string) {
+		if !ok {
+			problems = append(problems, errors.New("worker: "+what))
+		}
+	}
+	require(c.BotID != "", "a bot id is required")
+	require(c.Bots != nil, "a connection to the Bots server is required")
+	require(c.RunnerPath != "", "the path of a runner is required")
+	require(c.WorkDir != "", "a work directory is required")
+	require(c.Logger != nil && c.Registerer != nil, "a logger and a registerer are required")
+	require(c.PollTimeout >= 0, "the poll timeout is negative")
+	require(c.Slots >= 0 && c.Slots <= maxSlots, fmt.Sprintf("%d slots are not from 1 to %d", c.Slots, maxSlots))
+	for _, p := range c.Platform {
+		require(p.Key != "", fmt.Sprintf("a platform property with value %q has no key", p.Value))
+	}
+	return errors.Join(problems...)
+}
+
+func (c Config) withDefaults() Config {
+	if c.Name == "" {
+		c.Name = c.BotID
+	}
+	if c.PollTimeout == 0 {
+		c.PollTimeout = defaultPollTimeout
+	}
+	if c.GracefulShutdown == 0 {
+		c.GracefulShutdown = defaultGracefulShutdown
+	}
+	if c.Slots == 0 {
+		c.Slots = 1
+	}
+	if c.Path == "" {
+		c.Path = defaultPath
+	}
+	return c
+}

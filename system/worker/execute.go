@@ -1,0 +1,155 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
+	spb "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/weir-build/weir/system/cas"
+	"github.com/weir-build/weir/system/digest"
+	"github.com/weir-build/weir/system/runner"
+	"github.com/weir-build/weir/traces/semconv"
+)
+
+// maxResultBytes bounds what is read of a runner's result: as much as fits in a
+// message to the server, whose limit is 4 MiB where nobody raised it, and room
+// for those who did.
+const maxResultBytes = 64 << 20
+
+// execute runs a lease's action and returns what to report.
+func (w *Worker) execute(ctx context.Context, l *lease) (*spb.Status, *anypb.Any) {
+	result, err := w.runLease(ctx, l)
+	if err != nil && !errors.Is(context.Cause(ctx), errDropped) {
+		w.logger.Debug("lease has no result", "lease.id", l.id, "err", err)
+	}
+	var packed *anypb.Any
+	if result != nil {
+		if m := result.GetExecutionMetadata(); m != nil && m.Worker == "" {
+			m.Worker = w.cfg.Name
+		}
+		var packErr error
+		if packed, packErr = anypb.New(result); packErr != nil {
+			err = fmt.Errorf("pack result: %w", packErr)
+		}
+	}
+	return statusOf(err), packed
+}
+
+// runLease does so in a directory of its own. There may be both a result and an
+// error: what an action that timed out had written.
+func (w *Worker) runLease(ctx context.Context, l *lease) (*repb.ActionResult, error) {
+	action, err := w.action(ctx, l.payload)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp(w.cfg.WorkDir, "lease-")
+	if err != nil {
+		return nil, fmt.Errorf("make directory for lease: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	if err := os.WriteFile(filepath.Join(dir, "action"), action, 0o600); err != nil {
+		return nil, fmt.Errorf("write action: %w", err)
+	}
+
+	begin := time.Now()
+	exit, err := w.spawn(ctx, w.leaseArgs(dir), dir, l.parent)
+	outcome := semconv.RunnerOK
+	if err == nil && exit.code != 0 && ctx.Err() != nil {
+		err = context.Cause(ctx)
+		outcome = semconv.RunnerKilled
+	} else if err != nil || exit.code != 0 {
+		outcome = semconv.RunnerError
+	}
+	w.runners.WithLabelValues(outcome).Inc()
+	w.runnerDuration.WithLabelValues(outcome).Observe(time.Since(begin).Seconds())
+	if err != nil {
+		return nil, err
+	}
+	return readResult(filepath.Join(dir, "result"), exit)
+}
+
+// action returns the serialized Action that a payload holds or names.
+func (w *Worker) action(ctx context.Context, payload *anypb.Any) ([]byte, error) {
+	data, d, err := parsePayload(payload)
+	if err != nil || data != nil {
+		return data, err
+	}
+	data, err = w.cas.ReadBlob(ctx, d)
+	if errors.Is(err, cas.ErrNotFound) {
+		return nil, &runner.MissingError{What: "action", Digest: d, Err: err}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("fetch action: %w", err)
+	}
+	return data, nil
+}
+
+// parsePayload returns the Action's bytes, as they are because their digest is
+// its name, or if data is nil the digest of where they are.
+func parsePayload(payload *anypb.Any) (data []byte, d digest.Digest, err error) {
+	switch {
+	case payload == nil:
+		return nil, d, &payloadError{"the lease has no payload"}
+	case payload.MessageIs(new(repb.Action)):
+		if err := payload.UnmarshalTo(new(repb.Action)); err != nil {
+			return nil, d, &payloadError{fmt.Sprintf("decode action of lease: %v", err)}
+		}
+		if payload.Value == nil {
+			return []byte{}, d, nil
+		}
+		return payload.Value, d, nil
+	case payload.MessageIs(new(repb.Digest)):
+		p := new(repb.Digest)
+		if err := payload.UnmarshalTo(p); err != nil {
+			return nil, d, &payloadError{fmt.Sprintf("decode action digest of lease: %v", err)}
+		}
+		d, err = digest.FromProto(p)
+		return nil, d, err
+	}
+	return nil, d, &payloadError{fmt.Sprintf("the lease's payload is a %.200q, neither an Action nor its Digest", payload.TypeUrl)}
+}
+
+// readResult returns what a runner left: a result if it exited with 0,
+// otherwise an error and perhaps a result too.
+func readResult(path string, exit exit) (*repb.ActionResult, error) {
+	result := new(repb.ActionResult)
+	resultErr := readMessage(path, result)
+	if exit.code == 0 {
+		if resultErr != nil {
+			return nil, fmt.Errorf("the runner exited with 0 and left no result: %w", resultErr)
+		}
+		return result, nil
+	}
+	if resultErr != nil {
+		result = nil
+	}
+	reason := new(spb.Status)
+	if err := readMessage(runner.ErrorStatusPath(path), reason); err != nil || codes.Code(reason.Code) == codes.OK {
+		return result, fmt.Errorf("the runner %v without saying why; its log ends with: %s", exit, exit.stderr)
+	}
+	return result, &runnerError{reason}
+}
+
+func readMessage(path string, m proto.Message) error {
+	info, err := os.Stat(path)
+	if err != nil {
+		return err
+	}
+	if info.Size() > maxResultBytes {
+		return fmt.Errorf("%s has %d bytes, more than %d", filepath.Base(path), info.Size(), maxResultBytes)
+	}
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	return proto.Unmarshal(data, m)
+}

@@ -1,0 +1,50 @@
+package worker_test
+
+import (
+	"os/exec"
+	"path/filepath"
+	"testing"
+
+	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
+
+	"github.com/weir-build/weir/system/proto/bots"
+	"github.com/weir-build/weir/system/runner/runnertest"
+	"github.com/weir-build/weir/system/worker"
+	"github.com/weir-build/weir/traces/semconv"
+	"github.com/weir-build/weir/traces/tracecontext"
+)
+
+// TestWithTheRealRunner is the whole way of an action, from offer to result,
+// with the program that is shipped.
+func TestWithTheRealRunner(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "buildbox-run-hosttools")
+	build := exec.Command("go", "build", "-o", program, "github.com/weir-build/weir/cmd/buildbox-run-hosttools")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	casd := runnertest.Start(t)
+	command := casd.PutMessage(t, &repb.Command{Arguments: []string{"/bin/sh", "-c", "echo hello; echo made >out; exit 3"}, OutputPaths: []string{"out"}})
+	r := newRig(t, func(c *worker.Config) {
+		c.RunnerPath, c.RunnerArgs, c.CAS.URL = program, []string{"--collect-execution-stats"}, casd.URL
+	})
+	lease := offerOf(t, "a", &repb.Action{CommandDigest: command, InputRootDigest: casd.PutMessage(t, &repb.Directory{})})
+	r.nextUpdate().replyWith(map[string][]string{tracecontext.LeasePrefix + "a": {someContext.String()}}, lease)
+	p := r.nextCompleted(active("a"))
+	got := result(t, p)
+	if got.ExitCode != 3 || got.ExecutionMetadata.Worker != "host/bot-1" || len(got.ExecutionMetadata.AuxiliaryMetadata) != 1 {
+		t.Errorf("result %v", got)
+	}
+	for d, want := range map[*repb.Digest]string{got.StdoutDigest: "hello\n", got.OutputFiles[0].Digest: "made\n"} {
+		if data, err := casd.Blob(d); err != nil || string(data) != want {
+			t.Errorf("blob %q, %v, want %q", data, err, want)
+		}
+	}
+	want := someContext.Child(semconv.SpanInputFetch, 0).String()
+	if parents := casd.Parents("StageTree"); len(parents) != 1 || parents[0] != want {
+		t.Errorf("the staging's parent is %q, want %q", parents, want)
+	}
+	p.reply()
+	if next := r.nextUpdate(); next.session.Status != bots.BotStatus_OK {
+		t.Errorf("status %v", next.session.Status)
+	}
+}

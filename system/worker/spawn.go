@@ -1,0 +1,151 @@
+package worker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/weir-build/weir/system/runner"
+	"github.com/weir-build/weir/system/runner/proctree"
+	"github.com/weir-build/weir/traces/tracecontext"
+)
+
+const (
+	// termGrace is how long a runner has to clean up after SIGTERM: kill its
+	// command and give the staged tree back. Then it is killed, with all below.
+	termGrace = 10 * time.Second
+	// validateLimit bounds the check of the runner's parameters.
+	validateLimit = 30 * time.Second
+	// pipeGrace is how long the log of a runner that has ended is waited for: a
+	// process it left behind may hold the pipe open.
+	pipeGrace = time.Second
+	// maxLogTail bounds what is kept of a runner's log, to be put in a message.
+	maxLogTail = 4 << 10
+)
+
+// exit is how a runner process ended.
+type exit struct {
+	code   int // -1: by a signal
+	state  string
+	stderr string // its last lines
+}
+
+func (e exit) String() string {
+	if e.code < 0 {
+		return "was ended by " + e.state
+	}
+	return "exited with " + strconv.Itoa(e.code)
+}
+
+// validateRunner has the runner check its parameters. A worker whose runner
+// doesn't take them would fail every action.
+func (w *Worker) validateRunner(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, validateLimit)
+	defer cancel()
+	args := append(w.leaseArgs(w.cfg.WorkDir), "--validate-parameters")
+	e, err := w.spawn(ctx, args, w.cfg.WorkDir, "")
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err == nil && e.code != 0 {
+		err = fmt.Errorf("it %v: %s", e, e.stderr)
+	}
+	if err != nil {
+		return fmt.Errorf("runner %s does not accept its parameters %q: %w", w.cfg.RunnerPath, args, err)
+	}
+	return nil
+}
+
+// leaseArgs are the options of a runner whose files are in dir.
+func (w *Worker) leaseArgs(dir string) []string {
+	args := []string{
+		"--action=" + filepath.Join(dir, "action"),
+		"--action-result=" + filepath.Join(dir, "result"),
+		"--stdout-file=" + filepath.Join(dir, "stdout"),
+		"--stderr-file=" + filepath.Join(dir, "stderr"),
+	}
+	args = append(args, runner.RemoteArgs(w.cfg.CAS)...)
+	return append(args, w.cfg.RunnerArgs...)
+}
+
+// spawn runs a runner until it ends; when ctx ends it is made to.
+func (w *Worker) spawn(ctx context.Context, args []string, dir, traceParent string) (exit, error) {
+	if ctx.Err() != nil {
+		return exit{}, context.Cause(ctx)
+	}
+	// The signal at the parent's death is sent when the thread dies that
+	// started the process (prctl(2), PR_SET_PDEATHSIG), so that must stay.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+
+	log := new(tail)
+	cmd := &exec.Cmd{
+		Path:      w.cfg.RunnerPath,
+		Args:      append([]string{w.cfg.RunnerPath}, args...),
+		Env:       []string{"PATH=" + w.cfg.Path},
+		Dir:       dir,
+		Stderr:    log,
+		WaitDelay: pipeGrace,
+		// SIGTERM, so that a runner whose worker died still cleans up.
+		SysProcAttr: &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM},
+	}
+	if traceParent != "" {
+		cmd.Env = append(cmd.Env, tracecontext.Env+"="+traceParent)
+	}
+	if err := cmd.Start(); err != nil {
+		return exit{}, fmt.Errorf("start runner: %w", err)
+	}
+	ended, watched := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(watched)
+		endWith(ctx, cmd.Process, ended)
+	}()
+	err := cmd.Wait()
+	close(ended)
+	<-watched
+	var failure *exec.ExitError
+	if err != nil && !errors.As(err, &failure) && !errors.Is(err, exec.ErrWaitDelay) {
+		return exit{}, fmt.Errorf("wait for runner: %w", err)
+	}
+	return exit{code: cmd.ProcessState.ExitCode(), state: cmd.ProcessState.String(), stderr: log.String()}, nil
+}
+
+// endWith ends a process when ctx ends: it is asked to, then killed.
+func endWith(ctx context.Context, process *os.Process, ended <-chan struct{}) {
+	select {
+	case <-ended:
+		return
+	case <-ctx.Done():
+	}
+	_ = process.Signal(syscall.SIGTERM)
+	timer := time.NewTimer(termGrace)
+	defer timer.Stop()
+	select {
+	case <-ended:
+	case <-timer.C:
+		// Signal 0 makes sure that the pid is still the process's.
+		if process.Signal(syscall.Signal(0)) == nil {
+			proctree.Kill(process.Pid)
+		}
+	}
+}
+
+// tail is a writer that keeps the end of what is written.
+type tail struct{ kept []byte }
+
+func (t *tail) Write(p []byte) (int, error) {
+	n := len(p)
+	p = p[max(0, n-maxLogTail):]
+	t.kept = append(t.kept[max(0, len(t.kept)+len(p)-maxLogTail):], p...)
+	return n, nil
+}
+
+func (t *tail) String() string { return strings.TrimSpace(strings.ToValidUTF8(string(t.kept), "")) }

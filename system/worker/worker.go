@@ -1,0 +1,128 @@
+// Package worker takes work from a Bots server and has runners do it.
+//
+// A [Worker] holds one bot session. It has exactly one poll of it under way,
+// which reports every lease it holds and brings the server's view of them in
+// return: leases offered (PENDING), wanted (ACTIVE), or not wanted any more
+// (CANCELLED, or just absent), whose runner is then killed. When a runner ends,
+// the poll under way is given up and one that reports the result sent at once;
+// what the lost reply may have held, the server offers again.
+//
+// Trouble with the server is no reason to lose work: polls back off, sessions
+// are opened anew and report what still runs. Each lease is a process of its
+// own, so that trouble with an action is none of the worker's.
+//
+// One goroutine owns the session, the leases and every decision; each lease and
+// the poll have one more, which only tell it how they ended.
+package worker
+
+import (
+	"context"
+	"fmt"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/weir-build/weir/system/proto/bots"
+	"github.com/weir-build/weir/system/remote"
+	"github.com/weir-build/weir/system/telemetry"
+	"github.com/weir-build/weir/traces/semconv"
+)
+
+// A Worker takes leases and runs them.
+type Worker struct {
+	cfg    Config
+	logger *slog.Logger
+	bots   bots.BotsClient
+	cas    *remote.Client
+
+	leaseCount     *prometheus.GaugeVec
+	runners        *prometheus.CounterVec
+	runnerDuration *prometheus.HistogramVec
+	sessions       *prometheus.CounterVec
+	pollErrors     *prometheus.CounterVec
+}
+
+// New returns a worker that isn't running yet.
+func New(cfg Config) (*Worker, error) {
+	if err := cfg.Validate(); err != nil {
+		return nil, err
+	}
+	cfg = cfg.withDefaults()
+	var err error
+	if cfg.WorkDir, err = filepath.Abs(cfg.WorkDir); err != nil {
+		return nil, fmt.Errorf("work directory: %w", err)
+	}
+	// Absolute, because runners start in directories of their own.
+	if cfg.RunnerPath, err = filepath.Abs(cfg.RunnerPath); err != nil {
+		return nil, fmt.Errorf("runner: %w", err)
+	}
+	if err := os.MkdirAll(cfg.WorkDir, 0o700); err != nil {
+		return nil, fmt.Errorf("work directory: %w", err)
+	}
+	cas, err := remote.Dial(cfg.CAS)
+	if err != nil {
+		return nil, err
+	}
+	return &Worker{
+		cfg:            cfg,
+		logger:         cfg.Logger,
+		bots:           bots.NewBotsClient(cfg.Bots),
+		cas:            cas,
+		leaseCount:     telemetry.NewGauge(cfg.Registerer, semconv.WorkerLeases),
+		runners:        telemetry.NewCounter(cfg.Registerer, semconv.WorkerRunners),
+		runnerDuration: telemetry.NewHistogram(cfg.Registerer, semconv.WorkerRunnerDuration),
+		sessions:       telemetry.NewCounter(cfg.Registerer, semconv.WorkerSessions),
+		pollErrors:     telemetry.NewCounter(cfg.Registerer, semconv.WorkerPollErrors),
+	}, nil
+}
+
+// Run works until ctx ends, which starts the end: no new leases, those under way
+// may go on for Config.GracefulShutdown, the rest is killed, and everything is
+// reported. Then it returns nil. It returns an error if the runner doesn't take
+// its parameters. Run is called once.
+func (w *Worker) Run(ctx context.Context) error {
+	defer w.cas.Close()
+	if err := w.validateRunner(ctx); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	// Work outlives ctx by design; hard ends it.
+	hard, kill := context.WithCancel(context.WithoutCancel(ctx))
+	var leases sync.WaitGroup
+	defer leases.Wait()
+	defer kill()
+	s := &session{
+		Worker:   w,
+		hard:     hard,
+		running:  &leases,
+		leases:   make(map[string]*lease),
+		finished: make(chan *lease, w.cfg.Slots),
+		polled:   make(chan reply, 1),
+		status:   bots.BotStatus_OK,
+	}
+	w.logger.Info("worker started", "bot.id", w.cfg.BotID, "instance", w.cfg.Instance, "slots", w.cfg.Slots, "runner", w.cfg.RunnerPath)
+	s.loop(ctx)
+	w.logger.Info("worker stopped")
+	return nil
+}
+
+// backoff returns how long to wait after so many failures in a row: doubling,
+// and somewhere in the upper half, so that workers that lost their server at the
+// same moment don't come back at the same moment.
+func backoff(failures int, random float64) time.Duration {
+	d := min(minBackoff<<min(failures-1, 16), maxBackoff)
+	return d/2 + time.Duration(random*float64(d/2))
+}
+
+// Limits of the back-off: quick enough for a server's restart not to be felt,
+// slow enough for an overloaded one to recover.
+const (
+	minBackoff = 100 * time.Millisecond
+	maxBackoff = 10 * time.Second
+)
