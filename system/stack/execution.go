@@ -1,0 +1,66 @@
+package stack
+
+import (
+	"context"
+	"net"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/weir-build/weir/system/execution"
+	"github.com/weir-build/weir/system/queue"
+	"github.com/weir-build/weir/system/remote"
+	"github.com/weir-build/weir/system/telemetry"
+)
+
+// Execution configures an execution-server.
+type Execution struct {
+	// Instances are the instance names served.
+	Instances []string `yaml:"instances"`
+	// Storage is the URL of the storage-server.
+	Storage string `yaml:"storage"`
+
+	// The times of the scheduler; 0 means the default, see package queue.
+	SessionTimeout time.Duration `yaml:"session_timeout"`
+	LeaseTimeout   time.Duration `yaml:"lease_timeout"`
+	OrphanGrace    time.Duration `yaml:"orphan_grace"`
+	MaxAttempts    int           `yaml:"max_attempts"`
+
+	// The timeout of actions that name none, and the longest one allowed.
+	DefaultTimeout time.Duration `yaml:"default_timeout"`
+	MaxTimeout     time.Duration `yaml:"max_timeout"`
+	// ResultTTL is how long the result of an operation is kept.
+	ResultTTL time.Duration `yaml:"result_ttl"`
+}
+
+// NewExecution returns an execution-server that will serve on a listener.
+func NewExecution(c Execution, t *telemetry.Telemetry, listener net.Listener) (*Role, error) {
+	client, err := remote.Dial(remote.Config{URL: c.Storage, RetryDelay: 100 * time.Millisecond}, grpc.WithStatsHandler(t.ClientHandler()))
+	if err != nil {
+		return nil, err
+	}
+	server, err := execution.New(execution.Config{
+		Instances: c.Instances,
+		Storage:   client,
+		Queue: queue.Config{
+			SessionTimeout: c.SessionTimeout, LeaseTimeout: c.LeaseTimeout, OrphanGrace: c.OrphanGrace, MaxAttempts: c.MaxAttempts,
+		},
+		DefaultTimeout: c.DefaultTimeout, MaxTimeout: c.MaxTimeout, ResultTTL: c.ResultTTL,
+		Logger: t.Logger, Registerer: t.Registerer, Tracer: t.Tracer,
+	})
+	if err != nil {
+		return nil, err
+	}
+	run := func(ctx context.Context) error {
+		// The queue's time goes on until the last call has been told to end.
+		passing, halt := context.WithCancel(context.WithoutCancel(ctx))
+		defer halt()
+		ended := make(chan error, 1)
+		go func() { ended <- server.Run(passing) }()
+		return serve(ctx, t, listener, server, func() {
+			halt()
+			<-ended
+		})
+	}
+	return &Role{Name: "execution-server", Telemetry: t, Addr: listener.Addr().String(), run: run, close: client.Close}, nil
+}

@@ -1,0 +1,113 @@
+package stack
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/weir-build/weir/system/telemetry"
+	"github.com/weir-build/weir/system/worker"
+	"github.com/weir-build/weir/traces/semconv"
+)
+
+// DefaultRunner is the program that runs actions unless the configuration names
+// another.
+const DefaultRunner = "buildbox-run-hosttools"
+
+// Worker configures a worker.
+type Worker struct {
+	// BotID names the worker; empty makes one of the host's name.
+	BotID string `yaml:"bot_id"`
+	// Instance is the REAPI instance it takes work from.
+	Instance string `yaml:"instance"`
+	// Bots is where it takes work from, CAS what its runners talk to.
+	Bots Remote `yaml:"bots"`
+	CAS  Remote `yaml:"cas"`
+	// Runner is the program that runs an action: a path, or a name that is
+	// looked up beside weir and then in PATH. Empty means DefaultRunner.
+	Runner     string   `yaml:"runner"`
+	RunnerArgs []string `yaml:"runner_args"`
+	// Platform is what it offers, as key=value.
+	Platform []string `yaml:"platform"`
+	// Slots is how many actions it runs at a time; 0 means 1.
+	Slots int `yaml:"slots"`
+	// WorkDir is for the files of leases.
+	WorkDir          string        `yaml:"work_dir"`
+	GracefulShutdown time.Duration `yaml:"graceful_shutdown"`
+	PollTimeout      time.Duration `yaml:"poll_timeout"`
+}
+
+// NewWorker returns a worker. Several can share one telemetry: their metrics are
+// told apart by the label worker.
+func NewWorker(c Worker, t *telemetry.Telemetry, version string) (*Role, error) {
+	path, err := FindRunner(c.Runner)
+	if err != nil {
+		return nil, err
+	}
+	platform, err := parsePlatform(c.Platform)
+	if err != nil {
+		return nil, err
+	}
+	if c.BotID == "" {
+		host, err := os.Hostname()
+		if err != nil {
+			return nil, err
+		}
+		c.BotID = fmt.Sprintf("%s-%d", host, os.Getpid())
+	}
+	client, err := c.Bots.dial(c.Instance, t)
+	if err != nil {
+		return nil, err
+	}
+	w, err := worker.New(worker.Config{
+		BotID: c.BotID, Instance: c.Instance, Version: version,
+		Bots: client.Conn(), PollTimeout: c.PollTimeout,
+		CAS: c.CAS.config(c.Instance), RunnerPath: path, RunnerArgs: c.RunnerArgs, Path: os.Getenv("PATH"),
+		Platform: platform, Slots: c.Slots, WorkDir: c.WorkDir, GracefulShutdown: c.GracefulShutdown,
+		Logger:     t.Logger.With("worker.id", c.BotID),
+		Registerer: prometheus.WrapRegistererWith(prometheus.Labels{semconv.Worker: c.BotID}, t.Registerer),
+	})
+	if err != nil {
+		client.Close()
+		return nil, err
+	}
+	return &Role{Name: "worker", Telemetry: t, run: w.Run, close: client.Close}, nil
+}
+
+func parsePlatform(words []string) ([]worker.Property, error) {
+	var list []worker.Property
+	for _, word := range words {
+		key, value, ok := strings.Cut(word, "=")
+		if !ok || key == "" {
+			return nil, fmt.Errorf("platform property %q: want key=value", word)
+		}
+		list = append(list, worker.Property{Key: key, Value: value})
+	}
+	return list, nil
+}
+
+// FindRunner returns the path of a runner program.
+func FindRunner(name string) (string, error) {
+	if name == "" {
+		name = DefaultRunner
+	}
+	if strings.Contains(name, "/") {
+		return filepath.Abs(name)
+	}
+	if self, err := os.Executable(); err == nil {
+		beside := filepath.Join(filepath.Dir(self), name)
+		if _, err := os.Stat(beside); err == nil {
+			return beside, nil
+		}
+	}
+	path, err := exec.LookPath(name)
+	if err != nil {
+		return "", fmt.Errorf("runner %s is neither beside weir nor in PATH: run `make build`, or name its path", name)
+	}
+	return path, nil
+}
