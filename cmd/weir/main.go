@@ -1,0 +1,100 @@
+// Weir measures remote build execution. This is its command line.
+//
+//	weir up        a whole cluster on this machine
+//	weir demo      a cluster, a build sent to it, and what that looked like
+//	weir serve     one role of a cluster
+//	weir trace     what happened, and whether the record of it is sound
+//
+// The command line is a contract: each command has an example in its --help, and
+// exits with 0 only when what was asked of it is done or true.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weir-build/weir/system/stack"
+)
+
+// Exit codes.
+const (
+	exitFailed = 1 // what was asked is not done, or not true
+	exitUsage  = 2
+)
+
+// usageError is a mistake in how a command was called.
+type usageError struct{ error }
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	release := stack.KeepHeapFloor()
+	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	release()
+	stop()
+	os.Exit(code)
+}
+
+// run is the program: it returns the exit code.
+func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
+	root := rootCommand()
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.ExecuteContext(ctx)
+	var usage usageError
+	switch {
+	case err == nil:
+		return 0
+	case errors.As(err, &usage):
+		fmt.Fprintf(stderr, "weir: %v\nSee --help.\n", err)
+		return exitUsage
+	default:
+		fmt.Fprintf(stderr, "weir: %v\n", err)
+		return exitFailed
+	}
+}
+
+func rootCommand() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "weir",
+		Short: "Measure remote build execution",
+		Long: `Weir measures remote build execution (REAPI). It runs the whole stack of a
+cluster and shows every action as one trace, from client to process exit.
+
+Begin with a demonstration, which takes less than a minute:
+
+  weir demo
+
+Then start a cluster and point a build at it:
+
+  weir up
+  bazel build //... --remote_executor=grpc://127.0.0.1:8980 --spawn_strategy=remote
+
+Every run leaves a folder below ./runs, which the trace commands read:
+
+  weir trace tree runs/20261121T191500Z-1f3a`,
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		Version:       version(),
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.AddCommand(upCommand(), demoCommand(), serveCommand(), traceCommand())
+	return root
+}
+
+// args makes wrong arguments a usageError.
+func args(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if err := check(c, args); err != nil {
+			return usageError{err}
+		}
+		return nil
+	}
+}

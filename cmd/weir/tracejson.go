@@ -1,0 +1,82 @@
+package main
+
+import (
+	"time"
+
+	"github.com/weir-build/weir/traces/lifecycle"
+	"github.com/weir-build/weir/traces/semconv"
+)
+
+// The JSON of the trace commands. Times are RFC 3339 with nanoseconds, durations
+// are seconds.
+
+type treeJSON struct {
+	Trace string     `json:"trace"`
+	Start time.Time  `json:"start"`
+	End   time.Time  `json:"end"`
+	Spans int        `json:"spans"`
+	Roots []nodeJSON `json:"roots"`
+}
+
+type nodeJSON struct {
+	ID       string     `json:"id"`
+	Name     string     `json:"name"`
+	Service  string     `json:"service"`
+	Start    time.Time  `json:"start"`
+	Seconds  float64    `json:"seconds"`
+	Failed   bool       `json:"failed,omitempty"`
+	Children []nodeJSON `json:"children,omitempty"`
+}
+
+func jsonTree(t *lifecycle.Tree) treeJSON {
+	return treeJSON{Trace: t.Trace.String(), Start: t.Start, End: t.End, Spans: t.Spans, Roots: jsonNodes(t.Roots)}
+}
+
+func jsonNodes(nodes []*lifecycle.Node) []nodeJSON {
+	list := make([]nodeJSON, len(nodes))
+	for i, n := range nodes {
+		s := n.Span
+		list[i] = nodeJSON{
+			ID: s.ID.String(), Name: s.Name, Service: s.Service, Start: s.Start, Seconds: s.Duration().Seconds(),
+			Failed: s.Failed, Children: jsonNodes(n.Children),
+		}
+	}
+	return list
+}
+
+type pathJSON struct {
+	Trace      string    `json:"trace"`
+	Seconds    float64   `json:"seconds"`
+	QueueShare float64   `json:"queue_share"`
+	Hops       []hopJSON `json:"hops"`
+	Tail       float64   `json:"tail_seconds"`
+}
+
+type hopJSON struct {
+	Action string             `json:"action"`
+	Digest string             `json:"digest"`
+	Gap    float64            `json:"gap_seconds"`
+	Stages map[string]float64 `json:"stage_seconds"`
+	Other  float64            `json:"other_seconds"`
+}
+
+func jsonPath(p lifecycle.Path) pathJSON {
+	j := pathJSON{Trace: p.Trace.String(), Seconds: p.Total().Seconds(), QueueShare: p.QueueShare(), Tail: p.Tail.Seconds()}
+	for _, hop := range p.Hops {
+		span := hop.Action.Span
+		h := hopJSON{
+			Action: span.ID.String(), Digest: span.Attr(semconv.AttrActionDigest),
+			Gap: hop.Gap.Seconds(), Other: hop.Other().Seconds(), Stages: make(map[string]float64),
+		}
+		for _, name := range []string{
+			semconv.SpanCacheCheck, semconv.SpanQueued, semconv.SpanDispatch, semconv.SpanInputFetch,
+			semconv.SpanExecute, semconv.SpanOutputUpload, semconv.SpanReport,
+		} {
+			if d := hop.Stage(name); d > 0 {
+				h.Stages[name] = d.Seconds()
+			}
+		}
+		j.Hops = append(j.Hops, h)
+	}
+	return j
+}

@@ -1,0 +1,179 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weir-build/weir/system/stack"
+	"github.com/weir-build/weir/system/telemetry"
+)
+
+// Ports, as users of such clusters know them.
+const (
+	clientAddress  = "127.0.0.1:8980"
+	workerAddress  = "127.0.0.1:8981"
+	casdAddress    = "127.0.0.1:50011"
+	healthAddress  = "127.0.0.1:8000"
+	metricsAddress = "127.0.0.1:8010"
+)
+
+const (
+	// statusInterval is how often the status line is renewed on a terminal.
+	statusInterval = time.Second
+	// quietInterval is how often a line is printed elsewhere, if it has changed.
+	quietInterval = time.Minute
+)
+
+type upFlags struct {
+	options        clusterOptions
+	storage, cache string
+	logFormat      string
+	verbose        bool
+	dir            string
+	inMemory       bool
+}
+
+func upCommand() *cobra.Command {
+	var f upFlags
+	c := &cobra.Command{
+		Use:   "up",
+		Short: "Start a whole cluster on this machine",
+		Long: `Up starts a whole cluster in this process, and a process for each action: proxy,
+storage, scheduler, workers, and the casd that stages their inputs. It listens on
+loopback only, prints one line of status, and ends when interrupted: it takes no
+more work, waits for what runs, and leaves the record of the run in ./runs.
+
+Traces go to the run folder, and by OTLP to where OTEL_EXPORTER_OTLP_ENDPOINT
+points, such as a Jaeger on this machine.`,
+		Example: `  weir up --workers 2 --slots 4
+  bazel build //... --remote_executor=grpc://127.0.0.1:8980 --spawn_strategy=remote
+
+  OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4317 weir up`,
+		Args: args(cobra.NoArgs),
+		RunE: func(c *cobra.Command, _ []string) error { return runUp(c, &f) },
+	}
+	flags := c.Flags()
+	cluster := &f.options.cluster
+	flags.IntVar(&cluster.Workers, "workers", 1, "number of workers")
+	flags.IntVar(&cluster.Slots, "slots", runtime.NumCPU(), "actions that each worker runs at a time")
+	flags.StringSliceVar(&cluster.Platform, "platform", []string{"OSFamily=linux"}, "what workers offer, key=value, repeatable")
+	flags.StringVar(&cluster.Instance, "instance", "", "REAPI instance name to serve")
+	flags.StringVar(&cluster.Runner, "runner", "", "program that runs actions (default "+stack.DefaultRunner+", beside weir or in PATH)")
+	flags.StringVar(&f.dir, "dir", "", "folder for blobs, results and caches (default weir in the user's cache folder)")
+	flags.BoolVar(&f.inMemory, "memory", false, "keep blobs and results in memory")
+	flags.BoolVar(&cluster.NoFUSE, "no-fuse", false, "stage inputs as real files even where FUSE works")
+	flags.StringVar(&f.storage, "storage-quota", "20G", "how much storage may hold")
+	flags.StringVar(&f.cache, "cache-quota", "10G", "how much the workers' cache may hold")
+	flags.StringVar(&cluster.Client, "listen", clientAddress, "address for clients")
+	flags.StringVar(&cluster.Bots, "listen-workers", workerAddress, "address for workers")
+	flags.StringVar(&cluster.Casd, "listen-casd", casdAddress, "address of casd, for runners")
+	flags.StringVar(&f.options.health, "listen-health", healthAddress, "address of /healthz")
+	flags.StringVar(&f.options.metrics, "listen-metrics", metricsAddress, "address of /metrics")
+	flags.StringVar(&cluster.JWKSet, "jwks", "", "file of keys (JWK Set): clients must show a JWT signed by one of them")
+	flags.StringVar(&cluster.Tokens, "worker-tokens", "", "file of worker tokens (JSON): workers must show one of them")
+	flags.StringVar(&cluster.Token, "worker-token", "", "file of the token that this cluster's own workers show")
+	flags.DurationVar(&cluster.Execution.DefaultTimeout, "default-timeout", 0, "how long an action may run that names no timeout (default 1h)")
+	flags.StringVar(&f.logFormat, "log-format", "text", "text or json")
+	flags.BoolVarP(&f.verbose, "verbose", "v", false, "show the log, which also is in the run folder")
+	return c
+}
+
+func runUp(c *cobra.Command, f *upFlags) error {
+	if err := f.complete(); err != nil {
+		return usageError{err}
+	}
+	if f.verbose {
+		f.options.logTo = c.ErrOrStderr()
+	}
+	cl, err := newCluster(c.Context(), f.options)
+	if err != nil {
+		return err
+	}
+	out := c.OutOrStdout()
+	err = cl.run(c.Context(), func(ctx context.Context) error {
+		fmt.Fprintf(out, "weir: cluster is up: %d workers with %d slots each\n", f.options.cluster.Workers, f.options.cluster.Slots)
+		fmt.Fprintf(out, "  clients   grpc://%s\n  workers   grpc://%s\n", cl.up.Client, cl.up.Bots)
+		fmt.Fprintf(out, "  metrics   http://%s/metrics\n  record    %s\n", cl.folder.manifest.Addresses["metrics"], cl.folder.Path)
+		fmt.Fprintf(out, "Press Ctrl-C to drain and stop.\n")
+		return showStatus(ctx, out, cl)
+	})
+	if err == nil {
+		fmt.Fprintf(out, "weir: drained. See what happened: weir trace tree %s\n", cl.folder.Path)
+	}
+	return err
+}
+
+// complete checks the flags and fills in what they leave open.
+func (f *upFlags) complete() error {
+	cluster := &f.options.cluster
+	if err := cluster.StorageQuota.UnmarshalText([]byte(f.storage)); err != nil {
+		return fmt.Errorf("--storage-quota: %w", err)
+	}
+	if err := cluster.CacheQuota.UnmarshalText([]byte(f.cache)); err != nil {
+		return fmt.Errorf("--cache-quota: %w", err)
+	}
+	if cluster.Workers < 0 || cluster.Slots < 1 {
+		return fmt.Errorf("--workers %d --slots %d: want at least no worker, with one slot", cluster.Workers, cluster.Slots)
+	}
+	if cluster.Tokens != "" && cluster.Token == "" {
+		return fmt.Errorf("--worker-tokens without --worker-token: this cluster's own workers would be refused")
+	}
+	format, err := telemetry.ParseLogFormat(f.logFormat)
+	if err != nil {
+		return fmt.Errorf("--log-format: %w", err)
+	}
+	if f.dir == "" {
+		cache, err := os.UserCacheDir()
+		if err != nil {
+			return fmt.Errorf("%w: name a folder by --dir", err)
+		}
+		f.dir = filepath.Join(cache, "weir")
+	}
+	cluster.Dir, cluster.Memory = f.dir, f.inMemory
+	f.options.logFormat, f.options.logLevel = format, slog.LevelInfo
+	f.options.below, f.options.command = ".", os.Args
+	return os.MkdirAll(f.dir, 0o700)
+}
+
+// showStatus keeps one line up to date until ctx is done. Where nobody watches
+// it prints a line now and then instead.
+func showStatus(ctx context.Context, out io.Writer, c *cluster) error {
+	live := terminal(out)
+	interval := quietInterval
+	if live {
+		interval = statusInterval
+	}
+	ticker := time.NewTicker(interval)
+	defer ticker.Stop()
+	start, last := time.Now(), clusterStatus{}
+	for {
+		select {
+		case <-ctx.Done():
+			if live {
+				fmt.Fprint(out, "\r\033[K")
+			}
+			fmt.Fprintln(out, "weir: draining")
+			return nil
+		case <-ticker.C:
+		}
+		s, err := readStatus(c.gatherer())
+		if err != nil {
+			return err
+		}
+		switch {
+		case live:
+			fmt.Fprintf(out, "\r\033[K%s", s.line(time.Since(start)))
+		case fmt.Sprint(s) != fmt.Sprint(last):
+			fmt.Fprintln(out, s.line(time.Since(start)))
+			last = s
+		}
+	}
+}
