@@ -1,0 +1,205 @@
+package bench
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"runtime/pprof"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/weir-build/weir/system/stack"
+	"github.com/weir-build/weir/system/telemetry"
+	"github.com/weir-build/weir/traces/otlpfile"
+)
+
+// roleVariable makes the test binary a server: the server's name, and its
+// arguments after spaces.
+const roleVariable = "WEIR_BENCH_SERVER"
+
+// profileVariable names a folder for CPU profiles of our servers.
+const profileVariable = "WEIR_BENCH_PROFILES"
+
+func TestMain(m *testing.M) {
+	if role := os.Getenv(roleVariable); role != "" {
+		if err := serveRole(strings.Fields(role)); err != nil {
+			fmt.Fprintln(os.Stderr, "bench server:", err)
+			os.Exit(1)
+		}
+		return
+	}
+	os.Exit(m.Run())
+}
+
+// serveRole serves until standard input ends.
+func serveRole(role []string) error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	ctx, cancel := context.WithCancel(ctx)
+	go func() {
+		io.Copy(io.Discard, os.Stdin)
+		cancel()
+	}()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	if role[0] == "floor" {
+		return serveFloor(ctx, listener)
+	}
+	defer stack.KeepHeapFloor()()
+	if dir := os.Getenv(profileVariable); dir != "" {
+		stop, err := profile(filepath.Join(dir, role[0]+".pprof"))
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
+	config := telemetry.Config{Role: role[0]}
+	if len(role) > 2 && role[2] == "traced" {
+		file, err := os.Create(filepath.Join(role[3], "spans.otlp"))
+		if err != nil {
+			return err
+		}
+		config.Spans = otlpfile.NewWriter(file)
+	}
+	t, err := telemetry.New(ctx, config)
+	if err != nil {
+		return err
+	}
+	var server *stack.Role
+	switch role[0] {
+	case "memory":
+		server, err = stack.NewStorage(stack.Storage{Instances: []string{""}}, t, listener)
+	case "disk":
+		server, err = stack.NewStorage(stack.Storage{
+			Instances: []string{""}, CAS: stack.Store{Path: filepath.Join(role[1], "cas")}, ActionCache: stack.Store{Path: filepath.Join(role[1], "ac")},
+		}, t, listener)
+	case "execution":
+		server, err = stack.NewExecution(stack.Execution{Instances: []string{""}, Storage: "grpc://" + role[1]}, t, listener)
+	default:
+		err = fmt.Errorf("unknown role %q", role[0])
+	}
+	if err != nil {
+		return err
+	}
+	fmt.Println(listener.Addr())
+	return server.Run(ctx)
+}
+
+// serveFloor serves the floor, with gRPC's default settings and no telemetry.
+func serveFloor(ctx context.Context, listener net.Listener) error {
+	server := grpc.NewServer(grpc.MaxRecvMsgSize(16 << 20))
+	new(floor).Register(server)
+	go func() {
+		<-ctx.Done()
+		server.Stop()
+	}()
+	fmt.Println(listener.Addr())
+	return server.Serve(listener)
+}
+
+// profile writes a CPU profile of this process to a file until stop is called.
+func profile(path string) (stop func(), err error) {
+	f, err := os.Create(path)
+	if err != nil {
+		return nil, err
+	}
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return nil, err
+	}
+	return func() {
+		pprof.StopCPUProfile()
+		f.Close()
+	}, nil
+}
+
+// server is a server process.
+type server struct {
+	address string
+	pid     int
+}
+
+// start starts a server process that ends with the benchmark.
+func start(b *testing.B, role ...string) *server {
+	b.Helper()
+	command := exec.Command(os.Args[0])
+	command.Env = append(os.Environ(), roleVariable+"="+strings.Join(role, " "))
+	command.Stderr = os.Stderr
+	in, err := command.StdinPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	out, err := command.StdoutPipe()
+	if err != nil {
+		b.Fatal(err)
+	}
+	if err := command.Start(); err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		in.Close()
+		if err := command.Wait(); err != nil {
+			b.Error(err)
+		}
+	})
+	line, err := bufio.NewReader(out).ReadString('\n')
+	if err != nil {
+		b.Fatalf("%v didn't start: %v", role, err)
+	}
+	return &server{address: strings.TrimSpace(line), pid: command.Process.Pid}
+}
+
+// clockTick is the unit of CPU times in /proc (USER_HZ, 100 on all Linux
+// machines Go runs on).
+const clockTick = 10 * time.Millisecond
+
+// cpu returns the CPU time a process has used.
+func (s *server) cpu(b *testing.B) time.Duration {
+	b.Helper()
+	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.pid))
+	if err != nil {
+		b.Fatal(err)
+	}
+	// The name, in parentheses, may hold blanks; utime and stime are the 12th
+	// and 13th field after it (proc(5)).
+	fields := strings.Fields(string(data[strings.LastIndexByte(string(data), ')')+1:]))
+	var total time.Duration
+	for _, f := range fields[11:13] {
+		n, err := strconv.Atoi(f)
+		if err != nil {
+			b.Fatal(err)
+		}
+		total += time.Duration(n) * clockTick
+	}
+	return total
+}
+
+// measure runs f, which does b.N operations, and reports their rate and what
+// each cost the servers.
+func measure(b *testing.B, unit string, perOp float64, servers []*server, f func()) {
+	b.Helper()
+	before := make([]time.Duration, len(servers))
+	for i, s := range servers {
+		before[i] = s.cpu(b)
+	}
+	b.ResetTimer()
+	f()
+	b.StopTimer()
+	var used time.Duration
+	for i, s := range servers {
+		used += s.cpu(b) - before[i]
+	}
+	b.ReportMetric(perOp*float64(b.N)/b.Elapsed().Seconds(), unit)
+	b.ReportMetric(float64(used.Microseconds())/float64(b.N), "server-µs/op")
+}
