@@ -48,7 +48,8 @@ type cluster struct {
 	ops       longrunningpb.OperationsClient
 	metrics   *prometheus.Registry
 	spans     *spanFile
-	flush     func()
+	halt      func() // ends Run
+	flush     func() // ends everything; then spans are complete
 }
 
 // start starts a cluster of two instances, "" and "other".
@@ -97,13 +98,16 @@ func start(t *testing.T, q queue.Config, change ...func(*execution.Config)) *clu
 		t: t, blobs: blobs, conn: conn, execution: repb.NewExecutionClient(conn), bots: bots.NewBotsClient(conn),
 		ops: longrunningpb.NewOperationsClient(conn), metrics: tel.Registry, spans: spans,
 	}
+	c.halt = sync.OnceFunc(func() {
+		stop()
+		if err := <-ran; err != nil {
+			t.Error(err)
+		}
+	})
 	var once sync.Once
 	c.flush = func() {
 		once.Do(func() {
-			stop()
-			if err := <-ran; err != nil {
-				t.Error(err)
-			}
+			c.halt()
 			conn.Close()
 			g.Stop()
 			if err := tel.Shutdown(context.Background()); err != nil {

@@ -2,6 +2,8 @@ package queue_test
 
 import (
 	"fmt"
+	"os"
+	"strconv"
 	"testing"
 
 	"github.com/weir-build/weir/system/queue"
@@ -10,10 +12,21 @@ import (
 
 func TestScripts(t *testing.T) { queuetest.RunScripts(t, "testdata/*.txt") }
 
+// TestRandomHistories takes more seeds where the environment asks for them, as
+// `make proof` does.
 func TestRandomHistories(t *testing.T) {
-	for seed := range uint64(200) {
+	seeds := uint64(200)
+	if text := os.Getenv("WEIR_PROOF_SEEDS"); text != "" {
+		n, err := strconv.ParseUint(text, 10, 32)
+		if err != nil {
+			t.Fatalf("WEIR_PROOF_SEEDS: %v", err)
+		}
+		seeds = n
+	}
+	for seed := range seeds {
 		queuetest.RunHistory(t, seed, 400)
 	}
+	t.Logf("%d seeds of 400 steps", seeds)
 }
 
 func TestSameInputsSameOutputs(t *testing.T) {

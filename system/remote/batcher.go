@@ -47,7 +47,8 @@ type read struct {
 // NewBatcher returns a Batcher over a client.
 func NewBatcher(client *Client) *Batcher { return &Batcher{client: client} }
 
-// ReadBlob is Client.ReadBlob, shared.
+// ReadBlob is Client.ReadBlob, shared. A caller that makes the call for others
+// stays until it is over, for a minute at most, even if its own ctx ends before.
 func (b *Batcher) ReadBlob(ctx context.Context, d digest.Digest) ([]byte, error) {
 	if d == digest.Empty {
 		return nil, nil

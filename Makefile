@@ -1,0 +1,69 @@
+# What one can do here. `make demo` and `make test` need Go, git, make and gcc
+# and nothing else; the rest says what it needs.
+
+GO ?= go
+# How many seeds the long proofs take; .ci/run scales them down.
+PROOF_SEEDS ?= 10000
+# How long each fuzz target runs in `make proof`.
+FUZZ_TIME ?= 60s
+# How many interleaved rounds `make bench` takes, and which benchmarks.
+BENCH_ROUNDS ?= 10
+BENCH ?= .
+
+PROGRAMS = ./cmd/weir ./cmd/buildbox-run-hosttools
+
+.PHONY: build demo test check integration jaeger race proof bench bench-queue generate clean
+
+build: ## bin/weir and the runners
+	$(GO) build -o bin/ $(PROGRAMS)
+
+demo: build ## a cluster, a real build on it, and its trace
+	bin/weir demo
+
+test: ## everything that needs only Go, git, make and gcc
+	$(GO) test ./...
+
+check: ## formatting, vet, staticcheck, generated files in sync
+	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
+	if [ -n "$$unformatted" ]; then echo "gofmt would change:"; echo "$$unformatted"; exit 1; fi
+	$(GO) vet ./...
+	$(GO) vet -tags integration ./internal/integration/...
+	$(GO) tool staticcheck ./...
+	$(GO) run ./system/proto/generate -check
+	$(GO) run ./dashboards/generate -check
+	$(GO) mod tidy -diff
+
+integration: build ## Bazel, Prometheus, Jaeger and the like; skips what is missing
+	$(GO) test -tags integration -count=1 -timeout 25m -v ./internal/integration/...
+
+jaeger: bin/jaeger ## the real Jaeger, for integration; takes minutes, once
+
+bin/jaeger: tools/jaeger/go.mod tools/jaeger/go.sum
+	cd tools/jaeger && $(GO) build -o ../../bin/jaeger github.com/jaegertracing/jaeger/cmd/jaeger
+
+race: ## the race detector over everything that shares memory
+	$(GO) test -race ./system/... ./traces/... ./internal/demo/...
+
+proof: ## the long proofs: many seeds of random histories, every fuzz target
+	WEIR_PROOF_SEEDS=$(PROOF_SEEDS) $(GO) test -count=1 -timeout 60m -run 'TestRandomHistories' -v ./system/queue/
+	FUZZ_TIME=$(FUZZ_TIME) ./internal/fuzz.sh
+
+bench: ## our servers next to the floor, in interleaved rounds
+	$(GO) test -c -o bin/bench.test ./internal/bench
+	rm -f bin/bench.txt
+	for round in $$(seq $(BENCH_ROUNDS)); do \
+		echo "round $$round of $(BENCH_ROUNDS)"; \
+		(cd internal/bench && ../../bin/bench.test -test.run '^$$' -test.bench '$(BENCH)' -test.benchtime 1s) >> bin/bench.txt || exit 1; \
+	done
+	$(GO) tool benchstat -col /target bin/bench.txt
+
+bench-queue: ## the pure queue alone
+	$(GO) test -run '^$$' -bench Cycle -count $(BENCH_ROUNDS) ./system/queue/ | tee bin/bench-queue.txt
+	$(GO) tool benchstat bin/bench-queue.txt
+
+generate: ## code, dashboards and the like from their sources
+	$(GO) run ./system/proto/generate
+	$(GO) run ./dashboards/generate
+
+clean:
+	rm -rf bin

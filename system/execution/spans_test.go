@@ -1,0 +1,247 @@
+package execution_test
+
+import (
+	"bytes"
+	"context"
+	"strings"
+	"testing"
+	"time"
+
+	"cloud.google.com/go/longrunning/autogen/longrunningpb"
+	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
+	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/weir-build/weir/system/digest"
+	"github.com/weir-build/weir/system/queue"
+	"github.com/weir-build/weir/traces/lifecycle"
+	"github.com/weir-build/weir/traces/otlpfile"
+	"github.com/weir-build/weir/traces/semconv"
+	"github.com/weir-build/weir/traces/tracecontext"
+)
+
+// as makes calls part of a client's trace.
+func as(ctx context.Context, parent tracecontext.Context) context.Context {
+	return metadata.AppendToOutgoingContext(ctx, tracecontext.Header, parent.String())
+}
+
+// traces flushes the cluster and returns its traces, which must be sound.
+func (c *cluster) traces(clients ...tracecontext.Context) *lifecycle.Traces {
+	c.t.Helper()
+	c.flush()
+	checker := lifecycle.NewChecker(lifecycle.Options{RemoteParents: clients, ClientRoots: true})
+	traces := new(lifecycle.Traces)
+	for spans, err := range otlpfile.Read(bytes.NewReader(c.spans.data)) {
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		checker.Add(spans)
+		traces.Add(spans)
+	}
+	for _, v := range checker.Finish().Violations {
+		c.t.Error(v)
+	}
+	return traces
+}
+
+func actions(t *testing.T, traces *lifecycle.Traces, of tracecontext.Context) []*lifecycle.Node {
+	t.Helper()
+	trace := traces.Get(of.Trace)
+	if trace == nil {
+		t.Fatalf("there is no trace %v", of.Trace)
+	}
+	return lifecycle.Build(trace).Actions()
+}
+
+func TestSpansCarryTheMetadataAndTheWorkersContext(t *testing.T) {
+	c := start(t, queue.Config{})
+	client := tracecontext.OfInvocation("8f0e52ab-1d2c-4b5f-9a7c-3d4e5f607182")
+	s := c.executeIn(as(t.Context(), client), c.upload("a"))
+	s.until(queued)
+	b := c.bot("one")
+	l := b.take()
+	offered := b.trailer.Get(tracecontext.LeasePrefix + l.Id)
+	at := time.Now().Add(time.Millisecond)
+	next := func() *timestamppb.Timestamp {
+		at = at.Add(1234567 * time.Nanosecond)
+		return timestamppb.New(at)
+	}
+	result := &repb.ActionResult{ExecutionMetadata: &repb.ExecutedActionMetadata{
+		Worker: "host-7", WorkerStartTimestamp: next(), InputFetchStartTimestamp: next(), InputFetchCompletedTimestamp: next(),
+		ExecutionStartTimestamp: next(), ExecutionCompletedTimestamp: next(), OutputUploadStartTimestamp: next(),
+		OutputUploadCompletedTimestamp: next(), WorkerCompletedTimestamp: next(),
+	}}
+	time.Sleep(time.Until(at)) // the result can't come before it was made
+	b.poll(briefly, completed(t, l, result, nil))
+	response := s.until(completedS)
+	list := actions(t, c.traces(client), client)
+	if len(list) != 1 {
+		t.Fatalf("got %d actions, want 1", len(list))
+	}
+	for _, v := range lifecycle.CheckMetadata(list[0], response.Result.ExecutionMetadata) {
+		t.Error(v)
+	}
+	for _, stage := range list[0].Children {
+		if stage.Span.Name != semconv.SpanWorker {
+			continue
+		}
+		want := tracecontext.Context{Trace: client.Trace, Span: stage.Span.ID, Sampled: true}.String()
+		if len(offered) != 1 || offered[0] != want {
+			t.Errorf("the lease's trailer was %v, want the worker span %s", offered, want)
+		}
+		if got := stage.Span.Attr(semconv.AttrWorker); got != "one" {
+			t.Errorf("worker is %q, want one", got)
+		}
+	}
+}
+
+func TestRetriesAreSiblingAttempts(t *testing.T) {
+	c := start(t, queue.Config{})
+	client := tracecontext.OfInvocation("retry")
+	s := c.executeIn(as(t.Context(), client), c.upload("a"))
+	s.until(queued)
+	c.bot("one").take()
+	b := c.bot("one") // replaces the session, which loses the lease
+	b.poll(briefly, done(t, b.take(), 0))
+	s.until(completedS)
+	var names []string
+	for _, stage := range actions(t, c.traces(client), client)[0].Children {
+		if strings.Contains(stage.Span.Name, "/") {
+			continue // an RPC
+		}
+		names = append(names, stage.Span.Name)
+		if reason := stage.Span.Attr(semconv.AttrRetryReason); stage.Span.Failed != (reason == "worker_left") {
+			t.Errorf("%s failed: %v, for %q", stage.Span.Name, stage.Span.Failed, reason)
+		}
+	}
+	want := []string{"queued", "worker", "queued", "worker"}
+	if len(names) != len(want) {
+		t.Fatalf("got stages %v, want %v", names, want)
+	}
+	for i := range want {
+		if names[i] != want[i] {
+			t.Fatalf("got stages %v, want %v", names, want)
+		}
+	}
+}
+
+// Deduplicated and cached operations have no stages of work but a link to them.
+func TestSharedAndCachedOperationsLinkToTheWork(t *testing.T) {
+	c := start(t, queue.Config{})
+	leader, follower, later := tracecontext.OfInvocation("leader"), tracecontext.OfInvocation("follower"), tracecontext.OfInvocation("later")
+	action := c.upload("a")
+	first := c.executeIn(as(t.Context(), leader), action, lookup)
+	first.until(queued)
+	second := c.executeIn(as(t.Context(), follower), action, lookup)
+	second.until(queued)
+	b := c.bot("one")
+	b.poll(briefly, done(t, b.take(), 0))
+	first.until(completedS)
+	second.until(completedS)
+	c.executeIn(as(t.Context(), later), action, lookup).until(completedS)
+
+	traces := c.traces(leader, follower, later)
+	work := actions(t, traces, leader)[0]
+	links := linksOf(t, c.spans.data)
+	for _, test := range []struct {
+		client tracecontext.Context
+		cache  string
+		kind   string
+		span   tracecontext.SpanID
+	}{
+		{follower, semconv.CacheDeduplicated, semconv.LinkDeduplicated, work.Span.ID},
+		{later, semconv.CacheHit, semconv.LinkCached, workerOf(t, work)},
+	} {
+		got := actions(t, traces, test.client)[0]
+		if cache := got.Span.Attr(semconv.AttrCacheResult); cache != test.cache {
+			t.Errorf("cache result is %q, want %q", cache, test.cache)
+		}
+		if link := links[got.Span.ID]; link != (linkTo{leader.Trace, test.span, test.kind}) {
+			t.Errorf("%s operation links to %+v, want span %v of trace %v", test.kind, link, test.span, leader.Trace)
+		}
+	}
+}
+
+func workerOf(t *testing.T, action *lifecycle.Node) tracecontext.SpanID {
+	t.Helper()
+	for _, stage := range action.Children {
+		if stage.Span.Name == semconv.SpanWorker {
+			return stage.Span.ID
+		}
+	}
+	t.Fatal("the action has no worker span")
+	return tracecontext.SpanID{}
+}
+
+type linkTo struct {
+	trace tracecontext.TraceID
+	span  tracecontext.SpanID
+	kind  string
+}
+
+// linksOf returns the one link of each span that has one.
+func linksOf(t *testing.T, data []byte) map[tracecontext.SpanID]linkTo {
+	t.Helper()
+	links := make(map[tracecontext.SpanID]linkTo)
+	for resource, err := range otlpfile.Read(bytes.NewReader(data)) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, scope := range resource.ScopeSpans {
+			for _, span := range scope.Spans {
+				if len(span.Links) == 1 {
+					l := span.Links[0]
+					links[tracecontext.SpanID(span.SpanId)] = linkTo{
+						tracecontext.TraceID(l.TraceId), tracecontext.SpanID(l.SpanId), l.Attributes[0].Value.GetStringValue(),
+					}
+				}
+			}
+		}
+	}
+	return links
+}
+
+// The leader is cancelled, others still want the work: its trace has all of it.
+func TestCancelledLeaderKeepsTheWorkInItsTrace(t *testing.T) {
+	c := start(t, queue.Config{})
+	leader, follower := tracecontext.OfInvocation("leader"), tracecontext.OfInvocation("follower")
+	action := c.upload("a")
+	first := c.executeIn(as(t.Context(), leader), action)
+	first.until(queued)
+	second := c.executeIn(as(t.Context(), follower), action)
+	second.until(queued)
+	b := c.bot("one")
+	l := b.take()
+	if _, err := c.ops.CancelOperation(t.Context(), &longrunningpb.CancelOperationRequest{Name: first.name}); err != nil {
+		t.Fatal(err)
+	}
+	first.until(completedS)
+	b.poll(briefly, done(t, l, 0))
+	second.until(completedS)
+	got := actions(t, c.traces(leader, follower), leader)[0]
+	if !got.Span.Failed {
+		t.Error("the cancelled operation's span isn't marked as failed")
+	}
+	workerOf(t, got)
+}
+
+// Without a traceparent the trace is the invocation's, here too.
+func TestDirectClientIsTracedByItsInvocation(t *testing.T) {
+	c := start(t, queue.Config{})
+	id := "0a1b2c3d-4e5f-4071-8293-a4b5c6d7e8f9"
+	data, _, err := digest.OfMessage(&repb.RequestMetadata{ToolInvocationId: id, ActionMnemonic: "Genrule", TargetId: "//a:b"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx := metadata.AppendToOutgoingContext(t.Context(), "build.bazel.remote.execution.v2.requestmetadata-bin", string(data))
+	s := c.executeIn(ctx, c.upload("a"))
+	s.until(queued)
+	b := c.bot("one")
+	b.poll(briefly, done(t, b.take(), 0))
+	s.until(completedS)
+	root := tracecontext.OfInvocation(id)
+	got := actions(t, c.traces(root), root)
+	if len(got) != 1 || got[0].Span.Attr(semconv.AttrActionMnemonic) != "Genrule" || got[0].Span.Attr(semconv.AttrTargetID) != "//a:b" {
+		t.Errorf("got actions %+v, want one Genrule of //a:b", got)
+	}
+}
