@@ -1,0 +1,92 @@
+// Package layers holds the rules of who may import whom, and tests them.
+//
+// [Rules] is the order of the packages as text, like that of Go's own tree
+// (go/build/deps_test.go), with one difference: a permission isn't passed on.
+// Each package lists all it may import, so that an import shows in a diff here.
+// A package without a line fails the test.
+//
+// The tests beside it check what packages may use of other modules and of the
+// standard library: pure packages neither look at the clock nor start
+// goroutines, nobody uses OpenTelemetry's or Prometheus's globals, runners stay
+// small. Test files may import and call what they like, but for those globals.
+package layers
+
+// Rules says which packages of this module may import which. A line
+//
+//	a, b < c, d
+//
+// lets c and d import a and b, and nothing but those and the words, which
+// everybody may import and which import nothing (NONE). A package stands on the
+// right of one line, and on the left of lines below it only, so that no cycle can
+// be written down. ALL is every package above that line. A line that begins
+// with "planned" is for packages that may not be there yet.
+const Rules = `
+# Words: names and messages, for everybody.
+NONE < system/digest, system/proto/bots, system/proto/localcas, system/proto/executionstats
+NONE < traces/semconv, traces/tracecontext
+planned NONE < reports/result
+
+# Pure: no clock, goroutine, log, I/O, context or randomness of its own.
+NONE < system/queue, traces/build
+planned system/queue < system/queue/journal
+planned NONE < loadgen/workload, sim/des, reports/stats
+
+# The store and its parts.
+NONE < system/cas/lru
+system/cas/lru < system/cas/files
+system/cas/files, system/cas/lru < system/cas
+system/cas, system/cas/files, system/cas/lru < system/actioncache
+
+# The client, and what runs an action. Runners are small: see TestRunnersStaySmall.
+system/cas < system/remote
+NONE < system/runner/proctree
+system/cas, system/remote, system/runner/proctree < system/runner
+
+# Spans as files and as trees: nothing of system.
+NONE < traces/otlpfile, traces/lifecycle
+
+# Exception of 2026-11-21: the spans of the run folder are written by the role
+# that emits them, so telemetry is given an otlpfile.Writer.
+traces/otlpfile < system/telemetry
+
+# The servers. None imports another, but for casd, which serves its blobs by the
+# storage-server's services, and the worker, which starts runners.
+system/telemetry < system/proxy
+system/actioncache, system/cas, system/telemetry < system/storage
+system/cas, system/queue, system/remote, system/telemetry, traces/build < system/execution
+system/actioncache, system/cas, system/remote, system/storage, system/telemetry < system/casd
+system/cas, system/remote, system/runner, system/runner/proctree, system/telemetry < system/worker
+
+# The whole cluster in one process.
+system/actioncache, system/cas, system/casd, system/execution, system/proxy, system/queue, system/remote, system/storage, system/telemetry, system/worker < system/stack
+
+# Load and simulation: of system they see the client and the queue.
+planned loadgen/workload < loadgen/scenario
+planned loadgen/scenario, loadgen/workload, system/remote < loadgen/k6ext
+planned loadgen/scenario, loadgen/workload, sim/des, system/queue, traces/build < sim/model
+planned NONE < sim/theory
+planned loadgen/scenario, sim/model, sim/theory, system/queue/journal, traces/build, traces/otlpfile < sim/experiment
+
+# What is read off a run.
+planned reports/stats, traces/lifecycle, traces/otlpfile < reports/render
+NONE < dashboards
+
+# The root package registers the k6 extension.
+planned loadgen/k6ext < .
+
+# A build to try the cluster with.
+system/remote < internal/demo
+
+# Programs.
+NONE < system/proto/generate, traces/semconv/generate
+dashboards < dashboards/generate
+system/runner < cmd/buildbox-run-hosttools
+planned . < cmd/weir-k6
+ALL < cmd/weir
+
+# Help for tests, and tests of the whole: imported by test files only.
+system/cas < system/cas/castest
+system/queue < system/queue/queuetest
+NONE < system/runner/runnertest
+NONE < internal/layers, internal/bench, internal/integration
+`
