@@ -30,6 +30,7 @@ check: ## formatting, vet, staticcheck, generated files in sync
 	$(GO) vet -tags integration ./internal/integration/...
 	$(GO) tool staticcheck ./...
 	$(GO) run ./system/proto/generate -check
+	$(GO) run ./traces/semconv/generate -check
 	$(GO) run ./dashboards/generate -check
 	$(GO) mod tidy -diff
 
@@ -63,6 +64,7 @@ bench-queue: ## the pure queue alone
 
 generate: ## code, dashboards and the like from their sources
 	$(GO) run ./system/proto/generate
+	$(GO) run ./traces/semconv/generate
 	$(GO) run ./dashboards/generate
 
 clean:

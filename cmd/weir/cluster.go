@@ -54,7 +54,7 @@ func newCluster(ctx context.Context, o clusterOptions) (*cluster, error) {
 		return nil, err
 	}
 	c := &cluster{folder: folder, options: o}
-	o.cluster.Version = version()
+	o.cluster.Version, o.cluster.Path = version(), os.Getenv("PATH")
 	c.up, err = stack.NewUp(o.cluster, func(role string) (*telemetry.Telemetry, error) {
 		return folder.record(ctx, o.logFormat, role)
 	})

@@ -157,6 +157,9 @@ func serveWorker(ctx context.Context, data []byte, below string) error {
 	if err := stack.Decode(data, &f); err != nil {
 		return usageError{err}
 	}
+	if f.Path == "" {
+		f.Path = os.Getenv("PATH")
+	}
 	return serveOne(ctx, "worker", f.Infra, below, func(t *telemetry.Telemetry) (*stack.Role, error) {
 		return stack.NewWorker(f.Worker, t, version())
 	})

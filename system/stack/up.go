@@ -28,8 +28,8 @@ type Cluster struct {
 	Workers, Slots int
 	// Platform is what the workers offer, as key=value.
 	Platform []string
-	// Runner is the program that runs actions; see Worker.
-	Runner string
+	// Runner is the program that runs actions, Path its PATH; see Worker.
+	Runner, Path string
 	// Instance is the REAPI instance served.
 	Instance string
 	// NoFUSE stages real files even where FUSE works.
@@ -145,7 +145,7 @@ func (u *Up) addWorkers() error {
 		role, err := NewWorker(Worker{
 			BotID: fmt.Sprintf("worker-%d", i+1), Instance: c.Instance,
 			Bots: Remote{URL: "grpc://" + u.Bots, AccessToken: c.Token}, CAS: Remote{URL: "grpc://" + u.Casd},
-			Runner: c.Runner, Platform: c.Platform, Slots: c.Slots, WorkDir: dir, GracefulShutdown: drainTimeout / 2,
+			Runner: c.Runner, Path: c.Path, Platform: c.Platform, Slots: c.Slots, WorkDir: dir, GracefulShutdown: drainTimeout / 2,
 		}, t, c.Version)
 		if err != nil {
 			return fmt.Errorf("worker: %w", err)

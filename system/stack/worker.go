@@ -32,6 +32,9 @@ type Worker struct {
 	// looked up beside weir and then in PATH. Empty means DefaultRunner.
 	Runner     string   `yaml:"runner"`
 	RunnerArgs []string `yaml:"runner_args"`
+	// Path is the PATH of runners, which look up their own tools in it. The
+	// environment of actions is their Command's alone.
+	Path string `yaml:"path"`
 	// Platform is what it offers, as key=value.
 	Platform []string `yaml:"platform"`
 	// Slots is how many actions it runs at a time; 0 means 1.
@@ -67,7 +70,7 @@ func NewWorker(c Worker, t *telemetry.Telemetry, version string) (*Role, error) 
 	w, err := worker.New(worker.Config{
 		BotID: c.BotID, Instance: c.Instance, Version: version,
 		Bots: client.Conn(), PollTimeout: c.PollTimeout,
-		CAS: c.CAS.config(c.Instance), RunnerPath: path, RunnerArgs: c.RunnerArgs, Path: os.Getenv("PATH"),
+		CAS: c.CAS.config(c.Instance), RunnerPath: path, RunnerArgs: c.RunnerArgs, Path: c.Path,
 		Platform: platform, Slots: c.Slots, WorkDir: c.WorkDir, GracefulShutdown: c.GracefulShutdown,
 		Logger:     t.Logger.With("worker.id", c.BotID),
 		Registerer: prometheus.WrapRegistererWith(prometheus.Labels{semconv.Worker: c.BotID}, t.Registerer),

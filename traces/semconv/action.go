@@ -51,8 +51,7 @@ const (
 	AttrCacheResult = "rbe.cache.result"
 	// AttrPlatform is the platform the action asked for, key=value, sorted.
 	AttrPlatform = "rbe.platform"
-	// AttrTask and AttrAttempt name the work behind the operation.
-	AttrTask    = "rbe.task.id"
+	// AttrAttempt counts the attempts at the work behind the operation.
 	AttrAttempt = "rbe.attempt"
 	// AttrQueueReason is why the task had to wait (one of the Reason… values).
 	AttrQueueReason = "rbe.queue.reason"
@@ -62,11 +61,6 @@ const (
 	AttrWorker = "rbe.worker.id"
 	// AttrExitCode is the command's exit code (OTel process.exit.code).
 	AttrExitCode = "process.exit.code"
-	// AttrUserCPU and AttrSystemCPU are the command's CPU seconds; AttrMaxRSS is
-	// its peak resident set in bytes.
-	AttrUserCPU   = "rbe.rusage.user_seconds"
-	AttrSystemCPU = "rbe.rusage.system_seconds"
-	AttrMaxRSS    = "rbe.rusage.max_rss_bytes"
 )
 
 // Values of AttrCacheResult.

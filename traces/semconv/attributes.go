@@ -5,9 +5,8 @@ type Type string
 
 // The types in use.
 const (
-	Text   Type = "string"
-	Int    Type = "int"
-	Double Type = "double"
+	Text Type = "string"
+	Int  Type = "int"
 )
 
 // Cardinality says how many values an attribute takes: what grows must not
@@ -56,21 +55,16 @@ func Attributes() []Attribute {
 		{AttrCacheResult, Text, PerProgram, action, "How the operation came by its result.",
 			[]string{CacheHit, CacheMiss, CacheSkipped, CacheDeduplicated}},
 		{AttrPlatform, Text, PerCluster, action, "The platform the action asked for, key=value, sorted.", nil},
-		{AttrTask, Text, PerAction, "", "The task behind the operation.", nil},
 		{AttrAttempt, Int, PerProgram, action + ", " + attempt, "The number of the attempt, from 1. On action: how many there were, if more than one.", nil},
 		{AttrQueueReason, Text, PerProgram, "queued", "Why the task had to wait.",
 			[]string{ReasonNoWorker, ReasonBusy}},
 		{AttrRetryReason, Text, PerProgram, worker, "Why the attempt ended without a result.", nil},
 		{AttrWorker, Text, PerCluster, action + ", " + worker, "ExecutedActionMetadata.worker: the worker's name for itself.", nil},
 		{AttrExitCode, Int, PerProgram, action, "The command's exit code.", nil},
-		{AttrUserCPU, Double, PerAction, "", "The command's CPU time in user mode, in seconds.", nil},
-		{AttrSystemCPU, Double, PerAction, "", "The command's CPU time in the kernel, in seconds.", nil},
-		{AttrMaxRSS, Int, PerAction, "", "The command's peak resident set, in bytes.", nil},
 
 		{AttrRPCSystem, Text, PerProgram, rpc, "The RPC system.", []string{RPCSystem}},
 		{AttrRPCMethod, Text, PerProgram, rpc, "The method, package.Service/Method.", nil},
 		{AttrRPCStatusCode, Text, PerProgram, rpc, "The gRPC code of the answer, such as NOT_FOUND.", nil},
-		{AttrResourceName, Text, PerAction, "", "The ByteStream resource name.", nil},
 
 		{AttrLinkKind, Text, PerProgram, "links of action", "What the linked span is to this one: the work this operation joined, or the work that produced its cached result.",
 			[]string{LinkDeduplicated, LinkCached}},

@@ -5,7 +5,6 @@ const (
 	AttrRPCSystem     = "rpc.system.name"
 	AttrRPCMethod     = "rpc.method"
 	AttrRPCStatusCode = "rpc.response.status_code"
-	AttrResourceName  = "rbe.resource.name"
 )
 
 // RPCSystem is the value of AttrRPCSystem.

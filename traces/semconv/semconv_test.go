@@ -135,7 +135,7 @@ func TestRowsAreComplete(t *testing.T) {
 		if !key.MatchString(a.Key) || !strings.Contains(a.Key, ".") || !sentence(a.Help) {
 			t.Errorf("attribute %+v is incomplete", a)
 		}
-		if !slices.Contains([]semconv.Type{semconv.Text, semconv.Int, semconv.Double}, a.Type) ||
+		if !slices.Contains([]semconv.Type{semconv.Text, semconv.Int}, a.Type) ||
 			!slices.Contains([]semconv.Cardinality{semconv.PerProgram, semconv.PerCluster, semconv.PerBuild, semconv.PerAction}, a.Cardinality) {
 			t.Errorf("attribute %s has the type %q and the cardinality %q", a.Key, a.Type, a.Cardinality)
 		}
