@@ -47,7 +47,7 @@ NONE < traces/otlpfile, traces/lifecycle
 
 # Exception of 2026-11-21: the spans of the run folder are written by the role
 # that emits them, so telemetry is given an otlpfile.Writer.
-traces/otlpfile < system/telemetry
+traces/build, traces/otlpfile < system/telemetry
 
 # The servers. None imports another, but for casd, which serves its blobs by the
 # storage-server's services, and the worker, which starts runners.

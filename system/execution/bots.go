@@ -412,7 +412,7 @@ func (s *Server) lease(now time.Time, o queue.Output) {
 	session.rouse()
 	try := &t.attempts[len(t.attempts)-1]
 	try.Leased, try.Worker = now, session.botID
-	s.metrics.wait(t.platform).Observe(now.Sub(try.Queued).Seconds())
+	t.platform.waits.Observe(now.Sub(try.Queued).Seconds())
 	s.shell.stage(t, repb.ExecutionStage_EXECUTING)
 }
 

@@ -12,14 +12,23 @@ import (
 	"github.com/google/uuid"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/weir-build/weir/system/cas"
 	"github.com/weir-build/weir/system/digest"
 	"github.com/weir-build/weir/system/queue"
 	"github.com/weir-build/weir/traces/build"
 	"github.com/weir-build/weir/traces/semconv"
+)
+
+// Names of messages in an Any, and a field's number in one of them.
+var (
+	actionType   = pack(new(repb.Action)).TypeUrl
+	metadataType = pack(new(repb.ExecuteOperationMetadata)).TypeUrl
+	stageField   = new(repb.ExecuteOperationMetadata).ProtoReflect().Descriptor().Fields().ByName("stage").Number()
 )
 
 // Execute makes an operation of an action and streams its stages:
@@ -93,6 +102,7 @@ func (s *Server) open(ctx context.Context, at *instance, action digest.Digest) (
 		instance: at,
 		action:   action,
 		client:   clientOf(ctx),
+		about:    pack(&repb.ExecuteOperationMetadata{ActionDigest: action.Proto(), DigestFunction: digest.Function}).Value,
 		outcome:  outcome{received: time.Now(), cache: semconv.CacheSkipped},
 	}
 	s.shell.mu.Lock()
@@ -133,7 +143,7 @@ func (s *Server) lookup(ctx context.Context, op *operation) *repb.ActionResult {
 // enqueue loads the action and gives the operation a task: a new one, or that of
 // an equal action under way.
 func (s *Server) enqueue(ctx context.Context, op *operation) error {
-	action, command, err := load(ctx, op)
+	action, data, command, err := load(ctx, op)
 	if err != nil {
 		return err
 	}
@@ -142,10 +152,8 @@ func (s *Server) enqueue(ctx context.Context, op *operation) error {
 		return err
 	}
 	wanted := properties(action, command)
-	payload, err := anypb.New(action)
-	if err != nil {
-		return err
-	}
+	// The worker kills the command: it must know of a timeout that is the server's.
+	action.Timeout = durationpb.New(timeout)
 	in := queue.Input{Kind: queue.Enqueue, Timeout: timeout}
 	if !action.DoNotCache {
 		in.Key = key(op.instance.name, op.action)
@@ -161,7 +169,9 @@ func (s *Server) enqueue(ctx context.Context, op *operation) error {
 		}
 		in.Platform = p.id
 		s.join(now, op, in, &task{
-			instance: op.instance, digest: op.action, payload: payload, platform: p,
+			instance: op.instance, digest: op.action, platform: p,
+			// The bytes as they were uploaded: their hash is the action's digest.
+			payload: &anypb.Any{TypeUrl: actionType, Value: data},
 			noCache: action.DoNotCache, timeout: timeout, leader: op,
 		})
 	})
@@ -208,45 +218,46 @@ func (t *task) isLeased() bool {
 	return !t.attempts[len(t.attempts)-1].Leased.IsZero()
 }
 
-// load reads the action and its command. Many are read at the same time, in one
-// call where possible.
-func load(ctx context.Context, op *operation) (*repb.Action, *repb.Command, error) {
+// load reads the action, also as bytes, and its command. Many are read at the
+// same time, in one call where possible.
+func load(ctx context.Context, op *operation) (*repb.Action, []byte, *repb.Command, error) {
 	action := new(repb.Action)
-	if err := read(ctx, op, "action", op.action, maxActionBytes, action); err != nil {
-		return nil, nil, err
+	data, err := read(ctx, op, "action", op.action, maxActionBytes, action)
+	if err != nil {
+		return nil, nil, nil, err
 	}
 	at, err := digest.FromProto(action.CommandDigest)
 	if err != nil {
-		return nil, nil, invalid("action %v: command digest: %v", op.action, err)
+		return nil, nil, nil, invalid("action %v: command digest: %v", op.action, err)
 	}
 	if _, err := digest.FromProto(action.InputRootDigest); err != nil {
-		return nil, nil, invalid("action %v: input root digest: %v", op.action, err)
+		return nil, nil, nil, invalid("action %v: input root digest: %v", op.action, err)
 	}
 	command := new(repb.Command)
-	if err := read(ctx, op, "command", at, maxCommandBytes, command); err != nil {
-		return nil, nil, err
+	if _, err := read(ctx, op, "command", at, maxCommandBytes, command); err != nil {
+		return nil, nil, nil, err
 	}
 	if len(command.Arguments) == 0 {
-		return nil, nil, invalid("command %v of action %v has no arguments", at, op.action)
+		return nil, nil, nil, invalid("command %v of action %v has no arguments", at, op.action)
 	}
-	return action, command, nil
+	return action, data, command, nil
 }
 
-func read(ctx context.Context, op *operation, what string, d digest.Digest, limit int64, into proto.Message) error {
+func read(ctx context.Context, op *operation, what string, d digest.Digest, limit int64, into proto.Message) ([]byte, error) {
 	if d.SizeBytes > limit {
-		return invalid("%s %v is larger than %d bytes", what, d, limit)
+		return nil, invalid("%s %v is larger than %d bytes", what, d, limit)
 	}
 	data, err := op.instance.blobs.ReadBlob(ctx, d)
 	if errors.Is(err, cas.ErrNotFound) {
-		return &missingError{what, d}
+		return nil, &missingError{what, d}
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := proto.Unmarshal(data, into); err != nil {
-		return invalid("%s %v can't be decoded: %v", what, d, err)
+		return nil, invalid("%s %v can't be decoded: %v", what, d, err)
 	}
-	return nil
+	return data, nil
 }
 
 // timeout returns how long the command of an action may run.
@@ -306,14 +317,21 @@ func (f *follower) catchUp(sh *shell) (done bool, err error) {
 
 // message is the operation at a stage. Its response is known when it is done.
 func (op *operation) message(stage repb.ExecutionStage_Value, response *anypb.Any) *longrunningpb.Operation {
-	m := &longrunningpb.Operation{Name: op.name, Metadata: pack(&repb.ExecuteOperationMetadata{
-		Stage: stage, ActionDigest: op.action.Proto(), DigestFunction: digest.Function,
-	})}
+	m := &longrunningpb.Operation{Name: op.name, Metadata: op.metadata(stage)}
 	if stage == repb.ExecutionStage_COMPLETED {
 		m.Done = true
 		m.Result = &longrunningpb.Operation_Response{Response: response}
 	}
 	return m
+}
+
+// metadata is an ExecuteOperationMetadata of the operation at a stage. All but
+// the stage is the same each time, and concatenated messages merge (Protocol
+// Buffers, Encoding).
+func (op *operation) metadata(stage repb.ExecutionStage_Value) *anypb.Any {
+	value := append(make([]byte, 0, len(op.about)+2), op.about...)
+	value = protowire.AppendTag(value, stageField, protowire.VarintType)
+	return &anypb.Any{TypeUrl: metadataType, Value: protowire.AppendVarint(value, uint64(stage))}
 }
 
 // follow sends stages until the operation is done, the client leaves or the

@@ -76,7 +76,7 @@ func start(t *testing.T, q queue.Config, change ...func(*execution.Config)) *clu
 	}
 	config := execution.Config{
 		Instances: []string{"", "other"}, Storage: blobs, Queue: q,
-		Logger: slog.New(slog.DiscardHandler), Registerer: tel.Registerer, Tracer: tel.Tracer,
+		Logger: slog.New(slog.DiscardHandler), Registerer: tel.Registerer, Record: tel.Record,
 	}
 	for _, f := range change {
 		f(&config)

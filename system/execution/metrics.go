@@ -43,8 +43,8 @@ func newMetrics(r prometheus.Registerer, s *Server) *metrics {
 
 // wait returns the histogram of a platform's queue waits. Platforms are bounded
 // in number.
-func (m *metrics) wait(p *platform) prometheus.Observer {
-	return m.waits.WithLabelValues(p.instance.name, p.text)
+func (m *metrics) wait(instance, platform string) prometheus.Observer {
+	return m.waits.WithLabelValues(instance, platform)
 }
 
 // states is the collector of what the server holds now.

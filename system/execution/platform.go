@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/weir-build/weir/system/proto/bots"
 	"github.com/weir-build/weir/system/queue"
@@ -21,6 +22,7 @@ type platform struct {
 	text       string // key=value, sorted, comma separated
 	properties []property
 	workers    int // sessions that serve it
+	waits      prometheus.Observer
 }
 
 // queueReason says why a task of the platform can't be leased at once.
@@ -105,7 +107,7 @@ func (s *Server) platform(at *instance, list []property) (*platform, []queue.Inp
 	if len(sh.platforms.all) >= maxPlatforms {
 		return nil, nil, &limitError{"too many different platforms are in use: " + key.text + " would be one more"}
 	}
-	p := &platform{id: queue.PlatformID(len(sh.platforms.all)), instance: at, text: key.text, properties: list}
+	p := &platform{id: queue.PlatformID(len(sh.platforms.all)), instance: at, text: key.text, properties: list, waits: s.metrics.wait(at.name, key.text)}
 	sh.platforms.byKey[key] = p
 	sh.platforms.all = append(sh.platforms.all, p)
 	var inputs []queue.Input

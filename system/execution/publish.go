@@ -54,7 +54,7 @@ func (t *task) stamp(result *repb.ActionResult, l *lease) {
 	if m.Worker == "" {
 		m.Worker = l.botID
 	}
-	if work := build.Worker(t.leader.client.action, l.attempt); work.Valid() {
+	if work := build.Worker(t.leader.client.action, l.attempt); work.Sampled {
 		m.AuxiliaryMetadata = append(m.AuxiliaryMetadata, pack(&structpb.Struct{
 			Fields: map[string]*structpb.Value{tracecontext.Header: structpb.NewStringValue(work.String())},
 		}))

@@ -28,13 +28,13 @@ import (
 	"cloud.google.com/go/longrunning/autogen/longrunningpb"
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
 	"github.com/prometheus/client_golang/prometheus"
-	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc"
 
 	"github.com/weir-build/weir/system/digest"
 	"github.com/weir-build/weir/system/proto/bots"
 	"github.com/weir-build/weir/system/queue"
 	"github.com/weir-build/weir/system/remote"
+	"github.com/weir-build/weir/traces/build"
 )
 
 // Defaults and limits.
@@ -80,7 +80,9 @@ type Config struct {
 
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
-	Tracer     trace.Tracer
+	// Record takes the span tree of each action that is over; nil means that
+	// nobody wants it. It must not block.
+	Record func([]build.Span)
 }
 
 // Server is an execution-server. It is safe for concurrent use.
@@ -92,7 +94,6 @@ type Server struct {
 
 	config    Config
 	logger    *slog.Logger
-	tracer    trace.Tracer
 	metrics   *metrics
 	instances map[string]*instance
 
@@ -125,7 +126,7 @@ func New(c Config) (*Server, error) {
 		return nil, errors.New("execution-server: no instance to serve")
 	}
 	s := &Server{
-		config: c, logger: c.Logger, tracer: c.Tracer,
+		config: c, logger: c.Logger,
 		instances: make(map[string]*instance),
 		stopping:  make(chan struct{}),
 	}

@@ -49,6 +49,7 @@ type operation struct {
 	instance *instance
 	action   digest.Digest
 	client   client // who asked, for spans
+	about    []byte // an ExecuteOperationMetadata but for its stage
 
 	id       queue.OperationID
 	task     *task

@@ -5,9 +5,6 @@ import (
 	"fmt"
 
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
-	"go.opentelemetry.io/otel/attribute"
-	otelcodes "go.opentelemetry.io/otel/codes"
-	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc/codes"
 
 	"github.com/weir-build/weir/system/telemetry"
@@ -52,12 +49,10 @@ func (s *Server) record(op *operation) {
 		how = "deduplicated"
 	}
 	s.metrics.operations.WithLabelValues(how, telemetry.CodeName(code)).Inc()
-	if !op.client.action.Valid() || !op.client.action.Sampled {
+	if s.config.Record == nil || !op.client.action.Sampled {
 		return
 	}
-	for _, span := range build.Spans(op.describe(code), make([]build.Span, 0, 10)) {
-		emit(s.tracer, &span)
-	}
+	s.config.Record(build.Spans(op.describe(code), make([]build.Span, 0, 10)))
 }
 
 // describe says what the span tree of an operation is made of.
@@ -82,11 +77,11 @@ func (op *operation) describe(code codes.Code) *build.Action {
 	return a
 }
 
-func (op *operation) attributes() []attribute.KeyValue {
-	list := make([]attribute.KeyValue, 0, 14)
+func (op *operation) attributes() []build.Attribute {
+	list := make([]build.Attribute, 0, 14)
 	add := func(key, value string) {
 		if value != "" {
-			list = append(list, attribute.String(key, value))
+			list = append(list, build.Text(key, value))
 		}
 	}
 	add(semconv.AttrActionDigest, op.action.String())
@@ -103,22 +98,4 @@ func (op *operation) attributes() []attribute.KeyValue {
 		add(semconv.AttrPlatform, op.task.platform.text)
 	}
 	return list
-}
-
-// emit records one span under the ids it was given.
-func emit(tracer trace.Tracer, s *build.Span) {
-	parent := tracecontext.Context{Trace: s.ID.Trace, Span: s.Parent, Sampled: true}
-	ctx := telemetry.WithSpanIDs(telemetry.WithParent(context.Background(), parent), s.ID)
-	options := []trace.SpanStartOption{trace.WithTimestamp(s.Start), trace.WithAttributes(s.Attributes...)}
-	if s.Link.Valid() {
-		options = append(options, trace.WithLinks(trace.Link{
-			SpanContext: trace.SpanContextFromContext(telemetry.WithParent(context.Background(), s.Link)),
-			Attributes:  []attribute.KeyValue{attribute.String(semconv.AttrLinkKind, s.LinkKind)},
-		}))
-	}
-	_, span := tracer.Start(ctx, s.Name, options...)
-	if s.Error != "" {
-		span.SetStatus(otelcodes.Error, s.Error)
-	}
-	span.End(trace.WithTimestamp(s.End))
 }

@@ -39,6 +39,10 @@ func NewExecution(c Execution, t *telemetry.Telemetry, listener net.Listener) (*
 	if err != nil {
 		return nil, err
 	}
+	record := t.Record
+	if !t.Recording() {
+		record = nil
+	}
 	server, err := execution.New(execution.Config{
 		Instances: c.Instances,
 		Storage:   client,
@@ -46,7 +50,7 @@ func NewExecution(c Execution, t *telemetry.Telemetry, listener net.Listener) (*
 			SessionTimeout: c.SessionTimeout, LeaseTimeout: c.LeaseTimeout, OrphanGrace: c.OrphanGrace, MaxAttempts: c.MaxAttempts,
 		},
 		DefaultTimeout: c.DefaultTimeout, MaxTimeout: c.MaxTimeout, ResultTTL: c.ResultTTL,
-		Logger: t.Logger, Registerer: t.Registerer, Tracer: t.Tracer,
+		Logger: t.Logger, Registerer: t.Registerer, Record: record,
 	})
 	if err != nil {
 		return nil, err

@@ -2,13 +2,11 @@ package telemetry
 
 import (
 	"context"
-	"errors"
 	"log/slog"
 	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
-	sdktrace "go.opentelemetry.io/otel/sdk/trace"
 
 	"github.com/weir-build/weir/traces/semconv"
 )
@@ -42,12 +40,12 @@ func (c spanCounts) of(exporter string) exporterCounts {
 
 type exporterCounts struct{ exported, dropped prometheus.Counter }
 
-// batcher hands ended spans to one exporter, in batches. It exists beside the
-// SDK's batch processor because that one drops without a trace.
-type batcher struct {
-	exporter sdktrace.SpanExporter
-	counts   exporterCounts
-	logger   *slog.Logger
+// batcher hands ended spans on in batches. It exists beside the SDK's batch
+// processor because that one drops without a trace.
+type batcher[S any] struct {
+	send   func(context.Context, []S) error
+	counts exporterCounts
+	logger *slog.Logger
 
 	wake    chan struct{} // holds one token: a batch is full, or someone flushes
 	stop    chan struct{} // closed by Shutdown
@@ -56,53 +54,49 @@ type batcher struct {
 	failing bool // the last export failed; owned by run
 
 	mu      sync.Mutex // guards what follows
-	queued  []sdktrace.ReadOnlySpan
+	queued  []S
 	taken   int             // spans that are with the exporter; they count as queued
 	flushes []chan struct{} // closed when what was queued before them is exported
 	closed  bool
 }
 
-var _ sdktrace.SpanProcessor = (*batcher)(nil)
-
 // newBatcher starts a batcher, which lives until Shutdown: ctx gives values only.
-func newBatcher(ctx context.Context, exporter sdktrace.SpanExporter, counts exporterCounts, logger *slog.Logger) *batcher {
+func newBatcher[S any](ctx context.Context, send func(context.Context, []S) error, counts exporterCounts, logger *slog.Logger) *batcher[S] {
 	ctx, abort := context.WithCancel(context.WithoutCancel(ctx))
-	b := &batcher{
-		exporter: exporter,
-		counts:   counts,
-		logger:   logger,
-		wake:     make(chan struct{}, 1),
-		stop:     make(chan struct{}),
-		stopped:  make(chan struct{}),
-		abort:    abort,
+	b := &batcher[S]{
+		send:    send,
+		counts:  counts,
+		logger:  logger,
+		wake:    make(chan struct{}, 1),
+		stop:    make(chan struct{}),
+		stopped: make(chan struct{}),
+		abort:   abort,
 	}
 	go b.run(ctx)
 	return b
 }
 
-// OnStart does nothing: spans count when they end.
-func (b *batcher) OnStart(context.Context, sdktrace.ReadWriteSpan) {}
-
-// OnEnd queues the span or, if the queue is full, drops and counts it.
-func (b *batcher) OnEnd(s sdktrace.ReadOnlySpan) {
-	if !s.SpanContext().IsSampled() {
-		return
-	}
+// add queues spans or, as far as the queue is full, drops and counts them.
+func (b *batcher[S]) add(spans ...S) {
 	b.mu.Lock()
-	if b.closed || len(b.queued)+b.taken >= maxQueuedSpans {
-		b.mu.Unlock()
-		b.counts.dropped.Inc()
-		return
+	room := max(0, maxQueuedSpans-len(b.queued)-b.taken)
+	if b.closed {
+		room = 0
 	}
-	b.queued = append(b.queued, s)
-	full := len(b.queued) == maxBatchSpans
+	kept := min(room, len(spans))
+	before := len(b.queued)
+	b.queued = append(b.queued, spans[:kept]...)
+	full := before < maxBatchSpans && len(b.queued) >= maxBatchSpans
 	b.mu.Unlock()
+	if lost := len(spans) - kept; lost > 0 {
+		b.counts.dropped.Add(float64(lost))
+	}
 	if full {
 		b.rouse()
 	}
 }
 
-func (b *batcher) rouse() {
+func (b *batcher[S]) rouse() {
 	select {
 	case b.wake <- struct{}{}:
 	default:
@@ -111,7 +105,7 @@ func (b *batcher) rouse() {
 
 // ForceFlush waits until the spans that have ended are exported, or ctx is
 // done.
-func (b *batcher) ForceFlush(ctx context.Context) error {
+func (b *batcher[S]) ForceFlush(ctx context.Context) error {
 	done := make(chan struct{})
 	b.mu.Lock()
 	b.flushes = append(b.flushes, done)
@@ -127,10 +121,9 @@ func (b *batcher) ForceFlush(ctx context.Context) error {
 	}
 }
 
-// Shutdown exports what is queued and stops the exporter. When ctx is done
-// first, the rest is dropped; an export that ignores its context, as a write to
+// Shutdown exports what is queued and stops. When ctx is done first, the rest is dropped; an export that ignores its context, as a write to
 // a file does, is waited for all the same.
-func (b *batcher) Shutdown(ctx context.Context) error {
+func (b *batcher[S]) Shutdown(ctx context.Context) error {
 	b.mu.Lock()
 	already := b.closed
 	b.closed = true
@@ -146,12 +139,12 @@ func (b *batcher) Shutdown(ctx context.Context) error {
 		b.abort()
 		<-b.stopped
 	}
-	return errors.Join(cut, b.exporter.Shutdown(ctx))
+	return cut
 }
 
 // run exports until Shutdown, then once more. When ctx is done, exports fail
 // at once and what is queued is counted as dropped.
-func (b *batcher) run(ctx context.Context) {
+func (b *batcher[S]) run(ctx context.Context) {
 	defer close(b.stopped)
 	defer b.abort()
 	timer := time.NewTicker(batchDelay)
@@ -172,7 +165,7 @@ func (b *batcher) run(ctx context.Context) {
 }
 
 // exportQueued exports all that is queued now, batch by batch.
-func (b *batcher) exportQueued(ctx context.Context) {
+func (b *batcher[S]) exportQueued(ctx context.Context) {
 	b.mu.Lock()
 	spans, flushes := b.queued, b.flushes
 	b.queued, b.flushes, b.taken = nil, nil, len(spans)
@@ -190,12 +183,12 @@ func (b *batcher) exportQueued(ctx context.Context) {
 	}
 }
 
-func (b *batcher) export(ctx context.Context, batch []sdktrace.ReadOnlySpan) {
+func (b *batcher[S]) export(ctx context.Context, batch []S) {
 	ctx, cancel := context.WithTimeout(ctx, exportTimeout)
 	defer cancel()
 	err := ctx.Err()
 	if err == nil {
-		err = b.exporter.ExportSpans(ctx, batch)
+		err = b.send(ctx, batch)
 	}
 	if err != nil {
 		b.counts.dropped.Add(float64(len(batch)))

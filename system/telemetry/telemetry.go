@@ -74,8 +74,9 @@ type Telemetry struct {
 	// Tracer is the provider's tracer for code of this repository.
 	Tracer trace.Tracer
 
-	server *serverHandler
-	client *clientHandler
+	recorder *recorder
+	server   *serverHandler
+	client   *clientHandler
 }
 
 // New returns the telemetry of a role. It doesn't wait for the collector: spans
@@ -96,17 +97,26 @@ func New(ctx context.Context, cfg Config) (*Telemetry, error) {
 		return nil, fmt.Errorf("telemetry of %s: %w", cfg.Role, err)
 	}
 	options := []sdktrace.TracerProviderOption{sdktrace.WithResource(resource), sdktrace.WithIDGenerator(idGenerator{})}
+	t.recorder = newRecorder(resource)
 	counts := newSpanCounts(t.Registerer)
+	export := func(client otlptrace.Client, name string) error {
+		exporter, err := otlptrace.New(ctx, client)
+		if err != nil {
+			return fmt.Errorf("telemetry of %s: exporter %s: %w", cfg.Role, name, err)
+		}
+		options = append(options, sdktrace.WithSpanProcessor(newProcessor(ctx, exporter, counts.of(name), t.Logger)))
+		t.recorder.to(ctx, client, counts.of(name), t)
+		return nil
+	}
 	if cfg.Spans != nil {
-		exporter := otlptrace.NewUnstarted(fileClient{cfg.Spans})
-		options = append(options, sdktrace.WithSpanProcessor(newBatcher(ctx, exporter, counts.of(semconv.ExporterFile), t.Logger)))
+		if err := export(fileClient{cfg.Spans}, semconv.ExporterFile); err != nil {
+			return nil, err
+		}
 	}
 	if cfg.OTLP {
-		exporter, err := otlptracegrpc.New(ctx)
-		if err != nil {
-			return nil, fmt.Errorf("telemetry of %s: OTLP exporter: %w", cfg.Role, err)
+		if err := export(otlptracegrpc.NewClient(), semconv.ExporterOTLP); err != nil {
+			return nil, err
 		}
-		options = append(options, sdktrace.WithSpanProcessor(newBatcher(ctx, exporter, counts.of(semconv.ExporterOTLP), t.Logger)))
 	}
 	if cfg.Spans == nil && !cfg.OTLP {
 		// Nobody would read them.
@@ -123,7 +133,8 @@ func New(ctx context.Context, cfg Config) (*Telemetry, error) {
 // done or ctx is; spans left then, or ended later, are lost. Call it after
 // everything that makes spans has stopped.
 func (t *Telemetry) Shutdown(ctx context.Context) error {
-	if err := t.TracerProvider.Shutdown(ctx); err != nil {
+	// The exporters' clients stop with the provider.
+	if err := errors.Join(t.recorder.shutdown(ctx), t.TracerProvider.Shutdown(ctx)); err != nil {
 		return fmt.Errorf("shut down telemetry of %s: %w", t.Role, err)
 	}
 	return nil

@@ -24,7 +24,6 @@ import (
 	"time"
 
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
-	"go.opentelemetry.io/otel/attribute"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/weir-build/weir/traces/semconv"
@@ -55,7 +54,7 @@ type Action struct {
 	Link     tracecontext.Context
 	LinkKind string
 	// Attributes describe the action.
-	Attributes []attribute.KeyValue
+	Attributes []Attribute
 }
 
 // Interval is a span of time; zero if it didn't happen.
@@ -80,11 +79,26 @@ type Span struct {
 	ID         tracecontext.Context
 	Parent     tracecontext.SpanID
 	Start, End time.Time
-	Attributes []attribute.KeyValue
+	Attributes []Attribute
 	Link       tracecontext.Context // zero if there is none
 	LinkKind   string
 	Error      string
 }
+
+// An Attribute is a key with a text, or with a number.
+type Attribute struct {
+	Key    string
+	Text   string
+	Number int64
+	// IsNumber says which of the two it has.
+	IsNumber bool
+}
+
+// Text returns an attribute with a text.
+func Text(key, text string) Attribute { return Attribute{Key: key, Text: text} }
+
+// Number returns an attribute with a number.
+func Number(key string, n int64) Attribute { return Attribute{Key: key, Number: n, IsNumber: true} }
 
 // Worker returns the context of the worker span of an attempt, counted from 1:
 // the one that goes to the worker with its lease.
@@ -107,15 +121,15 @@ func Spans(a *Action, dst []Span) []Span {
 	return dst
 }
 
-func (a *Action) attributes() []attribute.KeyValue {
+func (a *Action) attributes() []Attribute {
 	attributes := a.Attributes
 	if n := len(a.Attempts); n > 1 {
-		attributes = append(attributes, attribute.Int(semconv.AttrAttempt, n))
+		attributes = append(attributes, Number(semconv.AttrAttempt, int64(n)))
 	}
 	if a.Result != nil {
-		attributes = append(attributes, attribute.Int(semconv.AttrExitCode, int(a.Result.ExitCode)))
+		attributes = append(attributes, Number(semconv.AttrExitCode, int64(a.Result.ExitCode)))
 		if w := a.Result.GetExecutionMetadata().GetWorker(); w != "" {
-			attributes = append(attributes, attribute.String(semconv.AttrWorker, w))
+			attributes = append(attributes, Text(semconv.AttrWorker, w))
 		}
 	}
 	return attributes
@@ -129,8 +143,8 @@ func (a *Action) child(name string, ordinal uint64, start, end time.Time) Span {
 // tell attempts apart.
 func (a *Action) attemptChild(name string, number uint32, start, end time.Time) Span {
 	s := a.child(name, uint64(number), start, end)
-	s.Attributes = make([]attribute.KeyValue, 1, 3)
-	s.Attributes[0] = attribute.Int(semconv.AttrAttempt, int(number))
+	s.Attributes = make([]Attribute, 1, 3)
+	s.Attributes[0] = Number(semconv.AttrAttempt, int64(number))
 	return s
 }
 
@@ -141,7 +155,7 @@ func (a *Action) attempt(number uint32, try *Attempt, last bool, dst []Span) []S
 	}
 	queued := a.attemptChild(semconv.SpanQueued, number, try.Queued, left)
 	if try.QueueReason != "" {
-		queued.Attributes = append(queued.Attributes, attribute.String(semconv.AttrQueueReason, try.QueueReason))
+		queued.Attributes = append(queued.Attributes, Text(semconv.AttrQueueReason, try.QueueReason))
 	}
 	dst = append(dst, queued)
 	if try.Leased.IsZero() {
@@ -152,10 +166,10 @@ func (a *Action) attempt(number uint32, try *Attempt, last bool, dst []Span) []S
 		metadata = a.Result.GetExecutionMetadata()
 	}
 	worker := a.attemptChild(semconv.SpanWorker, number, try.Leased, try.Ended)
-	worker.Attributes = append(worker.Attributes, attribute.String(semconv.AttrWorker, try.Worker))
+	worker.Attributes = append(worker.Attributes, Text(semconv.AttrWorker, try.Worker))
 	if try.RetryReason != "" {
 		worker.Error = try.RetryReason
-		worker.Attributes = append(worker.Attributes, attribute.String(semconv.AttrRetryReason, try.RetryReason))
+		worker.Attributes = append(worker.Attributes, Text(semconv.AttrRetryReason, try.RetryReason))
 	}
 	start, end := metadata.GetWorkerStartTimestamp(), metadata.GetWorkerCompletedTimestamp()
 	if start == nil || end == nil {
