@@ -5,14 +5,12 @@ import (
 	"strings"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	otelcodes "go.opentelemetry.io/otel/codes"
-	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/stats"
 	"google.golang.org/grpc/status"
 
+	"github.com/weir-build/weir/traces/build"
 	"github.com/weir-build/weir/traces/semconv"
 	"github.com/weir-build/weir/traces/tracecontext"
 )
@@ -25,17 +23,12 @@ import (
 func (t *Telemetry) ClientHandler() stats.Handler { return t.client }
 
 type clientHandler struct {
-	tracer  trace.Tracer
-	options []trace.SpanStartOption // of every span
-	methods *methods
+	telemetry *Telemetry
+	methods   *methods
 }
 
-func newClientHandler(tracer trace.Tracer, r prometheus.Registerer) *clientHandler {
-	return &clientHandler{
-		tracer:  tracer,
-		options: []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindClient)},
-		methods: newMethods(NewHistogram(r, semconv.RPCClientDuration), nil),
-	}
+func newClientHandler(t *Telemetry) *clientHandler {
+	return &clientHandler{telemetry: t, methods: newMethods(NewHistogram(t.Registerer, semconv.RPCClientDuration), nil)}
 }
 
 type clientCallKey struct{}
@@ -43,7 +36,7 @@ type clientCallKey struct{}
 // clientCall is one attempt of a call being made.
 type clientCall struct {
 	method *method
-	span   trace.Span // nil if the method is not traced
+	span   callSpan // not started if the method is not traced
 	start  time.Time
 }
 
@@ -51,7 +44,7 @@ type clientCall struct {
 func (h *clientHandler) TagRPC(ctx context.Context, tag *stats.RPCTagInfo) context.Context {
 	c := &clientCall{method: h.methods.find(tag.FullMethodName), start: time.Now()}
 	if c.method.traced {
-		ctx, c.span = h.tracer.Start(ctx, strings.TrimPrefix(tag.FullMethodName, "/"), h.options...)
+		ctx, c.span = h.telemetry.startCall(ctx, strings.TrimPrefix(tag.FullMethodName, "/"), build.Client)
 		ctx = inject(ctx)
 	}
 	return context.WithValue(ctx, clientCallKey{}, c)
@@ -89,18 +82,12 @@ func (h *clientHandler) HandleRPC(ctx context.Context, s stats.RPCStats) {
 		return
 	}
 	code := clampCode(status.Code(end.Error))
-	var sc trace.SpanContext
-	if c.span != nil {
-		sc = c.span.SpanContext()
-		if c.span.IsRecording() {
-			if code != codes.OK && !isMiss(c.method.name, code) {
-				c.span.SetStatus(otelcodes.Error, status.Convert(end.Error).Message())
-			}
-			c.span.SetAttributes(spanAttributes(c.method.name, code, RequestMetadata(ctx))...)
-		}
-		c.span.End()
-	}
-	c.method.observe(code, c.start, end.EndTime, sc)
+	h.telemetry.endCall(&c.span, ended{
+		method: c.method.name, kind: build.Client, code: code, err: end.Error,
+		failed: code != codes.OK && !isMiss(c.method.name, code),
+		start:  c.start, end: end.EndTime, metadata: RequestMetadata(ctx),
+	})
+	c.method.observe(code, c.start, end.EndTime, c.span.context())
 }
 
 // TagConn and HandleConn do nothing: connections are gRPC's own affair.

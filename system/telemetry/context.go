@@ -75,16 +75,20 @@ func TraceContext(ctx context.Context) tracecontext.Context {
 // WithParent returns a context whose spans and calls are children of the span
 // that parent names, wherever that span is. An invalid parent makes them roots.
 func WithParent(ctx context.Context, parent tracecontext.Context) context.Context {
+	return trace.ContextWithRemoteSpanContext(ctx, spanContext(parent))
+}
+
+// spanContext returns what OpenTelemetry calls a tracecontext.Context.
+func spanContext(c tracecontext.Context) trace.SpanContext {
 	var flags trace.TraceFlags
-	if parent.Sampled {
+	if c.Sampled {
 		flags = trace.FlagsSampled
 	}
-	return trace.ContextWithRemoteSpanContext(ctx, trace.NewSpanContext(trace.SpanContextConfig{
-		TraceID:    trace.TraceID(parent.Trace),
-		SpanID:     trace.SpanID(parent.Span),
+	return trace.NewSpanContext(trace.SpanContextConfig{
+		TraceID:    trace.TraceID(c.Trace),
+		SpanID:     trace.SpanID(c.Span),
 		TraceFlags: flags,
-		Remote:     true,
-	}))
+	})
 }
 
 // pinnedKey is the context key of *pinned.

@@ -6,16 +6,13 @@ import (
 	"time"
 
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
-	"github.com/prometheus/client_golang/prometheus"
-	"go.opentelemetry.io/otel/attribute"
-	otelcodes "go.opentelemetry.io/otel/codes"
-	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/stats"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/weir-build/weir/traces/build"
 	"github.com/weir-build/weir/traces/semconv"
 	"github.com/weir-build/weir/traces/tracecontext"
 )
@@ -39,16 +36,14 @@ func (t *Telemetry) ServerHandler() stats.Handler { return t.server }
 // serverHandler is not otelgrpc: that one costs several times as much a call,
 // more than a FindMissingBlobs does, and knows nothing of RequestMetadata.
 type serverHandler struct {
-	tracer  trace.Tracer
-	options []trace.SpanStartOption // of every span
-	methods *methods
+	telemetry *Telemetry
+	methods   *methods
 }
 
-func newServerHandler(tracer trace.Tracer, r prometheus.Registerer) *serverHandler {
+func newServerHandler(t *Telemetry) *serverHandler {
 	return &serverHandler{
-		tracer:  tracer,
-		options: []trace.SpanStartOption{trace.WithSpanKind(trace.SpanKindServer)},
-		methods: newMethods(NewHistogram(r, semconv.RPCServerDuration), NewGauge(r, semconv.RPCServerActive)),
+		telemetry: t,
+		methods:   newMethods(NewHistogram(t.Registerer, semconv.RPCServerDuration), NewGauge(t.Registerer, semconv.RPCServerActive)),
 	}
 }
 
@@ -57,9 +52,10 @@ func newServerHandler(tracer trace.Tracer, r prometheus.Registerer) *serverHandl
 // reports Begin, OutTrailer and End from the goroutine that serves it.
 type serverCall struct {
 	context.Context
+	owner   *Telemetry
 	request request
 	method  *method
-	span    trace.Span // nil if the method is not traced
+	span    callSpan // not started if the method is not traced
 	start   time.Time
 	begun   bool // gRPC knows the method
 }
@@ -81,7 +77,7 @@ func (c *serverCall) Value(key any) any {
 
 // TagRPC starts the call's span.
 func (h *serverHandler) TagRPC(ctx context.Context, tag *stats.RPCTagInfo) context.Context {
-	c := &serverCall{Context: ctx, method: h.methods.find(tag.FullMethodName), start: time.Now()}
+	c := &serverCall{Context: ctx, owner: h.telemetry, method: h.methods.find(tag.FullMethodName), start: time.Now()}
 	c.request.metadata, c.request.header = incomingMetadata(ctx)
 	if !c.method.traced {
 		return c
@@ -95,7 +91,7 @@ func (h *serverHandler) TagRPC(ctx context.Context, tag *stats.RPCTagInfo) conte
 	if parent.Valid() {
 		ctx = WithParent(ctx, parent)
 	}
-	ctx, c.span = h.tracer.Start(ctx, strings.TrimPrefix(tag.FullMethodName, "/"), h.options...)
+	ctx, c.span = h.telemetry.startCall(ctx, strings.TrimPrefix(tag.FullMethodName, "/"), build.Server)
 	return ctx
 }
 
@@ -128,18 +124,11 @@ func (h *serverHandler) HandleConn(context.Context, stats.ConnStats) {}
 
 func (c *serverCall) end(code codes.Code, err error, at time.Time) {
 	code = clampCode(code)
-	var sc trace.SpanContext
-	if c.span != nil {
-		sc = c.span.SpanContext()
-		if c.span.IsRecording() {
-			if serverFault(code) {
-				c.span.SetStatus(otelcodes.Error, status.Convert(err).Message())
-			}
-			c.span.SetAttributes(spanAttributes(c.method.name, code, c.request.metadata)...)
-		}
-		c.span.End()
-	}
-	c.method.observe(code, c.start, at, sc)
+	c.owner.endCall(&c.span, ended{
+		method: c.method.name, kind: build.Server, code: code, err: err, failed: serverFault(code),
+		start: c.start, end: at, metadata: c.request.metadata,
+	})
+	c.method.observe(code, c.start, at, c.span.context())
 }
 
 // serverFault reports whether a code means that the server failed, not its
@@ -150,26 +139,6 @@ func serverFault(c codes.Code) bool {
 		return true
 	}
 	return false
-}
-
-// spanAttributes are the attributes of the span of a call that ended. One slice
-// at the end costs less than some at the start and some at the end.
-func spanAttributes(method string, code codes.Code, rm *repb.RequestMetadata) []attribute.KeyValue {
-	a := make([]attribute.KeyValue, 0, 7)
-	a = append(a,
-		attribute.String(semconv.AttrRPCSystem, semconv.RPCSystem),
-		attribute.String(semconv.AttrRPCMethod, method),
-		attribute.String(semconv.AttrRPCStatusCode, codeNames[code]))
-	add := func(key, value string) {
-		if value != "" {
-			a = append(a, attribute.String(key, value))
-		}
-	}
-	add(semconv.AttrInvocationID, rm.GetToolInvocationId())
-	add(semconv.AttrActionID, rm.GetActionId())
-	add(semconv.AttrActionMnemonic, rm.GetActionMnemonic())
-	add(semconv.AttrTargetID, rm.GetTargetId())
-	return a
 }
 
 // incomingTrace returns the trace context the client sent. One that is

@@ -124,8 +124,8 @@ func New(ctx context.Context, cfg Config) (*Telemetry, error) {
 	}
 	t.TracerProvider = sdktrace.NewTracerProvider(options...)
 	t.Tracer = t.TracerProvider.Tracer(scope)
-	t.server = newServerHandler(t.Tracer, t.Registerer)
-	t.client = newClientHandler(t.Tracer, t.Registerer)
+	t.server = newServerHandler(t)
+	t.client = newClientHandler(t)
 	return t, nil
 }
 

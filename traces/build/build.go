@@ -76,6 +76,7 @@ type Attempt struct {
 // A Span is one span, ready to be recorded.
 type Span struct {
 	Name       string
+	Kind       Kind
 	ID         tracecontext.Context
 	Parent     tracecontext.SpanID
 	Start, End time.Time
@@ -84,6 +85,16 @@ type Span struct {
 	LinkKind   string
 	Error      string
 }
+
+// Kind says which side of a call a span is, if it is one.
+type Kind uint8
+
+// The kinds of spans.
+const (
+	Internal Kind = iota // no call
+	Server
+	Client
+)
 
 // An Attribute is a key with a text, or with a number.
 type Attribute struct {

@@ -10,6 +10,10 @@ import (
 // sampledFlag is the W3C trace flag, the only one there is.
 const sampledFlag = 1
 
+var kinds = [...]tracepb.Span_SpanKind{
+	Internal: tracepb.Span_SPAN_KIND_INTERNAL, Server: tracepb.Span_SPAN_KIND_SERVER, Client: tracepb.Span_SPAN_KIND_CLIENT,
+}
+
 // OTLP returns spans in the form in which they are exported. Equal spans give
 // equal bytes. The spans of a tree, and their attributes, are allocated together
 // rather than one by one: an action has some eight spans, and going through the
@@ -38,7 +42,7 @@ func OTLP(spans []Span) []*tracepb.Span {
 		if s.Parent != ([8]byte{}) {
 			to.ParentSpanId = s.Parent[:]
 		}
-		to.Name, to.Kind, to.Flags = s.Name, tracepb.Span_SPAN_KIND_INTERNAL, sampledFlag
+		to.Name, to.Kind, to.Flags = s.Name, kinds[s.Kind], sampledFlag
 		to.StartTimeUnixNano, to.EndTimeUnixNano = uint64(s.Start.UnixNano()), uint64(s.End.UnixNano())
 		to.Attributes = w.attributes(s.Attributes)
 		to.Status = &tracepb.Status{}

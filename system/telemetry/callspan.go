@@ -1,0 +1,118 @@
+package telemetry
+
+import (
+	"context"
+	"time"
+
+	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
+	"go.opentelemetry.io/otel/attribute"
+	otelcodes "go.opentelemetry.io/otel/codes"
+	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/weir-build/weir/traces/build"
+	"github.com/weir-build/weir/traces/semconv"
+	"github.com/weir-build/weir/traces/tracecontext"
+)
+
+// callSpan is the span of one call, served or made. One with a parent is built
+// when it ends; one without is the SDK's, whose sampler decides about new traces
+// (OTEL_TRACES_SAMPLER). Almost all have parents, and cost a third this way.
+type callSpan struct {
+	root   trace.Span // nil if there is a parent
+	id     tracecontext.Context
+	parent tracecontext.SpanID
+	name   string
+}
+
+// startCall starts the span of a call as a child of the span of ctx, and returns
+// the context that has it as current.
+func (t *Telemetry) startCall(ctx context.Context, name string, kind build.Kind) (context.Context, callSpan) {
+	parent := TraceContext(ctx)
+	if !parent.Valid() {
+		ctx, root := t.Tracer.Start(ctx, name, trace.WithSpanKind(otelKind(kind)))
+		return ctx, callSpan{root: root, name: name}
+	}
+	s := callSpan{name: name, parent: parent.Span, id: tracecontext.Context{
+		Trace: parent.Trace, Span: tracecontext.SpanID(randomSpanID()), Sampled: parent.Sampled && t.Recording(),
+	}}
+	return trace.ContextWithSpanContext(ctx, spanContext(s.id)), s
+}
+
+func otelKind(k build.Kind) trace.SpanKind {
+	if k == build.Client {
+		return trace.SpanKindClient
+	}
+	return trace.SpanKindServer
+}
+
+// started reports whether there is a span: not all methods have one.
+func (s *callSpan) started() bool { return s.name != "" }
+
+func (s *callSpan) context() trace.SpanContext {
+	switch {
+	case !s.started():
+		return trace.SpanContext{}
+	case s.root != nil:
+		return s.root.SpanContext()
+	}
+	return spanContext(s.id)
+}
+
+// ended is how a call ended.
+type ended struct {
+	method     string
+	kind       build.Kind
+	code       codes.Code
+	err        error
+	failed     bool // the span is marked as failed
+	start, end time.Time
+	metadata   *repb.RequestMetadata
+}
+
+// endCall records the span of a call.
+func (t *Telemetry) endCall(s *callSpan, e ended) {
+	switch {
+	case !s.started():
+	case s.root != nil:
+		if s.root.IsRecording() {
+			if e.failed {
+				s.root.SetStatus(otelcodes.Error, status.Convert(e.err).Message())
+			}
+			for _, a := range e.attributes() {
+				s.root.SetAttributes(attribute.String(a.Key, a.Text))
+			}
+		}
+		s.root.End(trace.WithTimestamp(e.end))
+	case s.id.Sampled:
+		span := build.Span{
+			Name: s.name, Kind: e.kind, ID: s.id, Parent: s.parent, Start: e.start, End: e.end, Attributes: e.attributes(),
+		}
+		if e.failed {
+			span.Error = status.Convert(e.err).Message()
+			if span.Error == "" {
+				span.Error = codeNames[e.code]
+			}
+		}
+		t.Record([]build.Span{span})
+	}
+}
+
+func (e *ended) attributes() []build.Attribute {
+	a := make([]build.Attribute, 0, 7)
+	a = append(a,
+		build.Text(semconv.AttrRPCSystem, semconv.RPCSystem),
+		build.Text(semconv.AttrRPCMethod, e.method),
+		build.Text(semconv.AttrRPCStatusCode, codeNames[e.code]))
+	add := func(key, value string) {
+		if value != "" {
+			a = append(a, build.Text(key, value))
+		}
+	}
+	add(semconv.AttrInvocationID, e.metadata.GetToolInvocationId())
+	add(semconv.AttrActionID, e.metadata.GetActionId())
+	add(semconv.AttrActionMnemonic, e.metadata.GetActionMnemonic())
+	add(semconv.AttrTargetID, e.metadata.GetTargetId())
+	return a
+}
