@@ -58,7 +58,20 @@ doesn't know is an error that names the key and the line.`,
 		serveRole("proxy", "the proxy-server: authentication and routing", `listen_addresses:
   - addr: 127.0.0.1:8980
     auth_scheme: dev_only_no_auth
-    allowed_service_names: [build.bazel.remote.execution.v2.Execution]
+    allowed_service_names:
+      - build.bazel.remote.execution.v2.ContentAddressableStorage
+      - build.bazel.remote.execution.v2.ActionCache
+      - build.bazel.remote.execution.v2.Capabilities
+      - build.bazel.remote.execution.v2.Execution
+      - google.bytestream.ByteStream
+      - google.longrunning.Operations
+  - addr: 127.0.0.1:8981
+    auth_scheme: dev_only_no_auth
+    allowed_service_names:
+      - build.bazel.remote.execution.v2.ContentAddressableStorage
+      - build.bazel.remote.execution.v2.Capabilities
+      - google.bytestream.ByteStream
+      - google.devtools.remoteworkers.v1test2.Bots
 backends:
   storage: {address: "127.0.0.1:9000"}
   execution: {address: "127.0.0.1:9001"}

@@ -152,8 +152,15 @@ func (s *Server) enqueue(ctx context.Context, op *operation) error {
 		return err
 	}
 	wanted := properties(action, command)
-	// The worker kills the command: it must know of a timeout that is the server's.
-	action.Timeout = durationpb.New(timeout)
+	if action.Timeout.AsDuration() != timeout {
+		// The worker kills the command, so it must know of a timeout that is the
+		// server's. Other actions stay as they were uploaded: their hash is the
+		// action's digest.
+		action.Timeout = durationpb.New(timeout)
+		if data, err = proto.Marshal(action); err != nil {
+			return err
+		}
+	}
 	in := queue.Input{Kind: queue.Enqueue, Timeout: timeout}
 	if !action.DoNotCache {
 		in.Key = key(op.instance.name, op.action)
@@ -170,7 +177,6 @@ func (s *Server) enqueue(ctx context.Context, op *operation) error {
 		in.Platform = p.id
 		s.join(now, op, in, &task{
 			instance: op.instance, digest: op.action, platform: p,
-			// The bytes as they were uploaded: their hash is the action's digest.
 			payload: &anypb.Any{TypeUrl: actionType, Value: data},
 			noCache: action.DoNotCache, timeout: timeout, leader: op,
 		})

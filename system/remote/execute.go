@@ -23,7 +23,9 @@ const (
 
 // Execute runs an action and returns the response, whose status the caller must
 // look at. If the stream breaks after the operation's name is known, it is taken
-// up by WaitExecution. If onUpdate isn't nil it is called with every message.
+// up by WaitExecution; a server that was restarted meanwhile and knows nothing of
+// the operation is asked to execute again. If onUpdate isn't nil it is called with
+// every message.
 func (c *Client) Execute(ctx context.Context, request *repb.ExecuteRequest, onUpdate func(*longrunningpb.Operation)) (*repb.ExecuteResponse, error) {
 	// gRPC keeps a stream that wasn't read to its end until its context ends.
 	ctx, cancel := context.WithCancel(ctx)
@@ -56,15 +58,21 @@ func (c *Client) Execute(ctx context.Context, request *repb.ExecuteRequest, onUp
 		if name == "" {
 			return nil, fmt.Errorf("execute: %w", err)
 		}
-		if status.Code(err) != codes.Unavailable || broken == maxReconnects {
+		forgotten := status.Code(err) == codes.NotFound && broken > 0
+		if status.Code(err) != codes.Unavailable && !forgotten || broken == maxReconnects {
 			return nil, fmt.Errorf("execute, operation %s: %w", name, err)
 		}
 		if err := sleep(ctx, reconnectDelay<<broken); err != nil {
 			return nil, err
 		}
 		broken++
-		if stream, err = client.WaitExecution(ctx, &repb.WaitExecutionRequest{Name: name}); err != nil {
-			return nil, fmt.Errorf("wait for %s: %w", name, err)
+		if forgotten {
+			stream, err = client.Execute(ctx, request)
+		} else {
+			stream, err = client.WaitExecution(ctx, &repb.WaitExecutionRequest{Name: name})
+		}
+		if err != nil {
+			return nil, fmt.Errorf("take up operation %s: %w", name, err)
 		}
 	}
 }

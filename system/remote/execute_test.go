@@ -134,6 +134,21 @@ func TestBrokenExecuteIsTakenUpByWaitExecution(t *testing.T) {
 	}
 }
 
+// A server that was restarted has forgotten the operation, so that executing
+// again runs nothing twice.
+func TestForgottenOperationIsExecutedAgain(t *testing.T) {
+	forgotten := status.Error(codes.NotFound, "who?")
+	s := &script{streams: []stream{{[]*longrunningpb.Operation{going}, lost}, {nil, forgotten}, {operations: []*longrunningpb.Operation{going, done(t)}}}}
+	response, _, err := execute(t, s, nil)
+	if err != nil || response.GetResult().GetExitCode() != 3 {
+		t.Errorf("got %v, error %v", response, err)
+	}
+	want := []string{"execute in main", "wait for " + going.Name, "execute in main"}
+	if !slices.Equal(s.asked, want) {
+		t.Errorf("asked %q, want %q", s.asked, want)
+	}
+}
+
 func TestExecuteGivesUpWhenNothingComesAnyMore(t *testing.T) {
 	s := &script{streams: append([]stream{{[]*longrunningpb.Operation{going}, lost}}, slices.Repeat([]stream{{nil, lost}}, 100)...)}
 	_, took, err := execute(t, s, nil)
@@ -188,7 +203,7 @@ func TestExecuteEndsWithTheServersError(t *testing.T) {
 	}{
 		{"at once", []stream{{nil, status.Error(codes.FailedPrecondition, "input missing")}}, codes.FailedPrecondition, "execute: "},
 		{"later", []stream{{[]*longrunningpb.Operation{going}, status.Error(codes.Internal, "bug")}}, codes.Internal, going.Name},
-		{"forgotten", []stream{{[]*longrunningpb.Operation{going}, lost}, {nil, status.Error(codes.NotFound, "who?")}}, codes.NotFound, going.Name},
+		{"unknown from the start", []stream{{[]*longrunningpb.Operation{going}, status.Error(codes.NotFound, "what?")}}, codes.NotFound, going.Name},
 		{"of the operation", []stream{{[]*longrunningpb.Operation{failed}, nil}}, codes.ResourceExhausted, "no quota"},
 		{"a response of another type", []stream{{[]*longrunningpb.Operation{other}, nil}}, codes.Unknown, "response of operation " + going.Name},
 		{"no response", []stream{{[]*longrunningpb.Operation{{Name: going.Name, Done: true}}, nil}}, codes.Unknown, "response of operation " + going.Name},

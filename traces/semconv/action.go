@@ -67,7 +67,7 @@ const (
 const (
 	CacheHit          = "hit"          // the action cache had the result
 	CacheMiss         = "miss"         // it was looked up in vain
-	CacheSkipped      = "skipped"      // the client or the action forbade it
+	CacheSkipped      = "skipped"      // the client said to skip it
 	CacheDeduplicated = "deduplicated" // joined an execution already under way
 )
 

@@ -5,7 +5,7 @@ package semconv
 type Span struct {
 	Name    string
 	Emitter string // the role that writes it
-	Parent  string // name of the span above; empty for a root, or any span
+	Parent  string // name of the span above, which may be a call; empty for a root
 	Help    string
 }
 
@@ -15,7 +15,7 @@ func Spans() []Span {
 	return []Span{
 		{SpanInvocation, proxy, "",
 			"A build, from the first to the last RPC that carried its tool_invocation_id. A client that sends a traceparent writes its own root instead."},
-		{SpanAction, execution, SpanInvocation,
+		{SpanAction, execution, "build.bazel.remote.execution.v2.Execution/Execute",
 			"One operation, from Execute to its last message."},
 		{SpanCacheCheck, execution, SpanAction,
 			"The look-up in the action cache."},
