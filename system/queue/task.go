@@ -54,7 +54,7 @@ func (q *Queue) enqueue(in Input) {
 	q.arrivals++
 	t.key, t.platform, t.timeout, t.arrival = in.Key, in.Platform, in.Timeout, q.arrivals
 	if in.Key != (Key{}) {
-		q.byKey.add(&q.tasks, index)
+		q.byKey.add(in.Key, index)
 	}
 	q.emit(Output{Kind: Queued, Task: q.taskID(index), Operation: q.attach(index)})
 	q.giveOrQueue(index)
@@ -140,7 +140,7 @@ func (q *Queue) end(index uint32, reason Reason) {
 		q.detach(o, reason)
 	}
 	if t.key != (Key{}) {
-		q.byKey.remove(&q.tasks, index)
+		q.byKey.remove(t.key, index)
 	}
 	attempt := t.attempt
 	q.tasks.remove(index)
