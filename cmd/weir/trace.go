@@ -60,7 +60,7 @@ within it, in order and without overlap.`,
 
 func printReport(w io.Writer, format string, report lifecycle.Report) error {
 	if format == "json" {
-		return printJSON(w, report)
+		return printJSON(w, jsonReport(report))
 	}
 	for _, v := range report.Violations {
 		fmt.Fprintln(w, v)

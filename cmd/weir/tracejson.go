@@ -10,6 +10,29 @@ import (
 // The JSON of the trace commands. Times are RFC 3339 with nanoseconds, durations
 // are seconds.
 
+type reportJSON struct {
+	Traces     int             `json:"traces"`
+	Spans      int             `json:"spans"`
+	Actions    int             `json:"actions"`
+	Violations []violationJSON `json:"violations"`
+}
+
+type violationJSON struct {
+	Rule    string `json:"rule"`
+	Trace   string `json:"trace"`
+	Span    string `json:"span"`
+	Name    string `json:"name"`
+	Problem string `json:"problem"`
+}
+
+func jsonReport(r lifecycle.Report) reportJSON {
+	j := reportJSON{Traces: r.Traces, Spans: r.Spans, Actions: r.Actions, Violations: make([]violationJSON, len(r.Violations))}
+	for i, v := range r.Violations {
+		j.Violations[i] = violationJSON{string(v.Rule), v.Trace.String(), v.Span.String(), v.Name, v.String()}
+	}
+	return j
+}
+
 type treeJSON struct {
 	Trace string     `json:"trace"`
 	Start time.Time  `json:"start"`

@@ -3,6 +3,7 @@ package bench
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -54,8 +55,12 @@ func serveRole(role []string) error {
 	if err != nil {
 		return err
 	}
-	if role[0] == "floor" {
+	switch role[0] {
+	case "floor":
 		return serveFloor(ctx, listener)
+	case "cluster":
+		listener.Close()
+		return serveCluster(ctx, role[1], role[2], len(role) > 3 && role[3] == "traced")
 	}
 	defer stack.KeepHeapFloor()()
 	if dir := os.Getenv(profileVariable); dir != "" {
@@ -95,6 +100,39 @@ func serveRole(role []string) error {
 	}
 	fmt.Println(listener.Addr())
 	return server.Run(ctx)
+}
+
+// serveCluster serves a whole cluster, with one worker of eight slots.
+func serveCluster(ctx context.Context, dir, runner string, traced bool) error {
+	defer stack.KeepHeapFloor()()
+	var spans *otlpfile.Writer
+	if traced {
+		file, err := os.Create(filepath.Join(dir, "spans.otlp"))
+		if err != nil {
+			return err
+		}
+		defer file.Close()
+		spans = otlpfile.NewWriter(file)
+	}
+	var all []*telemetry.Telemetry
+	up, err := stack.NewUp(stack.Cluster{
+		Dir: dir, Memory: true, Workers: 1, Slots: 8, Runner: runner,
+		Client: "127.0.0.1:0", Bots: "127.0.0.1:0", Casd: "127.0.0.1:0",
+	}, func(role string) (*telemetry.Telemetry, error) {
+		t, err := telemetry.New(ctx, telemetry.Config{Role: role, Spans: spans})
+		all = append(all, t)
+		return t, err
+	})
+	if err != nil {
+		return err
+	}
+	fmt.Println(up.Client)
+	err = up.Run(ctx)
+	for _, t := range all {
+		// The context has ended by now.
+		err = errors.Join(err, t.Shutdown(context.Background()))
+	}
+	return err
 }
 
 // serveFloor serves the floor, with gRPC's default settings and no telemetry.

@@ -366,6 +366,9 @@ func (s *Server) pump(ctx context.Context, f *follower, news chan struct{}) (don
 		case <-ctx.Done():
 			return false, toStatus(ctx.Err())
 		case <-s.stopping:
+			if done, err := f.catchUp(&s.shell); done || err != nil {
+				return done, err
+			}
 			return false, status.Error(codes.Unavailable, "the server is shutting down: wait for "+f.op.name+" at another")
 		}
 	}

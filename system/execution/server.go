@@ -159,6 +159,8 @@ func (s *Server) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
+			// Results that are in reach their clients before these are sent away.
+			s.publishing.Wait()
 			close(s.stopping)
 			s.publishing.Wait()
 			return nil

@@ -104,16 +104,18 @@ func (u *Up) build() error {
 	}); err != nil {
 		return err
 	}
+	// Before the execution-server, so that it ends after it: operations that no
+	// worker is left for would keep their streams open here.
+	if err := u.add("proxy-server", func(t *telemetry.Telemetry) (*Role, error) {
+		config := c.proxy(u.Client, u.Bots, storageListener.Addr().String(), executionListener.Addr().String())
+		return NewProxy(config, t, clientListener, botsListener)
+	}); err != nil {
+		return err
+	}
 	if err := u.add("execution-server", func(t *telemetry.Telemetry) (*Role, error) {
 		config := c.Execution
 		config.Instances, config.Storage = []string{c.Instance}, "grpc://"+storageListener.Addr().String()
 		return NewExecution(config, t, executionListener)
-	}); err != nil {
-		return err
-	}
-	if err := u.add("proxy-server", func(t *telemetry.Telemetry) (*Role, error) {
-		config := c.proxy(u.Client, u.Bots, storageListener.Addr().String(), executionListener.Addr().String())
-		return NewProxy(config, t, clientListener, botsListener)
 	}); err != nil {
 		return err
 	}
