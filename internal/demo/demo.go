@@ -215,7 +215,6 @@ func (b *Build) action(step Step, files *fileSet) (digest.Digest, map[digest.Dig
 			{Name: "LC_ALL", Value: "C"}, {Name: "PATH", Value: "/usr/bin:/bin"},
 		},
 		OutputPaths: step.Outputs,
-		Platform:    b.Platform,
 	})
 	if err != nil {
 		return digest.Digest{}, nil, err

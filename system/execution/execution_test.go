@@ -126,7 +126,8 @@ func TestInstancesShareNothing(t *testing.T) {
 func TestPlatformOfActionOrCommand(t *testing.T) {
 	gpu := &repb.Platform{Properties: []*repb.Platform_Property{{Name: "gpu", Value: "yes"}, {Name: "OSFamily", Value: "linux"}}}
 	for name, change := range map[string]func(*repb.Action, *repb.Command){
-		"action":             func(a *repb.Action, _ *repb.Command) { a.Platform = gpu },
+		"action": func(a *repb.Action, _ *repb.Command) { a.Platform = gpu },
+		//lint:ignore SA1019 clients of REAPI 2.0 have no other place for it
 		"command (REAPI2.0)": func(_ *repb.Action, c *repb.Command) { c.Platform = gpu },
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -371,16 +371,6 @@ func completed(t *testing.T, l *bots.Lease, result *repb.ActionResult, s *spb.St
 	return lease
 }
 
-func (c *cluster) stageOf(name string) repb.ExecutionStage_Value {
-	c.t.Helper()
-	op, err := c.ops.GetOperation(c.t.Context(), &longrunningpb.GetOperationRequest{Name: name})
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	stage, _ := parse(c.t, op)
-	return stage
-}
-
 func wantCode(t *testing.T, err error, want codes.Code) {
 	t.Helper()
 	if got := status.Code(err); got != want {

@@ -48,6 +48,7 @@ type platforms struct {
 func properties(action *repb.Action, command *repb.Command) []property {
 	from := action.GetPlatform()
 	if from == nil {
+		//lint:ignore SA1019 clients of REAPI 2.0 and 2.1 have no other place for it
 		from = command.GetPlatform()
 	}
 	list := make([]property, 0, len(from.GetProperties()))

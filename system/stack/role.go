@@ -69,7 +69,6 @@ func newServer(t *telemetry.Telemetry) *grpc.Server {
 		grpc.MaxSendMsgSize(storage.MaxRecvMsgBytes),
 		grpc.InitialConnWindowSize(connectionWindow),
 		grpc.InitialWindowSize(streamWindow),
-		grpc.SharedWriteBuffer(true),
 		grpc.NumStreamWorkers(streamWorkers),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingInterval}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: pingInterval / 3, PermitWithoutStream: true}),

@@ -35,7 +35,7 @@ func anyValue(v attribute.Value) *commonpb.AnyValue {
 	if v.Type() == attribute.INT64 {
 		return &commonpb.AnyValue{Value: &commonpb.AnyValue_IntValue{IntValue: v.AsInt64()}}
 	}
-	return &commonpb.AnyValue{Value: &commonpb.AnyValue_StringValue{StringValue: v.Emit()}}
+	return &commonpb.AnyValue{Value: &commonpb.AnyValue_StringValue{StringValue: v.String()}}
 }
 
 // to adds an exporter's client, which the SDK's exporter starts and stops.
