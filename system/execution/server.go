@@ -8,7 +8,9 @@
 //
 //	execute.go     Execute: look up, load, enqueue, and stream what happens
 //	operations.go  google.longrunning.Operations over the same operations
-//	bots.go        the workers' side: sessions, reports, offers
+//	bots.go        Bots: the workers' calls
+//	session.go     a worker, connected
+//	lease.go       one attempt at a task: offered, reported, lost, revoked
 //	shell.go       the lock; inputs in, outputs out
 //	publish.go     a result's way to the action cache and to its clients
 //	spans.go       the span tree of an operation, once it is over
