@@ -179,7 +179,7 @@ func showDemo(out io.Writer, folder string, first trace.TraceID) error {
 	if err := printReport(buffered, "text", report); err != nil {
 		return err
 	}
-	fmt.Fprintf(buffered, "Next: weir up, then point Bazel at it: --remote_executor=grpc://%s\n", clientAddress)
+	fmt.Fprintf(buffered, "Next: %s up, then point Bazel at it: --remote_executor=grpc://%s\n", os.Args[0], clientAddress)
 	if err := buffered.Flush(); err != nil {
 		return err
 	}
