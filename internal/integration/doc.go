@@ -8,8 +8,10 @@
 // looked for in PATH; where it lacks, the test is skipped and says so. With
 // WEIR_REQUIRE_ALL=1 in the environment that is a failure instead.
 //
-// Whatever a test is about, the spans of its cluster are checked at its end: the
-// cluster must drain, exit with 0, and leave traces that break no rule.
+// Whatever a test of builds is about, the spans of its cluster are checked at its
+// end: the cluster must drain, exit with 0, and leave traces that break no rule.
+// Of a casd that was killed the last spans are gone, so its trace is exempt; the
+// tests of metrics read metrics.
 //
 //	main_test.go process_test.go         the programs, built once, and processes
 //	up_test.go serve_test.go             a cluster in one process, or in many

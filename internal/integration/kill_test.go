@@ -192,7 +192,7 @@ func TestActionOfKilledWorkerRunsElsewhere(t *testing.T) {
 
 	r := c.drain(t)
 	tree := r.build(t, client.invocation)
-	r.check(t, lifecycle.Options{RemoteParents: untold(tree)})
+	r.check(t, lifecycle.Options{})
 	wantBuild(t, tree, client.invocation, 1)
 	queued := named(tree, semconv.SpanQueued)
 	if len(queued) != 2 {

@@ -7,8 +7,6 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
-	"slices"
-	"strings"
 	"testing"
 
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
@@ -117,45 +115,4 @@ func wantBuild(t *testing.T, tree *lifecycle.Tree, invocation string, actions in
 	if got := len(tree.Actions()); got != actions {
 		t.Errorf("trace %v has %d actions, want %d", tree.Trace, got, actions)
 	}
-}
-
-// has reports whether a span has a child of some name.
-func has(node *lifecycle.Node, name string) bool {
-	return slices.ContainsFunc(node.Children, func(child *lifecycle.Node) bool { return child.Span.Name == name })
-}
-
-// maxAttempts is how often a task is tried.
-const maxAttempts = 5
-
-// untold returns the contexts of the spans of a trace that calls name as their
-// parents and that nobody writes, since what they would tell is never known:
-//
-//   - the stages of an attempt that ended without metadata, because its worker or
-//     its runner was killed, or because the runner failed before there was any;
-//   - the action, and all below it, that was under way when the execution-server
-//     stopped.
-//
-// They are derived one by one, so that a span which lacks for another reason is
-// still found.
-func untold(tree *lifecycle.Tree) []tracecontext.Context {
-	var lost []tracecontext.Context
-	below := func(worker tracecontext.Context) {
-		for _, stage := range []string{semconv.SpanInputFetch, semconv.SpanExecute, semconv.SpanOutputUpload} {
-			lost = append(lost, worker.Child(stage, 0))
-		}
-	}
-	for node := range tree.All() {
-		at := tracecontext.Context{Trace: tree.Trace, Span: node.Span.ID}
-		switch {
-		case node.Span.Name == semconv.SpanWorker && !has(node, semconv.SpanInputFetch):
-			below(at)
-		case strings.HasSuffix(node.Span.Name, "Execution/Execute") && node.Span.Service == "execution-server" && !has(node, semconv.SpanAction):
-			action := at.Child(semconv.SpanAction, 0)
-			lost = append(lost, action, action.Child(semconv.SpanCacheCheck, 0))
-			for attempt := range uint64(maxAttempts) {
-				below(action.Child(semconv.SpanWorker, attempt+1))
-			}
-		}
-	}
-	return lost
 }

@@ -165,6 +165,7 @@ func (s *Server) Run(ctx context.Context) error {
 			s.publishing.Wait()
 			close(s.stopping)
 			s.publishing.Wait()
+			s.recordOpen()
 			return nil
 		case <-timer.C:
 			s.apply(nil, queue.Input{Kind: queue.Tick})

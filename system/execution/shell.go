@@ -37,6 +37,9 @@ type shell struct {
 	ended      []*operation // kept for the TTL, oldest first
 	finished   []*operation // over and done with, to be recorded after the step
 
+	// stopped is set when the traces of what is open have been written.
+	stopped bool
+
 	// joining and fresh are what an Enqueue under way is for.
 	joining *operation
 	fresh   *task
@@ -126,6 +129,9 @@ func (s *Server) locked(f func(now time.Time)) {
 	s.shell.forget(now, s.config.ResultTTL)
 	finished := s.shell.finished
 	s.shell.finished = nil
+	if s.shell.stopped {
+		finished = nil
+	}
 	closer := s.shell.queue.NextDeadline() < s.shell.armed
 	s.shell.mu.Unlock()
 	if closer {

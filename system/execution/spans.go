@@ -3,8 +3,11 @@ package execution
 import (
 	"context"
 	"fmt"
+	"slices"
+	"time"
 
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
+	spb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
 
 	"github.com/weir-build/weir/system/telemetry"
@@ -53,6 +56,30 @@ func (s *Server) record(op *operation) {
 		return
 	}
 	s.config.Record(build.Spans(op.describe(code), make([]build.Span, 0, 10)))
+}
+
+// recordOpen tells of the operations that are under way when the server stops,
+// so that what hangs below them has a parent. It comes last: what happens after
+// it leaves no span.
+func (s *Server) recordOpen() {
+	now := time.Now()
+	stopped := &repb.ExecuteResponse{Status: &spb.Status{
+		Code: int32(codes.Unavailable), Message: "the server stopped before the operation was done",
+	}}
+	s.shell.mu.Lock()
+	defer s.shell.mu.Unlock()
+	s.shell.stopped = true
+	for _, op := range s.shell.operations {
+		last := *op
+		last.outcome.executed, last.outcome.doneAt = stopped, now
+		if t := op.task; t.leader == op {
+			last.outcome.attempts = slices.Clone(t.attempts)
+			if end := &last.outcome.attempts[len(t.attempts)-1]; end.Ended.IsZero() {
+				end.Ended, end.RetryReason = now, "server_stopped"
+			}
+		}
+		s.record(&last)
+	}
 }
 
 // describe says what the span tree of an operation is made of.

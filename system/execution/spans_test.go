@@ -245,3 +245,18 @@ func TestDirectClientIsTracedByItsInvocation(t *testing.T) {
 		t.Errorf("got actions %+v, want one Genrule of //a:b", got)
 	}
 }
+
+// What is under way when the server stops still has its spans.
+func TestStoppedServerTellsOfWhatWasUnderWay(t *testing.T) {
+	c := start(t, queue.Config{})
+	client := tracecontext.OfInvocation("stopped")
+	s := c.executeIn(as(t.Context(), client), c.upload("a"))
+	s.until(queued)
+	c.bot("one").take()
+	s.until(executing)
+	got := actions(t, c.traces(client), client)
+	if len(got) != 1 || !got[0].Span.Failed {
+		t.Fatalf("got actions %+v, want one that failed", got)
+	}
+	workerOf(t, got[0])
+}

@@ -185,7 +185,35 @@ func (t *Trace) unique() (byID map[SpanID]*Span, duplicates [][2]*Span) {
 			duplicates = append(duplicates, [2]*Span{first, s})
 		}
 	}
+	t.adopt(byID)
 	return byID, duplicates
+}
+
+// adopt hangs calls below their worker that name one of its stages as their
+// parent, where that stage has no span: the attempt ended without metadata (its
+// worker or its runner was killed, or failed beside its command), and nobody
+// knows the times of its stages. Their ids are derived, so that it is known whose
+// they would have been.
+func (t *Trace) adopt(byID map[SpanID]*Span) {
+	untold := make(map[SpanID]SpanID)
+	for id, s := range byID {
+		if s.Name != semconv.SpanWorker {
+			continue
+		}
+		worker := tracecontext.Context{Trace: t.ID, Span: id}
+		for _, name := range []string{semconv.SpanInputFetch, semconv.SpanExecute, semconv.SpanOutputUpload} {
+			if stage := worker.Child(name, 0).Span; byID[stage] == nil {
+				untold[stage] = id
+			}
+		}
+	}
+	for id, s := range byID {
+		if worker, ok := untold[s.Parent]; ok {
+			adopted := *s
+			adopted.Parent = worker
+			byID[id] = &adopted
+		}
+	}
 }
 
 // join returns the union of two parts of an invocation: several proxies, or one
