@@ -10,6 +10,9 @@ FUZZ_TIME ?= 60s
 BENCH_ROUNDS ?= 10
 BENCH ?= .
 
+# Flags for `make test`, such as -v.
+TEST_FLAGS ?=
+
 PROGRAMS = ./cmd/weir ./cmd/buildbox-run-hosttools
 
 .PHONY: build demo test check integration jaeger race proof bench bench-queue generate clean
@@ -21,7 +24,7 @@ demo: build ## a cluster, a real build on it, and its trace
 	bin/weir demo
 
 test: ## everything that needs only Go, git, make and gcc
-	$(GO) test ./...
+	$(GO) test $(TEST_FLAGS) ./...
 
 check: ## formatting, vet, staticcheck, generated files in sync
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \

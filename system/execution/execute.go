@@ -31,6 +31,11 @@ var (
 	stageField   = new(repb.ExecuteOperationMetadata).ProtoReflect().Descriptor().Fields().ByName("stage").Number()
 )
 
+// lookupPatience is how long the first message may wait for the answer of the
+// action cache, so that both go out together. It is far below what a client
+// would notice, and a few times what the answer takes.
+const lookupPatience = 5 * time.Millisecond
+
 // Execute makes an operation of an action and streams its stages:
 //
 //	CACHE_CHECK   looking it up, unless the client skips that
@@ -58,11 +63,12 @@ func (s *Server) Execute(request *repb.ExecuteRequest, stream repb.Execution_Exe
 	if !request.SkipCacheLookup {
 		op.outcome.cache = semconv.CacheMiss
 		s.apply(func(time.Time) { op.enter(repb.ExecutionStage_CACHE_CHECK) })
-		if _, err := follow.catchUp(&s.shell); err != nil {
+		result, err := s.lookup(ctx, op, &follow)
+		if err != nil {
 			s.abandon(op, err)
 			return err
 		}
-		if result := s.lookup(ctx, op); result != nil {
+		if result != nil {
 			s.apply(func(now time.Time) {
 				response := &repb.ExecuteResponse{Result: result, CachedResult: true}
 				op.outcome.cache, op.outcome.link = semconv.CacheHit, origin(result)
@@ -126,18 +132,29 @@ func (s *Server) abandon(op *operation, err error) {
 }
 
 // lookup asks the action cache. Trouble with it costs an execution, not the
-// operation.
-func (s *Server) lookup(ctx context.Context, op *operation) *repb.ActionResult {
+// operation. The error is that of the client's stream: if the answer takes longer
+// than lookupPatience, the client is told of the operation before it.
+func (s *Server) lookup(ctx context.Context, op *operation, follow *follower) (*repb.ActionResult, error) {
 	start := time.Now()
+	told := make(chan error, 1)
+	timer := time.AfterFunc(lookupPatience, func() {
+		_, err := follow.catchUp(&s.shell)
+		told <- err
+	})
 	result, err := op.instance.storage.ActionResult(op.client.under(ctx, op.client.action.Child(semconv.SpanCacheCheck, 0)), op.action)
 	op.outcome.cacheCheck = build.Interval{Start: start, End: time.Now()}
+	if !timer.Stop() {
+		if err := <-told; err != nil {
+			return nil, err
+		}
+	}
 	if err != nil {
 		if !errors.Is(err, cas.ErrNotFound) && ctx.Err() == nil {
 			s.logger.WarnContext(ctx, "action cache look-up failed, executing", "action", op.action, "err", err)
 		}
-		return nil
+		return nil, nil
 	}
-	return result
+	return result, nil
 }
 
 // enqueue loads the action and gives the operation a task: a new one, or that of

@@ -2,6 +2,7 @@ package execution
 
 import (
 	"context"
+	"sync"
 	"time"
 
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
@@ -18,6 +19,10 @@ import (
 // publishTimeout bounds the write of one result to the action cache: clients
 // wait for it.
 const publishTimeout = 10 * time.Second
+
+// publishers is how many results are on their way to the action cache without a
+// goroutine of their own.
+const publishers = 64
 
 // complete takes the response a worker brought for an attempt at a task; the
 // lock is held. If it goes to the action cache, clients get it after that: who
@@ -39,7 +44,36 @@ func (s *Server) complete(now time.Time, l *lease, response *repb.ExecuteRespons
 	if !cacheable {
 		return
 	}
-	s.publishing.Go(func() { s.publish(t, result) })
+	s.publishing.Add(1)
+	job := func() {
+		defer s.publishing.Done()
+		s.publish(t, result)
+	}
+	select {
+	case s.publishers <- job:
+	default:
+		go job()
+	}
+}
+
+// servePublishers runs publications until quit is closed. Goroutines that stay
+// spare each result the growth of a new one's stack, which cost as much as the
+// call to the storage itself; when all are busy there are new ones anyway.
+func (s *Server) servePublishers(quit <-chan struct{}) {
+	var running sync.WaitGroup
+	for range publishers {
+		running.Go(func() {
+			for {
+				select {
+				case job := <-s.publishers:
+					job()
+				case <-quit:
+					return
+				}
+			}
+		})
+	}
+	running.Wait()
 }
 
 // stamp completes a result's metadata with what the worker can't know: when the

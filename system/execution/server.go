@@ -101,8 +101,10 @@ type Server struct {
 
 	shell shell
 
-	// publishing counts the results on their way to the action cache.
+	// publishing counts the results on their way to the action cache; publishers
+	// takes them there.
 	publishing sync.WaitGroup
+	publishers chan func()
 	// stopping is closed when polls and streams should come to an end.
 	stopping chan struct{}
 }
@@ -129,8 +131,9 @@ func New(c Config) (*Server, error) {
 	}
 	s := &Server{
 		config: c, logger: c.Logger,
-		instances: make(map[string]*instance),
-		stopping:  make(chan struct{}),
+		instances:  make(map[string]*instance),
+		publishers: make(chan func()),
+		stopping:   make(chan struct{}),
 	}
 	for _, name := range c.Instances {
 		if err := digest.CheckInstance(name); err != nil {
@@ -156,6 +159,11 @@ func (s *Server) Register(r grpc.ServiceRegistrar) {
 // waits for results that are being published. Streams of operations that aren't
 // done end with UNAVAILABLE, at which clients reconnect.
 func (s *Server) Run(ctx context.Context) error {
+	var serving sync.WaitGroup
+	quit := make(chan struct{})
+	serving.Go(func() { s.servePublishers(quit) })
+	defer serving.Wait()
+	defer close(quit)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
