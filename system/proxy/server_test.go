@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"io"
 	"log/slog"
 	"math/big"
 	"net"
@@ -30,6 +31,7 @@ import (
 
 	"github.com/weir-build/weir/system/proxy"
 	"github.com/weir-build/weir/system/telemetry"
+	"github.com/weir-build/weir/traces/otlpfile"
 	"github.com/weir-build/weir/traces/tracecontext"
 )
 
@@ -269,7 +271,7 @@ func (i *invocations) Begin(rm *repb.RequestMetadata, now time.Time) (end func(t
 }
 
 func TestTracesOfBuilds(t *testing.T) {
-	role, err := telemetry.New(t.Context(), telemetry.Config{Role: "proxy-server", LogWriter: new(bytes.Buffer)})
+	role, err := telemetry.New(t.Context(), telemetry.Config{Role: "proxy-server", LogWriter: new(bytes.Buffer), Spans: otlpfile.NewWriter(io.Discard)})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -159,6 +159,10 @@ func (c *Client) ActionResult(ctx context.Context, action digest.Digest) (*repb.
 	result, err := c.actions.GetActionResult(ctx, &repb.GetActionResultRequest{
 		InstanceName: c.instance, ActionDigest: action.Proto(), DigestFunction: digest.Function,
 	})
+	if status.Code(err) == codes.NotFound {
+		// The plain answer to each action of a fresh build: no error worth a text.
+		return nil, blobError(err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("get result of action %v: %w", action, blobError(err))
 	}

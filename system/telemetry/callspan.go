@@ -27,15 +27,19 @@ type callSpan struct {
 }
 
 // startCall starts the span of a call as a child of the span of ctx, and returns
-// the context that has it as current.
+// the context that has it as current. If nobody reads spans there is none, and
+// the caller's context goes on as it came.
 func (t *Telemetry) startCall(ctx context.Context, name string, kind build.Kind) (context.Context, callSpan) {
+	if !t.Recording() {
+		return ctx, callSpan{}
+	}
 	parent := TraceContext(ctx)
 	if !parent.Valid() {
 		ctx, root := t.Tracer.Start(ctx, name, trace.WithSpanKind(otelKind(kind)))
 		return ctx, callSpan{root: root, name: name}
 	}
 	s := callSpan{name: name, parent: parent.Span, id: tracecontext.Context{
-		Trace: parent.Trace, Span: tracecontext.SpanID(randomSpanID()), Sampled: parent.Sampled && t.Recording(),
+		Trace: parent.Trace, Span: tracecontext.SpanID(randomSpanID()), Sampled: parent.Sampled,
 	}}
 	return trace.ContextWithSpanContext(ctx, spanContext(s.id)), s
 }
@@ -47,7 +51,8 @@ func otelKind(k build.Kind) trace.SpanKind {
 	return trace.SpanKindServer
 }
 
-// started reports whether there is a span: not all methods have one.
+// started reports whether there is a span: not all methods have one, nor have
+// roles whose spans nobody reads.
 func (s *callSpan) started() bool { return s.name != "" }
 
 func (s *callSpan) context() trace.SpanContext {

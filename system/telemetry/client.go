@@ -54,19 +54,22 @@ func (h *clientHandler) TagRPC(ctx context.Context, tag *stats.RPCTagInfo) conte
 // replaces one that is there: a proxy that passes metadata through would
 // otherwise name its client's span as the parent, and lose its own.
 func inject(ctx context.Context) context.Context {
-	traceparent := TraceContext(ctx).String()
-	r := requestOf(ctx)
-	md, ok := metadata.FromOutgoingContext(ctx)
-	if !ok {
-		if r == nil || r.header == "" {
-			return metadata.NewOutgoingContext(ctx, metadata.MD{tracecontext.Header: {traceparent}})
-		}
-		return metadata.NewOutgoingContext(ctx, metadata.MD{tracecontext.Header: {traceparent}, metadataHeader: {r.header}})
+	current, header := TraceContext(ctx), ""
+	if r := requestOf(ctx); r != nil {
+		header = r.header
 	}
-	// FromOutgoingContext returned a copy.
-	md[tracecontext.Header] = []string{traceparent}
-	if r != nil && r.header != "" && len(md[metadataHeader]) == 0 && len(md[shortMetadataHeader]) == 0 {
-		md[metadataHeader] = []string{r.header}
+	if !current.Valid() && header == "" {
+		return ctx
+	}
+	md, ok := metadata.FromOutgoingContext(ctx) // a copy
+	if !ok {
+		md = make(metadata.MD, 2)
+	}
+	if current.Valid() {
+		md[tracecontext.Header] = []string{current.String()}
+	}
+	if header != "" && len(md[metadataHeader]) == 0 && len(md[shortMetadataHeader]) == 0 {
+		md[metadataHeader] = []string{header}
 	}
 	return metadata.NewOutgoingContext(ctx, md)
 }

@@ -41,6 +41,9 @@ func RequestMetadata(ctx context.Context) *repb.RequestMetadata {
 // done on behalf of a request but not within its call. The caller doesn't
 // change rm afterwards.
 func WithRequestMetadata(ctx context.Context, rm *repb.RequestMetadata) context.Context {
+	if rm == nil {
+		return context.WithValue(ctx, requestKey{}, &request{})
+	}
 	header, err := proto.Marshal(rm)
 	if err != nil {
 		// Only a string that is not UTF-8 does this, and none that came off the
