@@ -34,13 +34,26 @@ func (q *Queue) push(leaf *list, index uint32) {
 }
 
 // pick returns the task that a worker should get from a leaf, or none: the
-// first, or the second if the first just failed on this very worker.
+// first, or the second if the first just failed on this very worker. It is passed
+// over so once only, lest it starve where there is no other worker.
 func (q *Queue) pick(leaf *list, w WorkerID) uint32 {
 	first := leaf.first
-	if first != none && q.tasks.at(first).lastWorker == w {
+	if first == none {
+		return none
+	}
+	if t := q.tasks.at(first); t.lastWorker == w && !t.passed {
 		if second := q.queued.next(first); second != none {
 			return second
 		}
 	}
 	return first
+}
+
+// take takes a picked task out of its leaf.
+func (q *Queue) take(index uint32) {
+	leaf := &q.platforms[q.tasks.at(index).platform].waiting
+	if leaf.first != index {
+		q.tasks.at(leaf.first).passed = true
+	}
+	q.queued.remove(leaf, index)
 }

@@ -28,6 +28,7 @@ type task struct {
 	key        Key
 	state      state
 	offered    bool // leased, and not reported by the worker so far
+	passed     bool // waits, and another was taken in its stead
 	platform   PlatformID
 	attempt    uint32 // the latest, from 1
 	worker     uint32 // that holds it, if leased
@@ -87,7 +88,7 @@ func (q *Queue) idleFor(p *platform, not WorkerID) uint32 {
 // lease gives a task, which is in no queue, to a worker with a free slot.
 func (q *Queue) lease(index, holder uint32) {
 	t, w := q.tasks.at(index), q.workers.at(holder)
-	t.state, t.worker, t.offered = leased, holder, true
+	t.state, t.worker, t.offered, t.passed = leased, holder, true, false
 	t.attempt++
 	t.renewedAt = q.now
 	q.leased.append(&w.leases, index)

@@ -118,7 +118,7 @@ func (q *Queue) fill(index uint32) {
 		if best == none {
 			return
 		}
-		q.queued.remove(&q.platforms[q.tasks.at(best).platform].waiting, best)
+		q.take(best)
 		q.lease(best, index)
 	}
 }
