@@ -34,6 +34,8 @@ type usageError struct{ error }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	// After the first signal has begun the drain, a second one kills.
+	context.AfterFunc(ctx, stop)
 	release := stack.KeepHeapFloor()
 	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
 	release()

@@ -97,12 +97,9 @@ func (s *readThrough) flyBatch(ctx context.Context, batch []wanted) {
 	for i, w := range batch {
 		digests[i] = w.d
 	}
-	results, err := s.remote.ReadBlobs(ctx, digests)
+	results := s.remote.ReadBlobs(ctx, digests)
 	for i, w := range batch {
-		fate := err
-		if fate == nil {
-			fate = results[i].Err
-		}
+		fate := results[i].Err
 		if fate == nil {
 			fate = s.keep(ctx, w.d, results[i].Data)
 		}

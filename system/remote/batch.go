@@ -20,19 +20,22 @@ type BlobResult struct {
 }
 
 // ReadBlobs reads blobs, many in one call where they are small. Results are in
-// the order of digests. The error is about the calls as a whole.
-func (c *Client) ReadBlobs(ctx context.Context, digests []digest.Digest) ([]BlobResult, error) {
+// the order of digests. A call that fails fails its blobs, and no others.
+func (c *Client) ReadBlobs(ctx context.Context, digests []digest.Digest) []BlobResult {
 	results := make([]BlobResult, len(digests))
 	limit := c.limit(ctx)
 	var batch []int
 	var size int64
-	flush := func() error {
+	flush := func() {
 		if len(batch) == 0 {
-			return nil
+			return
 		}
-		err := c.readBatch(ctx, digests, batch, results)
+		if err := c.readBatch(ctx, digests, batch, results); err != nil {
+			for _, i := range batch {
+				results[i].Err = err
+			}
+		}
 		batch, size = batch[:0], 0
-		return err
 	}
 	for i, d := range digests {
 		results[i].Digest = d
@@ -45,13 +48,12 @@ func (c *Client) ReadBlobs(ctx context.Context, digests []digest.Digest) ([]Blob
 		}
 		cost := d.SizeBytes + batchOverhead
 		if size+cost > limit {
-			if err := flush(); err != nil {
-				return nil, err
-			}
+			flush()
 		}
 		batch, size = append(batch, i), size+cost
 	}
-	return results, flush()
+	flush()
+	return results
 }
 
 // batchable tells whether a blob fits in a batch. Sizes come from anywhere: the
@@ -101,11 +103,8 @@ func (c *Client) ReadBlob(ctx context.Context, d digest.Digest) ([]byte, error) 
 	if d == digest.Empty {
 		return nil, nil
 	}
-	results, err := c.ReadBlobs(ctx, []digest.Digest{d})
-	if err != nil {
-		return nil, err
-	}
-	return results[0].Data, results[0].Err
+	result := c.ReadBlobs(ctx, []digest.Digest{d})[0]
+	return result.Data, result.Err
 }
 
 // WriteBlobs stores those of blobs that the server lacks. The map is not

@@ -117,13 +117,9 @@ func (b *Batcher) readAll(batch []*read) {
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(batch[0].ctx), batchTimeout)
 	defer cancel()
-	results, err := b.client.ReadBlobs(ctx, digests)
+	results := b.client.ReadBlobs(ctx, digests)
 	for i, r := range batch {
-		if err != nil {
-			r.Err = err
-		} else {
-			r.BlobResult = results[i]
-		}
+		r.BlobResult = results[i]
 		close(r.done)
 	}
 }

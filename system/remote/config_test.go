@@ -303,7 +303,7 @@ func TestServerWithoutCapabilities(t *testing.T) {
 		server, address := newRefusing(t, code)
 		client := dial(t, address, "main")
 		for range 2 {
-			if _, err := client.ReadBlobs(context.WithoutCancel(t.Context()), []digest.Digest{digest.Of([]byte("x"))}); status.Code(err) != code {
+			if err := client.ReadBlobs(context.WithoutCancel(t.Context()), []digest.Digest{digest.Of([]byte("x"))})[0].Err; status.Code(err) != code {
 				t.Errorf("error %v, want %v", err, code)
 			}
 		}

@@ -19,6 +19,8 @@ const (
 	maxReconnects = 5
 	// reconnectDelay is how long to wait before; it doubles each time.
 	reconnectDelay = 200 * time.Millisecond
+	// endPatience is how long a stream may stay open after its last message.
+	endPatience = time.Second
 )
 
 // Execute runs an action and returns the response, whose status the caller must
@@ -46,7 +48,9 @@ func (c *Client) Execute(ctx context.Context, request *repb.ExecuteRequest, onUp
 			if !operation.Done {
 				continue
 			}
-			// Read to the end, so that the call ends well rather than abandoned.
+			// Read to the end, so that the call ends well rather than abandoned; a
+			// server that leaves it open is abandoned all the same.
+			defer time.AfterFunc(endPatience, cancel).Stop()
 			for err == nil {
 				_, err = stream.Recv()
 			}
