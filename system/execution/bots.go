@@ -24,8 +24,8 @@ const (
 	// holdShare of a poll's remaining deadline is waited, in tenths: the rest is
 	// for the reply's way back (BuildGrid's rule).
 	holdShare = 8
-	// maxHold bounds a poll without a deadline. It is well below any session
-	// timeout, so that a session whose poll is held doesn't expire.
+	// maxHold bounds a poll without a deadline. With shorter timeouts of sessions
+	// or leases it is less, so that none expires while a poll is held.
 	maxHold = 20 * time.Second
 )
 
@@ -72,7 +72,11 @@ func (s *Server) UpdateBotSession(ctx context.Context, request *bots.UpdateBotSe
 	s.shell.mu.Unlock()
 	if session == nil || session.botID != bot.BotId {
 		// What it brings may still be of use.
-		s.locked(func(now time.Time) { s.reportLate(now, bot) })
+		s.locked(func(now time.Time) {
+			if !s.shell.stopped {
+				s.reportLate(now, bot)
+			}
+		})
 		return nil, unknownSession(name, bot.BotId)
 	}
 	return s.poll(ctx, session, bot, true)
@@ -82,11 +86,16 @@ func (s *Server) UpdateBotSession(ctx context.Context, request *bots.UpdateBotSe
 // say and the poll may be held, answer.
 func (s *Server) poll(ctx context.Context, session *session, bot *bots.BotSession, mayHold bool) (*bots.BotSession, error) {
 	var (
-		mine uint64
-		wake chan struct{}
-		gone []*bots.Lease
+		mine    uint64
+		wake    chan struct{}
+		gone    []*bots.Lease
+		stopped bool
 	)
 	s.locked(func(now time.Time) {
+		if stopped = s.shell.stopped; stopped {
+			// Its result would be lost: the worker keeps it for the next server.
+			return
+		}
 		if s.shell.sessions[session.name] != session {
 			return
 		}
@@ -95,7 +104,7 @@ func (s *Server) poll(ctx context.Context, session *session, bot *bots.BotSessio
 		mine = session.poll
 		gone = s.report(now, session, bot)
 		session.status = bot.Status
-		s.step(now, queue.Input{Kind: queue.Poll, Worker: session.worker, Accepting: accepting(bot.Status)})
+		s.step(now, queue.Input{Kind: queue.Poll, Worker: session.worker, Accepting: accepting(bot.Status) && !s.shell.draining})
 		if bot.Status == bots.BotStatus_BOT_TERMINATING && len(session.leases) == 0 {
 			s.disconnect(now, session)
 			return
@@ -106,6 +115,9 @@ func (s *Server) poll(ctx context.Context, session *session, bot *bots.BotSessio
 			session.wake = wake
 		}
 	})
+	if stopped {
+		return nil, errDraining
+	}
 	if mine == 0 {
 		return nil, unknownSession(session.name, session.botID)
 	}
@@ -139,7 +151,7 @@ func (s *Server) poll(ctx context.Context, session *session, bot *bots.BotSessio
 // hold waits until there is news for the session, its deadline is near or the
 // server stops.
 func (s *Server) hold(ctx context.Context, wake chan struct{}) string {
-	wait := maxHold
+	wait := s.maxHold
 	if deadline, ok := ctx.Deadline(); ok {
 		wait = min(wait, time.Until(deadline)*holdShare/10)
 	}

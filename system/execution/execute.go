@@ -61,8 +61,10 @@ func (s *Server) Execute(request *repb.ExecuteRequest, stream repb.Execution_Exe
 	}
 	follow := follower{op: op, send: stream.Send}
 	if !request.SkipCacheLookup {
-		op.outcome.cache = semconv.CacheMiss
-		s.apply(func(time.Time) { op.enter(repb.ExecutionStage_CACHE_CHECK) })
+		s.apply(func(now time.Time) {
+			op.outcome.cache, op.outcome.cacheCheck = semconv.CacheMiss, build.Interval{Start: now, End: now}
+			op.enter(repb.ExecutionStage_CACHE_CHECK)
+		})
 		result, err := s.lookup(ctx, op, &follow)
 		if err != nil {
 			s.abandon(op, err)
@@ -97,7 +99,7 @@ func (s *Server) WaitExecution(request *repb.WaitExecutionRequest, stream repb.E
 	if err != nil {
 		return err
 	}
-	s.apply(nil, queue.Input{Kind: queue.Watch, Operation: op.id})
+	s.watch(op)
 	return s.follow(stream.Context(), &follower{op: op, send: stream.Send, latest: true})
 }
 
@@ -113,6 +115,9 @@ func (s *Server) open(ctx context.Context, at *instance, action digest.Digest) (
 	}
 	s.shell.mu.Lock()
 	defer s.shell.mu.Unlock()
+	if s.shell.draining {
+		return nil, errDraining
+	}
 	if len(s.shell.names)-len(s.shell.ended) >= maxOpen {
 		return nil, &limitError{"too many operations are open: try again when some have ended"}
 	}
@@ -135,14 +140,13 @@ func (s *Server) abandon(op *operation, err error) {
 // operation. The error is that of the client's stream: if the answer takes longer
 // than lookupPatience, the client is told of the operation before it.
 func (s *Server) lookup(ctx context.Context, op *operation, follow *follower) (*repb.ActionResult, error) {
-	start := time.Now()
 	told := make(chan error, 1)
 	timer := time.AfterFunc(lookupPatience, func() {
 		_, err := follow.catchUp(&s.shell)
 		told <- err
 	})
 	result, err := op.instance.storage.ActionResult(op.client.under(ctx, op.client.action.Child(semconv.SpanCacheCheck, 0)), op.action)
-	op.outcome.cacheCheck = build.Interval{Start: start, End: time.Now()}
+	s.apply(func(now time.Time) { op.outcome.cacheCheck.End = now })
 	if !timer.Stop() {
 		if err := <-told; err != nil {
 			return nil, err
@@ -168,7 +172,10 @@ func (s *Server) enqueue(ctx context.Context, op *operation) error {
 	if err != nil {
 		return err
 	}
-	wanted := properties(action, command)
+	wanted, err := properties(action, command)
+	if err != nil {
+		return err
+	}
 	if action.Timeout.AsDuration() != timeout {
 		// The worker kills the command, so it must know of a timeout that is the
 		// server's. Other actions stay as they were uploaded: their hash is the
@@ -183,6 +190,12 @@ func (s *Server) enqueue(ctx context.Context, op *operation) error {
 		in.Key = key(op.instance.name, op.action)
 	}
 	s.locked(func(now time.Time) {
+		if op.cancelled {
+			response := failure(queue.Cancelled, nil)
+			s.end(now, op, response, pack(response))
+			s.shell.finished = append(s.shell.finished, op)
+			return
+		}
 		p, serve, platformErr := s.platform(op.instance, wanted)
 		if platformErr != nil {
 			err = platformErr
@@ -207,6 +220,9 @@ func (s *Server) join(now time.Time, op *operation, in queue.Input, fresh *task)
 	s.shell.joining, s.shell.fresh = op, fresh
 	s.step(now, in)
 	s.shell.joining, s.shell.fresh = nil, nil
+	for range op.early {
+		s.step(now, queue.Input{Kind: queue.Watch, Operation: op.id})
+	}
 	if op.task == fresh && !fresh.isLeased() {
 		fresh.attempts[0].QueueReason = fresh.platform.queueReason()
 	}
@@ -365,12 +381,28 @@ func (s *Server) follow(ctx context.Context, f *follower) error {
 	f.op.waiting = append(f.op.waiting, news)
 	s.shell.mu.Unlock()
 	done, err := s.pump(ctx, f, news)
-	if !done {
-		s.apply(func(time.Time) {
-			f.op.waiting = slices.DeleteFunc(f.op.waiting, func(c chan struct{}) bool { return c == news })
-		}, queue.Input{Kind: queue.Unwatch, Operation: f.op.id})
-	}
+	s.locked(func(now time.Time) {
+		f.op.waiting = slices.DeleteFunc(f.op.waiting, func(c chan struct{}) bool { return c == news })
+		switch {
+		case done:
+		case f.op.id == 0:
+			f.op.early--
+		default:
+			s.step(now, queue.Input{Kind: queue.Unwatch, Operation: f.op.id})
+		}
+	})
 	return err
+}
+
+// watch counts one more stream that waits for an operation; follow gives it back.
+func (s *Server) watch(op *operation) {
+	s.locked(func(now time.Time) {
+		if op.id == 0 {
+			op.early++
+			return
+		}
+		s.step(now, queue.Input{Kind: queue.Watch, Operation: op.id})
+	})
 }
 
 func (s *Server) pump(ctx context.Context, f *follower, news chan struct{}) (done bool, err error) {

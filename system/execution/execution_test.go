@@ -1,6 +1,8 @@
 package execution_test
 
 import (
+	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -12,6 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
 
+	"github.com/weir-build/weir/system/actioncache"
 	"github.com/weir-build/weir/system/digest"
 	"github.com/weir-build/weir/system/execution"
 	"github.com/weir-build/weir/system/proto/bots"
@@ -470,4 +473,98 @@ func TestShutdownEndsStreamsSoThatClientsReconnect(t *testing.T) {
 	s.until(queued)
 	c.halt()
 	wantCode(t, s.failure().Err(), codes.Unavailable)
+}
+
+// Platforms are told apart by their properties, not by their text.
+func TestPlatformsWithCommasAreNotConfused(t *testing.T) {
+	c := start(t, queue.Config{})
+	with := func(properties ...*repb.Platform_Property) func(*repb.Action, *repb.Command) {
+		return func(a *repb.Action, _ *repb.Command) { a.Platform = &repb.Platform{Properties: properties} }
+	}
+	c.execute(c.upload("a", with(&repb.Platform_Property{Name: "a", Value: "b,c=d"}))).until(queued)
+	s := c.execute(c.upload("b", with(&repb.Platform_Property{Name: "a", Value: "b"}, &repb.Platform_Property{Name: "c", Value: "d"})))
+	s.until(queued)
+	b := c.bot("one", "a", "b", "c", "d")
+	b.poll(briefly, done(t, b.take(), 0))
+	s.until(completedS)
+	if leases := b.poll(briefly); len(leases) != 0 {
+		t.Errorf("got %v, an action the worker can't run", leases)
+	}
+}
+
+func TestHugePlatformIsRefused(t *testing.T) {
+	c := start(t, queue.Config{})
+	action := c.upload("a", func(a *repb.Action, _ *repb.Command) {
+		a.Platform = &repb.Platform{Properties: []*repb.Platform_Property{{Name: "k", Value: strings.Repeat("v", 5000)}}}
+	})
+	if got := failureOf(t, c.execute(action)); got.Code() != codes.InvalidArgument {
+		t.Errorf("got %v, want INVALID_ARGUMENT", got)
+	}
+}
+
+// A held poll counts as alive however short the session timeout is.
+func TestHeldPollKeepsItsSession(t *testing.T) {
+	c := start(t, queue.Config{SessionTimeout: 500 * time.Millisecond})
+	b := c.bot("one")
+	for range 8 {
+		if _, err := b.update(patiently); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// slowCache is an action cache that answers when it is told to.
+type slowCache struct {
+	actioncache.Cache
+	asked, answer chan struct{}
+}
+
+func (c *slowCache) Get(ctx context.Context, d digest.Digest) (*repb.ActionResult, error) {
+	c.asked <- struct{}{}
+	<-c.answer
+	return c.Cache.Get(ctx, d)
+}
+
+// Until an operation has a task, watching and cancelling it is remembered.
+func TestCallsOnOperationThatIsBeingLookedUp(t *testing.T) {
+	for _, cancel := range []bool{true, false} {
+		slow := &slowCache{asked: make(chan struct{}, 1), answer: make(chan struct{})}
+		c := startWith(t, queue.Config{OrphanGrace: 200 * time.Millisecond}, func(cache actioncache.Cache) actioncache.Cache {
+			slow.Cache = cache
+			return slow
+		})
+		s := c.execute(c.upload("a"), lookup)
+		<-slow.asked
+		wantStages(t, s, cacheCheck)
+		if cancel {
+			if _, err := c.ops.CancelOperation(t.Context(), &longrunningpb.CancelOperationRequest{Name: s.name}); err != nil {
+				t.Fatal(err)
+			}
+			close(slow.answer)
+			if got := s.until(completedS); codes.Code(got.Status.GetCode()) != codes.Canceled {
+				t.Errorf("got %v, want CANCELLED", got.Status)
+			}
+			if leases := c.bot("one").poll(briefly); len(leases) != 0 {
+				t.Errorf("a cancelled action was leased: %v", leases)
+			}
+			continue
+		}
+		other := c.wait(s.name)
+		wantStages(t, other, cacheCheck)
+		close(slow.answer)
+		wantStages(t, s, queued)
+		wantStages(t, other, queued)
+		other.cancel()
+		// The one who leaves doesn't take the other's watch along.
+		c.keepsRunning(s)
+	}
+}
+
+// keepsRunning fails if an operation is done long after the grace time.
+func (c *cluster) keepsRunning(s *stream) {
+	c.t.Helper()
+	op, err := c.ops.WaitOperation(c.t.Context(), &longrunningpb.WaitOperationRequest{Name: s.name, Timeout: durationpb.New(time.Second)})
+	if err != nil || op.Done {
+		c.t.Errorf("got %v, %v, want it running", op, err)
+	}
 }

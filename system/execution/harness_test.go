@@ -40,23 +40,30 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // cluster is an execution-server on a real storage-server, both on loopback.
 type cluster struct {
-	t         *testing.T
-	blobs     *remote.Client
-	conn      *grpc.ClientConn
-	execution repb.ExecutionClient
-	bots      bots.BotsClient
-	ops       longrunningpb.OperationsClient
-	metrics   *prometheus.Registry
-	spans     *spanFile
-	halt      func() // ends Run
-	flush     func() // ends everything; then spans are complete
+	t          *testing.T
+	blobs      *remote.Client
+	executions *remote.Client // of the execution-server
+	conn       *grpc.ClientConn
+	execution  repb.ExecutionClient
+	bots       bots.BotsClient
+	ops        longrunningpb.OperationsClient
+	metrics    *prometheus.Registry
+	spans      *spanFile
+	halt       func() // ends Run
+	flush      func() // ends everything; then spans are complete
 }
 
 // start starts a cluster of two instances, "" and "other".
 func start(t *testing.T, q queue.Config, change ...func(*execution.Config)) *cluster {
 	t.Helper()
+	return startWith(t, q, func(c actioncache.Cache) actioncache.Cache { return c }, change...)
+}
+
+// startWith starts a cluster whose action cache is wrapped.
+func startWith(t *testing.T, q queue.Config, wrap func(actioncache.Cache) actioncache.Cache, change ...func(*execution.Config)) *cluster {
+	t.Helper()
 	store, err := storage.New(storage.Config{Instances: map[string]storage.Instance{
-		"":      {CAS: memory(t), AC: results(t)},
+		"":      {CAS: memory(t), AC: wrap(results(t))},
 		"other": {CAS: memory(t), AC: results(t)},
 	}})
 	if err != nil {
@@ -94,8 +101,12 @@ func start(t *testing.T, q queue.Config, change ...func(*execution.Config)) *clu
 	if err != nil {
 		t.Fatal(err)
 	}
+	executions, err := remote.Dial(remote.Config{URL: "grpc://" + address, RetryLimit: -1})
+	if err != nil {
+		t.Fatal(err)
+	}
 	c := &cluster{
-		t: t, blobs: blobs, conn: conn, execution: repb.NewExecutionClient(conn), bots: bots.NewBotsClient(conn),
+		t: t, blobs: blobs, executions: executions, conn: conn, execution: repb.NewExecutionClient(conn), bots: bots.NewBotsClient(conn),
 		ops: longrunningpb.NewOperationsClient(conn), metrics: tel.Registry, spans: spans,
 	}
 	c.halt = sync.OnceFunc(func() {
@@ -109,6 +120,7 @@ func start(t *testing.T, q queue.Config, change ...func(*execution.Config)) *clu
 		once.Do(func() {
 			c.halt()
 			conn.Close()
+			executions.Close()
 			g.Stop()
 			if err := tel.Shutdown(context.Background()); err != nil {
 				t.Error(err)
@@ -207,6 +219,10 @@ func (c *cluster) executeIn(ctx context.Context, action digest.Digest, change ..
 	c.t.Cleanup(cancel)
 	return &stream{t: c.t, recv: s.Recv, cancel: cancel}
 }
+
+// client returns a client of the execution-server that reconnects, as real ones
+// do.
+func (c *cluster) client() *remote.Client { return c.executions }
 
 func (c *cluster) wait(name string) *stream {
 	c.t.Helper()
@@ -337,16 +353,32 @@ func (b *bot) poll(within time.Duration, leases ...*bots.Lease) []*bots.Lease {
 // take polls until it is offered one lease, and returns it.
 func (b *bot) take(held ...*bots.Lease) *bots.Lease {
 	b.t.Helper()
-	if leases := b.poll(patiently, held...); len(leases) == 1 && leases[0].State == bots.LeaseState_PENDING {
-		return leases[0]
-	} else {
-		b.t.Fatalf("got leases %v, want one offer", leases)
-		return nil
+	for deadline := time.Now().Add(patiently); time.Now().Before(deadline); {
+		leases := b.poll(patiently, held...)
+		held = nil
+		switch {
+		case len(leases) == 0: // a poll is held for a while only
+		case len(leases) == 1 && leases[0].State == bots.LeaseState_PENDING:
+			return leases[0]
+		default:
+			b.t.Fatalf("got leases %v, want one offer", leases)
+		}
 	}
+	b.t.Fatal("no lease is offered")
+	return nil
 }
 
 func active(l *bots.Lease) *bots.Lease {
 	return &bots.Lease{Id: l.Id, State: bots.LeaseState_ACTIVE}
+}
+
+// okLease is a lease completed with an empty result.
+func okLease(l *bots.Lease) *bots.Lease {
+	result, err := anypb.New(new(repb.ActionResult))
+	if err != nil {
+		panic(err)
+	}
+	return &bots.Lease{Id: l.Id, State: bots.LeaseState_COMPLETED, Status: new(spb.Status), Result: result}
 }
 
 // done is a lease completed with an exit code.

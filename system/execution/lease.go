@@ -69,6 +69,9 @@ func (s *Server) lateLease(r *bots.Lease, botID string) *lease {
 
 // ended takes a lease that the worker says has ended; the lock is held.
 func (s *Server) ended(now time.Time, l *lease, r *bots.Lease) {
+	if owner := s.shell.workers[l.worker]; owner != nil {
+		delete(owner.leases, l.id)
+	}
 	response, final := outcomeOf(r)
 	if !final {
 		s.step(now, queue.Input{Kind: queue.Release, Worker: l.worker, Task: l.task.id, Attempt: l.attempt})

@@ -73,7 +73,7 @@ func (c *states) Collect(ch chan<- prometheus.Metric) {
 		gauge(c.executing, float64(depth.Executing), p.instance.name, p.text)
 		age := 0.0
 		if depth.OldestQueued != queue.Never {
-			age = now.Sub(time.Unix(0, int64(depth.OldestQueued))).Seconds()
+			age = now.Sub(sh.epoch.Add(time.Duration(depth.OldestQueued))).Seconds()
 		}
 		gauge(c.oldest, age, p.instance.name, p.text)
 	}

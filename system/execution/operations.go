@@ -63,7 +63,12 @@ func (s *Server) GetOperation(_ context.Context, request *longrunningpb.GetOpera
 	if err != nil {
 		return nil, err
 	}
-	s.apply(nil, queue.Input{Kind: queue.Watch, Operation: op.id}, queue.Input{Kind: queue.Unwatch, Operation: op.id})
+	s.locked(func(now time.Time) {
+		if op.id != 0 {
+			s.step(now, queue.Input{Kind: queue.Watch, Operation: op.id})
+			s.step(now, queue.Input{Kind: queue.Unwatch, Operation: op.id})
+		}
+	})
 	return s.snapshot(op), nil
 }
 
@@ -97,19 +102,22 @@ func (s *Server) ListOperations(_ context.Context, request *longrunningpb.ListOp
 
 func (s *Server) page(at *instance, after uint64, size int) *longrunningpb.ListOperationsResponse {
 	s.shell.mu.Lock()
-	defer s.shell.mu.Unlock()
 	var list []*operation
 	for _, op := range s.shell.names {
 		if op.instance == at && op.sequence > after {
 			list = append(list, op)
 		}
 	}
+	s.shell.mu.Unlock()
+	// Sorted without the lock: there may be a million.
 	slices.SortFunc(list, func(a, b *operation) int { return cmp.Compare(a.sequence, b.sequence) })
 	response := new(longrunningpb.ListOperationsResponse)
 	if len(list) > size {
 		list = list[:size]
 		response.NextPageToken = strconv.FormatUint(list[size-1].sequence, 36)
 	}
+	s.shell.mu.Lock()
+	defer s.shell.mu.Unlock()
 	for _, op := range list {
 		response.Operations = append(response.Operations, op.now())
 	}
@@ -123,7 +131,12 @@ func (s *Server) CancelOperation(_ context.Context, request *longrunningpb.Cance
 	if err != nil {
 		return nil, err
 	}
-	s.apply(nil, queue.Input{Kind: queue.Cancel, Operation: op.id})
+	s.locked(func(now time.Time) {
+		op.cancelled = true
+		if op.id != 0 {
+			s.step(now, queue.Input{Kind: queue.Cancel, Operation: op.id})
+		}
+	})
 	return new(emptypb.Empty), nil
 }
 
@@ -163,7 +176,7 @@ func (s *Server) WaitOperation(ctx context.Context, request *longrunningpb.WaitO
 		ctx, cancel = context.WithTimeout(ctx, time.Until(deadline)*9/10)
 		defer cancel()
 	}
-	s.apply(nil, queue.Input{Kind: queue.Watch, Operation: op.id})
+	s.watch(op)
 	ignore := func(*longrunningpb.Operation) error { return nil }
 	if err := s.follow(ctx, &follower{op: op, send: ignore}); err != nil && ctx.Err() == nil {
 		return nil, err

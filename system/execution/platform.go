@@ -1,6 +1,7 @@
 package execution
 
 import (
+	"fmt"
 	"slices"
 	"strings"
 
@@ -33,9 +34,10 @@ func (p *platform) queueReason() string {
 	return semconv.ReasonBusy
 }
 
+// platformKey tells platforms apart, whatever their properties hold.
 type platformKey struct {
-	instance string
-	text     string
+	instance   string
+	properties string
 }
 
 type platforms struct {
@@ -45,7 +47,7 @@ type platforms struct {
 
 // properties returns what an action asks for: its own platform, or that of its
 // command, which is where clients before REAPI 2.2 put it.
-func properties(action *repb.Action, command *repb.Command) []property {
+func properties(action *repb.Action, command *repb.Command) ([]property, error) {
 	from := action.GetPlatform()
 	if from == nil {
 		//lint:ignore SA1019 clients of REAPI 2.0 and 2.1 have no other place for it
@@ -61,8 +63,16 @@ func properties(action *repb.Action, command *repb.Command) []property {
 		}
 		return strings.Compare(a.value, b.value)
 	})
-	return slices.Compact(list)
+	list = slices.Compact(list)
+	if text := platformText(list); len(list) > maxProperties || len(text) > maxPlatformBytes {
+		return nil, invalid("the platform has %d properties of %d bytes, more than %d or %d", len(list), len(text), maxProperties, maxPlatformBytes)
+	}
+	return list, nil
 }
+
+// maxPlatformBytes bounds the text of a platform, which lives as long as the
+// server, in metrics too. It has room for an image's name and digest many times.
+const maxPlatformBytes = 4 << 10
 
 func platformText(list []property) string {
 	words := make([]string, len(list))
@@ -101,14 +111,14 @@ func offered(w *bots.Worker) []property {
 // the start by every worker that can; the lock is held.
 func (s *Server) platform(at *instance, list []property) (*platform, []queue.Input, error) {
 	sh := &s.shell
-	key := platformKey{at.name, platformText(list)}
+	key := platformKey{at.name, fmt.Sprintf("%q", list)}
 	if p, ok := sh.platforms.byKey[key]; ok {
 		return p, nil, nil
 	}
 	if len(sh.platforms.all) >= maxPlatforms {
-		return nil, nil, &limitError{"too many different platforms are in use: " + key.text + " would be one more"}
+		return nil, nil, &limitError{"too many different platforms are in use: " + platformText(list) + " would be one more"}
 	}
-	p := &platform{id: queue.PlatformID(len(sh.platforms.all)), instance: at, text: key.text, properties: list, waits: s.metrics.wait(at.name, key.text)}
+	p := &platform{id: queue.PlatformID(len(sh.platforms.all)), instance: at, text: platformText(list), properties: list, waits: s.metrics.wait(at.name, platformText(list))}
 	sh.platforms.byKey[key] = p
 	sh.platforms.all = append(sh.platforms.all, p)
 	var inputs []queue.Input

@@ -44,11 +44,8 @@ func (s *Server) complete(now time.Time, l *lease, response *repb.ExecuteRespons
 	if !cacheable {
 		return
 	}
-	s.publishing.Add(1)
-	job := func() {
-		defer s.publishing.Done()
-		s.publish(t, result)
-	}
+	s.shell.publishing++
+	job := func() { s.publish(t, result) }
 	select {
 	case s.publishers <- job:
 	default:
@@ -129,19 +126,47 @@ func (s *Server) publish(t *task, result *repb.ActionResult) {
 	if err := t.instance.storage.UpdateActionResult(ctx, t.digest, result); err != nil {
 		s.logger.WarnContext(ctx, "result not cached", "action", t.digest, "err", err)
 	}
-	s.apply(nil, queue.Input{Kind: queue.Publish, Task: t.id})
+	s.locked(func(now time.Time) {
+		s.step(now, queue.Input{Kind: queue.Publish, Task: t.id})
+		s.shell.publishing--
+		if s.shell.publishing > 0 {
+			return
+		}
+		select {
+		case s.published <- struct{}{}:
+		default:
+		}
+	})
+}
+
+// awaitPublished waits until no result is on its way, for as long as one may be.
+// It returns false if one still is.
+func (s *Server) awaitPublished() bool {
+	timer := time.NewTimer(publishTimeout)
+	defer timer.Stop()
+	for {
+		s.shell.mu.Lock()
+		left := s.shell.publishing
+		s.shell.mu.Unlock()
+		if left == 0 {
+			return true
+		}
+		select {
+		case <-s.published:
+		case <-timer.C:
+			s.logger.Warn("results are lost to the action cache: the storage doesn't answer", "results", left)
+			return false
+		}
+	}
 }
 
 // finish notes when the attempt that counts ended; the lock is held.
 func (s *Server) finish(now time.Time, o queue.Output) {
 	t := s.shell.tasks[o.Task]
-	if n := int(o.Attempt); n < len(t.attempts) {
-		// The result is that of an earlier attempt, which had been given up: the
-		// later ones came to nothing.
-		t.attempts[n-1].RetryReason = ""
-		t.attempts = t.attempts[:n]
-	}
-	t.attempts[o.Attempt-1].Ended = now
+	try := &t.attempts[o.Attempt-1]
+	// A late one had been given up, and others may have been made since.
+	try.Late = !try.Ended.IsZero()
+	try.Ended, try.RetryReason, try.Counts = now, "", true
 	build.Stages(t.response.GetResult().GetExecutionMetadata(), func(name string, d time.Duration) {
 		s.metrics.stages.WithLabelValues(name).Observe(d.Seconds())
 	})

@@ -45,7 +45,7 @@ func BenchmarkRecord(b *testing.B) {
 		op.task = &task{leader: op, platform: &platform{text: "OSFamily=linux"}}
 		op.outcome = outcome{
 			received: now, doneAt: now.Add(time.Second), cache: "skipped", executed: &repb.ExecuteResponse{Result: result},
-			attempts: []build.Attempt{{Queued: now, Leased: now, Ended: now.Add(time.Second), Worker: "bot"}},
+			attempts: []build.Attempt{{Queued: now, Leased: now, Ended: now.Add(time.Second), Worker: "bot", Counts: true}},
 		}
 		s.record(op)
 	}

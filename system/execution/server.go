@@ -20,6 +20,7 @@
 package execution
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -53,6 +54,8 @@ const (
 	defaultResultTTL = 10 * time.Minute
 	// maxEnded bounds the ended operations kept, at a few hundred bytes each.
 	maxEnded = 200_000
+	// maxEndedBytes bounds their responses, which hold inlined output.
+	maxEndedBytes = 512 << 20
 	// maxOpen bounds the open ones: at a few kB each, some GB. Buildfarm's
 	// deepest queue is a million too.
 	maxOpen = 1_000_000
@@ -100,11 +103,13 @@ type Server struct {
 	instances map[string]*instance
 
 	shell shell
+	// maxHold bounds how long a poll is held.
+	maxHold time.Duration
 
-	// publishing counts the results on their way to the action cache; publishers
-	// takes them there.
-	publishing sync.WaitGroup
+	// publishers takes results to the action cache; published holds a token when
+	// the last one has arrived.
 	publishers chan func()
+	published  chan struct{}
 	// stopping is closed when polls and streams should come to an end.
 	stopping chan struct{}
 }
@@ -133,6 +138,7 @@ func New(c Config) (*Server, error) {
 		config: c, logger: c.Logger,
 		instances:  make(map[string]*instance),
 		publishers: make(chan func()),
+		published:  make(chan struct{}, 1),
 		stopping:   make(chan struct{}),
 	}
 	for _, name := range c.Instances {
@@ -142,6 +148,10 @@ func New(c Config) (*Server, error) {
 		storage := c.Storage.ForInstance(name)
 		s.instances[name] = &instance{name: name, storage: storage, blobs: remote.NewBatcher(storage)}
 	}
+	if c.Queue.SessionTimeout < 0 || c.Queue.LeaseTimeout < 0 || c.Queue.TimeoutSlack < 0 || c.Queue.MaxAttempts < 0 {
+		return nil, errors.New("execution-server: the queue's timeouts and attempts can't be negative")
+	}
+	s.maxHold = min(maxHold, cmp.Or(c.Queue.SessionTimeout, time.Minute)/3, cmp.Or(c.Queue.LeaseTimeout, time.Minute)/3)
 	s.shell.init(c.Queue)
 	s.metrics = newMetrics(c.Registerer, s)
 	return s, nil
@@ -169,11 +179,15 @@ func (s *Server) Run(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			// Results that are in reach their clients before these are sent away.
-			s.publishing.Wait()
+			// Nothing new is taken; results that are in reach their clients before
+			// these are sent away.
+			s.locked(func(time.Time) { s.shell.draining = true })
+			s.awaitPublished()
 			close(s.stopping)
-			s.publishing.Wait()
-			s.recordOpen()
+			for left := true; left; {
+				giveUp := !s.awaitPublished()
+				left = !s.recordOpen(giveUp)
+			}
 			return nil
 		case <-timer.C:
 			s.apply(nil, queue.Input{Kind: queue.Tick})

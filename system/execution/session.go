@@ -87,7 +87,7 @@ func (s *Server) connect(now time.Time, session *session) error {
 	if len(sh.sessions) >= maxSessions {
 		return &limitError{"too many workers are connected"}
 	}
-	out := sh.queue.Step(queue.Time(now.UnixNano()), queue.Input{Kind: queue.Connect, Slots: uint32(session.slots)}, nil)
+	out := sh.queue.Step(sh.time(now), queue.Input{Kind: queue.Connect, Slots: uint32(session.slots)}, nil)
 	session.worker = out[0].Worker
 	sh.workers[session.worker] = session
 	sh.sessions[session.name] = session

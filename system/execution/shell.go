@@ -25,6 +25,7 @@ type shell struct {
 	queue      *queue.Queue
 	out        []queue.Output
 	armed      queue.Time // what Run waits for
+	epoch      time.Time  // zero of the queue's time, which is monotonic
 	names      map[string]*operation
 	operations map[queue.OperationID]*operation
 	tasks      map[queue.TaskID]*task
@@ -35,10 +36,14 @@ type shell struct {
 	platforms  platforms
 	sequence   uint64
 	ended      []*operation // kept for the TTL, oldest first
+	endedBytes int          // of their responses
 	finished   []*operation // over and done with, to be recorded after the step
 
-	// stopped is set when the traces of what is open have been written.
-	stopped bool
+	// publishing counts the results on their way to the action cache.
+	publishing int
+	// draining is set when nothing new is taken any more, stopped when the traces
+	// of what is open have been written.
+	draining, stopped bool
 
 	// joining and fresh are what an Enqueue under way is for.
 	joining *operation
@@ -54,13 +59,15 @@ type operation struct {
 	client   client // who asked, for spans
 	about    []byte // an ExecuteOperationMetadata but for its stage
 
-	id       queue.OperationID
-	task     *task
-	stages   []repb.ExecutionStage_Value // all it went through
-	response *anypb.Any                  // an ExecuteResponse, once done
-	endedAt  time.Time
-	waiting  []chan struct{} // one token each when something is new
-	outcome  outcome
+	id        queue.OperationID // 0 until it has a task
+	early     int               // watchers that came before
+	cancelled bool              // before
+	task      *task
+	stages    []repb.ExecutionStage_Value // all it went through
+	response  *anypb.Any                  // an ExecuteResponse, once done
+	endedAt   time.Time
+	waiting   []chan struct{} // one token each when something is new
+	outcome   outcome
 }
 
 // outcome is what metrics and spans say of an operation.
@@ -71,8 +78,9 @@ type outcome struct {
 	deduplicated bool
 	executed     *repb.ExecuteResponse
 	link         tracecontext.Context
-	attempts     []build.Attempt // of a task that the operation leads
-	doneAt       time.Time       // when the operation, and a task it leads, were over
+	attempts     []build.Attempt    // of a task that the operation leads
+	work         *repb.ActionResult // of that task, whatever became of the operation
+	doneAt       time.Time          // when the operation, and a task it leads, were over
 }
 
 // task is the work behind operations.
@@ -96,6 +104,7 @@ type task struct {
 func (s *shell) init(config queue.Config) {
 	s.sooner = make(chan struct{}, 1)
 	s.queue = queue.New(config)
+	s.epoch = time.Now()
 	s.armed = queue.Never
 	s.names = make(map[string]*operation)
 	s.operations = make(map[queue.OperationID]*operation)
@@ -123,8 +132,9 @@ func (s *Server) apply(before func(now time.Time), inputs ...queue.Input) {
 
 // locked runs f under the lock, which may step the queue.
 func (s *Server) locked(f func(now time.Time)) {
-	now := time.Now()
 	s.shell.mu.Lock()
+	// Read under the lock, so that time doesn't run backwards.
+	now := time.Now()
 	f(now)
 	s.shell.forget(now, s.config.ResultTTL)
 	finished := s.shell.finished
@@ -145,10 +155,14 @@ func (s *Server) locked(f func(now time.Time)) {
 	}
 }
 
+// time returns a time in terms of the queue: a step of the wall clock, which
+// would lose every worker or none, doesn't reach it.
+func (s *shell) time(now time.Time) queue.Time { return queue.Time(now.Sub(s.epoch)) }
+
 // step steps the queue and does what it says; the lock is held.
 func (s *Server) step(now time.Time, in queue.Input) {
 	sh := &s.shell
-	out := sh.queue.Step(queue.Time(now.UnixNano()), in, sh.out[:0])
+	out := sh.queue.Step(sh.time(now), in, sh.out[:0])
 	for _, o := range out {
 		switch o.Kind {
 		case queue.Queued, queue.Attached:
@@ -218,6 +232,7 @@ func (s *Server) end(now time.Time, op *operation, response *repb.ExecuteRespons
 	op.outcome.executed, op.outcome.doneAt = response, now
 	op.enter(repb.ExecutionStage_COMPLETED)
 	s.shell.ended = append(s.shell.ended, op)
+	s.shell.endedBytes += len(packed.Value)
 }
 
 // taskDone forgets a task; the lock is held. Now the trace of the operation that
@@ -235,16 +250,19 @@ func (s *Server) taskDone(now time.Time, o queue.Output) {
 		}
 	}
 	t.leader.outcome.attempts, t.leader.outcome.doneAt = t.attempts, now
+	t.leader.outcome.work = t.response.GetResult()
 	s.shell.finished = append(s.shell.finished, t.leader)
 }
 
 // forget drops operations that ended long ago; mu is held.
 func (s *shell) forget(now time.Time, ttl time.Duration) {
 	n := 0
-	for n < len(s.ended) && (now.Sub(s.ended[n].endedAt) > ttl || len(s.ended)-n > maxEnded) {
-		if op := s.ended[n]; s.names[op.name] == op {
+	for n < len(s.ended) && (now.Sub(s.ended[n].endedAt) > ttl || len(s.ended)-n > maxEnded || s.endedBytes > maxEndedBytes) {
+		op := s.ended[n]
+		if s.names[op.name] == op {
 			delete(s.names, op.name)
 		}
+		s.endedBytes -= len(op.response.Value)
 		s.ended[n] = nil
 		n++
 	}
@@ -262,7 +280,7 @@ func (s *shell) untilDeadline(ttl time.Duration) time.Duration {
 		wait = ttl - time.Since(s.ended[0].endedAt)
 	}
 	if s.armed != queue.Never {
-		wait = min(wait, time.Until(time.Unix(0, int64(s.armed))))
+		wait = min(wait, time.Until(s.epoch.Add(time.Duration(s.armed))))
 	}
 	return max(wait, time.Millisecond)
 }

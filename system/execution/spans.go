@@ -1,6 +1,7 @@
 package execution
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -60,19 +61,26 @@ func (s *Server) record(op *operation) {
 
 // recordOpen tells of the operations that are under way when the server stops,
 // so that what hangs below them has a parent. It comes last: what happens after
-// it leaves no span.
-func (s *Server) recordOpen() {
+// it leaves no span. While a result is on its way it does nothing and returns
+// false, unless that is given up.
+func (s *Server) recordOpen(giveUp bool) bool {
 	now := time.Now()
 	stopped := &repb.ExecuteResponse{Status: &spb.Status{
 		Code: int32(codes.Unavailable), Message: "the server stopped before the operation was done",
 	}}
 	s.shell.mu.Lock()
 	defer s.shell.mu.Unlock()
+	if s.shell.publishing > 0 && !giveUp {
+		return false
+	}
 	s.shell.stopped = true
-	for _, op := range s.shell.operations {
+	tell := func(op *operation) {
 		last := *op
-		last.outcome.executed, last.outcome.doneAt = stopped, now
-		if t := op.task; t.leader == op {
+		if last.response == nil {
+			last.outcome.executed = stopped
+		}
+		last.outcome.doneAt = now
+		if t := op.task; t != nil && t.leader == op {
 			last.outcome.attempts = slices.Clone(t.attempts)
 			if end := &last.outcome.attempts[len(t.attempts)-1]; end.Ended.IsZero() {
 				end.Ended, end.RetryReason = now, "server_stopped"
@@ -80,6 +88,18 @@ func (s *Server) recordOpen() {
 		}
 		s.record(&last)
 	}
+	for _, op := range s.shell.names {
+		if op.response == nil {
+			tell(op)
+		}
+	}
+	// The leader of a task may have been cancelled while others wait for it.
+	for _, t := range s.shell.tasks {
+		if t.leader.response != nil {
+			tell(t.leader)
+		}
+	}
+	return true
 }
 
 // describe says what the span tree of an operation is made of.
@@ -87,7 +107,7 @@ func (op *operation) describe(code codes.Code) *build.Action {
 	a := &build.Action{
 		Context: op.client.action, Parent: op.client.call.Span,
 		Received: op.outcome.received, Done: op.outcome.doneAt, CacheCheck: op.outcome.cacheCheck,
-		Result: op.outcome.executed.GetResult(), Link: op.outcome.link,
+		Result: cmp.Or(op.outcome.work, op.outcome.executed.GetResult()), Link: op.outcome.link,
 		Attributes: op.attributes(),
 	}
 	if code != codes.OK {

@@ -9,6 +9,7 @@ import (
 
 	"cloud.google.com/go/longrunning/autogen/longrunningpb"
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -259,4 +260,80 @@ func TestStoppedServerTellsOfWhatWasUnderWay(t *testing.T) {
 		t.Fatalf("got actions %+v, want one that failed", got)
 	}
 	workerOf(t, got[0])
+}
+
+// The result of an attempt that had been given up counts; the attempt made since
+// stays in the trace, with what its worker did.
+func TestLateResultKeepsBothAttempts(t *testing.T) {
+	c := start(t, queue.Config{SessionTimeout: 300 * time.Millisecond})
+	client := tracecontext.OfInvocation("late")
+	s := c.executeIn(as(t.Context(), client), c.upload("a"))
+	s.until(queued)
+	late := c.bot("late")
+	l := late.take()
+	s.until(executing)
+	s.until(queued) // its session has expired
+	c.bot("second").take()
+	at := timestamppb.New(time.Now())
+	result := &repb.ActionResult{ExecutionMetadata: &repb.ExecutedActionMetadata{WorkerStartTimestamp: at, WorkerCompletedTimestamp: at}}
+	_, err := late.update(patiently, completed(t, l, result, nil))
+	wantCode(t, err, codes.NotFound)
+	response := s.until(completedS)
+	got := actions(t, c.traces(client), client)[0]
+	for _, v := range lifecycle.CheckMetadata(got, response.Result.ExecutionMetadata) {
+		t.Error(v)
+	}
+	var workers []string
+	for _, stage := range got.Children {
+		if stage.Span.Name == semconv.SpanWorker {
+			workers = append(workers, stage.Span.Attr(semconv.AttrWorker))
+		}
+	}
+	if len(workers) != 2 {
+		t.Errorf("got attempts by %v, want one by each", workers)
+	}
+}
+
+// A cancelled leader's trace has the work as its metadata tells it.
+func TestCancelledLeaderHasTheStagesOfTheWork(t *testing.T) {
+	c := start(t, queue.Config{})
+	leader := tracecontext.OfInvocation("leader")
+	action := c.upload("a")
+	first := c.executeIn(as(t.Context(), leader), action)
+	first.until(queued)
+	second := c.execute(action)
+	second.until(queued)
+	b := c.bot("one")
+	l := b.take()
+	if _, err := c.ops.CancelOperation(t.Context(), &longrunningpb.CancelOperationRequest{Name: first.name}); err != nil {
+		t.Fatal(err)
+	}
+	first.until(completedS)
+	at := timestamppb.New(time.Now())
+	result := &repb.ActionResult{ExecutionMetadata: &repb.ExecutedActionMetadata{
+		WorkerStartTimestamp: at, ExecutionStartTimestamp: at, ExecutionCompletedTimestamp: at, WorkerCompletedTimestamp: at,
+	}}
+	b.poll(briefly, completed(t, l, result, nil))
+	response := second.until(completedS)
+	for _, v := range lifecycle.CheckMetadata(actions(t, c.traces(leader), leader)[0], response.Result.ExecutionMetadata) {
+		t.Error(v)
+	}
+}
+
+// At the end even a leader that was cancelled, whose work goes on for others, has
+// its spans.
+func TestStoppedServerTellsOfCancelledLeaders(t *testing.T) {
+	c := start(t, queue.Config{})
+	leader := tracecontext.OfInvocation("leader")
+	action := c.upload("a")
+	first := c.executeIn(as(t.Context(), leader), action)
+	first.until(queued)
+	second := c.execute(action)
+	second.until(queued)
+	c.bot("one").take()
+	if _, err := c.ops.CancelOperation(t.Context(), &longrunningpb.CancelOperationRequest{Name: first.name}); err != nil {
+		t.Fatal(err)
+	}
+	first.until(completedS)
+	workerOf(t, actions(t, c.traces(leader), leader)[0])
 }

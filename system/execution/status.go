@@ -38,6 +38,9 @@ func (e *invalidError) Error() string { return e.reason }
 
 func invalid(format string, args ...any) error { return &invalidError{fmt.Sprintf(format, args...)} }
 
+// errDraining is the answer of a server that is about to stop.
+var errDraining = status.Error(codes.Unavailable, "the server is shutting down: try another")
+
 // limitError says that the server is full.
 type limitError struct{ reason string }
 

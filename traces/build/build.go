@@ -71,6 +71,10 @@ type Attempt struct {
 	QueueReason string
 	// RetryReason says why it came to nothing; empty for the one that counts.
 	RetryReason string
+	// Counts says that the result, and its metadata, are those of this attempt;
+	// Late, that they came when it had been given up, so that other attempts may
+	// overlap it.
+	Counts, Late bool
 }
 
 // A Span is one span, ready to be recorded.
@@ -127,7 +131,7 @@ func Spans(a *Action, dst []Span) []Span {
 		dst = append(dst, a.child(semconv.SpanCacheCheck, 0, a.CacheCheck.Start, a.CacheCheck.End))
 	}
 	for i := range a.Attempts {
-		dst = a.attempt(uint32(i+1), &a.Attempts[i], i == len(a.Attempts)-1, dst)
+		dst = a.attempt(uint32(i+1), &a.Attempts[i], dst)
 	}
 	return dst
 }
@@ -159,7 +163,7 @@ func (a *Action) attemptChild(name string, number uint32, start, end time.Time) 
 	return s
 }
 
-func (a *Action) attempt(number uint32, try *Attempt, last bool, dst []Span) []Span {
+func (a *Action) attempt(number uint32, try *Attempt, dst []Span) []Span {
 	left := try.Leased
 	if left.IsZero() {
 		left = try.Ended
@@ -173,11 +177,14 @@ func (a *Action) attempt(number uint32, try *Attempt, last bool, dst []Span) []S
 		return dst
 	}
 	var metadata *repb.ExecutedActionMetadata
-	if last && try.RetryReason == "" {
+	if try.Counts {
 		metadata = a.Result.GetExecutionMetadata()
 	}
 	worker := a.attemptChild(semconv.SpanWorker, number, try.Leased, try.Ended)
 	worker.Attributes = append(worker.Attributes, Text(semconv.AttrWorker, try.Worker))
+	if try.Late {
+		worker.Attributes = append(worker.Attributes, Number(semconv.AttrLate, 1))
+	}
 	if try.RetryReason != "" {
 		worker.Error = try.RetryReason
 		worker.Attributes = append(worker.Attributes, Text(semconv.AttrRetryReason, try.RetryReason))

@@ -40,7 +40,7 @@ func action() *build.Action {
 	return &build.Action{
 		Context: call.Child(semconv.SpanAction, 0), Parent: call.Span, Received: at(0), Done: at(100),
 		CacheCheck: build.Interval{Start: at(1), End: at(2)},
-		Attempts:   []build.Attempt{{Queued: at(2), Leased: at(15), Ended: at(95), Worker: "w", QueueReason: semconv.ReasonBusy}},
+		Attempts:   []build.Attempt{{Queued: at(2), Leased: at(15), Ended: at(95), Worker: "w", QueueReason: semconv.ReasonBusy, Counts: true}},
 		Result:     &repb.ActionResult{ExitCode: 3, ExecutionMetadata: metadata()},
 		Attributes: []build.Attribute{build.Text(semconv.AttrActionDigest, "d")},
 	}

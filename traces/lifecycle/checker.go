@@ -183,16 +183,23 @@ func (k *check) checkStage(s *Span, stagesOf map[*Span][]*Span) {
 	stagesOf[parent] = append(stagesOf[parent], s)
 }
 
-// checkOrder checks that the stages of one parent follow each other.
+// checkOrder checks that the stages of one parent follow each other. After an
+// attempt whose result came late others had begun.
 func (k *check) checkOrder(siblings []*Span) {
 	slices.SortFunc(siblings, compareStages)
+	late := make(map[int64]bool)
+	for _, s := range siblings {
+		if isLate(s) {
+			late[attempt(s)] = true
+		}
+	}
 	for i := 1; i < len(siblings); i++ {
 		before, s := siblings[i-1], siblings[i]
 		if attempt(before) == attempt(s) && before.Name == s.Name {
 			k.add(violation(StageOrder, s, fmt.Sprintf("occurs twice in attempt %d", s.IntAttr(semconv.AttrAttempt))).at(s.Start, before.Start))
 			continue
 		}
-		if latest := end(before); s.Start.Before(latest) {
+		if latest := end(before); s.Start.Before(latest) && !(late[attempt(before)] && attempt(s) != attempt(before)) {
 			k.add(violation(StageOrder, s, "starts before "+before.Name+" has ended").at(s.Start, latest))
 		}
 	}

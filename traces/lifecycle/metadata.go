@@ -26,7 +26,7 @@ func CheckMetadata(action *Node, md *repb.ExecutedActionMetadata) []Violation {
 			found = append(found, violation(MatchesMetadata, queued[0].Span, "starts at another time than queued_timestamp").at(got, want))
 		}
 	}
-	worker := last(action.stagesNamed(semconv.SpanWorker))
+	worker := counted(action.stagesNamed(semconv.SpanWorker))
 	found = append(found, compareStage(action.Span, worker, semconv.SpanWorker, md.GetWorkerStartTimestamp(), md.GetWorkerCompletedTimestamp())...)
 	if worker == nil {
 		return found
@@ -85,6 +85,17 @@ func (n *Node) stagesNamed(name string) []*Node {
 	}
 	slices.SortStableFunc(found, func(a, b *Node) int { return compareStages(a.Span, b.Span) })
 	return found
+}
+
+// counted returns the worker whose result is the action's: one that came late,
+// or the last.
+func counted(workers []*Node) *Node {
+	for _, w := range workers {
+		if isLate(w.Span) {
+			return w
+		}
+	}
+	return last(workers)
 }
 
 func last(nodes []*Node) *Node {

@@ -35,6 +35,10 @@ func compareStages(a, b *Span) int {
 	return cmp.Or(cmp.Compare(attempt(a), attempt(b)), cmp.Compare(stages[a.Name].rank, stages[b.Name].rank), compareSpans(a, b))
 }
 
+// isLate reports whether s is the worker of an attempt whose result came after it
+// had been given up.
+func isLate(s *Span) bool { return s.IntAttr(semconv.AttrLate) != 0 }
+
 func attempt(s *Span) int64 {
 	if s.Name == semconv.SpanCacheCheck {
 		return -1

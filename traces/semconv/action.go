@@ -53,6 +53,9 @@ const (
 	AttrPlatform = "rbe.platform"
 	// AttrAttempt counts the attempts at the work behind the operation.
 	AttrAttempt = "rbe.attempt"
+	// AttrLate is 1 on the worker span of an attempt whose result came after it had
+	// been given up: others may overlap it.
+	AttrLate = "rbe.attempt.late"
 	// AttrQueueReason is why the task had to wait (one of the Reason… values).
 	AttrQueueReason = "rbe.queue.reason"
 	// AttrRetryReason is why an attempt ended without a result.

@@ -56,6 +56,7 @@ func Attributes() []Attribute {
 			[]string{CacheHit, CacheMiss, CacheSkipped, CacheDeduplicated}},
 		{AttrPlatform, Text, PerCluster, action, "The platform the action asked for, key=value, sorted.", nil},
 		{AttrAttempt, Int, PerProgram, action + ", " + attempt, "The number of the attempt, from 1. On action: how many there were, if more than one.", nil},
+		{AttrLate, Int, PerProgram, worker, "1 if the result came after the attempt had been given up, so that others may overlap it.", nil},
 		{AttrQueueReason, Text, PerProgram, "queued", "Why the task had to wait.",
 			[]string{ReasonNoWorker, ReasonBusy}},
 		{AttrRetryReason, Text, PerProgram, worker, "Why the attempt ended without a result.", nil},
