@@ -10,8 +10,11 @@ import (
 	commonpb "go.opentelemetry.io/proto/otlp/common/v1"
 	resourcepb "go.opentelemetry.io/proto/otlp/resource/v1"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/weir-build/weir/traces/build"
+	"github.com/weir-build/weir/traces/otlpfile"
 )
 
 // recorder takes spans that were built rather than started and ended: the trees
@@ -19,7 +22,7 @@ import (
 // would make each of them three times over (ADR-003 has the figures).
 type recorder struct {
 	resource *resourcepb.Resource
-	queues   []*batcher[*tracepb.Span]
+	queues   []*batcher[build.Span]
 }
 
 func newRecorder(r *resource.Resource) *recorder {
@@ -38,14 +41,64 @@ func anyValue(v attribute.Value) *commonpb.AnyValue {
 	return &commonpb.AnyValue{Value: &commonpb.AnyValue_StringValue{StringValue: v.String()}}
 }
 
-// to adds an exporter's client, which the SDK's exporter starts and stops.
-func (r *recorder) to(ctx context.Context, client otlptrace.Client, counts exporterCounts, t *Telemetry) {
-	r.queues = append(r.queues, newBatcher(ctx, func(ctx context.Context, spans []*tracepb.Span) error {
+// toFile adds the span file, toCollector a collector's client, which the SDK's
+// exporter starts and stops.
+func (r *recorder) toFile(ctx context.Context, file *otlpfile.Writer, counts exporterCounts, t *Telemetry) error {
+	resource, err := proto.Marshal(r.resource)
+	if err != nil {
+		return err
+	}
+	named, err := proto.Marshal(&commonpb.InstrumentationScope{Name: scope})
+	if err != nil {
+		return err
+	}
+	e := encoder{resource: resource, scope: named}
+	r.queues = append(r.queues, newBatcher(ctx, func(_ context.Context, spans []build.Span) error {
+		return file.WriteEncoded(func(dst []byte) ([]byte, error) { return e.append(dst, spans), nil })
+	}, counts, t.Logger))
+	return nil
+}
+
+func (r *recorder) toCollector(ctx context.Context, client otlptrace.Client, counts exporterCounts, t *Telemetry) {
+	r.queues = append(r.queues, newBatcher(ctx, func(ctx context.Context, spans []build.Span) error {
 		return client.UploadTraces(ctx, []*tracepb.ResourceSpans{{
 			Resource:   r.resource,
-			ScopeSpans: []*tracepb.ScopeSpans{{Scope: &commonpb.InstrumentationScope{Name: scope}, Spans: spans}},
+			ScopeSpans: []*tracepb.ScopeSpans{{Scope: &commonpb.InstrumentationScope{Name: scope}, Spans: build.OTLP(spans)}},
 		}})
 	}, counts, t.Logger))
+}
+
+// encoder makes a TracesData of one role's spans. Its buffers are used again.
+type encoder struct {
+	resource, scope []byte // messages
+	span, spans     []byte
+}
+
+// Field numbers of OTLP's trace.proto: a TracesData has ResourceSpans, these a
+// resource and ScopeSpans, these a scope and spans.
+const (
+	dataResourceSpans = 1
+	resourceResource  = 1
+	resourceScopes    = 2
+	scopeScope        = 1
+	scopeSpans        = 2
+)
+
+func (e *encoder) append(dst []byte, spans []build.Span) []byte {
+	field := func(dst []byte, number protowire.Number, message []byte) []byte {
+		return protowire.AppendBytes(protowire.AppendTag(dst, number, protowire.BytesType), message)
+	}
+	e.spans = field(e.spans[:0], scopeScope, e.scope)
+	for i := range spans {
+		e.span = build.AppendOTLP(e.span[:0], &spans[i])
+		e.spans = field(e.spans, scopeSpans, e.span)
+	}
+	size := protowire.SizeTag(resourceResource) + protowire.SizeBytes(len(e.resource)) +
+		protowire.SizeTag(resourceScopes) + protowire.SizeBytes(len(e.spans))
+	dst = protowire.AppendTag(dst, dataResourceSpans, protowire.BytesType)
+	dst = protowire.AppendVarint(dst, uint64(size))
+	dst = field(dst, resourceResource, e.resource)
+	return field(dst, resourceScopes, e.spans)
 }
 
 func (r *recorder) shutdown(ctx context.Context) error {
@@ -66,8 +119,7 @@ func (t *Telemetry) Record(spans []build.Span) {
 	if !t.Recording() {
 		return
 	}
-	list := build.OTLP(spans)
 	for _, queue := range t.recorder.queues {
-		queue.add(list...)
+		queue.add(spans...)
 	}
 }

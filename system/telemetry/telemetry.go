@@ -105,18 +105,23 @@ func New(ctx context.Context, cfg Config) (*Telemetry, error) {
 			return fmt.Errorf("telemetry of %s: exporter %s: %w", cfg.Role, name, err)
 		}
 		options = append(options, sdktrace.WithSpanProcessor(newProcessor(ctx, exporter, counts.of(name), t.Logger)))
-		t.recorder.to(ctx, client, counts.of(name), t)
 		return nil
 	}
 	if cfg.Spans != nil {
-		if err := export(fileClient{cfg.Spans}, semconv.ExporterFile); err != nil {
+		err := export(fileClient{cfg.Spans}, semconv.ExporterFile)
+		if err == nil {
+			err = t.recorder.toFile(ctx, cfg.Spans, counts.of(semconv.ExporterFile), t)
+		}
+		if err != nil {
 			return nil, err
 		}
 	}
 	if cfg.OTLP {
-		if err := export(otlptracegrpc.NewClient(), semconv.ExporterOTLP); err != nil {
+		client := otlptracegrpc.NewClient()
+		if err := export(client, semconv.ExporterOTLP); err != nil {
 			return nil, err
 		}
+		t.recorder.toCollector(ctx, client, counts.of(semconv.ExporterOTLP), t)
 	}
 	if cfg.Spans == nil && !cfg.OTLP {
 		// Nobody would read them.

@@ -21,6 +21,7 @@
 package build
 
 import (
+	"strings"
 	"time"
 
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
@@ -110,7 +111,11 @@ type Attribute struct {
 }
 
 // Text returns an attribute with a text.
-func Text(key, text string) Attribute { return Attribute{Key: key, Text: text} }
+func Text(key, text string) Attribute { return Attribute{Key: key, Text: valid(text)} }
+
+// valid replaces what isn't UTF-8 in a text: protobuf has no room for it, and one
+// such text would cost the whole record it is in.
+func valid(text string) string { return strings.ToValidUTF8(text, "\uFFFD") }
 
 // Number returns an attribute with a number.
 func Number(key string, n int64) Attribute { return Attribute{Key: key, Number: n, IsNumber: true} }

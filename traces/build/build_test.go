@@ -3,6 +3,7 @@ package build_test
 import (
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
 	"github.com/google/go-cmp/cmp"
@@ -173,12 +174,53 @@ func TestOTLP(t *testing.T) {
 	if second := got[1]; [8]byte(second.ParentSpanId) != link.Span || len(second.Attributes) != 1 || second.Attributes[0].Key != "c" {
 		t.Errorf("got %v", second)
 	}
+	for i := range spans {
+		var decoded tracepb.Span
+		if err := proto.Unmarshal(build.AppendOTLP(nil, &spans[i]), &decoded); err != nil || !proto.Equal(&decoded, got[i]) {
+			t.Errorf("the bytes of span %d are of %v (%v), want %v", i, &decoded, err, got[i])
+		}
+	}
 	again := build.OTLP(spans)
 	for i := range got {
 		if !proto.Equal(got[i], again[i]) {
 			t.Errorf("the same span gave %v and %v", got[i], again[i])
 		}
 	}
+}
+
+// FuzzAppendOTLP holds the bytes against the message, for whatever a client may
+// have put into a name, an attribute or an error.
+func FuzzAppendOTLP(f *testing.F) {
+	f.Add("action", "key", "text", int64(-1), "", int64(0), uint64(7))
+	f.Add("", "", "", int64(0), "failed", int64(-5), uint64(0))
+	f.Add("a", "k", "\xff\xfe", int64(0), "\xff", int64(0), uint64(1))
+	f.Fuzz(func(t *testing.T, name, key, text string, number int64, failure string, start int64, ordinal uint64) {
+		id := tracecontext.OfInvocation(name).Child("x", ordinal)
+		s := build.Span{
+			Name: name, Kind: build.Kind(ordinal % 3), ID: id, Parent: id.Child("p", 0).Span, Start: time.Unix(0, start), End: time.Unix(0, start+1),
+			Attributes: []build.Attribute{build.Text(key, text), build.Number(key, number)}, Error: failure,
+		}
+		if ordinal%2 == 0 {
+			s.Link, s.LinkKind = id, text
+		}
+		if !utf8.ValidString(key) {
+			return // keys are ours
+		}
+		want, err := proto.Marshal(build.OTLP([]build.Span{s})[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		var fromBytes, fromMessage tracepb.Span
+		if err := proto.Unmarshal(build.AppendOTLP(nil, &s), &fromBytes); err != nil {
+			t.Fatal(err)
+		}
+		if err := proto.Unmarshal(want, &fromMessage); err != nil {
+			t.Fatal(err)
+		}
+		if !proto.Equal(&fromBytes, &fromMessage) {
+			t.Errorf("got %v, want %v", &fromBytes, &fromMessage)
+		}
+	})
 }
 
 // BenchmarkSpans is the tree of one action, to the bytes of the export.
@@ -190,11 +232,8 @@ func BenchmarkSpans(b *testing.B) {
 	for b.Loop() {
 		spans = build.Spans(a, spans[:0])
 		data = data[:0]
-		for _, s := range build.OTLP(spans) {
-			var err error
-			if data, err = (proto.MarshalOptions{}).MarshalAppend(data, s); err != nil {
-				b.Fatal(err)
-			}
+		for i := range spans {
+			data = build.AppendOTLP(data, &spans[i])
 		}
 	}
 }

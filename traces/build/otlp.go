@@ -42,22 +42,24 @@ func OTLP(spans []Span) []*tracepb.Span {
 		if s.Parent != ([8]byte{}) {
 			to.ParentSpanId = s.Parent[:]
 		}
-		to.Name, to.Kind, to.Flags = s.Name, kinds[s.Kind], sampledFlag
+		to.Name, to.Kind, to.Flags = valid(s.Name), kinds[s.Kind], sampledFlag
 		to.StartTimeUnixNano, to.EndTimeUnixNano = uint64(s.Start.UnixNano()), uint64(s.End.UnixNano())
 		to.Attributes = w.attributes(s.Attributes)
 		to.Status = &tracepb.Status{}
 		if s.Error != "" {
-			to.Status.Code, to.Status.Message = tracepb.Status_STATUS_CODE_ERROR, s.Error
+			to.Status.Code, to.Status.Message = tracepb.Status_STATUS_CODE_ERROR, valid(s.Error)
 		}
 		if s.Link.Valid() {
 			to.Links = []*tracepb.Span_Link{{
 				TraceId: s.Link.Trace[:], SpanId: s.Link.Span[:],
-				Attributes: w.attributes([]Attribute{Text(semconv.AttrLinkKind, s.LinkKind)}),
+				Attributes: w.attributes([]Attribute{linkKind(s)}),
 			}}
 		}
 	}
 	return list
 }
+
+func linkKind(s *Span) Attribute { return Text(semconv.AttrLinkKind, s.LinkKind) }
 
 // writer hands out parts of what was allocated at once.
 type writer struct {

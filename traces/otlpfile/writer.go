@@ -31,12 +31,20 @@ func (w *Writer) Write(spans []*tracepb.ResourceSpans) error {
 	if len(spans) == 0 {
 		return nil
 	}
+	return w.WriteEncoded(func(dst []byte) ([]byte, error) {
+		return proto.MarshalOptions{}.MarshalAppend(dst, &tracepb.TracesData{ResourceSpans: spans})
+	})
+}
+
+// WriteEncoded is Write for who encodes by hand: encode appends a serialized
+// TracesData to dst and returns it.
+func (w *Writer) WriteEncoded(encode func(dst []byte) ([]byte, error)) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.err != nil {
 		return w.err
 	}
-	record, err := proto.MarshalOptions{}.MarshalAppend(append(w.buf[:0], 0, 0, 0, 0), &tracepb.TracesData{ResourceSpans: spans})
+	record, err := encode(append(w.buf[:0], 0, 0, 0, 0))
 	if err != nil {
 		return fmt.Errorf("encode span record: %w", err)
 	}
