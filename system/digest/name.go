@@ -176,6 +176,23 @@ func ParseOperationName(name string) (instance string, err error) {
 // ParseSessionName returns the instance of a bot session's name.
 func ParseSessionName(name string) (instance string, err error) { return parseNamed(name, "bots") }
 
+// ParseOperationsName returns the instance whose operations a name stands for:
+// that of the instance, with or without `/operations` after it
+// (google.longrunning, ListOperationsRequest.name).
+func ParseOperationsName(name string) (instance string, err error) {
+	if name == "operations" {
+		return "", nil
+	}
+	instance, named := strings.CutSuffix(name, "/operations")
+	if named && instance == "" {
+		return "", malformed("resource name", name, "it starts with a slash")
+	}
+	if err := CheckInstance(instance); err != nil {
+		return "", err
+	}
+	return instance, nil
+}
+
 func parseNamed(name, keyword string) (string, error) {
 	parts, err := splitName(name)
 	if err != nil {

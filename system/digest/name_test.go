@@ -264,3 +264,18 @@ func fuzzNamed(f *testing.F, keyword string, parse func(string) (string, error),
 		}
 	})
 }
+
+func TestParseOperationsName(t *testing.T) {
+	for name, want := range map[string]string{
+		"": "", "operations": "", "main": "main", "main/operations": "main", "a/b": "a/b", "a/b/operations": "a/b", "my-operations": "my-operations",
+	} {
+		if got, err := digest.ParseOperationsName(name); err != nil || got != want {
+			t.Errorf("%q: got %q, %v, want %q", name, got, err, want)
+		}
+	}
+	for _, name := range []string{"/operations", "a/../b/operations", "a//operations", "operations/operations", "operations/x"} {
+		if got, err := digest.ParseOperationsName(name); err == nil {
+			t.Errorf("%q: got %q, want an error", name, got)
+		}
+	}
+}

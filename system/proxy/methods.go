@@ -121,7 +121,7 @@ func methodTable() []method {
 		{service: serviceExecution, name: "Execute", needs: scopeExecute, backend: kindExecution, field: one, instance: plain, serverStreams: true},
 		{service: serviceExecution, name: "WaitExecution", needs: scopeExecute, backend: kindExecution, field: one, instance: digest.ParseOperationName, idempotent: true, serverStreams: true},
 
-		{service: serviceOperations, name: "ListOperations", needs: scopeExecute, backend: kindExecution, field: []protowire.Number{4}, instance: ofOperations, idempotent: true},
+		{service: serviceOperations, name: "ListOperations", needs: scopeExecute, backend: kindExecution, field: []protowire.Number{4}, instance: digest.ParseOperationsName, idempotent: true},
 		{service: serviceOperations, name: "GetOperation", needs: scopeExecute, backend: kindExecution, field: one, instance: digest.ParseOperationName, idempotent: true},
 		{service: serviceOperations, name: "DeleteOperation", needs: scopeExecute, backend: kindExecution, field: one, instance: digest.ParseOperationName},
 		{service: serviceOperations, name: "CancelOperation", needs: scopeExecute, backend: kindExecution, field: one, instance: digest.ParseOperationName, idempotent: true},
