@@ -242,7 +242,7 @@ func TestResultsAreForgottenAfterTTL(t *testing.T) {
 			wantCode(t, err, codes.NotFound)
 			return
 		}
-		b.poll(briefly / 10)
+		b.poll(briefly)
 	}
 	t.Error("the operation is still there")
 }
