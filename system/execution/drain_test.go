@@ -32,7 +32,7 @@ func TestDrainUnderLoad(t *testing.T) {
 			busy.Go(func() { completeAll(ctx, c.bots, fmt.Sprintf("bot-%d", w)) })
 			busy.Go(func() {
 				for _, action := range actions[w*each : (w+1)*each] {
-					response, err := c.client().Execute(ctx, &repb.ExecuteRequest{ActionDigest: action.Proto()}, nil)
+					response, err := c.executions.Execute(ctx, &repb.ExecuteRequest{ActionDigest: action.Proto()}, nil)
 					if err != nil || response.Result == nil {
 						return
 					}

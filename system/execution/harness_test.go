@@ -42,7 +42,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 type cluster struct {
 	t          *testing.T
 	blobs      *remote.Client
-	executions *remote.Client // of the execution-server
+	executions *remote.Client // of the execution-server; it reconnects, as real ones do
 	conn       *grpc.ClientConn
 	execution  repb.ExecutionClient
 	bots       bots.BotsClient
@@ -219,10 +219,6 @@ func (c *cluster) executeIn(ctx context.Context, action digest.Digest, change ..
 	c.t.Cleanup(cancel)
 	return &stream{t: c.t, recv: s.Recv, cancel: cancel}
 }
-
-// client returns a client of the execution-server that reconnects, as real ones
-// do.
-func (c *cluster) client() *remote.Client { return c.executions }
 
 func (c *cluster) wait(name string) *stream {
 	c.t.Helper()
