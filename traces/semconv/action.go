@@ -10,6 +10,9 @@ const (
 	SpanAction = "action"
 	// SpanCacheCheck is the look-up in the action cache.
 	SpanCacheCheck = "cache_check"
+	// SpanLoad is from the look-up, or the operation's beginning, to the queue:
+	// the action and its command are read.
+	SpanLoad = "load"
 	// SpanQueued is the wait for a worker; one for each attempt.
 	SpanQueued = "queued"
 	// SpanDispatch is from the lease's offer to the worker's start: the time the
@@ -24,6 +27,24 @@ const (
 	SpanOutputUpload = "output_upload"
 	// SpanReport is from worker_completed to the arrival of the result.
 	SpanReport = "report"
+	// SpanPublish is from the arrival of the result to the operation's end: the
+	// result is written to the action cache.
+	SpanPublish = "publish"
+)
+
+// Names of the gaps between the stages that ExecutedActionMetadata knows: time of
+// the worker that no stage accounts for.
+const (
+	// SpanRunnerSpawn is from worker_start to the first stage: where a worker
+	// starts a process for each action, the start of that.
+	SpanRunnerSpawn = "runner_spawn"
+	// SpanSetup is between the inputs' arrival and the command.
+	SpanSetup = "setup"
+	// SpanTeardown is between the command and the upload of its outputs.
+	SpanTeardown = "teardown"
+	// SpanRunnerExit is from the last stage to worker_completed: inputs are given
+	// back and the process ends.
+	SpanRunnerExit = "runner_exit"
 )
 
 // Attributes of the spans above.
@@ -64,6 +85,54 @@ const (
 	AttrWorker = "rbe.worker.id"
 	// AttrExitCode is the command's exit code (OTel process.exit.code).
 	AttrExitCode = "process.exit.code"
+	// AttrErrorType is the gRPC code of an operation that failed (OTel error.type).
+	AttrErrorType = "error.type"
+	// AttrTreeSpans is how many spans the action's tree has, this one included: a
+	// reader that counts fewer knows that some are lost.
+	AttrTreeSpans = "rbe.action.spans"
+	// AttrOutputFiles and AttrOutputBytes are what the action's result holds,
+	// stdout and stderr included.
+	AttrOutputFiles = "rbe.output.files"
+	AttrOutputBytes = "rbe.output.bytes"
+	// AttrSampling is why the trace was kept although its build was not sampled
+	// (one of the Kept… values).
+	AttrSampling = "rbe.sampling.kept"
+)
+
+// Attributes of the command's use of resources (getrusage(2)), on execute.
+const (
+	AttrUserTime            = "rbe.rusage.user_time"
+	AttrSystemTime          = "rbe.rusage.system_time"
+	AttrMaxRSS              = "rbe.rusage.max_rss"
+	AttrMajorFaults         = "rbe.rusage.major_faults"
+	AttrBlockInput          = "rbe.rusage.block_input"
+	AttrBlockOutput         = "rbe.rusage.block_output"
+	AttrVoluntarySwitches   = "rbe.rusage.voluntary_switches"
+	AttrInvoluntarySwitches = "rbe.rusage.involuntary_switches"
+)
+
+// Attributes that say what was done to the times of another machine's clock.
+// Where none of them is, the span's times are the metadata's.
+const (
+	// AttrClockOffset was added to the metadata's times, since the worker's clock
+	// and the server's contradict each other.
+	AttrClockOffset = "rbe.clock.offset"
+	// AttrClockCut was taken off the span's end, because the worker says it worked
+	// for longer than the server waited: no offset explains that.
+	AttrClockCut = "rbe.clock.cut"
+	// AttrClockRawStart and AttrClockRawEnd are the metadata's own times.
+	AttrClockRawStart = "rbe.clock.raw_start"
+	AttrClockRawEnd   = "rbe.clock.raw_end"
+	// AttrMetadataProblem says which timestamps of the metadata could not be used,
+	// and why.
+	AttrMetadataProblem = "rbe.metadata.problem"
+)
+
+// Values of AttrSampling.
+const (
+	KeptFailed  = "failed"  // an action failed
+	KeptSlow    = "slow"    // an action took longer than the limit
+	KeptRetried = "retried" // an action needed more than one attempt
 )
 
 // Values of AttrCacheResult.

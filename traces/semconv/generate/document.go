@@ -22,17 +22,17 @@ func document(spans []semconv.Span, attributes []semconv.Attribute, metrics []se
 	b.WriteString(preamble)
 
 	b.WriteString("## Spans\n\nBeside these each RPC has a span, named by its method.\n\n")
-	row(&b, "span", "emitted by", "parent", "description")
-	rule(&b, 4)
+	row(&b, "span", "emitted by", "parent", "source", "stability", "description")
+	rule(&b, 6)
 	for _, s := range spans {
-		row(&b, code(s.Name), s.Emitter, code(s.Parent), s.Help)
+		row(&b, code(s.Name), s.Emitter, code(s.Parent), s.Source, string(s.Stability), s.Help)
 	}
 
 	b.WriteString("\n## Attributes\n\nCardinality says what the number of values grows with. An attribute on no span is\na name that is kept for it.\n\n")
-	row(&b, "attribute", "type", "on", "cardinality", "description")
-	rule(&b, 5)
+	row(&b, "attribute", "type", "unit", "on", "cardinality", "source", "stability", "description")
+	rule(&b, 8)
 	for _, a := range attributes {
-		row(&b, code(a.Key), string(a.Type), a.On, string(a.Cardinality), a.Help+values(a.Values))
+		row(&b, code(a.Key), string(a.Type), code(a.Unit), a.On, string(a.Cardinality), a.Source, string(a.Stability), a.Help+values(a.Values))
 	}
 
 	fmt.Fprintf(&b, "\n## Metrics\n\nEvery metric also has the label %s, those of workers %s. Units are UCUM's.\n\n", code(semconv.Role), code(semconv.Worker))
