@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 
+	"github.com/weir-build/weir/traces/analysis"
 	"github.com/weir-build/weir/traces/lifecycle"
 	"github.com/weir-build/weir/traces/otlpfile"
 )
@@ -106,14 +107,14 @@ waiting for workers. Which action waited for which is inferred from times.`,
 		Args:    args(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, a []string) error {
 			return eachTree(a[0], trace, func(tree *lifecycle.Tree) error {
-				p := lifecycle.CriticalPath(tree)
+				p := analysis.CriticalPath(tree)
 				if len(p.Hops) == 0 {
 					return nil
 				}
 				if format == "json" {
 					return printJSON(c.OutOrStdout(), jsonPath(p))
 				}
-				return lifecycle.WriteCriticalPath(c.OutOrStdout(), p)
+				return analysis.WriteCriticalPath(c.OutOrStdout(), p)
 			})
 		},
 	}

@@ -3,6 +3,7 @@ package main
 import (
 	"time"
 
+	"github.com/weir-build/weir/traces/analysis"
 	"github.com/weir-build/weir/traces/lifecycle"
 	"github.com/weir-build/weir/traces/semconv"
 )
@@ -83,7 +84,7 @@ type hopJSON struct {
 	Other  float64            `json:"other_seconds"`
 }
 
-func jsonPath(p lifecycle.Path) pathJSON {
+func jsonPath(p analysis.Path) pathJSON {
 	j := pathJSON{Trace: p.Trace.String(), Seconds: p.Total().Seconds(), QueueShare: p.QueueShare(), Tail: p.Tail.Seconds()}
 	for _, hop := range p.Hops {
 		span := hop.Action.Span

@@ -45,6 +45,9 @@ system/cas, system/remote, system/runner/proctree < system/runner
 # Spans as files and as trees: nothing of system.
 NONE < traces/otlpfile, traces/lifecycle
 
+# What one concludes from traces.
+traces/lifecycle < traces/analysis
+
 # Exception of 2026-11-21: the spans of the run folder are written by the role
 # that emits them, so telemetry is given an otlpfile.Writer.
 traces/build, traces/otlpfile < system/telemetry

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
@@ -58,103 +57,6 @@ func TestWriteTree(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer
 			if err := lifecycle.WriteTree(&out, tree(spans), lifecycle.View{Calls: true}); err != nil {
-				t.Fatal(err)
-			}
-			golden(t, name, out.Bytes())
-		})
-	}
-}
-
-func TestCriticalPath(t *testing.T) {
-	p := lifecycle.CriticalPath(tree(buildSpans()))
-	var targets []string
-	var sum time.Duration
-	for i := range p.Hops {
-		h := &p.Hops[i]
-		targets = append(targets, h.Action.Span.Attr("rbe.target.id"))
-		sum += h.Gap + h.Action.Span.Duration()
-	}
-	if want := []string{"//pkg:b", "//pkg:c", "//pkg:d"}; !cmp.Equal(targets, want) {
-		t.Errorf("got %v, want %v", targets, want)
-	}
-	if got := sum + p.Tail; got != p.Total() || got != 10*time.Second {
-		t.Errorf("hops, gaps and tail add up to %v, the build took %v", got, p.Total())
-	}
-	for stage, want := range map[string]time.Duration{
-		"queued": 4 * time.Second, "dispatch": 20 * time.Millisecond, "input_fetch": 180 * time.Millisecond, "execute": 2300 * time.Millisecond,
-		"output_upload": 100 * time.Millisecond, "report": 80 * time.Millisecond, "cache_check": 40 * time.Millisecond, "no such stage": 0,
-	} {
-		if got := p.Stage(stage); got != want {
-			t.Errorf("%s: got %v, want %v", stage, got, want)
-		}
-	}
-	if got := p.QueueShare(); got != 0.4 {
-		t.Errorf("queue share: got %v, want 0.4", got)
-	}
-	if got := p.Hops[1].Gap; got != 400*time.Millisecond {
-		t.Errorf("gap before c: got %v, want 400ms", got)
-	}
-	if got := p.Hops[2].Other(); got != 60*time.Millisecond {
-		t.Errorf("other of d: got %v, want 60ms", got)
-	}
-}
-
-func TestCriticalPathOfRetriedActionCountsAllAttempts(t *testing.T) {
-	p := lifecycle.CriticalPath(tree(actionSpans()))
-	if got, want := p.Stage("queued"), 1380*time.Millisecond; got != want {
-		t.Errorf("got %v queued, want %v", got, want)
-	}
-}
-
-func TestCriticalPathEdges(t *testing.T) {
-	for _, c := range []struct {
-		name  string
-		spans []span
-		hops  []string
-		total time.Duration
-	}{
-		{"no actions", []span{{id: "a", name: "a/A", start: 0, end: 7}}, nil, 7 * time.Millisecond},
-		{"no duration", []span{{id: "a", name: "action"}}, []string{"a"}, 0},
-		{"actions without duration at one time follow each other once", []span{
-			{id: "inv", name: "invocation", start: 0, end: 9},
-			{id: "a", parent: "inv", name: "action", start: 5, end: 5}, {id: "b", parent: "inv", name: "action", start: 5, end: 5},
-		}, []string{"a", "b"}, 9 * time.Millisecond},
-		{"overlapping actions don't follow each other", []span{
-			{id: "inv", name: "invocation", start: 0, end: 9},
-			{id: "a", parent: "inv", name: "action", start: 0, end: 5}, {id: "b", parent: "inv", name: "action", start: 4, end: 9},
-		}, []string{"b"}, 9 * time.Millisecond},
-		{"an action that ends before it starts", []span{
-			{id: "inv", name: "invocation", start: 0, end: 9},
-			{id: "a", parent: "inv", name: "action", start: 5, end: 3}, {id: "b", parent: "inv", name: "action", start: 6, end: 9},
-		}, []string{"a", "b"}, 9 * time.Millisecond},
-	} {
-		t.Run(c.name, func(t *testing.T) {
-			p := lifecycle.CriticalPath(tree(c.spans))
-			var hops []string
-			sum := p.Tail
-			for i := range p.Hops {
-				h := &p.Hops[i]
-				hops = append(hops, string(bytes.TrimRight(h.Action.Span.ID[:], "\x00")))
-				sum += h.Gap + h.Other()
-			}
-			if !cmp.Equal(hops, c.hops) || p.Total() != c.total || sum != c.total {
-				t.Errorf("got %v, total %v of parts %v; want %v, %v", hops, p.Total(), sum, c.hops, c.total)
-			}
-			if share := p.QueueShare(); share != 0 {
-				t.Errorf("queue share: got %v, want 0", share)
-			}
-		})
-	}
-}
-
-func TestWriteCriticalPath(t *testing.T) {
-	for name, spans := range map[string][]span{
-		"path_build.txt": buildSpans(),
-		"path_empty.txt": {{id: "a", name: "a/A"}},
-	} {
-		t.Run(name, func(t *testing.T) {
-			var out bytes.Buffer
-			if err := lifecycle.WriteCriticalPath(&out, lifecycle.CriticalPath(tree(spans))); err != nil {
 				t.Fatal(err)
 			}
 			golden(t, name, out.Bytes())
@@ -215,9 +117,6 @@ func FuzzTools(f *testing.F) {
 				t.Errorf("%d of %d spans hang below a root", shown, built.Spans)
 			}
 			if err := lifecycle.WriteTree(io.Discard, built, lifecycle.View{}); err != nil {
-				t.Error(err)
-			}
-			if err := lifecycle.WriteCriticalPath(io.Discard, lifecycle.CriticalPath(built)); err != nil {
 				t.Error(err)
 			}
 			for _, action := range built.Actions() {

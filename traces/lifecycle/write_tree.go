@@ -42,11 +42,11 @@ type View struct {
 //	    1.00s     2.50s │      ████████████████          │ └─ action
 func WriteTree(w io.Writer, t *Tree, view View) error {
 	out := bufio.NewWriter(w)
-	fmt.Fprintf(out, "trace %s: %d spans, %s\n", t.Trace, t.Spans, brief(t.End.Sub(t.Start)))
+	fmt.Fprintf(out, "trace %s: %d spans, %s\n", t.Trace, t.Spans, Brief(t.End.Sub(t.Start)))
 	fmt.Fprintf(out, "%9s %9s\n", "start", "duration")
 	p := treePrinter{out: out, tree: t, view: view}
 	for _, r := range t.Roots {
-		p.line(r.Span.Start, end(r.Span), "", label(r))
+		p.line(r.Span.Start, end(r.Span), "", Label(r))
 		p.children(r, "")
 	}
 	return out.Flush()
@@ -72,7 +72,7 @@ func (p *treePrinter) children(n *Node, indent string) {
 			branch, below = "└─ ", "   "
 		}
 		if c := children[i]; count == 1 {
-			p.line(c.Span.Start, end(c.Span), indent+branch, label(c))
+			p.line(c.Span.Start, end(c.Span), indent+branch, Label(c))
 			p.children(c, indent+below)
 		} else {
 			p.run(children[i:i+count], indent+branch)
@@ -112,11 +112,11 @@ func (p *treePrinter) run(nodes []*Node, drawing string) {
 			latest = e
 		}
 	}
-	p.line(first.Start, latest, drawing, fmt.Sprintf("%s ×%d%s  sum %s, longest %s", shortName(first), len(nodes), failed(first), brief(sum), brief(longest)))
+	p.line(first.Start, latest, drawing, fmt.Sprintf("%s ×%d%s  sum %s, longest %s", shortName(first), len(nodes), failed(first), Brief(sum), Brief(longest)))
 }
 
 func (p *treePrinter) line(start, end time.Time, drawing, text string) {
-	fmt.Fprintf(p.out, "%9s %9s │%s│ %s%s\n", brief(start.Sub(p.tree.Start)), brief(end.Sub(start)), p.bar(start, end), drawing, text)
+	fmt.Fprintf(p.out, "%9s %9s │%s│ %s%s\n", Brief(start.Sub(p.tree.Start)), Brief(end.Sub(start)), p.bar(start, end), drawing, text)
 }
 
 // bar draws the time from start to end on the trace's axis. The shortest span
@@ -151,8 +151,8 @@ func holdsAction(n *Node) bool {
 	return !n.walk(func(n *Node) bool { return n.Span.Name != semconv.SpanAction && !isStage(n.Span) })
 }
 
-// label names a span and what is notable about it.
-func label(n *Node) string {
+// Label names a span for people, with what is notable about it.
+func Label(n *Node) string {
 	s := n.Span
 	var b strings.Builder
 	b.WriteString(shortName(s))
@@ -217,8 +217,9 @@ func failed(s *Span) string {
 	return ""
 }
 
-// brief writes a duration with three digits.
-func brief(d time.Duration) string {
+// Brief writes a duration with three digits: 1.23ms, 45.6s; from an hour on to the
+// second.
+func Brief(d time.Duration) string {
 	switch abs := d.Abs(); {
 	case d == 0:
 		return "0"

@@ -1,4 +1,4 @@
-package lifecycle
+package analysis
 
 import (
 	"cmp"
@@ -6,6 +6,7 @@ import (
 	"sort"
 	"time"
 
+	"github.com/weir-build/weir/traces/lifecycle"
 	"github.com/weir-build/weir/traces/semconv"
 )
 
@@ -17,7 +18,7 @@ var hopStages = [...]string{
 
 // A Hop is one action of a critical path.
 type Hop struct {
-	Action *Node
+	Action *lifecycle.Node
 	// Gap is from the end of the action before, or the start of the trace, to
 	// this one's start: the client's own time.
 	Gap time.Duration
@@ -48,7 +49,7 @@ func (h *Hop) Other() time.Duration {
 // client's gaps before them and the Tail after the last. These add up to the
 // build's duration.
 type Path struct {
-	Trace      TraceID
+	Trace      lifecycle.TraceID
 	Start, End time.Time // of the trace
 	Actions    int       // of the whole trace
 	Hops       []Hop     // by start
@@ -83,12 +84,12 @@ func (p *Path) QueueShare() float64 {
 // back, each time to the action that ended last before this one began. Where the
 // client had a free slot all the time, that one is what it waited for; where
 // it was short of slots, it may only have freed one.
-func CriticalPath(t *Tree) Path {
+func CriticalPath(t *lifecycle.Tree) Path {
 	p := Path{Trace: t.Trace, Start: t.Start, End: t.End}
 	actions := t.Actions()
 	p.Actions = len(actions)
 	// By end; among equal ends the one that began last is the tightest.
-	slices.SortFunc(actions, func(a, b *Node) int {
+	slices.SortFunc(actions, func(a, b *lifecycle.Node) int {
 		return cmp.Or(end(a.Span).Compare(end(b.Span)), a.Span.Start.Compare(b.Span.Start), slices.Compare(a.Span.ID[:], b.Span.ID[:]))
 	})
 	// Each step goes on with the actions before the one just taken, so that an
@@ -108,7 +109,7 @@ func CriticalPath(t *Tree) Path {
 	return p
 }
 
-func newHop(action *Node) Hop {
+func newHop(action *lifecycle.Node) Hop {
 	h := Hop{Action: action}
 	for _, c := range action.Children {
 		h.add(c.Span)
@@ -121,8 +122,16 @@ func newHop(action *Node) Hop {
 	return h
 }
 
-func (h *Hop) add(s *Span) {
+func (h *Hop) add(s *lifecycle.Span) {
 	if i := slices.Index(hopStages[:], s.Name); i >= 0 {
 		h.stages[i] += max(s.Duration(), 0)
 	}
+}
+
+// end is the end of a span, or its start if it ends before it.
+func end(s *lifecycle.Span) time.Time {
+	if s.End.Before(s.Start) {
+		return s.Start
+	}
+	return s.End
 }

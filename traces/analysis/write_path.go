@@ -1,10 +1,12 @@
-package lifecycle
+package analysis
 
 import (
 	"bufio"
 	"fmt"
 	"io"
 	"time"
+
+	"github.com/weir-build/weir/traces/lifecycle"
 )
 
 // pathColumns are the headings over a hop's stages, parallel to hopStages.
@@ -15,7 +17,7 @@ var pathColumns = [len(hopStages)]string{"cache", "queued", "dispatch", "fetch",
 func WriteCriticalPath(w io.Writer, p Path) error {
 	out := bufio.NewWriter(w)
 	fmt.Fprintf(out, "critical path of trace %s: %d of %d actions, %s, %.1f%% queued\n",
-		p.Trace, len(p.Hops), p.Actions, brief(p.Total()), 100*p.QueueShare())
+		p.Trace, len(p.Hops), p.Actions, lifecycle.Brief(p.Total()), 100*p.QueueShare())
 	fmt.Fprintf(out, "%9s %9s", "start", "client")
 	for _, c := range pathColumns {
 		fmt.Fprintf(out, " %9s", c)
@@ -27,8 +29,8 @@ func WriteCriticalPath(w io.Writer, p Path) error {
 		h := &p.Hops[i]
 		client += h.Gap
 		other += h.Other()
-		fmt.Fprintf(out, "%9s", brief(h.Action.Span.Start.Sub(p.Start)))
-		writeRow(out, h.Gap, h.stages, h.Other(), brief, label(h.Action))
+		fmt.Fprintf(out, "%9s", lifecycle.Brief(h.Action.Span.Start.Sub(p.Start)))
+		writeRow(out, h.Gap, h.stages, h.Other(), lifecycle.Brief, lifecycle.Label(h.Action))
 	}
 	client += p.Tail
 	var sums [len(hopStages)]time.Duration
@@ -36,7 +38,7 @@ func WriteCriticalPath(w io.Writer, p Path) error {
 		sums[i] = p.Stage(name)
 	}
 	fmt.Fprintf(out, "%9s", "total")
-	writeRow(out, client, sums, other, brief, fmt.Sprintf("%s after the last action", brief(p.Tail)))
+	writeRow(out, client, sums, other, lifecycle.Brief, fmt.Sprintf("%s after the last action", lifecycle.Brief(p.Tail)))
 	fmt.Fprintf(out, "%9s", "share")
 	share := func(d time.Duration) string {
 		if p.Total() <= 0 {
@@ -44,7 +46,7 @@ func WriteCriticalPath(w io.Writer, p Path) error {
 		}
 		return fmt.Sprintf("%.1f%%", 100*float64(d)/float64(p.Total()))
 	}
-	writeRow(out, client, sums, other, share, "of "+brief(p.Total()))
+	writeRow(out, client, sums, other, share, "of "+lifecycle.Brief(p.Total()))
 	return out.Flush()
 }
 
