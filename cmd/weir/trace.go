@@ -12,7 +12,6 @@ import (
 	"github.com/spf13/cobra"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 
-	"github.com/weir-build/weir/traces/analysis"
 	"github.com/weir-build/weir/traces/lifecycle"
 	"github.com/weir-build/weir/traces/otlpfile"
 )
@@ -20,13 +19,16 @@ import (
 func traceCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "trace",
-		Short: "Show and check the traces of a run",
+		Short: "Check, show and explain the traces of a run",
 		Long: `Trace reads the spans of a run: from its folder, or from a file in the format of
 the OpenTelemetry collector's file exporter (protobuf).`,
 		Example: `  weir trace check runs/20261121T191500Z-1f3a
   weir trace tree spans.otlp`,
 	}
-	c.AddCommand(traceCheckCommand(), traceTreeCommand(), traceCriticalPathCommand())
+	c.AddCommand(
+		traceCheckCommand(), traceTreeCommand(), traceCriticalPathCommand(),
+		traceSummaryCommand(), traceSlowCommand(), traceShowCommand(), traceWaterfallCommand(), traceDiffCommand(),
+	)
 	return c
 }
 
@@ -92,34 +94,6 @@ func traceTreeCommand() *cobra.Command {
 	traceFlag(c, &trace)
 	formatFlag(c, &format)
 	c.Flags().BoolVar(&view.Calls, "calls", false, "show the RPCs between the roles too")
-	return c
-}
-
-func traceCriticalPathCommand() *cobra.Command {
-	var trace, format string
-	c := &cobra.Command{
-		Use:   "critical-path RUN",
-		Short: "Print the chain of actions that a build's duration consists of",
-		Long: `Critical-path prints the actions one after the other that made a build take as
-long as it did, each split into its stages, and what share of the build was spent
-waiting for workers. Which action waited for which is inferred from times.`,
-		Example: `  weir trace critical-path runs/20261121T191500Z-1f3a`,
-		Args:    args(cobra.ExactArgs(1)),
-		RunE: func(c *cobra.Command, a []string) error {
-			return eachTree(a[0], trace, func(tree *lifecycle.Tree) error {
-				p := analysis.CriticalPath(tree)
-				if len(p.Hops) == 0 {
-					return nil
-				}
-				if format == "json" {
-					return printJSON(c.OutOrStdout(), jsonPath(p))
-				}
-				return analysis.WriteCriticalPath(c.OutOrStdout(), p)
-			})
-		},
-	}
-	traceFlag(c, &trace)
-	formatFlag(c, &format)
 	return c
 }
 

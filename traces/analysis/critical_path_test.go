@@ -59,13 +59,13 @@ func TestCriticalPath(t *testing.T) {
 	if got := sum + p.Tail; got != p.Total() || got != 10*time.Second {
 		t.Errorf("hops, gaps and tail add up to %v, the build took %v", got, p.Total())
 	}
-	for stage, want := range map[string]time.Duration{
-		"queued": 4 * time.Second, "dispatch": 20 * time.Millisecond, "input_fetch": 180 * time.Millisecond, "execute": 2300 * time.Millisecond,
-		"output_upload": 100 * time.Millisecond, "report": 80 * time.Millisecond, "cache_check": 40 * time.Millisecond, "no such stage": 0,
-	} {
-		if got := p.Stage(stage); got != want {
-			t.Errorf("%s: got %v, want %v", stage, got, want)
-		}
+	ms := time.Millisecond
+	want := analysis.Split{
+		analysis.CacheCheck: 40 * ms, analysis.Queued: 4000 * ms, analysis.Dispatch: 20 * ms, analysis.InputFetch: 180 * ms, analysis.Execute: 2300 * ms,
+		analysis.OutputUpload: 100 * ms, analysis.OnWorker: 20 * ms, analysis.Report: 80 * ms, analysis.Unaccounted: 60 * ms,
+	}
+	if got := p.Split(); got != want {
+		t.Errorf("got %v, want %v", got, want)
 	}
 	if got := p.QueueShare(); got != 0.4 {
 		t.Errorf("queue share: got %v, want 0.4", got)
@@ -73,14 +73,14 @@ func TestCriticalPath(t *testing.T) {
 	if got := p.Hops[1].Gap; got != 400*time.Millisecond {
 		t.Errorf("gap before c: got %v, want 400ms", got)
 	}
-	if got := p.Hops[2].Other(); got != 60*time.Millisecond {
+	if got := p.Hops[2].Split.Other(); got != 60*time.Millisecond {
 		t.Errorf("other of d: got %v, want 60ms", got)
 	}
 }
 
 func TestCriticalPathOfRetriedActionCountsAllAttempts(t *testing.T) {
 	p := analysis.CriticalPath(tree(actionSpans()))
-	if got, want := p.Stage("queued"), 1380*time.Millisecond; got != want {
+	if got, want := p.Split()[analysis.Queued], 1380*time.Millisecond; got != want {
 		t.Errorf("got %v queued, want %v", got, want)
 	}
 }
@@ -114,7 +114,7 @@ func TestCriticalPathEdges(t *testing.T) {
 			for i := range p.Hops {
 				h := &p.Hops[i]
 				hops = append(hops, string(bytes.TrimRight(h.Action.Span.ID[:], "\x00")))
-				sum += h.Gap + h.Other()
+				sum += h.Gap + h.Split.Total()
 			}
 			if !cmp.Equal(hops, c.hops) || p.Total() != c.total || sum != c.total {
 				t.Errorf("got %v, total %v of parts %v; want %v, %v", hops, p.Total(), sum, c.hops, c.total)

@@ -9,9 +9,6 @@ import (
 	"github.com/weir-build/weir/traces/lifecycle"
 )
 
-// pathColumns are the headings over a hop's stages, parallel to hopStages.
-var pathColumns = [len(hopStages)]string{"cache", "queued", "dispatch", "fetch", "execute", "upload", "report"}
-
 // WriteCriticalPath prints a critical path for people: a line a hop, split into
 // its stages, then the sums and their shares of the build.
 func WriteCriticalPath(w io.Writer, p Path) error {
@@ -19,41 +16,36 @@ func WriteCriticalPath(w io.Writer, p Path) error {
 	fmt.Fprintf(out, "critical path of trace %s: %d of %d actions, %s, %.1f%% queued\n",
 		p.Trace, len(p.Hops), p.Actions, lifecycle.Brief(p.Total()), 100*p.QueueShare())
 	fmt.Fprintf(out, "%9s %9s", "start", "client")
-	for _, c := range pathColumns {
+	for _, c := range columnNames {
 		fmt.Fprintf(out, " %9s", c)
 	}
-	fmt.Fprintf(out, " %9s  %s\n", "other", "action")
+	fmt.Fprintln(out, "  action")
 
-	var client, other time.Duration
+	var client time.Duration
 	for i := range p.Hops {
 		h := &p.Hops[i]
 		client += h.Gap
-		other += h.Other()
 		fmt.Fprintf(out, "%9s", lifecycle.Brief(h.Action.Span.Start.Sub(p.Start)))
-		writeRow(out, h.Gap, h.stages, h.Other(), lifecycle.Brief, lifecycle.Label(h.Action))
+		writeRow(out, h.Gap, &h.Split, lifecycle.Brief, lifecycle.Label(h.Action))
 	}
 	client += p.Tail
-	var sums [len(hopStages)]time.Duration
-	for i, name := range hopStages {
-		sums[i] = p.Stage(name)
-	}
+	sum := p.Split()
 	fmt.Fprintf(out, "%9s", "total")
-	writeRow(out, client, sums, other, lifecycle.Brief, fmt.Sprintf("%s after the last action", lifecycle.Brief(p.Tail)))
+	writeRow(out, client, &sum, lifecycle.Brief, lifecycle.Brief(p.Tail)+" after the last action")
 	fmt.Fprintf(out, "%9s", "share")
-	share := func(d time.Duration) string {
+	writeRow(out, client, &sum, func(d time.Duration) string {
 		if p.Total() <= 0 {
 			return "-"
 		}
-		return fmt.Sprintf("%.1f%%", 100*float64(d)/float64(p.Total()))
-	}
-	writeRow(out, client, sums, other, share, "of "+lifecycle.Brief(p.Total()))
+		return percent(share(d, p.Total()))
+	}, "of "+lifecycle.Brief(p.Total()))
 	return out.Flush()
 }
 
-func writeRow(w io.Writer, client time.Duration, stages [len(hopStages)]time.Duration, other time.Duration, show func(time.Duration) string, text string) {
+func writeRow(w io.Writer, client time.Duration, split *Split, show func(time.Duration) string, text string) {
 	fmt.Fprintf(w, " %9s", show(client))
-	for _, d := range stages {
+	for _, d := range split.columns() {
 		fmt.Fprintf(w, " %9s", show(d))
 	}
-	fmt.Fprintf(w, " %9s  %s\n", show(other), text)
+	fmt.Fprintf(w, "  %s\n", text)
 }
