@@ -133,18 +133,9 @@ func (d *Detail) addParts(a *Action) {
 			})
 		}
 	}
-	// The worker's span comes before what begins with it.
-	slices.SortStableFunc(d.Parts, func(a, b DetailPart) int {
-		return cmp.Or(cmp.Compare(a.Offset, b.Offset), cmp.Compare(worker(b), worker(a)))
-	})
-}
-
-// worker is 1 for the part that holds others.
-func worker(p DetailPart) int {
-	if p.Stage == semconv.SpanWorker {
-		return 1
-	}
-	return 0
+	// Of equal starts, what was listed first stays so: the worker's own span before
+	// those below it.
+	slices.SortStableFunc(d.Parts, func(a, b DetailPart) int { return cmp.Compare(a.Offset, b.Offset) })
 }
 
 func newPart(a *Action, s *lifecycle.Span, below bool) DetailPart {

@@ -30,6 +30,7 @@ type span struct {
 	start, end int // milliseconds since epoch
 	service    string
 	attempt    int64
+	late       bool
 	attrs      map[string]string
 	failed     bool
 	trace      lifecycle.TraceID // zero is trace
@@ -66,6 +67,10 @@ func records(spans []span) []*tracepb.ResourceSpans {
 		if s.attempt != 0 {
 			p.Attributes = append(p.Attributes, &commonpb.KeyValue{Key: "rbe.attempt",
 				Value: &commonpb.AnyValue{Value: &commonpb.AnyValue_IntValue{IntValue: s.attempt}}})
+		}
+		if s.late {
+			p.Attributes = append(p.Attributes, &commonpb.KeyValue{Key: "rbe.attempt.late",
+				Value: &commonpb.AnyValue{Value: &commonpb.AnyValue_IntValue{IntValue: 1}}})
 		}
 		for k, v := range s.attrs {
 			p.Attributes = append(p.Attributes, text(k, v))

@@ -44,7 +44,7 @@ func WriteDetail(w io.Writer, d Detail) error {
 	if d.OutputBytes != nil {
 		field("outputs", fmt.Sprintf("%d files, %s", *d.OutputFiles, bytesOf(*d.OutputBytes)))
 	}
-	field("started", fmt.Sprintf("%s, %s after the build", d.Start.UTC().Format("2006-01-02T15:04:05.000000Z"), d.Offset))
+	field("started", fmt.Sprintf("%s, %s into the build", d.Start.UTC().Format("2006-01-02T15:04:05.000000Z"), d.Offset))
 
 	fmt.Fprintf(out, "\n  %9s %9s %7s  stage\n", "start", "duration", "share")
 	for i := range d.Parts {
@@ -70,16 +70,19 @@ func WriteDetail(w io.Writer, d Detail) error {
 		fmt.Fprintf(out, "  %9s %9s %7s  in no stage, %s of it on a worker\n", "", d.Other, percent(share(d.Other, d.Seconds)), d.OnWorker)
 	}
 	if d.SpansMissing > 0 {
-		fmt.Fprintf(out, "  %d spans of this action are missing\n", d.SpansMissing)
+		fmt.Fprintf(out, "  spans of this action that are missing: %d\n", d.SpansMissing)
 	}
 	if len(d.RPCs) > 0 {
 		fmt.Fprintf(out, "\n  %9s %9s %7s  calls below it\n", "total", "longest", "calls")
 		for _, r := range d.RPCs {
-			failed := ""
-			if r.Failed > 0 {
-				failed = fmt.Sprintf(", %d FAILED", r.Failed)
+			call := shortMethod(r.Method)
+			if r.Service != "" {
+				call += " @" + r.Service
 			}
-			fmt.Fprintf(out, "  %9s %9s %7d  %s @%s%s\n", r.Total, r.Longest, r.Calls, shortMethod(r.Method), r.Service, failed)
+			if r.Failed > 0 {
+				call += fmt.Sprintf(", %d FAILED", r.Failed)
+			}
+			fmt.Fprintf(out, "  %9s %9s %7d  %s\n", r.Total, r.Longest, r.Calls, call)
 		}
 	}
 	return out.Flush()

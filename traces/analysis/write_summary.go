@@ -26,6 +26,9 @@ func WriteSummary(w io.Writer, s Summary, by Key) error {
 		return out.Flush()
 	}
 	fmt.Fprintf(out, "  %-9s %s\n", "actions", s.counts())
+	if notes := s.notes(); notes != "" {
+		fmt.Fprintf(out, "  %-9s %s\n", "of these", notes)
+	}
 	fmt.Fprintf(out, "  %-9s %.1f on average, at most %d; waiting %.1f on average, at most %d\n",
 		"running", s.Running.Mean, s.Running.Peak, s.Waiting.Mean, s.Waiting.Peak)
 	if s.QueueShare != nil {
@@ -54,7 +57,7 @@ func WriteSummary(w io.Writer, s Summary, by Key) error {
 	return out.Flush()
 }
 
-// counts lists the results and what else happened to the actions.
+// counts lists the results of the actions.
 func (s *Summary) counts() string {
 	var parts []string
 	for _, r := range []Result{Executed, Hit, Deduplicated, Failed, Unknown} {
@@ -62,20 +65,21 @@ func (s *Summary) counts() string {
 			parts = append(parts, fmt.Sprintf("%d %s", n, r))
 		}
 	}
-	text := fmt.Sprintf("%d: %s", s.Actions, strings.Join(parts, ", "))
-	parts = parts[:0]
+	return fmt.Sprintf("%d: %s", s.Actions, strings.Join(parts, ", "))
+}
+
+// notes lists what else happened to them, "" if nothing did.
+func (s *Summary) notes() string {
+	var parts []string
 	for _, p := range []struct {
 		n    int
 		what string
-	}{{s.Retried, "retried"}, {s.ExitNonZero, "with an exit code"}, {s.NeverRan, "never on a worker"}} {
+	}{{s.Retried, "retried"}, {s.ExitNonZero, "with an exit code other than 0"}, {s.NeverRan, "never on a worker"}} {
 		if p.n > 0 {
 			parts = append(parts, fmt.Sprintf("%d %s", p.n, p.what))
 		}
 	}
-	if len(parts) > 0 {
-		text += "; " + strings.Join(parts, ", ")
-	}
-	return text
+	return strings.Join(parts, ", ")
 }
 
 // cpu is "-" where nobody said, and marked where not all did.

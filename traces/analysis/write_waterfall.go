@@ -9,14 +9,14 @@ import (
 	"time"
 )
 
-// legend has a character for each stage. Those between the runner's stages are
-// one, those before the queue another.
+// legend has a character for each stage. What a worker does beside fetching,
+// executing and uploading has one.
 var legend = [numStages]byte{
 	CacheCheck: 'c', Load: 'c', Queued: 'q', Dispatch: 'd', RunnerSpawn: 'w', InputFetch: 'f', Setup: 'w', Execute: '#',
 	Teardown: 'w', OutputUpload: 'u', RunnerExit: 'w', Report: 'r', Publish: 'r', OnWorker: 'w', Unaccounted: '.',
 }
 
-const legendText = "c cache  q queued  d dispatch  w runner, between stages  f fetch  # execute  u upload  r report  . unaccounted"
+const legendText = "c cache  q queued  d dispatch  f fetch  # execute  u upload  r report  w else on a worker  . else"
 
 // Of a line of a waterfall, the axis gets what two numbers and a name leave.
 const (
