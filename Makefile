@@ -4,8 +4,8 @@
 GO ?= go
 # How many seeds the long proofs take; .ci/run scales them down.
 PROOF_SEEDS ?= 10000
-# How long each fuzz target runs in `make proof`.
-FUZZ_TIME ?= 60s
+# How many inputs each fuzz target tries in `make proof`.
+FUZZ_RUNS ?= 1000000
 # How many interleaved rounds `make bench` takes, and which benchmarks.
 BENCH_ROUNDS ?= 10
 BENCH ?= .
@@ -50,7 +50,7 @@ race: ## the race detector over everything that shares memory
 
 proof: ## the long proofs: many seeds of random histories, every fuzz target
 	WEIR_PROOF_SEEDS=$(PROOF_SEEDS) $(GO) test -count=1 -timeout 60m -run 'TestRandomHistories' -v ./system/queue/
-	FUZZ_TIME=$(FUZZ_TIME) ./internal/fuzz.sh
+	FUZZ_RUNS=$(FUZZ_RUNS) ./internal/fuzz.sh
 
 bench: ## our servers next to the floor, in interleaved rounds
 	$(GO) test -c -o bin/bench.test ./internal/bench

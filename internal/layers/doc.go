@@ -43,7 +43,8 @@ NONE < system/runner/proctree
 system/cas, system/remote, system/runner/proctree < system/runner
 
 # Spans as files and as trees: nothing of system.
-NONE < traces/otlpfile, traces/lifecycle
+NONE < traces/otlpfile
+traces/build < traces/lifecycle
 
 # What one concludes from traces.
 traces/lifecycle < traces/analysis

@@ -242,7 +242,7 @@ func (s *Server) enter(now time.Time, o queue.Output) {
 		sh.tasks[o.Task] = op.task
 	} else {
 		op.task = sh.tasks[o.Task]
-		op.outcome.deduplicated, op.outcome.cache = true, semconv.CacheDeduplicated
+		op.outcome.deduplicated, op.outcome.joined, op.outcome.cache = true, now, semconv.CacheDeduplicated
 		op.outcome.link = op.task.leader.client.action
 	}
 	op.task.attached = append(op.task.attached, op)

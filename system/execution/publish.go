@@ -74,13 +74,15 @@ func (s *Server) servePublishers(quit <-chan struct{}) {
 }
 
 // stamp completes a result's metadata with what the worker can't know: when the
-// action was queued, and the span that did the work.
+// action was queued, and the span that did the work. What the command used goes to
+// the trace instead.
 func (t *task) stamp(result *repb.ActionResult, l *lease) {
 	m := result.ExecutionMetadata
 	if m == nil {
 		m = new(repb.ExecutedActionMetadata)
 		result.ExecutionMetadata = m
 	}
+	t.usage = build.TakeUsage(m)
 	m.QueuedTimestamp = timestamppb.New(t.attempts[0].Queued)
 	if m.Worker == "" {
 		m.Worker = l.botID

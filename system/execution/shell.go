@@ -76,10 +76,12 @@ type outcome struct {
 	cacheCheck   build.Interval
 	cache        string // one of semconv's Cache… values
 	deduplicated bool
+	joined       time.Time // when it joined the work of another one
 	executed     *repb.ExecuteResponse
 	link         tracecontext.Context
 	attempts     []build.Attempt    // of a task that the operation leads
 	work         *repb.ActionResult // of that task, whatever became of the operation
+	usage        []build.Attribute  // of its command
 	doneAt       time.Time          // when the operation, and a task it leads, were over
 }
 
@@ -99,6 +101,7 @@ type task struct {
 	leases   []*lease
 	response *repb.ExecuteResponse
 	packed   *anypb.Any // response, for the wire
+	usage    []build.Attribute
 }
 
 func (s *shell) init(config queue.Config) {
@@ -250,7 +253,7 @@ func (s *Server) taskDone(now time.Time, o queue.Output) {
 		}
 	}
 	t.leader.outcome.attempts, t.leader.outcome.doneAt = t.attempts, now
-	t.leader.outcome.work = t.response.GetResult()
+	t.leader.outcome.work, t.leader.outcome.usage = t.response.GetResult(), t.usage
 	s.shell.finished = append(s.shell.finished, t.leader)
 }
 

@@ -3,7 +3,6 @@ package execution
 import (
 	"cmp"
 	"context"
-	"fmt"
 	"slices"
 	"time"
 
@@ -106,12 +105,13 @@ func (s *Server) recordOpen(giveUp bool) bool {
 func (op *operation) describe(code codes.Code) *build.Action {
 	a := &build.Action{
 		Context: op.client.action, Parent: op.client.call.Span,
-		Received: op.outcome.received, Done: op.outcome.doneAt, CacheCheck: op.outcome.cacheCheck,
+		Received: op.outcome.received, Done: op.outcome.doneAt, CacheCheck: op.outcome.cacheCheck, Joined: op.outcome.joined,
 		Result: cmp.Or(op.outcome.work, op.outcome.executed.GetResult()), Link: op.outcome.link,
-		Attributes: op.attributes(),
+		Usage: op.outcome.usage, Attributes: op.attributes(),
 	}
 	if code != codes.OK {
-		a.Error = fmt.Sprintf("%s: %s", telemetry.CodeName(code), op.outcome.executed.Status.GetMessage())
+		a.ErrorType = telemetry.CodeName(code)
+		a.Error = a.ErrorType + ": " + op.outcome.executed.Status.GetMessage()
 	}
 	switch {
 	case !op.outcome.link.Valid():

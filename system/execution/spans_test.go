@@ -115,7 +115,7 @@ func TestRetriesAreSiblingAttempts(t *testing.T) {
 			t.Errorf("%s failed: %v, for %q", stage.Span.Name, stage.Span.Failed, reason)
 		}
 	}
-	want := []string{"queued", "worker", "queued", "worker"}
+	want := []string{"load", "queued", "worker", "queued", "worker", "publish"}
 	if len(names) != len(want) {
 		t.Fatalf("got stages %v, want %v", names, want)
 	}

@@ -95,6 +95,15 @@ func (a *action) run(ctx context.Context) (*repb.ActionResult, error) {
 	if err != nil {
 		return nil, signalOr(ctx, err)
 	}
+	if done.usage != nil {
+		// Behind whatever else there is: the first entry is where BuildBox looks
+		// for the digest of its own statistics.
+		entry, err := usageRecord(done.usage)
+		if err != nil {
+			return nil, err
+		}
+		meta.AuxiliaryMetadata = append(meta.AuxiliaryMetadata, entry)
+	}
 	meta.OutputUploadCompletedTimestamp = a.clock.now()
 	meta.WorkerCompletedTimestamp = a.clock.now()
 	result.ExitCode, result.ExecutionMetadata = done.exitCode, meta

@@ -17,6 +17,7 @@ import (
 	"github.com/weir-build/weir/system/proto/executionstats"
 	"github.com/weir-build/weir/system/proto/localcas"
 	"github.com/weir-build/weir/system/runner/runnertest"
+	"github.com/weir-build/weir/traces/build"
 	"github.com/weir-build/weir/traces/semconv"
 	"github.com/weir-build/weir/traces/tracecontext"
 )
@@ -215,8 +216,8 @@ func TestNoLogsCaptureLeavesOutputAlone(t *testing.T) {
 func TestExecutionStatsAreABlobNamedInTheMetadata(t *testing.T) {
 	script := "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done"
 	r := prepare(t, runnertest.Start(t), shell(script), "--collect-execution-stats").finish(t).mustSucceed(t)
-	if n := len(r.result.ExecutionMetadata.AuxiliaryMetadata); n != 1 {
-		t.Fatalf("%d entries, want 1", n)
+	if n := len(r.result.ExecutionMetadata.AuxiliaryMetadata); n != 2 {
+		t.Fatalf("%d entries, want the digest, and our record behind it", n)
 	}
 	d, packed, stats := new(repb.Digest), new(anypb.Any), new(executionstats.ExecutionStatistics)
 	if err := r.result.ExecutionMetadata.AuxiliaryMetadata[0].UnmarshalTo(d); err != nil {
@@ -231,6 +232,18 @@ func TestExecutionStatsAreABlobNamedInTheMetadata(t *testing.T) {
 	usage := stats.CommandRusage
 	if cpu := usage.Utime.AsDuration() + usage.Stime.AsDuration(); cpu <= 0 || usage.Maxrss < 100 || usage.Minflt <= 0 {
 		t.Errorf("cpu %v, maxrss %d kB, minflt %d: not those of a shell that counted", cpu, usage.Maxrss, usage.Minflt)
+	}
+	// The record for the trace says the same, in its own units.
+	got := make(map[string]int64)
+	for _, a := range build.TakeUsage(r.result.ExecutionMetadata) {
+		got[a.Key] = a.Number
+	}
+	if cpu := got[semconv.AttrUserTime] + got[semconv.AttrSystemTime]; cpu != int64(usage.Utime.AsDuration()+usage.Stime.AsDuration()) ||
+		got[semconv.AttrMaxRSS] != usage.Maxrss*1024 || len(got) != 8 {
+		t.Errorf("the record for the trace is %v, the statistics are %v", got, usage)
+	}
+	if n := len(r.result.ExecutionMetadata.AuxiliaryMetadata); n != 1 {
+		t.Errorf("%d entries are left, want the digest", n)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/weir-build/weir/system/cas"
 	"github.com/weir-build/weir/system/digest"
@@ -27,14 +28,18 @@ const maxResultBytes = 64 << 20
 
 // execute runs a lease's action and returns what to report.
 func (w *Worker) execute(ctx context.Context, l *lease) (*spb.Status, *anypb.Any) {
+	begin := time.Now()
 	result, err := w.runLease(ctx, l)
 	if err != nil && !errors.Is(context.Cause(ctx), errDropped) {
 		w.logger.Debug("lease has no result", "lease.id", l.id, "err", err)
 	}
 	var packed *anypb.Any
 	if result != nil {
-		if m := result.GetExecutionMetadata(); m != nil && m.Worker == "" {
-			m.Worker = w.cfg.Name
+		if m := result.GetExecutionMetadata(); m != nil {
+			if m.Worker == "" {
+				m.Worker = w.cfg.Name
+			}
+			widen(m, begin, time.Now())
 		}
 		var packErr error
 		if packed, packErr = anypb.New(result); packErr != nil {
@@ -42,6 +47,21 @@ func (w *Worker) execute(ctx context.Context, l *lease) (*spb.Status, *anypb.Any
 		}
 	}
 	return statusOf(err), packed
+}
+
+// widen lets the worker's times in a result be those of the worker (REAPI: when
+// it received the action, and when it completed it with all stages). The runner
+// knows only those of its own process, and what its start and its end cost would
+// belong to nobody.
+func widen(m *repb.ExecutedActionMetadata, begin, end time.Time) {
+	// One reading of the wall clock: see the runner's clock.
+	end = begin.Add(end.Sub(begin))
+	if s := m.WorkerStartTimestamp; s != nil && begin.Before(s.AsTime()) {
+		m.WorkerStartTimestamp = timestamppb.New(begin)
+	}
+	if c := m.WorkerCompletedTimestamp; c != nil && end.After(c.AsTime()) {
+		m.WorkerCompletedTimestamp = timestamppb.New(end)
+	}
 }
 
 // runLease does so in a directory of its own. There may be both a result and an

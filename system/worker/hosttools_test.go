@@ -31,8 +31,14 @@ func TestWithTheRealRunner(t *testing.T) {
 	r.nextUpdate().replyWith(map[string][]string{tracecontext.LeasePrefix + "a": {someContext.String()}}, lease)
 	p := r.nextCompleted(active("a"))
 	got := result(t, p)
-	if got.ExitCode != 3 || got.ExecutionMetadata.Worker != "host/bot-1" || len(got.ExecutionMetadata.AuxiliaryMetadata) != 1 {
+	if got.ExitCode != 3 || got.ExecutionMetadata.Worker != "host/bot-1" || len(got.ExecutionMetadata.AuxiliaryMetadata) != 2 {
 		t.Errorf("result %v", got)
+	}
+	m := got.ExecutionMetadata
+	// The worker's own times lie around the runner's, whose process takes time to
+	// start and to end.
+	if !m.WorkerStartTimestamp.AsTime().Before(m.InputFetchStartTimestamp.AsTime()) || !m.WorkerCompletedTimestamp.AsTime().After(m.OutputUploadCompletedTimestamp.AsTime()) {
+		t.Errorf("the worker's times %v are not around its stages", m)
 	}
 	for d, want := range map[*repb.Digest]string{got.StdoutDigest: "hello\n", got.OutputFiles[0].Digest: "made\n"} {
 		if data, err := casd.Blob(d); err != nil || string(data) != want {

@@ -3,21 +3,40 @@
 //
 //	action
 //	├─ cache_check
+//	├─ load            reading the action and its command
+//	├─ joined          instead of what follows, for an operation that joined another's work
 //	├─ queued          one for each attempt, with why it had to wait
 //	├─ dispatch        the offer of a lease → worker_start
 //	├─ worker          worker_start → worker_completed
+//	│  ├─ runner_spawn
 //	│  ├─ input_fetch
+//	│  ├─ setup
 //	│  ├─ execute
-//	│  └─ output_upload
-//	└─ report          worker_completed → the result's arrival
+//	│  ├─ teardown
+//	│  ├─ output_upload
+//	│  └─ runner_exit
+//	├─ report          worker_completed → the result's arrival
+//	└─ publish         the result's arrival → the operation's end
+//
+// The metadata knows worker, input_fetch, execute and output_upload; the rest is
+// the time between, so that every moment of an action lies in a span that says
+// what it went to. What didn't take any time has no span.
 //
 // A tree is the same whoever ran the action: our worker, somebody else's, or the
 // simulator's. Nobody else writes these spans. Their ids are derived (see
 // tracecontext), so that what ran earlier, such as the runner's calls to casd,
 // already names the right parent.
 //
-// Times that come from metadata are passed on to the nanosecond, whatever they
-// are.
+// # Two clocks
+//
+// The queue's times are the server's, the metadata's are the worker's. Where the
+// two can't both be right (a worker that started before it was offered the
+// action, or completed after its result arrived), the worker's times are moved by
+// the least offset that mends it, and each span that was moved says so: it bears
+// the offset and the times as the metadata has them. Without a contradiction times
+// are passed on to the nanosecond. Times that are no times (before 2001, beyond
+// the range of OTLP, an end before its start, a stage outside its worker) are left
+// out, and the worker's span says which and why.
 package build
 
 import (
@@ -25,7 +44,6 @@ import (
 	"time"
 
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/weir-build/weir/traces/semconv"
 	"github.com/weir-build/weir/traces/tracecontext"
@@ -42,19 +60,24 @@ type Action struct {
 	Received, Done time.Time
 	// CacheCheck bounds the look-up in the action cache; zero if there was none.
 	CacheCheck Interval
+	// Joined is when an operation joined another one's work; zero if it didn't.
+	Joined time.Time
 	// Attempts are those of this operation's own task, in order. An operation
 	// that joined another one's has none.
 	Attempts []Attempt
 	// Result is what came back, nil if nothing did. Its metadata is that of the
 	// last attempt.
 	Result *repb.ActionResult
-	// Error is why the operation failed; empty if it didn't.
-	Error string
+	// Error is why the operation failed; empty if it didn't. ErrorType is the
+	// gRPC code, as semconv.AttrErrorType spells it.
+	Error, ErrorType string
 	// Link names the span that did the work where it wasn't this operation's,
 	// and LinkKind says why (semconv.LinkCached, semconv.LinkDeduplicated).
 	Link     tracecontext.Context
 	LinkKind string
-	// Attributes describe the action.
+	// Usage is what the command used, as TakeUsage returns it.
+	Usage []Attribute
+	// Attributes describe the action. The slice is not kept, nor changed.
 	Attributes []Attribute
 }
 
@@ -127,108 +150,202 @@ func Worker(action tracecontext.Context, attempt uint32) tracecontext.Context {
 }
 
 // Spans appends the spans of an action to dst, parents before children.
-func Spans(a *Action, dst []Span) []Span {
+func Spans(a *Action, dst []Span) []Span { return new(Builder).Spans(a, dst) }
+
+// A Builder makes one tree after the other in memory that it uses again. The zero
+// value is ready; it is not safe for concurrent use.
+type Builder struct {
+	action     *Action
+	attributes []Attribute // of the tree that is being made
+}
+
+// Spans appends the spans of an action to dst, parents before children. Their
+// attributes are the Builder's, until it is called again.
+func (b *Builder) Spans(a *Action, dst []Span) []Span {
+	b.action, b.attributes = a, b.attributes[:0]
+	first := len(dst)
 	dst = append(dst, Span{
 		Name: semconv.SpanAction, ID: a.Context, Parent: a.Parent, Start: a.Received, End: a.Done,
-		Attributes: a.attributes(), Link: a.Link, LinkKind: a.LinkKind, Error: a.Error,
+		Link: a.Link, LinkKind: a.LinkKind, Error: a.Error,
 	})
+	ready := a.Received // when what comes next could have begun
 	if !a.CacheCheck.Start.IsZero() {
-		dst = append(dst, a.child(semconv.SpanCacheCheck, 0, a.CacheCheck.Start, a.CacheCheck.End))
+		dst = append(dst, b.child(semconv.SpanCacheCheck, 0, a.CacheCheck.Start, a.CacheCheck.End))
+		ready = a.CacheCheck.End
+	}
+	waits := a.Joined
+	if len(a.Attempts) > 0 {
+		waits = a.Attempts[0].Queued
+	}
+	if waits.After(ready) {
+		dst = append(dst, b.child(semconv.SpanLoad, 0, ready, waits))
+	}
+	if !a.Joined.IsZero() && a.Done.After(a.Joined) {
+		dst = append(dst, b.child(semconv.SpanJoined, 0, a.Joined, a.Done))
 	}
 	for i := range a.Attempts {
-		dst = a.attempt(uint32(i+1), &a.Attempts[i], dst)
+		dst = b.attempt(uint32(i+1), &a.Attempts[i], dst)
 	}
+	if n := len(a.Attempts); n > 0 && a.Attempts[n-1].Counts && a.Done.After(a.Attempts[n-1].Ended) {
+		dst = append(dst, b.child(semconv.SpanPublish, 0, a.Attempts[n-1].Ended, a.Done))
+	}
+	dst[first].Attributes = b.describe(len(dst) - first)
 	return dst
 }
 
-func (a *Action) attributes() []Attribute {
-	attributes := a.Attributes
+// describe returns the attributes of the action's own span.
+func (b *Builder) describe(spans int) []Attribute {
+	a, from := b.action, len(b.attributes)
+	b.attributes = append(b.attributes, a.Attributes...)
+	b.attributes = append(b.attributes, Number(semconv.AttrTreeSpans, int64(spans)))
 	if n := len(a.Attempts); n > 1 {
-		attributes = append(attributes, Number(semconv.AttrAttempt, int64(n)))
+		b.attributes = append(b.attributes, Number(semconv.AttrAttempt, int64(n)))
+	}
+	if a.ErrorType != "" {
+		b.attributes = append(b.attributes, Text(semconv.AttrErrorType, a.ErrorType))
 	}
 	if a.Result != nil {
-		attributes = append(attributes, Number(semconv.AttrExitCode, int64(a.Result.ExitCode)))
+		b.attributes = append(b.attributes, Number(semconv.AttrExitCode, int64(a.Result.ExitCode)))
 		if w := a.Result.GetExecutionMetadata().GetWorker(); w != "" {
-			attributes = append(attributes, Text(semconv.AttrWorker, w))
+			b.attributes = append(b.attributes, Text(semconv.AttrWorker, w))
+		}
+		if files, bytes := outputs(a.Result); files > 0 || bytes > 0 {
+			b.attributes = append(b.attributes, Number(semconv.AttrOutputFiles, files), Number(semconv.AttrOutputBytes, bytes))
 		}
 	}
-	return attributes
+	return b.attributes[from:len(b.attributes):len(b.attributes)]
 }
 
-func (a *Action) child(name string, ordinal uint64, start, end time.Time) Span {
-	return Span{Name: name, ID: a.Context.Child(name, ordinal), Parent: a.Context.Span, Start: start, End: end}
+// outputs returns how many files and trees a result names, and the bytes of the
+// blobs it names. The files of a tree are not known, its description is.
+func outputs(r *repb.ActionResult) (files, bytes int64) {
+	for _, f := range r.OutputFiles {
+		bytes += f.GetDigest().GetSizeBytes()
+	}
+	for _, d := range r.OutputDirectories {
+		bytes += d.GetTreeDigest().GetSizeBytes()
+	}
+	bytes += r.GetStdoutDigest().GetSizeBytes() + r.GetStderrDigest().GetSizeBytes()
+	return int64(len(r.OutputFiles) + len(r.OutputDirectories)), bytes
 }
 
-// attemptChild is child with the attempt's number as attribute, by which readers
-// tell attempts apart.
-func (a *Action) attemptChild(name string, number uint32, start, end time.Time) Span {
-	s := a.child(name, uint64(number), start, end)
-	s.Attributes = make([]Attribute, 1, 3)
-	s.Attributes[0] = Number(semconv.AttrAttempt, int64(number))
-	return s
+func (b *Builder) child(name string, ordinal uint64, start, end time.Time) Span {
+	return Span{Name: name, ID: b.action.Context.Child(name, ordinal), Parent: b.action.Context.Span, Start: start, End: end}
 }
 
-func (a *Action) attempt(number uint32, try *Attempt, dst []Span) []Span {
+// attempt appends the spans of one attempt. Each has the attempt's number as
+// attribute, by which readers tell attempts apart.
+func (b *Builder) attempt(number uint32, try *Attempt, dst []Span) []Span {
 	left := try.Leased
 	if left.IsZero() {
 		left = try.Ended
 	}
-	queued := a.attemptChild(semconv.SpanQueued, number, try.Queued, left)
+	from := len(b.attributes)
+	b.attributes = append(b.attributes, Number(semconv.AttrAttempt, int64(number)))
 	if try.QueueReason != "" {
-		queued.Attributes = append(queued.Attributes, Text(semconv.AttrQueueReason, try.QueueReason))
+		b.attributes = append(b.attributes, Text(semconv.AttrQueueReason, try.QueueReason))
 	}
+	// All spans of the attempt share the first of its attributes.
+	numbered := b.attributes[from : from+1 : from+1]
+	queued := b.child(semconv.SpanQueued, uint64(number), try.Queued, left)
+	queued.Attributes = b.attributes[from:len(b.attributes):len(b.attributes)]
 	dst = append(dst, queued)
 	if try.Leased.IsZero() {
 		return dst
 	}
-	var metadata *repb.ExecutedActionMetadata
+	var m reading
 	if try.Counts {
-		metadata = a.Result.GetExecutionMetadata()
+		m = read(b.action.Result.GetExecutionMetadata(), try)
 	}
-	worker := a.attemptChild(semconv.SpanWorker, number, try.Leased, try.Ended)
-	worker.Attributes = append(worker.Attributes, Text(semconv.AttrWorker, try.Worker))
-	if try.Late {
-		worker.Attributes = append(worker.Attributes, Number(semconv.AttrLate, 1))
-	}
-	if try.RetryReason != "" {
-		worker.Error = try.RetryReason
-		worker.Attributes = append(worker.Attributes, Text(semconv.AttrRetryReason, try.RetryReason))
-	}
-	start, end := metadata.GetWorkerStartTimestamp(), metadata.GetWorkerCompletedTimestamp()
-	if start == nil || end == nil {
-		// All that is known is when it was offered and when it ended.
-		return append(dst, worker)
-	}
-	worker.Start, worker.End = start.AsTime(), end.AsTime()
-	if worker.Start.After(try.Leased) {
-		dst = append(dst, a.attemptChild(semconv.SpanDispatch, number, try.Leased, worker.Start))
-	}
-	dst = append(dst, worker)
-	for _, stage := range stages(metadata) {
-		if stage.start != nil && stage.end != nil {
-			dst = append(dst, Span{
-				Name: stage.name, ID: worker.ID.Child(stage.name, 0), Parent: worker.ID.Span,
-				Start: stage.start.AsTime(), End: stage.end.AsTime(), Attributes: worker.Attributes[:1:1],
-			})
+	worker := b.child(semconv.SpanWorker, uint64(number), try.Leased, try.Ended)
+	if m.known {
+		worker.Start, worker.End = m.worker.Start, m.worker.End
+		if worker.Start.After(try.Leased) {
+			dispatch := b.child(semconv.SpanDispatch, uint64(number), try.Leased, worker.Start)
+			dispatch.Attributes = numbered
+			dst = append(dst, dispatch)
 		}
 	}
+	worker.Attributes = b.describeWorker(number, try, &m)
+	if try.RetryReason != "" {
+		worker.Error = try.RetryReason
+	}
+	dst = append(dst, worker)
+	if !m.known {
+		// All that is known is when it was offered and when it ended.
+		return dst
+	}
+	dst = b.stages(&m, worker.ID, numbered, dst)
 	if try.Ended.After(worker.End) {
-		dst = append(dst, a.attemptChild(semconv.SpanReport, number, worker.End, try.Ended))
+		report := b.child(semconv.SpanReport, uint64(number), worker.End, try.Ended)
+		report.Attributes = numbered
+		dst = append(dst, report)
 	}
 	return dst
 }
 
-type stage struct {
-	name       string
-	start, end *timestamppb.Timestamp
+func (b *Builder) describeWorker(number uint32, try *Attempt, m *reading) []Attribute {
+	from := len(b.attributes)
+	b.attributes = append(b.attributes, Number(semconv.AttrAttempt, int64(number)), Text(semconv.AttrWorker, try.Worker))
+	if try.Late {
+		b.attributes = append(b.attributes, Number(semconv.AttrLate, 1))
+	}
+	if try.RetryReason != "" {
+		b.attributes = append(b.attributes, Text(semconv.AttrRetryReason, try.RetryReason))
+	}
+	if m.problems != "" {
+		b.attributes = append(b.attributes, Text(semconv.AttrMetadataProblem, m.problems))
+	}
+	if m.known {
+		b.attributes = m.moved(b.attributes, m.worker, m.rawWorker)
+	}
+	return b.attributes[from:len(b.attributes):len(b.attributes)]
 }
 
-func stages(m *repb.ExecutedActionMetadata) [3]stage {
-	return [3]stage{
-		{semconv.SpanInputFetch, m.InputFetchStartTimestamp, m.InputFetchCompletedTimestamp},
-		{semconv.SpanExecute, m.ExecutionStartTimestamp, m.ExecutionCompletedTimestamp},
-		{semconv.SpanOutputUpload, m.OutputUploadStartTimestamp, m.OutputUploadCompletedTimestamp},
+// gaps are the spans of the time before each stage, and after the last.
+var gaps = [...]string{semconv.SpanSetup, semconv.SpanSetup, semconv.SpanTeardown, semconv.SpanRunnerExit}
+
+// stages appends what is below the worker: the stages that the metadata has, and
+// the gaps between them. A worker without stages has no gaps either: all of it is
+// one.
+func (b *Builder) stages(m *reading, worker tracecontext.Context, numbered []Attribute, dst []Span) []Span {
+	done, first := m.worker.Start, true
+	add := func(name string, s, raw Interval, more []Attribute) {
+		span := Span{Name: name, ID: worker.Child(name, 0), Parent: worker.Span, Start: s.Start, End: s.End, Attributes: numbered}
+		if m.offset != 0 || m.cut != 0 || len(more) > 0 {
+			from := len(b.attributes)
+			b.attributes = append(append(b.attributes, numbered...), more...)
+			b.attributes = m.moved(b.attributes, s, raw)
+			span.Attributes = b.attributes[from:len(b.attributes):len(b.attributes)]
+		}
+		dst = append(dst, span)
 	}
+	gap := func(name string, until time.Time) {
+		if until.After(done) {
+			add(name, Interval{done, until}, Interval{}, nil)
+		}
+	}
+	for i := range m.stages {
+		s := &m.stages[i]
+		if !s.known {
+			continue
+		}
+		if first {
+			gap(semconv.SpanRunnerSpawn, s.at.Start)
+		} else {
+			gap(gaps[i], s.at.Start)
+		}
+		var usage []Attribute
+		if s.name == semconv.SpanExecute {
+			usage = b.action.Usage
+		}
+		add(s.name, s.at, s.raw, usage)
+		done, first = s.at.End, false
+	}
+	if !first {
+		gap(semconv.SpanRunnerExit, m.worker.End)
+	}
+	return dst
 }
 
 // Stages calls f with the name and the duration of each stage that metadata
@@ -237,9 +354,9 @@ func Stages(m *repb.ExecutedActionMetadata, f func(name string, d time.Duration)
 	if m == nil {
 		return
 	}
-	for _, stage := range stages(m) {
-		if stage.start != nil && stage.end != nil {
-			f(stage.name, stage.end.AsTime().Sub(stage.start.AsTime()))
+	for _, s := range stages(m) {
+		if at, err := interval(s.start, s.end); err == nil && !at.Start.IsZero() {
+			f(s.name, at.End.Sub(at.Start))
 		}
 	}
 }

@@ -84,7 +84,7 @@ func stages(n *lifecycle.Node) []string {
 func TestExecutedActionHasEveryStage(t *testing.T) {
 	a := action()
 	node := check(t, a)
-	want := []string{"cache_check", "queued", "dispatch", "worker", "(input_fetch)", "(execute)", "(output_upload)", "report"}
+	want := []string{"cache_check", "queued", "dispatch", "worker", "(runner_spawn)", "(input_fetch)", "(setup)", "(execute)", "(teardown)", "(output_upload)", "(runner_exit)", "report", "publish"}
 	if diff := cmp.Diff(want, stages(node)); diff != "" {
 		t.Error(diff)
 	}
@@ -101,7 +101,7 @@ func TestExecutedActionHasEveryStage(t *testing.T) {
 func TestForeignWorkerWithoutMetadata(t *testing.T) {
 	a := action()
 	a.Result.ExecutionMetadata = nil
-	if diff := cmp.Diff([]string{"cache_check", "queued", "worker"}, stages(check(t, a))); diff != "" {
+	if diff := cmp.Diff([]string{"cache_check", "queued", "worker", "publish"}, stages(check(t, a))); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -110,7 +110,7 @@ func TestPartialMetadata(t *testing.T) {
 	a := action()
 	a.Result.ExecutionMetadata.InputFetchCompletedTimestamp = nil
 	a.Result.ExecutionMetadata.OutputUploadStartTimestamp = nil
-	want := []string{"cache_check", "queued", "dispatch", "worker", "(execute)", "report"}
+	want := []string{"cache_check", "queued", "dispatch", "worker", "(runner_spawn)", "(execute)", "(runner_exit)", "report", "publish"}
 	if diff := cmp.Diff(want, stages(check(t, a))); diff != "" {
 		t.Error(diff)
 	}
@@ -127,11 +127,12 @@ func TestLostAttemptsComeBefore(t *testing.T) {
 		last,
 	}
 	node := check(t, a)
-	want := []string{"queued", "worker", "queued", "dispatch", "worker", "(input_fetch)", "(execute)", "(output_upload)", "report"}
+	want := []string{"load", "queued", "worker", "queued", "dispatch", "worker",
+		"(runner_spawn)", "(input_fetch)", "(setup)", "(execute)", "(teardown)", "(output_upload)", "(runner_exit)", "report", "publish"}
 	if diff := cmp.Diff(want, stages(node)); diff != "" {
 		t.Error(diff)
 	}
-	if first := node.Children[1].Span; !first.Failed || first.Attr(semconv.AttrRetryReason) != "worker_lost" {
+	if first := node.Children[2].Span; !first.Failed || first.Attr(semconv.AttrRetryReason) != "worker_lost" {
 		t.Errorf("the lost attempt is %+v, want it failed as worker_lost", first)
 	}
 	for _, v := range lifecycle.CheckMetadata(node, a.Result.ExecutionMetadata) {

@@ -1,17 +1,20 @@
 package lifecycle
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"time"
 
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 
+	"github.com/weir-build/weir/traces/build"
 	"github.com/weir-build/weir/traces/semconv"
 	"github.com/weir-build/weir/traces/tracecontext"
 )
 
-// Options say which spans a checker may miss. The zero value allows none.
+// Options say which spans a checker may miss, and how much it remembers. The zero
+// value allows none and remembers all.
 type Options struct {
 	// RemoteParents are spans that other systems record elsewhere. One with a
 	// zero Span stands for all spans of its trace.
@@ -19,18 +22,95 @@ type Options struct {
 	// ClientRoots lets a trace without a root have one parent that is missing:
 	// the span of a client that sent traceparent and keeps its spans to itself.
 	ClientRoots bool
+	// Window is how many spans are remembered; 0 means all. With a window, memory
+	// doesn't grow with the length of a run: an action's tree is checked and let
+	// go as soon as it is whole, a trace when the last of its spans leaves the
+	// window and nothing in it waits. A parent or a second span of an id that comes
+	// later than that isn't recognized, and cycles of parents are not looked for.
+	Window int
 }
 
-// A Checker checks traces. It is not safe for concurrent use.
+const (
+	// maxViolations is how many violations are kept in words; further ones are
+	// counted. A run that is wrong in so many places is wrong in few ways.
+	maxViolations = 10_000
+	// maxWaiting is how many children of one missing parent are remembered by
+	// name. The root of a build comes last, and until then all calls of its client
+	// wait for it.
+	maxWaiting = 100
+	// maxNames bounds the different names of spans that are told apart in
+	// messages; a client may invent more.
+	maxNames = 1 << 16
+)
+
+// A Checker checks traces as their spans come in, in any order: one after the
+// other, from several files, of several builds at once. For each action it keeps a
+// state machine until the action's tree is whole, for each span seen its id and
+// its parent's. It is not safe for concurrent use.
 type Checker struct {
 	options Options
 	remote  map[tracecontext.Context]bool
-	traces  Traces
+
+	traces  map[TraceID]*traceState
+	latest  *traceState // of the span added last: spans come in runs
+	window  []windowSlot
+	oldest  int // in window, once it is full
+	names   names
+	idle    []*family // to be used again
+	decoder decoder
+	scratch Span
+
+	report Report
+	found  []finding
+}
+
+// traceState is what is known of a trace.
+type traceState struct {
+	id       TraceID
+	first    int64 // the earliest start, Unix nanoseconds
+	spans    int
+	known    map[SpanID]known
+	missing  map[SpanID]*waiting
+	families map[SpanID]*family
+	roots    int
+	remote   bool // a parent is elsewhere, and may be
+}
+
+// known is what is remembered of a span.
+type known struct {
+	parent SpanID
+	start  int64
+	name   uint32 // in Checker.names
+}
+
+// waiting are the children of a parent that hasn't come.
+type waiting struct {
+	children []ref
+	more     int // beyond maxWaiting
+}
+
+// ref names a span in a message.
+type ref struct {
+	id    SpanID
+	name  uint32
+	start int64
+}
+
+type windowSlot struct {
+	trace *traceState
+	id    SpanID
+}
+
+// finding is a violation and what it is sorted by.
+type finding struct {
+	Violation
+	trace *traceState
+	start int64
 }
 
 // NewChecker returns a checker without spans.
 func NewChecker(o Options) *Checker {
-	c := &Checker{options: o, remote: map[tracecontext.Context]bool{}}
+	c := &Checker{options: o, remote: map[tracecontext.Context]bool{}, traces: map[TraceID]*traceState{}}
 	for _, r := range o.RemoteParents {
 		r.Sampled = false
 		c.remote[r] = true
@@ -38,172 +118,344 @@ func NewChecker(o Options) *Checker {
 	return c
 }
 
-// Add takes over spans, which may come in any order: a parent ends, and is
-// written, after its children.
-func (c *Checker) Add(rs *tracepb.ResourceSpans) { c.traces.Add(rs) }
+// Add takes in the spans of one record.
+func (c *Checker) Add(rs *tracepb.ResourceSpans) { _ = c.AddRecord(serialize(rs)) }
+
+// AddRecord is Add for a record as a file has it, a serialized TracesData. An
+// error says where it stops making sense; the spans before that are taken in.
+func (c *Checker) AddRecord(record []byte) error {
+	return c.decoder.decode(string(record), c.addIfValid)
+}
+
+func (c *Checker) addIfValid(s *Span, valid bool) {
+	if valid {
+		c.AddSpan(s)
+		return
+	}
+	c.report.Spans++
+	c.add(nil, Violation{Rule: ValidIDs, Trace: s.Trace, Name: s.Name, Problem: fmt.Sprintf(
+		"span %q has an id of the wrong length or of zeros only: trace id %v, span id %v, parent id %v", s.Name, s.Trace, s.ID, s.Parent)}, 0)
+}
+
+// AddBuilt takes in spans as traces/build makes them. It keeps nothing of them.
+func (c *Checker) AddBuilt(spans []build.Span) {
+	for i := range spans {
+		c.scratch.set(&spans[i])
+		c.AddSpan(&c.scratch)
+	}
+}
+
+// AddSpan takes in one span, whose ids are valid. It keeps nothing of it.
+func (c *Checker) AddSpan(s *Span) {
+	t := c.trace(s.Trace)
+	start, stop := s.Start.UnixNano(), s.End.UnixNano()
+	c.report.Spans++
+	if t.spans++; start < t.first || t.spans == 1 {
+		t.first = start
+	}
+	name := c.names.number(s.Name)
+	if before, taken := t.known[s.ID]; taken {
+		c.addSecond(t, s, start, stop, name, before)
+		return
+	}
+	t.known[s.ID] = known{s.Parent, start, name}
+	c.remember(t, s.ID)
+	delete(t.missing, s.ID)
+
+	if stop < start {
+		c.add(t, violation(EndAfterStart, s, "ends before it starts").at(s.End, s.Start), start)
+	}
+	if start <= 0 {
+		c.add(t, violation(ValidTimes, s, "has no start, or one that 64 bits of nanoseconds can't hold").at(s.Start, time.Unix(0, 0)), start)
+	}
+	c.checkParent(t, s, start, name)
+	switch {
+	case s.kind == kindAction:
+		c.report.Actions++
+		c.checkLink(t, s, start)
+		c.arrived(t, s, start, stop)
+	case s.kind.isStage():
+		c.checkClock(t, s, start)
+		c.stage(t, s, start, stop)
+		if s.kind == kindWorker {
+			c.arrived(t, s, start, stop)
+		}
+	case len(t.families) > 0:
+		// Stages that came before their parent turn out to hang below this.
+		if f := t.families[s.ID]; f != nil {
+			for i := range f.children {
+				c.misplaced(t, &f.children[i], s.ID, s.Name)
+			}
+			c.drop(t, f)
+		}
+	}
+}
+
+func (c *Checker) trace(id TraceID) *traceState {
+	if c.latest != nil && c.latest.id == id {
+		return c.latest
+	}
+	t := c.traces[id]
+	if t == nil {
+		t = &traceState{id: id, known: map[SpanID]known{}, missing: map[SpanID]*waiting{}, families: map[SpanID]*family{}}
+		c.traces[id] = t
+		c.report.Traces++
+	}
+	c.latest = t
+	return t
+}
+
+// addSecond takes in a span whose id is taken. The later of the two is the
+// duplicate, in whatever order they come.
+func (c *Checker) addSecond(t *traceState, s *Span, start, stop int64, name uint32, before known) {
+	if c.names.text(before.name) == semconv.SpanInvocation && s.Name == semconv.SpanInvocation && before.parent == s.Parent {
+		return // another part of the same root
+	}
+	later, laterName, earlier, earlierName := start, s.Name, before.start, c.names.text(before.name)
+	if start < before.start {
+		later, laterName, earlier, earlierName = earlier, earlierName, later, laterName
+		t.known[s.ID] = known{s.Parent, start, name}
+		if f := t.families[s.Parent]; f != nil {
+			f.replace(s, start, stop)
+		}
+	}
+	v := violation(UniqueIDs, s, "has the id of another span, "+earlierName).at(time.Unix(0, later).UTC(), time.Unix(0, earlier).UTC())
+	v.Name = laterName
+	c.add(t, v, later)
+}
+
+// remember puts a span into the window, and forgets the one that leaves it.
+func (c *Checker) remember(t *traceState, id SpanID) {
+	if c.options.Window <= 0 {
+		return
+	}
+	if len(c.window) < c.options.Window {
+		c.window = append(c.window, windowSlot{t, id})
+		return
+	}
+	out := c.window[c.oldest]
+	c.window[c.oldest] = windowSlot{t, id}
+	if c.oldest++; c.oldest == len(c.window) {
+		c.oldest = 0
+	}
+	if f := out.trace.families[out.id]; f != nil {
+		if f.owner != nil {
+			f = f.owner
+		}
+		c.closeFamily(out.trace, f)
+	}
+	delete(out.trace.known, out.id)
+	if len(out.trace.known) == 0 {
+		c.closeTrace(out.trace)
+	}
+}
+
+// checkParent notes a span's parent, or that it is a root.
+func (c *Checker) checkParent(t *traceState, s *Span, start int64, name uint32) {
+	if s.Parent == (SpanID{}) {
+		t.roots++
+		return
+	}
+	if _, present := t.known[s.Parent]; present {
+		return
+	}
+	if len(c.remote) > 0 && (c.remote[tracecontext.Context{Trace: t.id, Span: s.Parent}] || c.remote[tracecontext.Context{Trace: t.id}]) {
+		t.remote = true
+		return
+	}
+	w := t.missing[s.Parent]
+	if w == nil {
+		w = new(waiting)
+		t.missing[s.Parent] = w
+	}
+	if len(w.children) == maxWaiting {
+		w.more++
+		return
+	}
+	w.children = append(w.children, ref{s.ID, name, start})
+}
+
+// checkLink checks that an operation which another did the work for says which.
+func (c *Checker) checkLink(t *traceState, s *Span, start int64) {
+	if s.Attr(semconv.AttrCacheResult) != semconv.CacheDeduplicated || slices.ContainsFunc(s.Links, func(l Link) bool { return l.Kind == semconv.LinkDeduplicated }) {
+		return
+	}
+	c.add(t, violation(LinkPresent, s, "joined the work of another operation and has no link to it"), start)
+}
+
+// checkClock checks that a span which was moved lies where its own times and the
+// offset put it.
+func (c *Checker) checkClock(t *traceState, s *Span, start int64) {
+	rawStart, moved := s.LookupInt(semconv.AttrClockRawStart)
+	if !moved {
+		return
+	}
+	gotStart, gotEnd := s.raw()
+	rawEnd, _ := s.LookupInt(semconv.AttrClockRawEnd)
+	for _, edge := range []struct {
+		problem string
+		got     time.Time
+		want    int64
+	}{{"starts elsewhere than its raw start and the offset say", gotStart, rawStart}, {"ends elsewhere than its raw end and the offset say", gotEnd, rawEnd}} {
+		if edge.got.UnixNano() != edge.want {
+			c.add(t, violation(ClockOffset, s, edge.problem).at(edge.got, time.Unix(0, edge.want).UTC()), start)
+		}
+	}
+}
+
+// add notes a violation; t is nil if it is of no trace.
+func (c *Checker) add(t *traceState, v Violation, start int64) {
+	if len(c.found) == maxViolations {
+		c.report.Omitted++
+		return
+	}
+	c.found = append(c.found, finding{v, t, start})
+}
+
+// closeTrace checks what can be checked only when a trace is over, and forgets
+// it.
+func (c *Checker) closeTrace(t *traceState) {
+	for _, f := range t.families {
+		if f.kind == kindWorker && f.owner != nil {
+			continue // goes with its action
+		}
+		c.closeFamily(t, f)
+	}
+	for _, f := range t.families {
+		c.closeFamily(t, f)
+	}
+	if !c.options.ClientRoots || t.roots > 0 || len(t.missing) != 1 {
+		c.checkRoots(t)
+	}
+	if c.options.Window <= 0 {
+		c.checkCycles(t)
+	}
+	delete(c.traces, t.id)
+	if c.latest == t {
+		c.latest = nil
+	}
+	t.known, t.missing, t.families = nil, nil, nil
+}
+
+func (c *Checker) checkRoots(t *traceState) {
+	for parent, w := range t.missing {
+		for _, child := range w.children {
+			c.add(t, Violation{Rule: ParentPresent, Trace: t.id, Span: child.id, Name: c.names.text(child.name),
+				Problem: fmt.Sprintf("its parent %s is not in the trace", parent)}, child.start)
+		}
+		if w.more > 0 {
+			c.add(t, Violation{Rule: ParentPresent, Trace: t.id, Problem: fmt.Sprintf(
+				"%d more spans have the parent %s, which is not in the trace", w.more, parent)}, w.children[0].start)
+		}
+	}
+	if t.roots > 1 || t.roots == 0 && len(t.missing) == 0 && !t.remote {
+		c.add(t, Violation{Rule: OneRoot, Trace: t.id, Problem: fmt.Sprintf("the trace has %d roots among %d spans", t.roots, t.spans)}, t.first)
+	}
+}
+
+// checkCycles checks that each span has a root above it. Of each cycle it names
+// the span that began first.
+func (c *Checker) checkCycles(t *traceState) {
+	state := make(map[SpanID]int, len(t.known))
+	var path []SpanID
+	walk := 0
+	for id := range t.known {
+		path, walk = path[:0], walk+1
+		at := id
+		for state[at] == 0 {
+			k, present := t.known[at]
+			if !present {
+				break
+			}
+			state[at] = walk
+			path = append(path, at)
+			at = k.parent
+		}
+		if len(path) == 0 || state[at] != walk {
+			continue
+		}
+		cycle := path[slices.Index(path, at):]
+		first := slices.MinFunc(cycle, func(a, b SpanID) int {
+			return cmp.Or(cmp.Compare(t.known[a].start, t.known[b].start), slices.Compare(a[:], b[:]))
+		})
+		k := t.known[first]
+		c.add(t, Violation{Rule: NoCycle, Trace: t.id, Span: first, Name: c.names.text(k.name), Problem: "is its own ancestor"}, k.start)
+	}
+}
 
 // A Report is what a checker found.
 type Report struct {
 	Traces, Spans, Actions int
-	// Violations are in the order of the traces and, within one, of the spans'
-	// starts.
+	// Violations are in the order of the traces and, within one, of rules and of
+	// the spans' starts.
 	Violations []Violation
+	// Omitted is how many more there were than a report holds.
+	Omitted int
 }
 
-// Finish checks all spans added so far.
+// Err returns nil if there are no violations, else how many.
+func (r *Report) Err() error {
+	if n := len(r.Violations) + r.Omitted; n > 0 {
+		return fmt.Errorf("%d violations", n)
+	}
+	return nil
+}
+
+// Finish checks what was left open and reports on all spans added. The checker is
+// not to be used afterwards.
 func (c *Checker) Finish() Report {
-	r := Report{Traces: c.traces.Len(), Spans: c.traces.spans}
-	for _, p := range c.traces.invalid {
-		v := Violation{Rule: ValidIDs, Name: p.GetName(), Problem: fmt.Sprintf("span %q has trace id %x, span id %x and parent id %x",
-			p.GetName(), p.GetTraceId(), p.GetSpanId(), p.GetParentSpanId())}
-		copy(v.Trace[:], p.GetTraceId())
-		r.Violations = append(r.Violations, v)
+	for _, t := range c.traces {
+		c.closeTrace(t)
 	}
-	for t := range c.traces.All() {
-		k := check{options: c.options, remote: c.remote, trace: t.ID}
-		k.run(t)
-		r.Actions += k.actions
-		r.Violations = append(r.Violations, k.found...)
+	slices.SortStableFunc(c.found, func(a, b finding) int {
+		return cmp.Or(compareTraces(a.trace, b.trace), cmp.Compare(a.Rule.rank(), b.Rule.rank()), cmp.Compare(a.start, b.start),
+			slices.Compare(a.Span[:], b.Span[:]), cmp.Compare(a.Problem, b.Problem))
+	})
+	for i := range c.found {
+		c.report.Violations = append(c.report.Violations, c.found[i].Violation)
 	}
-	return r
+	c.found = nil
+	return c.report
 }
 
-// check is the check of one trace.
-type check struct {
-	options Options
-	remote  map[tracecontext.Context]bool
-
-	trace   TraceID
-	byID    map[SpanID]*Span
-	spans   []*Span // by start
-	actions int
-	found   []Violation
+// compareTraces orders traces by their starts; violations of no trace come first.
+func compareTraces(a, b *traceState) int {
+	switch {
+	case a == b:
+		return 0
+	case a == nil:
+		return -1
+	case b == nil:
+		return 1
+	}
+	return cmp.Or(cmp.Compare(a.first, b.first), slices.Compare(a.id[:], b.id[:]))
 }
 
-func (k *check) add(v Violation) { k.found = append(k.found, v) }
-
-func (k *check) run(t *Trace) {
-	byID, duplicates := t.unique()
-	for _, d := range duplicates {
-		k.add(violation(UniqueIDs, d[0], fmt.Sprintf("has the id of another span, %s", d[1].Name)).at(d[0].Start, d[1].Start))
-	}
-	k.byID = byID
-	k.spans = make([]*Span, 0, len(byID))
-	for _, s := range byID {
-		k.spans = append(k.spans, s)
-	}
-	slices.SortFunc(k.spans, compareSpans)
-	slices.SortFunc(k.found, func(a, b Violation) int { return a.Time.Compare(b.Time) })
-
-	k.checkRoots()
-	k.checkCycles()
-	stagesOf := map[*Span][]*Span{}
-	for _, s := range k.spans {
-		if s.End.Before(s.Start) {
-			k.add(violation(EndAfterStart, s, "ends before it starts").at(s.End, s.Start))
-		}
-		if s.Name == semconv.SpanAction {
-			k.actions++
-		}
-		if isStage(s) {
-			k.checkStage(s, stagesOf)
-		}
-	}
-	for _, s := range k.spans {
-		k.checkOrder(stagesOf[s])
-	}
+// names numbers the names of spans.
+type names struct {
+	numbers map[string]uint32
+	texts   []string
 }
 
-// checkRoots checks that every parent is there and that there is one root.
-func (k *check) checkRoots() {
-	roots, remote := 0, false
-	missing := map[SpanID][]*Span{}
-	var order []SpanID
-	for _, s := range k.spans {
-		switch {
-		case s.Parent == SpanID{}:
-			roots++
-		case k.byID[s.Parent] != nil:
-		case k.isRemote(s.Parent):
-			remote = true
-		default:
-			if missing[s.Parent] == nil {
-				order = append(order, s.Parent)
-			}
-			missing[s.Parent] = append(missing[s.Parent], s)
-		}
+func (n *names) number(name string) uint32 {
+	if number, ok := n.numbers[name]; ok {
+		return number
 	}
-	if k.options.ClientRoots && roots == 0 && len(missing) == 1 {
-		return
+	if n.numbers == nil {
+		n.numbers, n.texts = map[string]uint32{"…": 0}, []string{"…"}
 	}
-	for _, parent := range order {
-		for _, s := range missing[parent] {
-			k.add(violation(ParentPresent, s, fmt.Sprintf("its parent %s is not in the trace", parent)))
-		}
+	if len(n.texts) == maxNames {
+		return 0
 	}
-	if roots > 1 || roots == 0 && len(missing) == 0 && !remote {
-		k.add(Violation{Rule: OneRoot, Trace: k.trace, Problem: fmt.Sprintf("the trace has %d roots among %d spans", roots, len(k.spans))})
-	}
+	number := uint32(len(n.texts))
+	// The name may be a part of something larger.
+	name = string([]byte(name))
+	n.numbers[name] = number
+	n.texts = append(n.texts, name)
+	return number
 }
 
-func (k *check) isRemote(parent SpanID) bool {
-	return k.remote[tracecontext.Context{Trace: k.trace, Span: parent}] || k.remote[tracecontext.Context{Trace: k.trace}]
-}
-
-// checkCycles checks that each span has a root above it.
-func (k *check) checkCycles() {
-	cycles := cycleStarts(k.spans, k.byID)
-	for _, s := range k.spans {
-		if cycles[s.ID] {
-			k.add(violation(NoCycle, s, "is its own ancestor"))
-		}
-	}
-}
-
-// checkStage checks that s hangs where it belongs and lies within its parent,
-// and notes it among its parent's stages.
-func (k *check) checkStage(s *Span, stagesOf map[*Span][]*Span) {
-	parent := k.byID[s.Parent]
-	if parent == nil {
-		if s.Parent == (SpanID{}) {
-			k.add(violation(StagePlace, s, "has no parent, it is a stage of "+stages[s.Name].parent))
-		}
-		return // else checkRoots has said so
-	}
-	if parent.Name != stages[s.Name].parent {
-		k.add(violation(StagePlace, s, fmt.Sprintf("its parent %s is %s, it is a stage of %s", parent.ID, parent.Name, stages[s.Name].parent)))
-		return
-	}
-	if s.Start.Before(parent.Start) {
-		k.add(violation(StageWithin, s, "starts before its parent "+parent.Name).at(s.Start, parent.Start))
-	}
-	if s.End.After(parent.End) {
-		k.add(violation(StageWithin, s, "ends after its parent "+parent.Name).at(s.End, parent.End))
-	}
-	stagesOf[parent] = append(stagesOf[parent], s)
-}
-
-// checkOrder checks that the stages of one parent follow each other. After an
-// attempt whose result came late others had begun.
-func (k *check) checkOrder(siblings []*Span) {
-	slices.SortFunc(siblings, compareStages)
-	late := make(map[int64]bool)
-	for _, s := range siblings {
-		if isLate(s) {
-			late[attempt(s)] = true
-		}
-	}
-	for i := 1; i < len(siblings); i++ {
-		before, s := siblings[i-1], siblings[i]
-		if attempt(before) == attempt(s) && before.Name == s.Name {
-			k.add(violation(StageOrder, s, fmt.Sprintf("occurs twice in attempt %d", s.IntAttr(semconv.AttrAttempt))).at(s.Start, before.Start))
-			continue
-		}
-		if latest := end(before); s.Start.Before(latest) && !(late[attempt(before)] && attempt(s) != attempt(before)) {
-			k.add(violation(StageOrder, s, "starts before "+before.Name+" has ended").at(s.Start, latest))
-		}
-	}
-}
+func (n *names) text(number uint32) string { return n.texts[number] }
 
 // end is the end of a span, or its start if it ends before it.
 func end(s *Span) time.Time {

@@ -102,8 +102,8 @@ func TestViolations(t *testing.T) {
 			[]string{"stage-order: span 7132000000000000 (queued): starts before dispatch has ended"}},
 		{"attempts swapped", change(change(actionSpans(), "q1", func(s *span) { s.start, s.end = 1500, 2000 }), "q2", func(s *span) { s.start, s.end = 120, 1000 }),
 			[]string{
-				"stage-order: span 6431000000000000 (dispatch): starts before queued has ended",
-				"stage-order: span 7132000000000000 (queued): starts before dispatch has ended"}},
+				"stage-order: span 7132000000000000 (queued): starts before dispatch has ended",
+				"stage-order: span 6431000000000000 (dispatch): starts before queued has ended"}},
 		{"stage twice", append(actionSpans(), span{id: "r3", parent: "act", name: "report", start: 4000, end: 4000, attempt: 2}),
 			[]string{"stage-order: span 7233000000000000 (report): occurs twice in attempt 2"}},
 		{"stage below the wrong parent", change(actionSpans(), "x2", func(s *span) { s.parent = "act" }),

@@ -12,14 +12,20 @@
 //
 //	action
 //	├── cache_check
+//	├── load
 //	├── queued          attempt 1
 //	├── dispatch        attempt 1
 //	├── worker          attempt 1
+//	│   ├── runner_spawn
 //	│   ├── input_fetch
+//	│   ├── setup
 //	│   ├── execute
-//	│   └── output_upload
+//	│   ├── teardown
+//	│   ├── output_upload
+//	│   └── runner_exit
 //	├── report          attempt 1
-//	└── queued …        attempt 2
+//	├── queued …        attempt 2
+//	└── publish
 //
 // These are its stages. Each lies within its parent, and those of one parent
 // follow each other: attempt by attempt, in the order above, without overlap. Any
@@ -33,10 +39,9 @@ import (
 	"slices"
 	"time"
 
-	commonpb "go.opentelemetry.io/proto/otlp/common/v1"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 
-	"github.com/weir-build/weir/traces/semconv"
+	"github.com/weir-build/weir/traces/build"
 	"github.com/weir-build/weir/traces/tracecontext"
 )
 
@@ -46,7 +51,8 @@ type (
 	SpanID  = tracecontext.SpanID
 )
 
-// A Span is one span of a trace.
+// A Span is one span of a trace. Its texts and attributes may share memory with
+// others of its record.
 type Span struct {
 	Trace  TraceID
 	ID     SpanID
@@ -56,25 +62,63 @@ type Span struct {
 	Service    string
 	Start, End time.Time // UTC
 	Failed     bool      // its status is Error
-	Attributes []*commonpb.KeyValue
+	Error      string    // the status's message
+	Attributes []build.Attribute
+	Links      []Link
+
+	kind kind
+}
+
+// A Link points from a span to another, often of another trace.
+type Link struct {
+	To tracecontext.Context
+	// Kind is one of semconv's Link… values; empty for links of others.
+	Kind string
 }
 
 // Duration is the span's length; negative if it ends before it starts.
 func (s *Span) Duration() time.Duration { return s.End.Sub(s.Start) }
 
-// Attr returns a string attribute, "" if there is none.
-func (s *Span) Attr(key string) string { return attr(s.Attributes, key).GetStringValue() }
+// Attr returns a text attribute, "" if there is none.
+func (s *Span) Attr(key string) string {
+	if a := s.attr(key); a != nil && !a.IsNumber {
+		return a.Text
+	}
+	return ""
+}
 
-// IntAttr returns an integer attribute, 0 if there is none.
-func (s *Span) IntAttr(key string) int64 { return attr(s.Attributes, key).GetIntValue() }
+// IntAttr returns a number attribute, 0 if there is none.
+func (s *Span) IntAttr(key string) int64 {
+	n, _ := s.LookupInt(key)
+	return n
+}
 
-func attr(attributes []*commonpb.KeyValue, key string) *commonpb.AnyValue {
-	for _, a := range attributes {
-		if a.GetKey() == key {
-			return a.GetValue()
+// LookupInt returns a number attribute and whether there is one.
+func (s *Span) LookupInt(key string) (int64, bool) {
+	if a := s.attr(key); a != nil && a.IsNumber {
+		return a.Number, true
+	}
+	return 0, false
+}
+
+func (s *Span) attr(key string) *build.Attribute {
+	for i := range s.Attributes {
+		if s.Attributes[i].Key == key {
+			return &s.Attributes[i]
 		}
 	}
 	return nil
+}
+
+// set makes s the span b, with the attributes that b has.
+func (s *Span) set(b *build.Span) {
+	*s = Span{
+		Trace: b.ID.Trace, ID: b.ID.Span, Parent: b.Parent, Name: b.Name, Start: b.Start, End: b.End,
+		Failed: b.Error != "", Error: b.Error, Attributes: b.Attributes, Links: s.Links[:0], kind: kindOf(b.Name),
+	}
+	if b.Link.Valid() {
+		s.Links = append(s.Links, Link{b.Link, b.LinkKind})
+	}
 }
 
 // A Trace holds the spans of one trace, in no order.
@@ -87,53 +131,41 @@ type Trace struct {
 // holds all of them in memory. The zero value is empty; it is not safe for
 // concurrent use.
 type Traces struct {
-	byID  map[TraceID]*Trace
-	spans int
-	// invalid are spans that belong to no trace, since their ids aren't ids.
-	invalid []*tracepb.Span
+	// Only, if it is set, says of which traces spans are kept.
+	Only func(TraceID) bool
+
+	byID    map[TraceID]*Trace
+	latest  *Trace // of the span added last: spans come in runs
+	decoder decoder
 }
 
-// Add takes spans over from one record of a file.
-func (t *Traces) Add(rs *tracepb.ResourceSpans) {
-	if t.byID == nil {
-		t.byID = map[TraceID]*Trace{}
-	}
-	service := attr(rs.GetResource().GetAttributes(), "service.name").GetStringValue()
-	for _, scope := range rs.GetScopeSpans() {
-		for _, p := range scope.GetSpans() {
-			t.spans++
-			s, ok := newSpan(p, service)
-			if !ok {
-				t.invalid = append(t.invalid, p)
-				continue
-			}
-			of := t.byID[s.Trace]
-			if of == nil {
-				of = &Trace{ID: s.Trace}
-				t.byID[s.Trace] = of
-			}
-			of.Spans = append(of.Spans, s)
+// Add takes spans over from one record of a file. Those whose ids are no ids
+// belong to no trace and are left out: a Checker tells of them.
+func (t *Traces) Add(rs *tracepb.ResourceSpans) { _ = t.AddRecord(serialize(rs)) }
+
+// AddRecord is Add for a record as a file has it, a serialized TracesData. An
+// error says where it stops making sense; the spans before that are added.
+func (t *Traces) AddRecord(record []byte) error {
+	return t.decoder.decode(string(record), func(s *Span, valid bool) {
+		if valid && (t.Only == nil || t.Only(s.Trace)) {
+			t.add(t.decoder.keep(s))
 		}
-	}
+	})
 }
 
-// newSpan reads a span and reports whether its ids are valid (OTLP: 16 and 8
-// bytes, not all zero; an absent parent is empty).
-func newSpan(p *tracepb.Span, service string) (*Span, bool) {
-	s := &Span{
-		Name:       p.GetName(),
-		Service:    service,
-		Start:      time.Unix(0, int64(p.GetStartTimeUnixNano())).UTC(),
-		End:        time.Unix(0, int64(p.GetEndTimeUnixNano())).UTC(),
-		Failed:     p.GetStatus().GetCode() == tracepb.Status_STATUS_CODE_ERROR,
-		Attributes: p.GetAttributes(),
+func (t *Traces) add(s *Span) {
+	of := t.latest
+	if of == nil || of.ID != s.Trace {
+		if t.byID == nil {
+			t.byID = map[TraceID]*Trace{}
+		}
+		if of = t.byID[s.Trace]; of == nil {
+			of = &Trace{ID: s.Trace}
+			t.byID[s.Trace] = of
+		}
+		t.latest = of
 	}
-	ok := len(p.GetTraceId()) == len(s.Trace) && len(p.GetSpanId()) == len(s.ID) &&
-		(len(p.GetParentSpanId()) == len(s.Parent) || len(p.GetParentSpanId()) == 0)
-	copy(s.Trace[:], p.GetTraceId())
-	copy(s.ID[:], p.GetSpanId())
-	copy(s.Parent[:], p.GetParentSpanId())
-	return s, ok && s.Trace != TraceID{} && s.ID != SpanID{}
+	of.Spans = append(of.Spans, s)
 }
 
 // Len returns the number of traces.
@@ -164,70 +196,6 @@ func (t *Traces) All() iter.Seq[*Trace] {
 			}
 		}
 	}
-}
-
-// unique returns the spans of the trace by id, having joined the parts of
-// invocation roots, and the spans whose id another one had first, each with that
-// other. Which of two comes first doesn't depend on the order of the input.
-func (t *Trace) unique() (byID map[SpanID]*Span, duplicates [][2]*Span) {
-	byID = make(map[SpanID]*Span, len(t.Spans))
-	for _, s := range t.Spans {
-		first, taken := byID[s.ID]
-		switch {
-		case !taken:
-			byID[s.ID] = s
-		case first.Name == semconv.SpanInvocation && s.Name == semconv.SpanInvocation && first.Parent == s.Parent:
-			byID[s.ID] = join(first, s)
-		case compareSpans(first, s) <= 0:
-			duplicates = append(duplicates, [2]*Span{s, first})
-		default:
-			byID[s.ID] = s
-			duplicates = append(duplicates, [2]*Span{first, s})
-		}
-	}
-	t.adopt(byID)
-	return byID, duplicates
-}
-
-// adopt hangs calls below their worker that name one of its stages as their
-// parent, where that stage has no span: the attempt ended without metadata (its
-// worker or its runner was killed, or failed beside its command), and nobody
-// knows the times of its stages. Their ids are derived, so that it is known whose
-// they would have been.
-func (t *Trace) adopt(byID map[SpanID]*Span) {
-	untold := make(map[SpanID]SpanID)
-	for id, s := range byID {
-		if s.Name != semconv.SpanWorker {
-			continue
-		}
-		worker := tracecontext.Context{Trace: t.ID, Span: id}
-		for _, name := range []string{semconv.SpanInputFetch, semconv.SpanExecute, semconv.SpanOutputUpload} {
-			if stage := worker.Child(name, 0).Span; byID[stage] == nil {
-				untold[stage] = id
-			}
-		}
-	}
-	for id, s := range byID {
-		if worker, ok := untold[s.Parent]; ok {
-			adopted := *s
-			adopted.Parent = worker
-			byID[id] = &adopted
-		}
-	}
-}
-
-// join returns the union of two parts of an invocation: several proxies, or one
-// that saw the build pause, write a root each.
-func join(a, b *Span) *Span {
-	if compareSpans(a, b) > 0 {
-		a, b = b, a
-	}
-	joined := *a
-	if b.End.After(a.End) {
-		joined.End = b.End
-	}
-	joined.Failed = a.Failed || b.Failed
-	return &joined
 }
 
 // compareSpans orders spans by start, the shorter first (a wait of no length comes

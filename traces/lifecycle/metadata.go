@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
@@ -15,7 +16,9 @@ import (
 // attempt was queued at queued_timestamp, and the last attempt's worker and its
 // stages began and ended at the worker's own timestamps (REAPI,
 // ExecutedActionMetadata). A stage whose timestamps are not set must have no
-// span.
+// span. Where a span was moved because two clocks contradicted each other, what it
+// was moved by is taken back first. A stage that the worker's span names among the
+// timestamps that could not be used has neither to be there nor to fit.
 func CheckMetadata(action *Node, md *repb.ExecutedActionMetadata) []Violation {
 	var found []Violation
 	queued := action.stagesNamed(semconv.SpanQueued)
@@ -27,7 +30,14 @@ func CheckMetadata(action *Node, md *repb.ExecutedActionMetadata) []Violation {
 		}
 	}
 	worker := counted(action.stagesNamed(semconv.SpanWorker))
-	found = append(found, compareStage(action.Span, worker, semconv.SpanWorker, md.GetWorkerStartTimestamp(), md.GetWorkerCompletedTimestamp())...)
+	unusable := func(string) bool { return false }
+	if worker != nil {
+		problems := worker.Span.Attr(semconv.AttrMetadataProblem)
+		unusable = func(stage string) bool { return strings.Contains("; "+problems, "; "+stage+": ") }
+	}
+	if !unusable(semconv.SpanWorker) {
+		found = append(found, compareStage(action.Span, worker, semconv.SpanWorker, md.GetWorkerStartTimestamp(), md.GetWorkerCompletedTimestamp())...)
+	}
 	if worker == nil {
 		return found
 	}
@@ -39,6 +49,9 @@ func CheckMetadata(action *Node, md *repb.ExecutedActionMetadata) []Violation {
 		{semconv.SpanExecute, md.GetExecutionStartTimestamp(), md.GetExecutionCompletedTimestamp()},
 		{semconv.SpanOutputUpload, md.GetOutputUploadStartTimestamp(), md.GetOutputUploadCompletedTimestamp()},
 	} {
+		if unusable(stage.name) {
+			continue
+		}
 		found = append(found, compareStage(worker.Span, last(worker.stagesNamed(stage.name)), stage.name, stage.start, stage.end)...)
 	}
 	return found
@@ -57,18 +70,32 @@ func compareStage(parent *Span, stage *Node, name string, start, completed *time
 		return []Violation{absent(parent, name)}
 	}
 	var found []Violation
+	rawStart, rawEnd := stage.Span.raw()
 	for _, edge := range []struct {
 		problem   string
 		got, want time.Time
 	}{
-		{"starts at another time than the metadata says", stage.Span.Start, start.AsTime()},
-		{"ends at another time than the metadata says", stage.Span.End, completed.AsTime()},
+		{"starts at another time than the metadata says", rawStart, start.AsTime()},
+		{"ends at another time than the metadata says", rawEnd, completed.AsTime()},
 	} {
 		if !edge.got.Equal(edge.want) {
 			found = append(found, violation(MatchesMetadata, stage.Span, edge.problem).at(edge.got, edge.want))
 		}
 	}
 	return found
+}
+
+// raw returns the times of a span in the clock they were taken by: without the
+// offset that was added, and with what was cut off.
+func (s *Span) raw() (start, end time.Time) {
+	offset := time.Duration(s.IntAttr(semconv.AttrClockOffset))
+	cut := time.Duration(s.IntAttr(semconv.AttrClockCut))
+	start, end = s.Start.Add(-offset), s.End.Add(cut-offset)
+	if rawStart, ok := s.LookupInt(semconv.AttrClockRawStart); ok && cut > 0 && s.Start.Equal(s.End) {
+		// All of it was cut off, and its start with it.
+		start = time.Unix(0, rawStart).UTC()
+	}
+	return start, end
 }
 
 func absent(parent *Span, name string) Violation {

@@ -6,42 +6,126 @@ import (
 	"github.com/weir-build/weir/traces/semconv"
 )
 
-// stages are the spans of the action's tree, in the order in which they follow
-// each other below one parent, and that parent's name.
-var stages = map[string]struct {
-	parent string
-	rank   int
-}{
-	semconv.SpanCacheCheck: {semconv.SpanAction, 0},
-	semconv.SpanQueued:     {semconv.SpanAction, 1},
-	semconv.SpanDispatch:   {semconv.SpanAction, 2},
-	semconv.SpanWorker:     {semconv.SpanAction, 3},
-	semconv.SpanReport:     {semconv.SpanAction, 4},
+// kind says what a span is in an action's tree. The stages of one parent follow
+// each other in the order in which they stand here.
+type kind uint8
 
-	semconv.SpanInputFetch:   {semconv.SpanWorker, 0},
-	semconv.SpanExecute:      {semconv.SpanWorker, 1},
-	semconv.SpanOutputUpload: {semconv.SpanWorker, 2},
+const (
+	kindOther kind = iota
+	kindAction
+	// Stages of an action.
+	kindCacheCheck
+	kindLoad
+	kindJoined
+	kindQueued
+	kindDispatch
+	kindWorker
+	kindReport
+	kindPublish
+	// Stages of a worker.
+	kindRunnerSpawn
+	kindInputFetch
+	kindSetup
+	kindExecute
+	kindTeardown
+	kindOutputUpload
+	kindRunnerExit
+)
+
+var kindNames = [...]string{
+	kindAction: semconv.SpanAction, kindCacheCheck: semconv.SpanCacheCheck, kindLoad: semconv.SpanLoad, kindJoined: semconv.SpanJoined,
+	kindQueued: semconv.SpanQueued, kindDispatch: semconv.SpanDispatch, kindWorker: semconv.SpanWorker, kindReport: semconv.SpanReport,
+	kindPublish: semconv.SpanPublish, kindRunnerSpawn: semconv.SpanRunnerSpawn, kindInputFetch: semconv.SpanInputFetch,
+	kindSetup: semconv.SpanSetup, kindExecute: semconv.SpanExecute, kindTeardown: semconv.SpanTeardown,
+	kindOutputUpload: semconv.SpanOutputUpload, kindRunnerExit: semconv.SpanRunnerExit,
 }
 
-// isStage reports whether s is part of an action's tree, below its root.
-func isStage(s *Span) bool {
-	_, ok := stages[s.Name]
-	return ok
+func (k kind) String() string { return kindNames[k] }
+
+// parent is what a stage hangs below.
+func (k kind) parent() kind {
+	switch {
+	case k >= kindRunnerSpawn:
+		return kindWorker
+	case k >= kindCacheCheck:
+		return kindAction
+	}
+	return kindOther
+}
+
+func (k kind) isStage() bool { return k >= kindCacheCheck }
+
+// kindOf is a switch since a map look-up for each span showed in profiles.
+func kindOf(name string) kind {
+	switch name {
+	case semconv.SpanAction:
+		return kindAction
+	case semconv.SpanCacheCheck:
+		return kindCacheCheck
+	case semconv.SpanLoad:
+		return kindLoad
+	case semconv.SpanJoined:
+		return kindJoined
+	case semconv.SpanQueued:
+		return kindQueued
+	case semconv.SpanDispatch:
+		return kindDispatch
+	case semconv.SpanWorker:
+		return kindWorker
+	case semconv.SpanReport:
+		return kindReport
+	case semconv.SpanPublish:
+		return kindPublish
+	case semconv.SpanRunnerSpawn:
+		return kindRunnerSpawn
+	case semconv.SpanInputFetch:
+		return kindInputFetch
+	case semconv.SpanSetup:
+		return kindSetup
+	case semconv.SpanExecute:
+		return kindExecute
+	case semconv.SpanTeardown:
+		return kindTeardown
+	case semconv.SpanOutputUpload:
+		return kindOutputUpload
+	case semconv.SpanRunnerExit:
+		return kindRunnerExit
+	}
+	return kindOther
+}
+
+// IsStage reports whether s is part of an action's tree, below its root.
+func (s *Span) IsStage() bool { return s.kind.isStage() }
+
+// IsAction reports whether s is the root of an action's tree.
+func (s *Span) IsAction() bool { return s.kind == kindAction }
+
+// IsGap reports whether s is the time between two stages that
+// ExecutedActionMetadata knows.
+func (s *Span) IsGap() bool {
+	return s.kind == kindRunnerSpawn || s.kind == kindSetup || s.kind == kindTeardown || s.kind == kindRunnerExit
 }
 
 // compareStages orders the stages of one parent as they have to follow each
-// other. The look-up in the cache comes before all attempts.
+// other.
 func compareStages(a, b *Span) int {
-	return cmp.Or(cmp.Compare(attempt(a), attempt(b)), cmp.Compare(stages[a.Name].rank, stages[b.Name].rank), compareSpans(a, b))
+	return cmp.Or(cmp.Compare(attempt(a), attempt(b)), cmp.Compare(a.kind, b.kind), compareSpans(a, b))
 }
 
 // isLate reports whether s is the worker of an attempt whose result came after it
 // had been given up.
-func isLate(s *Span) bool { return s.IntAttr(semconv.AttrLate) != 0 }
+func isLate(s *Span) bool { return s.kind == kindWorker && s.IntAttr(semconv.AttrLate) != 0 }
+
+// Attempts are counted from 1. What comes before or after all of them has a
+// number that puts it there.
+const beforeAttempts, afterAttempts = -1, 1 << 62
 
 func attempt(s *Span) int64 {
-	if s.Name == semconv.SpanCacheCheck {
-		return -1
+	switch s.kind {
+	case kindCacheCheck, kindLoad, kindJoined:
+		return beforeAttempts
+	case kindPublish:
+		return afterAttempts
 	}
 	return s.IntAttr(semconv.AttrAttempt)
 }

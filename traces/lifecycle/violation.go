@@ -2,6 +2,7 @@ package lifecycle
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -30,9 +31,27 @@ const (
 	StageWithin Rule = "stage-within"
 	// StageOrder: the stages of one parent follow each other.
 	StageOrder Rule = "stage-order"
+	// WholeTree: an action's tree has as many spans as it says.
+	WholeTree Rule = "whole-tree"
+	// ValidTimes: a span has a start.
+	ValidTimes Rule = "valid-times"
+	// ClockOffset: a span that was moved from one clock to another lies where its
+	// raw times and the offset put it.
+	ClockOffset Rule = "clock-offset"
+	// LinkPresent: an operation that another did the work for links to it.
+	LinkPresent Rule = "link-present"
 	// MatchesMetadata: the tree says what ExecutedActionMetadata says.
 	MatchesMetadata Rule = "matches-metadata"
 )
+
+// rules are all of them, in the order in which a report has them: what breaks the
+// trace as a whole comes first.
+var rules = []Rule{
+	ValidIDs, UniqueIDs, ParentPresent, OneRoot, NoCycle, WholeTree, ValidTimes, EndAfterStart, StagePlace, StageWithin, StageOrder,
+	ClockOffset, LinkPresent, MatchesMetadata,
+}
+
+func (r Rule) rank() int { return slices.Index(rules, r) }
 
 // A Violation is one breach of a rule: what is wrong with which span, and the
 // two times that contradict each other where it is about times.

@@ -148,7 +148,7 @@ func runLength(nodes []*Node) int {
 }
 
 func holdsAction(n *Node) bool {
-	return !n.walk(func(n *Node) bool { return n.Span.Name != semconv.SpanAction && !isStage(n.Span) })
+	return !n.walk(func(n *Node) bool { return !n.Span.IsAction() && !n.Span.IsStage() })
 }
 
 // Label names a span for people, with what is notable about it.
@@ -194,14 +194,14 @@ func shortName(s *Span) string {
 // ownsItsName reports whether a span's name tells who wrote it: the
 // execution-server writes actions and their stages, the proxy invocations.
 func ownsItsName(s *Span) bool {
-	return s.Name == semconv.SpanAction || isStage(s)
+	return s.IsAction() || s.IsStage()
 }
 
 // identity tells actions apart whose client says nothing of them but a digest,
 // and names a build.
 func identity(s *Span) string {
 	switch {
-	case s.Name == semconv.SpanAction && s.Attr(semconv.AttrTargetID) == "":
+	case s.IsAction() && s.Attr(semconv.AttrTargetID) == "":
 		d := s.Attr(semconv.AttrActionDigest)
 		return " " + d[:min(12, len(d))]
 	case s.Name == semconv.SpanInvocation:

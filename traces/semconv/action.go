@@ -13,6 +13,8 @@ const (
 	// SpanLoad is from the look-up, or the operation's beginning, to the queue:
 	// the action and its command are read.
 	SpanLoad = "load"
+	// SpanJoined is the wait of an operation that joined another one's work.
+	SpanJoined = "joined"
 	// SpanQueued is the wait for a worker; one for each attempt.
 	SpanQueued = "queued"
 	// SpanDispatch is from the lease's offer to the worker's start: the time the

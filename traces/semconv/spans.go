@@ -25,6 +25,7 @@ func Spans() []Span {
 			"One operation, from Execute to its last message."),
 		of(SpanAction, SpanCacheCheck, ours, "The look-up in the action cache."),
 		of(SpanAction, SpanLoad, ours, "From the look-up to the queue: the action and its command are read."),
+		of(SpanAction, SpanJoined, ours, "The wait of an operation that joined another one's work, which it links to."),
 		of(SpanAction, SpanQueued, ours, "The wait for a worker, with the reason; one for each attempt."),
 		of(SpanAction, SpanDispatch, ours,
 			"From the lease's offer to the worker's start: the time the offer travels and the worker takes to begin."),
