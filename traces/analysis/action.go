@@ -119,18 +119,16 @@ func (a *Action) addAttempts() {
 	}
 }
 
-// addCPU adds what the command on a worker used. That a command ran without any
-// CPU time is possible where the clock of the kernel is coarse, that it had no
-// memory is not.
+// addCPU adds what the command on a worker used.
 func (a *Action) addCPU(worker *lifecycle.Node) {
 	for _, c := range worker.Children {
 		s := c.Span
 		if s.Name != semconv.SpanExecute {
 			continue
 		}
-		used := s.IntAttr(semconv.AttrUserTime) + s.IntAttr(semconv.AttrSystemTime)
-		a.CPU += time.Duration(used)
-		a.CPUKnown = a.CPUKnown || used > 0 || s.IntAttr(semconv.AttrMaxRSS) > 0
+		user, known := s.LookupInt(semconv.AttrUserTime)
+		a.CPU += time.Duration(user + s.IntAttr(semconv.AttrSystemTime))
+		a.CPUKnown = a.CPUKnown || known
 	}
 }
 
@@ -210,8 +208,7 @@ func (a *Action) Worker() string {
 
 // OutputBytes returns how large the result's blobs are, and whether that is known.
 func (a *Action) OutputBytes() (int64, bool) {
-	n := a.Node.Span.IntAttr(semconv.AttrOutputBytes)
-	return n, n > 0 || a.Node.Span.IntAttr(semconv.AttrOutputFiles) > 0
+	return a.Node.Span.LookupInt(semconv.AttrOutputBytes)
 }
 
 // WorkerTime is how long workers were busy with it, all attempts together.

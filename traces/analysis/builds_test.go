@@ -2,6 +2,7 @@ package analysis_test
 
 import (
 	"cmp"
+	"slices"
 	"testing"
 	"time"
 
@@ -22,8 +23,8 @@ type script struct {
 	end     int
 	actions []build.Action
 	extra   []build.Span
-	// edit may change a span before it is recorded, of the action with a target.
-	edit func(target string, s *build.Span)
+	// lost says which spans are missing from the record.
+	lost func(*build.Span) bool
 }
 
 func (s *script) root() tracecontext.Context {
@@ -78,7 +79,16 @@ func (s *script) hit(mnemonic, target string, received, done int) *build.Action 
 	a := s.action(mnemonic, target, received, done)
 	a.CacheCheck = build.Interval{Start: at(received), End: at(done)}
 	a.Attributes = append(a.Attributes, build.Text(semconv.AttrCacheResult, semconv.CacheHit))
+	a.Link, a.LinkKind = tracecontext.OfInvocation("before"), semconv.LinkCached
 	return a
+}
+
+// joined adds an action whose work another build had begun.
+func (s *script) joined(mnemonic, target string, received, done int) {
+	a := s.action(mnemonic, target, received, done)
+	a.Joined = at(received)
+	a.Attributes = append(a.Attributes, build.Text(semconv.AttrCacheResult, semconv.CacheDeduplicated))
+	a.Link, a.LinkKind = tracecontext.OfInvocation("other"), semconv.LinkDeduplicated
 }
 
 // tree records the build and returns its tree, which keeps to the rules: tests check
@@ -91,14 +101,13 @@ func (s *script) tree(t testing.TB) *lifecycle.Tree {
 	}
 	spans := append([]build.Span{root}, s.extra...)
 	for i := range s.actions {
-		first := len(spans)
 		spans = build.Spans(&s.actions[i], spans)
-		for j := first; s.edit != nil && j < len(spans); j++ {
-			s.edit(s.actions[i].Attributes[1].Text, &spans[j])
-		}
+	}
+	if s.lost != nil {
+		spans = slices.DeleteFunc(spans, func(p build.Span) bool { return s.lost(&p) })
 	}
 	rs := recorded(spans)
-	if _, large := t.(*testing.B); !large {
+	if _, large := t.(*testing.B); !large && s.lost == nil {
 		checker := lifecycle.NewChecker(lifecycle.Options{})
 		checker.Add(rs)
 		for _, v := range checker.Finish().Violations {
@@ -125,6 +134,11 @@ func recorded(spans []build.Span) *tracepb.ResourceSpans {
 		if s.Error != "" {
 			p.Status = &tracepb.Status{Code: tracepb.Status_STATUS_CODE_ERROR, Message: s.Error}
 		}
+		if s.Link.Valid() {
+			kind := &commonpb.AnyValue{Value: &commonpb.AnyValue_StringValue{StringValue: s.LinkKind}}
+			p.Links = []*tracepb.Span_Link{{TraceId: s.Link.Trace[:], SpanId: s.Link.Span[:],
+				Attributes: []*commonpb.KeyValue{{Key: semconv.AttrLinkKind, Value: kind}}}}
+		}
 		for _, a := range s.Attributes {
 			v := &commonpb.AnyValue{Value: &commonpb.AnyValue_StringValue{StringValue: a.Text}}
 			if a.IsNumber {
@@ -140,17 +154,6 @@ func recorded(spans []build.Span) *tracepb.ResourceSpans {
 // ms is a number of milliseconds.
 func ms(n int) time.Duration { return time.Duration(n) * time.Millisecond }
 
-// cpu gives the command of a target some CPU time and memory.
-func cpu(target string, user, system int) func(string, *build.Span) {
-	return func(of string, s *build.Span) {
-		if of == target && s.Name == semconv.SpanExecute {
-			s.Attributes = append(s.Attributes[:len(s.Attributes):len(s.Attributes)],
-				build.Number(semconv.AttrUserTime, int64(ms(user))), build.Number(semconv.AttrSystemTime, int64(ms(system))),
-				build.Number(semconv.AttrMaxRSS, 5<<20))
-		}
-	}
-}
-
 // mixed is a build in which everything happens:
 //
 //	//a  ran at once                        0 … 1000
@@ -164,7 +167,11 @@ func cpu(target string, user, system int) func(string, *build.Span) {
 func mixed() *script {
 	s := &script{name: "mixed", end: 4000}
 	a := s.ran("CppCompile", "//a", "w-1", 0, 0, 10, 100, 900, 990, 1000)
-	a.Attributes = append(a.Attributes, build.Number(semconv.AttrOutputFiles, 2), build.Number(semconv.AttrOutputBytes, 3000))
+	a.Usage = []build.Attribute{
+		build.Number(semconv.AttrUserTime, int64(ms(600))), build.Number(semconv.AttrSystemTime, int64(ms(100))),
+		build.Number(semconv.AttrMaxRSS, 5<<20), build.Number(semconv.AttrMajorFaults, 3), build.Number(semconv.AttrVoluntarySwitches, 12),
+	}
+	a.Result.OutputFiles = []*repb.OutputFile{{Digest: &repb.Digest{SizeBytes: 1000}}, {Digest: &repb.Digest{SizeBytes: 2000}}}
 	s.ran("CppCompile", "//b", "w-1", 0, 1000, 1010, 1100, 1900, 1990, 2000).Result.ExitCode = 1
 
 	c := s.ran("CppLink", "//c", "w-2", 1000, 2000, 2020, 2100, 2800, 2980, 3000)
@@ -172,17 +179,14 @@ func mixed() *script {
 	c.Attempts = append([]build.Attempt{{Queued: at(1000), Leased: at(1000), Ended: at(1500), Worker: "w-1", RetryReason: "worker_lost"}}, c.Attempts...)
 
 	s.hit("CppLink", "//d", 2000, 2010)
-	e := s.action("CppLink", "//e", 2000, 2800)
-	e.Attributes = append(e.Attributes, build.Text(semconv.AttrCacheResult, semconv.CacheDeduplicated))
+	s.joined("CppLink", "//e", 2000, 2800)
 
 	f := s.ran("TestRunner", "//f", "w-2", 3000, 3000, 3010, 3020, 3400, 3490, 3500)
-	f.Error = "the result could not be stored"
-	f.Attributes = append(f.Attributes, build.Text(semconv.AttrErrorType, "INTERNAL"))
+	f.Error, f.ErrorType = "the result could not be stored", "INTERNAL"
 	g := s.action("TestRunner", "//g", 3000, 3400)
 	g.Error = "cancelled"
 	g.Attempts = []build.Attempt{{Queued: at(3000), Ended: at(3400), QueueReason: semconv.ReasonNoWorker}}
 	s.action("TestRunner", "//h", 3500, 3600)
-	s.edit = cpu("//a", 600, 100)
 
 	// A client's span between, and calls below the command of //a.
 	execute := build.Worker(s.actions[0].Context, 1).Child(semconv.SpanExecute, 0)

@@ -20,11 +20,15 @@ type Detail struct {
 	Instance     string `json:"instance,omitempty"`
 	Platform     string `json:"platform,omitempty"`
 	CacheResult  string `json:"cache_result,omitempty"`
+	Error        string `json:"error,omitempty"`
 	ErrorType    string `json:"error_type,omitempty"`
 	ExitCode     int64  `json:"exit_code"`
 	OutputFiles  *int64 `json:"output_files"` // null if unknown
 	OutputBytes  *int64 `json:"output_bytes"` // null if unknown
 	SamplingKept string `json:"sampling_kept,omitempty"`
+
+	// Links are where the work was done, if it wasn't this operation's.
+	Links []DetailLink `json:"links,omitempty"`
 
 	Start time.Time `json:"start"`
 	// Offset is from the start of the trace.
@@ -39,6 +43,13 @@ type Detail struct {
 	// the trace, where the record says how many there were.
 	SpansMissing int64     `json:"spans_missing,omitempty"`
 	RPCs         []RPCCost `json:"rpcs"`
+}
+
+// A DetailLink points to the span of other work.
+type DetailLink struct {
+	Kind  string `json:"kind,omitempty"` // cached, deduplicated
+	Trace string `json:"trace"`
+	Span  string `json:"span"`
 }
 
 // A DetailPart is one span of the action's tree, in order, or time between them
@@ -85,7 +96,7 @@ func NewDetail(t *lifecycle.Tree, a *Action) Detail {
 	d := Detail{
 		Ref: a.Ref(), Name: a.Name(), Invocation: a.attr(semconv.AttrInvocationID), Operation: a.attr(semconv.AttrOperation),
 		ActionID: a.attr(semconv.AttrActionID), Instance: a.attr(semconv.AttrInstance), Platform: a.attr(semconv.AttrPlatform),
-		CacheResult: a.cacheResult(), ErrorType: a.attr(semconv.AttrErrorType), ExitCode: a.Node.Span.IntAttr(semconv.AttrExitCode),
+		CacheResult: a.cacheResult(), Error: a.Node.Span.Error, ErrorType: a.attr(semconv.AttrErrorType), ExitCode: a.Node.Span.IntAttr(semconv.AttrExitCode),
 		SamplingKept: a.attr(semconv.AttrSampling),
 		Start:        a.Start, Offset: Seconds(a.Start.Sub(t.Start)), Seconds: Seconds(a.Duration()), Stages: a.Split, Other: Seconds(a.Split.Other()), OnWorker: Seconds(a.Split[OnWorker]),
 		RPCs: rpcsBelow(a.Node),
@@ -93,6 +104,9 @@ func NewDetail(t *lifecycle.Tree, a *Action) Detail {
 	if bytes, known := a.OutputBytes(); known {
 		files := a.Node.Span.IntAttr(semconv.AttrOutputFiles)
 		d.OutputFiles, d.OutputBytes = &files, &bytes
+	}
+	for _, l := range a.Node.Span.Links {
+		d.Links = append(d.Links, DetailLink{l.Kind, lifecycle.TraceID(l.To.Trace).String(), lifecycle.SpanID(l.To.Span).String()})
 	}
 	d.addParts(a)
 	if told := a.Node.Span.IntAttr(semconv.AttrTreeSpans); told > 0 {

@@ -57,28 +57,32 @@ func TestFind(t *testing.T) {
 
 func TestWriteDetail(t *testing.T) {
 	s := mixed()
-	use := s.edit
-	s.edit = func(target string, p *build.Span) {
-		use(target, p)
-		if target == "//a" && p.Name == semconv.SpanExecute {
-			p.Attributes = append(p.Attributes, build.Number(semconv.AttrVoluntarySwitches, 12), build.Number(semconv.AttrMajorFaults, 3))
-		}
-		if target == "//b" && (p.Name == semconv.SpanWorker || p.Name == semconv.SpanExecute) {
-			p.Attributes = append(p.Attributes, build.Number(semconv.AttrClockOffset, int64(-ms(250))), build.Number(semconv.AttrClockCut, int64(ms(1))),
-				build.Number(semconv.AttrClockRawStart, p.Start.Add(ms(250)).UnixNano()))
-		}
-	}
-	s.actions[0].Attributes = append(s.actions[0].Attributes, build.Number(semconv.AttrTreeSpans, 9))
+	// The clock of //b's worker is 250 ms fast: it completed when its result had
+	// long been there.
+	s.actions[1].Result = result("w-1", 1260, 1350, 2150, 2240)
+	s.actions[1].Result.ExitCode = 1
 	tree := s.tree(t)
 	actions := analysis.Actions(tree)
 	var out bytes.Buffer
-	for _, target := range []string{"//a", "//b", "//c", "//d", "//f", "//h"} {
+	for _, target := range []string{"//a", "//b", "//c", "//d", "//e", "//f", "//h"} {
 		if err := analysis.WriteDetail(&out, analysis.NewDetail(tree, analysis.Find(actions, target)[0])); err != nil {
 			t.Fatal(err)
 		}
 		fmt.Fprintln(&out)
 	}
 	golden(t, "detail.txt", out.Bytes())
+}
+
+func TestDetailTellsOfMissingSpans(t *testing.T) {
+	s := &script{end: 100}
+	s.ran("A", "//a", "w-1", 0, 0, 0, 10, 80, 90, 90)
+	s.lost = func(p *build.Span) bool { return p.Name == semconv.SpanExecute || p.Name == semconv.SpanInputFetch }
+	tree := s.tree(t)
+	actions := analysis.Actions(tree)
+	d := analysis.NewDetail(tree, &actions[0])
+	if d.SpansMissing != 2 || time.Duration(d.OnWorker) != ms(80) {
+		t.Errorf("got %d missing, %v in none of the worker's stages; want 2 and 80ms", d.SpansMissing, d.OnWorker)
+	}
 }
 
 func TestDetailAddsUp(t *testing.T) {

@@ -22,8 +22,7 @@ func changed() *script {
 	b.Attributes[2] = build.Text(semconv.AttrActionDigest, digestOf("//b with other inputs"))
 	s.ran("CppLink", "//c", "w-2", 0, 0, 20, 100, 2200, 2280, 2300)
 	s.ran("CppLink", "//d", "w-1", 1000, 1000, 1010, 1020, 1400, 1490, 1500)
-	e := s.action("CppLink", "//e", 2000, 2800)
-	e.Attributes = append(e.Attributes, build.Text(semconv.AttrCacheResult, semconv.CacheDeduplicated))
+	s.joined("CppLink", "//e", 2000, 2800)
 	s.ran("TestRunner", "//f", "w-2", 2300, 2300, 2310, 2320, 2700, 2790, 2800)
 	s.ran("TestRunner", "//i", "w-1", 2300, 2300, 2310, 2320, 2400, 2490, 2500)
 	return s

@@ -19,6 +19,7 @@ type Stage uint8
 const (
 	CacheCheck Stage = iota
 	Load
+	Joined
 	Queued
 	Dispatch
 	RunnerSpawn
@@ -34,14 +35,14 @@ const (
 	// where the record has no spans for that, or the whole of an attempt that
 	// ended without metadata.
 	OnWorker
-	// Unaccounted is the rest of the action. A deduplicated one has nothing else.
+	// Unaccounted is the rest of the action.
 	Unaccounted
 
 	numStages = int(Unaccounted) + 1
 )
 
 var stageNames = [numStages]string{
-	semconv.SpanCacheCheck, semconv.SpanLoad, semconv.SpanQueued, semconv.SpanDispatch, semconv.SpanRunnerSpawn,
+	semconv.SpanCacheCheck, semconv.SpanLoad, semconv.SpanJoined, semconv.SpanQueued, semconv.SpanDispatch, semconv.SpanRunnerSpawn,
 	semconv.SpanInputFetch, semconv.SpanSetup, semconv.SpanExecute, semconv.SpanTeardown, semconv.SpanOutputUpload,
 	semconv.SpanRunnerExit, semconv.SpanReport, semconv.SpanPublish, "on worker", "unaccounted",
 }
@@ -104,7 +105,7 @@ const (
 	ExecuteColumn                // execute
 	UploadColumn                 // output_upload
 	ReportColumn                 // report, publish
-	// OtherColumn is the rest: the runner's start and end, the worker between its
+	// OtherColumn is the rest: the wait for another operation's work, the runner's start and end, the worker between its
 	// stages, and what nothing accounts for.
 	OtherColumn
 
@@ -118,7 +119,7 @@ func (c Column) String() string { return columnNames[c] }
 
 // columnOf has the column of each stage.
 var columnOf = [numStages]Column{
-	CacheCheck: CacheColumn, Load: CacheColumn, Queued: QueuedColumn, Dispatch: DispatchColumn, RunnerSpawn: OtherColumn,
+	CacheCheck: CacheColumn, Load: CacheColumn, Joined: OtherColumn, Queued: QueuedColumn, Dispatch: DispatchColumn, RunnerSpawn: OtherColumn,
 	InputFetch: FetchColumn, Setup: OtherColumn, Execute: ExecuteColumn, Teardown: OtherColumn, OutputUpload: UploadColumn,
 	RunnerExit: OtherColumn, Report: ReportColumn, Publish: ReportColumn, OnWorker: OtherColumn, Unaccounted: OtherColumn,
 }
@@ -142,7 +143,7 @@ type segment struct {
 // first: work before waiting for it, and what is inside before what is around it.
 var precedence = [...]Stage{
 	Execute, InputFetch, OutputUpload, RunnerSpawn, Setup, Teardown, RunnerExit, OnWorker,
-	Report, Publish, Dispatch, Queued, Load, CacheCheck,
+	Report, Publish, Dispatch, Queued, Joined, Load, CacheCheck,
 }
 
 var rankOf = func() (rank [numStages]uint8) {

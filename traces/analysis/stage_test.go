@@ -52,6 +52,10 @@ func TestEachMomentCountsOnce(t *testing.T) {
 		{"spans that end before they start take no time", []span{
 			{id: "q", parent: "a", name: "queued", start: 150, end: 120},
 		}, analysis.Split{analysis.Unaccounted: ms(100)}},
+		{"another operation's work was joined", []span{
+			{id: "c", parent: "a", name: "cache_check", start: 100, end: 110},
+			{id: "j", parent: "a", name: "joined", start: 110, end: 200},
+		}, analysis.Split{analysis.CacheCheck: ms(10), analysis.Joined: ms(90)}},
 		{"others' spans are no stages", []span{
 			{id: "o", parent: "a", name: "something", start: 100, end: 200},
 			{id: "x", parent: "o", name: "execute", start: 100, end: 200},

@@ -39,7 +39,10 @@ func WriteDetail(w io.Writer, d Detail) error {
 	field("platform", d.Platform)
 	field("worker", d.Worker)
 	field("cache", d.CacheResult)
-	field("error", d.ErrorType)
+	for _, l := range d.Links {
+		field("result of", strings.Join(nonEmpty(linkWords[l.Kind], "trace "+l.Trace+" span "+l.Span), ", "))
+	}
+	field("error", strings.Join(nonEmpty(d.ErrorType, d.Error), ": "))
 	field("kept", d.SamplingKept)
 	if d.OutputBytes != nil {
 		field("outputs", fmt.Sprintf("%d files, %s", *d.OutputFiles, bytesOf(*d.OutputBytes)))
@@ -64,7 +67,10 @@ func WriteDetail(w io.Writer, d Detail) error {
 		}
 		fmt.Fprintf(out, "  %9s %9s %7s  %s%s\n", p.Offset, p.Seconds, percent(p.Share), name, p.notes())
 		p.writeUse(out)
-		p.writeClock(out)
+		// Stages of a worker were moved with it.
+		if !p.OnWorker || p.Numbers[semconv.AttrClockCut] != 0 {
+			p.writeClock(out)
+		}
 	}
 	if d.Other > 0 {
 		fmt.Fprintf(out, "  %9s %9s %7s  in no stage, %s of it on a worker\n", "", d.Other, percent(share(d.Other, d.Seconds)), d.OnWorker)
@@ -87,6 +93,9 @@ func WriteDetail(w io.Writer, d Detail) error {
 	}
 	return out.Flush()
 }
+
+// linkWords says what a kind of link means for the result.
+var linkWords = map[string]string{semconv.LinkCached: "cached", semconv.LinkDeduplicated: "work that was under way"}
 
 // notes are the texts of a part, in a fixed order.
 func (p *DetailPart) notes() string {

@@ -10,13 +10,13 @@ import (
 )
 
 // legend has a character for each stage. What a worker does beside fetching,
-// executing and uploading has one.
+// executing and uploading has one, and so has what there is no span for.
 var legend = [numStages]byte{
-	CacheCheck: 'c', Load: 'c', Queued: 'q', Dispatch: 'd', RunnerSpawn: 'w', InputFetch: 'f', Setup: 'w', Execute: '#',
+	CacheCheck: 'c', Load: 'c', Joined: 'j', Queued: 'q', Dispatch: 'd', RunnerSpawn: 'w', InputFetch: 'f', Setup: 'w', Execute: '#',
 	Teardown: 'w', OutputUpload: 'u', RunnerExit: 'w', Report: 'r', Publish: 'r', OnWorker: 'w', Unaccounted: '.',
 }
 
-const legendText = "c cache  q queued  d dispatch  f fetch  # execute  u upload  r report  w else on a worker  . else"
+const legendText = "c cache  j joined  q queued  d dispatch  f fetch  # execute  u upload  r report  w worker  . other"
 
 // Of a line of a waterfall, the axis gets what two numbers and a name leave.
 const (
