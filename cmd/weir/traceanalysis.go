@@ -169,7 +169,7 @@ key it prints those that took longest in one stage.`,
 	}
 	traceFlag(c, &trace)
 	formatFlag(c, &format)
-	c.Flags().StringVar(&by, "by", "duration", "duration, cache, queued, dispatch, fetch, execute, upload, report or other")
+	c.Flags().StringVar(&by, "by", "duration", "duration, cache, queued, dispatch, fetch, execute, upload, report, runner or other")
 	topFlag(c, &top, 10, "how many actions")
 	return c
 }

@@ -50,7 +50,7 @@ func TestCompare(t *testing.T) {
 		pairs analysis.Pairs
 		want  []string
 	}{
-		// Of //c, executing took 1400 ms longer, the queue and the lost attempt 1000 less.
+		// Of //c, executing took 1400 ms longer, the queue and the lost attempt each 500 less.
 		"slower":           {d.Slower, []string{"//c 300ms execute"}},
 		"faster":           {d.Faster, []string{"//b -1.00s queued"}},
 		"newly cached":     {d.NewlyCached, []string{"//a -990ms execute"}},

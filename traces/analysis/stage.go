@@ -105,23 +105,27 @@ const (
 	ExecuteColumn                // execute
 	UploadColumn                 // output_upload
 	ReportColumn                 // report, publish
-	// OtherColumn is the rest: the wait for another operation's work, the runner's start and end, the worker between its
-	// stages, and what nothing accounts for.
+	// RunnerColumn is the rest of the time on a worker: runner_spawn, setup,
+	// teardown, runner_exit, and what has no span there.
+	RunnerColumn
+	// OtherColumn is what is left: the wait for another operation's work, and what
+	// nothing accounts for.
 	OtherColumn
 
 	numColumns = int(OtherColumn) + 1
 )
 
-var columnNames = [numColumns]string{"cache", "queued", "dispatch", "fetch", "execute", "upload", "report", "other"}
+var columnNames = [numColumns]string{"cache", "queued", "dispatch", "fetch", "execute", "upload", "report", "runner", "other"}
 
 // String returns the column's heading.
 func (c Column) String() string { return columnNames[c] }
 
 // columnOf has the column of each stage.
 var columnOf = [numStages]Column{
-	CacheCheck: CacheColumn, Load: CacheColumn, Joined: OtherColumn, Queued: QueuedColumn, Dispatch: DispatchColumn, RunnerSpawn: OtherColumn,
-	InputFetch: FetchColumn, Setup: OtherColumn, Execute: ExecuteColumn, Teardown: OtherColumn, OutputUpload: UploadColumn,
-	RunnerExit: OtherColumn, Report: ReportColumn, Publish: ReportColumn, OnWorker: OtherColumn, Unaccounted: OtherColumn,
+	CacheCheck: CacheColumn, Load: CacheColumn, Joined: OtherColumn, Queued: QueuedColumn, Dispatch: DispatchColumn,
+	RunnerSpawn: RunnerColumn, InputFetch: FetchColumn, Setup: RunnerColumn, Execute: ExecuteColumn, Teardown: RunnerColumn,
+	OutputUpload: UploadColumn, RunnerExit: RunnerColumn, Report: ReportColumn, Publish: ReportColumn, OnWorker: RunnerColumn,
+	Unaccounted: OtherColumn,
 }
 
 // columns returns the split by column.

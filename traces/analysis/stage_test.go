@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/weir-build/weir/traces/analysis"
+	"github.com/weir-build/weir/traces/semconv"
 )
 
 func TestEachMomentCountsOnce(t *testing.T) {
@@ -94,6 +95,27 @@ func TestStagesAddUp(t *testing.T) {
 			if d < 0 {
 				t.Fatalf("seed %d: a stage took %v", seed, d)
 			}
+		}
+	}
+}
+
+// Every stage that is declared is known here, and has a column other than that of
+// time that nothing accounts for.
+func TestEveryDeclaredStageIsKnown(t *testing.T) {
+	for _, declared := range semconv.Spans() {
+		stage := span{id: "s", parent: "a", name: declared.Name, end: 10}
+		spans := []span{{id: "a", name: "action", end: 10}}
+		switch declared.Parent {
+		case semconv.SpanAction:
+		case semconv.SpanWorker:
+			spans = append(spans, span{id: "w", parent: "a", name: "worker", end: 10})
+			stage.parent = "w"
+		default:
+			continue
+		}
+		split := analysis.Actions(tree(append(spans, stage)))[0].Split
+		if split[analysis.Unaccounted] != 0 || declared.Name != semconv.SpanWorker && split.Other() != 0 {
+			t.Errorf("%s is no stage: %v", declared.Name, split)
 		}
 	}
 }

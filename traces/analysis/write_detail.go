@@ -45,7 +45,7 @@ func WriteDetail(w io.Writer, d Detail) error {
 	field("error", strings.Join(nonEmpty(d.ErrorType, d.Error), ": "))
 	field("kept", d.SamplingKept)
 	if d.OutputBytes != nil {
-		field("outputs", fmt.Sprintf("%d files, %s", *d.OutputFiles, bytesOf(*d.OutputBytes)))
+		field("outputs", fmt.Sprintf("%s, files: %d", bytesOf(*d.OutputBytes), *d.OutputFiles))
 	}
 	field("started", fmt.Sprintf("%s, %s into the build", d.Start.UTC().Format("2006-01-02T15:04:05.000000Z"), d.Offset))
 

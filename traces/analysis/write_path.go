@@ -15,9 +15,9 @@ func WriteCriticalPath(w io.Writer, p Path) error {
 	out := bufio.NewWriter(w)
 	fmt.Fprintf(out, "critical path of trace %s: %d of %d actions, %s, %.1f%% queued\n",
 		p.Trace, len(p.Hops), p.Actions, lifecycle.Brief(p.Total()), 100*p.QueueShare())
-	fmt.Fprintf(out, "%9s %9s", "start", "client")
+	fmt.Fprintf(out, "%8s %8s", "start", "client")
 	for _, c := range columnNames {
-		fmt.Fprintf(out, " %9s", c)
+		fmt.Fprintf(out, " %8s", c)
 	}
 	fmt.Fprintln(out, "  action")
 
@@ -25,14 +25,14 @@ func WriteCriticalPath(w io.Writer, p Path) error {
 	for i := range p.Hops {
 		h := &p.Hops[i]
 		client += h.Gap
-		fmt.Fprintf(out, "%9s", lifecycle.Brief(h.Action.Span.Start.Sub(p.Start)))
+		fmt.Fprintf(out, "%8s", lifecycle.Brief(h.Action.Span.Start.Sub(p.Start)))
 		writeRow(out, h.Gap, &h.Split, lifecycle.Brief, lifecycle.Label(h.Action))
 	}
 	client += p.Tail
 	sum := p.Split()
-	fmt.Fprintf(out, "%9s", "total")
+	fmt.Fprintf(out, "%8s", "total")
 	writeRow(out, client, &sum, lifecycle.Brief, lifecycle.Brief(p.Tail)+" after the last action")
-	fmt.Fprintf(out, "%9s", "share")
+	fmt.Fprintf(out, "%8s", "share")
 	writeRow(out, client, &sum, func(d time.Duration) string {
 		if p.Total() <= 0 {
 			return "-"
@@ -43,9 +43,9 @@ func WriteCriticalPath(w io.Writer, p Path) error {
 }
 
 func writeRow(w io.Writer, client time.Duration, split *Split, show func(time.Duration) string, text string) {
-	fmt.Fprintf(w, " %9s", show(client))
+	fmt.Fprintf(w, " %8s", show(client))
 	for _, d := range split.columns() {
-		fmt.Fprintf(w, " %9s", show(d))
+		fmt.Fprintf(w, " %8s", show(d))
 	}
 	fmt.Fprintf(w, "  %s\n", text)
 }

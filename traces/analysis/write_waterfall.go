@@ -16,7 +16,7 @@ var legend = [numStages]byte{
 	Teardown: 'w', OutputUpload: 'u', RunnerExit: 'w', Report: 'r', Publish: 'r', OnWorker: 'w', Unaccounted: '.',
 }
 
-const legendText = "c cache  j joined  q queued  d dispatch  f fetch  # execute  u upload  r report  w worker  . other"
+const legendText = "c cache  j joined  q queued  d dispatch  f fetch  # execute  u upload  r report  w runner  . other"
 
 // Of a line of a waterfall, the axis gets what two numbers and a name leave.
 const (

@@ -14,7 +14,7 @@ func WriteWhatIf(w io.Writer, x *WhatIf) error {
 		fmt.Fprintln(out, "no action was on a worker: with other numbers of slots nothing would be different")
 		return out.Flush()
 	}
-	fmt.Fprintf(out, "with other numbers of slots (it had %d and took %s):\n", x.Slots, x.Recorded)
+	fmt.Fprintf(out, "with other numbers of slots than the %d there were, on which it took %s:\n", x.Slots, x.Recorded)
 	fmt.Fprintf(out, "%9s %9s %9s %9s %9s\n", "slots", "predicted", "change", "at least", "at most")
 	line := func(p Prediction, text string) {
 		slots := strconv.Itoa(p.Slots)
