@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -91,27 +90,20 @@ only some actions tell their part.`,
 				return usageError{fmt.Errorf("--by %w", err)}
 			}
 			var (
-				summaries  []analysis.Summary
-				all        []analysis.Action
-				start, end time.Time
+				summaries []analysis.Summary
+				all       []analysis.Action
 			)
 			err = eachTree(a[0], trace, func(tree *lifecycle.Tree) error {
 				actions := analysis.Actions(tree)
 				summaries = append(summaries, analysis.Summarize(tree, actions, key, top))
 				all = append(all, actions...)
-				if len(summaries) == 1 || tree.Start.Before(start) {
-					start = tree.Start
-				}
-				if tree.End.After(end) {
-					end = tree.End
-				}
 				return nil
 			})
 			if err != nil {
 				return err
 			}
 			if len(summaries) > 1 {
-				summaries = append(summaries, analysis.SummarizeAll(len(summaries), all, start, end, key, top))
+				summaries = append(summaries, analysis.SummarizeAll(summaries, all, key, top))
 			}
 			if format == "json" {
 				return printJSON(c.OutOrStdout(), summaries)

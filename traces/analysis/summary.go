@@ -2,6 +2,7 @@ package analysis
 
 import (
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/weir-build/weir/traces/lifecycle"
@@ -28,6 +29,10 @@ type Summary struct {
 	ExitNonZero int `json:"exit_nonzero"`
 	NeverRan    int `json:"never_ran"`
 
+	// Lookups are the client's own in the action cache. One that finds a result
+	// asks for no action: a build that is cached as a whole has none.
+	Lookups Lookups `json:"client_lookups"`
+
 	// Running counts the attempts on workers, Waiting those in the queue.
 	Running Concurrency `json:"running"`
 	Waiting Concurrency `json:"waiting"`
@@ -44,6 +49,31 @@ type Summary struct {
 	Costs []Cost `json:"costs"`
 	// CostsLeftOut is how many more there are.
 	CostsLeftOut int `json:"costs_left_out"`
+}
+
+// Lookups are calls of GetActionResult by a client.
+type Lookups struct {
+	Calls int `json:"calls"`
+	Found int `json:"found"`
+}
+
+// lookups counts the calls beside actions, each once, however many servers it went
+// through.
+func lookups(nodes []*lifecycle.Node) (l Lookups) {
+	for _, n := range nodes {
+		switch s := n.Span; {
+		case strings.HasSuffix(s.Name, ".ActionCache/GetActionResult"):
+			l.Calls++
+			if code := s.Attr(semconv.AttrRPCStatusCode); !s.Failed && (code == "" || code == "OK") {
+				l.Found++
+			}
+		case s.Name != semconv.SpanAction:
+			below := lookups(n.Children)
+			l.Calls += below.Calls
+			l.Found += below.Found
+		}
+	}
+	return l
 }
 
 // Concurrency is how many were under way at a time.
@@ -97,6 +127,7 @@ func Summarize(t *lifecycle.Tree, actions []Action, by Key, top int) Summary {
 			s.Tool, s.Invocation = root.Span.Attr(semconv.AttrToolName), root.Span.Attr(semconv.AttrInvocationID)
 		}
 	}
+	s.Lookups = lookups(t.Roots)
 	if len(actions) > 0 {
 		p := CriticalPath(t)
 		queued := p.QueueShare()
@@ -105,11 +136,23 @@ func Summarize(t *lifecycle.Tree, actions []Action, by Key, top int) Summary {
 	return s
 }
 
-// SummarizeAll sums up several builds as one, from the first's start to the last's
-// end.
-func SummarizeAll(builds int, actions []Action, start, end time.Time, by Key, top int) Summary {
+// SummarizeAll sums up several builds, of which there are all actions, as one: from
+// the first's start to the last's end.
+func SummarizeAll(builds []Summary, actions []Action, by Key, top int) Summary {
+	var start, end time.Time
+	var l Lookups
+	for i, b := range builds {
+		if i == 0 || b.Start.Before(start) {
+			start = b.Start
+		}
+		if e := b.Start.Add(time.Duration(b.Seconds)); i == 0 || e.After(end) {
+			end = e
+		}
+		l.Calls += b.Lookups.Calls
+		l.Found += b.Lookups.Found
+	}
 	s := summarize(actions, start, end, by, top)
-	s.Builds = builds
+	s.Builds, s.Lookups = len(builds), l
 	return s
 }
 

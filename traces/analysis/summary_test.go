@@ -52,6 +52,27 @@ func TestSummaryCounts(t *testing.T) {
 	}
 }
 
+// A client that looks results up itself asks for no action if it finds them. Its
+// calls count once, not at every server, and the execution-server's don't count.
+func TestClientLookups(t *testing.T) {
+	const get = "build.bazel.remote.execution.v2.ActionCache/GetActionResult"
+	code := func(c string) map[string]string { return map[string]string{"rpc.response.status_code": c} }
+	s := summaryOf(tree([]span{
+		{id: "inv", name: "invocation", end: 100},
+		{id: "1", parent: "inv", name: get, start: 1, end: 5, attrs: code("OK")},
+		{id: "1s", parent: "1", name: get, start: 2, end: 4, attrs: code("OK")},
+		{id: "2", parent: "inv", name: get, start: 5, end: 9, attrs: code("NOT_FOUND")},
+		{id: "c", parent: "inv", name: "//client/span", start: 5, end: 9},
+		{id: "3", parent: "c", name: get, start: 5, end: 9, failed: true},
+		{id: "x", parent: "inv", name: "build.bazel.remote.execution.v2.Execution/Execute", start: 10, end: 90},
+		{id: "a", parent: "x", name: "action", start: 10, end: 90},
+		{id: "4", parent: "a", name: get, start: 11, end: 12, attrs: code("OK")},
+	}), analysis.ByMnemonic)
+	if want := (analysis.Lookups{Calls: 3, Found: 1}); s.Lookups != want {
+		t.Errorf("got %v, want %v", s.Lookups, want)
+	}
+}
+
 // Percentiles are by nearest rank: of 1 … 200 ms, the 100th, 180th, 198th and last.
 func TestPercentiles(t *testing.T) {
 	s := &script{end: 1000}
@@ -229,7 +250,8 @@ func TestWriteSummary(t *testing.T) {
 			return analysis.WriteSummary(&out, summaryOf(cached, analysis.ByMnemonic), analysis.ByMnemonic)
 		},
 		func() error {
-			return analysis.WriteSummary(&out, analysis.SummarizeAll(2, all, tree.Start, tree.End, analysis.ByTarget, 2), analysis.ByTarget)
+			builds := []analysis.Summary{summaryOf(tree, analysis.ByTarget), summaryOf(cached, analysis.ByTarget)}
+			return analysis.WriteSummary(&out, analysis.SummarizeAll(builds, all, analysis.ByTarget, 2), analysis.ByTarget)
 		},
 		func() error {
 			return analysis.WriteSummary(&out, summaryOf(edges()["no actions"], analysis.ByWorker), analysis.ByWorker)

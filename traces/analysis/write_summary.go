@@ -21,8 +21,11 @@ func WriteSummary(w io.Writer, s Summary, by Key) error {
 	} else {
 		fmt.Fprintf(out, "trace %s: %s\n", s.Trace, strings.Join(nonEmpty(s.Tool, s.Invocation, s.Seconds.String()), ", "))
 	}
+	if s.Lookups.Calls > 0 {
+		fmt.Fprintf(out, "  %-9s %d by the client itself; %d found a result and needed no action\n", "look-ups", s.Lookups.Calls, s.Lookups.Found)
+	}
 	if s.Actions == 0 {
-		fmt.Fprintln(out, "  no actions")
+		fmt.Fprintf(out, "  %-9s none\n", "actions")
 		return out.Flush()
 	}
 	fmt.Fprintf(out, "  %-9s %s\n", "actions", s.counts())
