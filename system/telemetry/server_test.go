@@ -19,6 +19,7 @@ import (
 
 	"github.com/weir-build/weir/system/proto/bots"
 	"github.com/weir-build/weir/system/telemetry"
+	"github.com/weir-build/weir/traces/semconv"
 	"github.com/weir-build/weir/traces/tracecontext"
 )
 
@@ -249,7 +250,7 @@ func TestOpenStreamIsActiveUntilItEnds(t *testing.T) {
 	}
 	<-entered
 	active := func() float64 {
-		return r.metric(t, "rpc_server_active_calls", "rpc_method", treeMethod).GetGauge().GetValue()
+		return r.metric(t, semconv.RPCServerActive.Name, "rpc_method", treeMethod).GetGauge().GetValue()
 	}
 	if got := active(); got != 1 {
 		t.Errorf("got %v active calls, want 1", got)

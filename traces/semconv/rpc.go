@@ -19,10 +19,8 @@ const OtherMethod = "other"
 var (
 	RPCServerDuration = Metric{"rpc_server_call_duration_seconds", Histogram, "s",
 		"Duration of gRPC calls served, to the end of the stream.", []string{"rpc_method", "rpc_response_status_code"}}
-	RPCServerActive = Metric{"rpc_server_active_calls", Gauge, "{call}",
-		"gRPC calls being served, open streams and long polls included.", []string{"rpc_method"}}
 	RPCClientDuration = Metric{"rpc_client_call_duration_seconds", Histogram, "s",
 		"Duration of gRPC calls made, to the end of the stream.", []string{"rpc_method", "rpc_response_status_code"}}
 )
 
-var rpcMetrics = []Metric{RPCServerDuration, RPCServerActive, RPCClientDuration}
+var rpcMetrics = []Metric{RPCServerDuration, RPCClientDuration}
