@@ -50,7 +50,7 @@ func clampCode(c codes.Code) codes.Code {
 // method is what a handler knows of one gRPC method: its names and its series,
 // looked up once.
 type method struct {
-	name     string // <service>/<method>, or semconv.OtherMethod as a label
+	name     string // <service>/<method>, or semconv.OtherMethod
 	traced   bool
 	active   prometheus.Gauge // nil on the client's side
 	duration *prometheus.HistogramVec

@@ -123,6 +123,7 @@ func Attributes() []Attribute {
 
 		releaseCandidate(text(AttrRPCSystem, PerProgram, fromOTel, rpc, "The RPC system.", RPCSystem)),
 		releaseCandidate(text(AttrRPCMethod, PerMethod, fromOTel, rpc, "The method, package.Service/Method.")),
+		releaseCandidate(text(AttrRPCMethodOriginal, PerAction, fromOTel, rpc, "What the client called, if the method is `_OTHER`: one that the program doesn't know.")),
 		releaseCandidate(text(AttrRPCStatusCode, PerProgram, fromOTel, rpc, "The gRPC code of the answer.", Codes()...)),
 
 		text(AttrLinkKind, PerProgram, ours, []string{OnLinks}, "What the linked span is to this one.", LinkDeduplicated, LinkCached),

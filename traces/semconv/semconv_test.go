@@ -315,7 +315,7 @@ func TestLabelsAreDeclaredAndBounded(t *testing.T) {
 func TestNamesAreOursOrOpenTelemetrys(t *testing.T) {
 	theirs := make(map[string]bool)
 	for _, key := range []attribute.Key{
-		otel.ProcessExitCodeKey, otel.ErrorTypeKey, otel.RPCSystemNameKey, otel.RPCMethodKey, otel.RPCResponseStatusCodeKey,
+		otel.ProcessExitCodeKey, otel.ErrorTypeKey, otel.RPCSystemNameKey, otel.RPCMethodKey, otel.RPCMethodOriginalKey, otel.RPCResponseStatusCodeKey,
 		otel.ServiceNameKey, otel.ServiceInstanceIDKey, otel.HostNameKey, otel.ProcessPIDKey,
 		otel.TelemetrySDKNameKey, otel.TelemetrySDKLanguageKey, otel.TelemetrySDKVersionKey,
 	} {

@@ -58,7 +58,7 @@ func (v *vocabulary) document() string {
 }
 
 func (v *vocabulary) writeSpans(b *strings.Builder) {
-	b.WriteString("## Spans\n\nBeside these each RPC has a span, named by its method, and clients may have their own.\n\n")
+	fmt.Fprintf(b, "## Spans\n\nBeside these each RPC has a span, named by its method, or %s if the program knows no\nmethod of that name. Clients may have spans of their own.\n\n", code(semconv.OtherMethod))
 	row(b, "span", "emitted by", "parent", "source", "stability", "description")
 	rule(b, 6)
 	for _, s := range v.spans {
