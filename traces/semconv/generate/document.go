@@ -162,7 +162,7 @@ collector.
 		{semconv.AttrInvocationID, "cicd.pipeline.run.id",
 			"An invocation is one run of a build tool. A pipeline's run may have many, a developer's build has no pipeline."},
 		{semconv.AttrCorrelatedInvocationsID, "cicd.pipeline.run.id",
-			"The nearest, if the client puts its pipeline's run there, as some do; it may be anything."},
+			"The nearest, if the client puts its pipeline's run there; it may be anything."},
 		{semconv.AttrActionMnemonic, "cicd.pipeline.task.name", "A pipeline has some tens of tasks, a build has up to millions of actions."},
 		{semconv.AttrOperation, "cicd.pipeline.task.run.id", "The same, one level further down."},
 		{semconv.AttrExitCode + ", " + semconv.AttrErrorType, "cicd.pipeline.task.run.result",
