@@ -14,15 +14,7 @@ import (
 )
 
 // awaited is what is declared and has no emitter yet.
-var awaited = []string{
-	"span load", "span runner_spawn", "span setup", "span teardown", "span runner_exit", "span publish",
-	"attribute rbe.action.spans", "attribute rbe.output.files", "attribute rbe.output.bytes", "attribute error.type",
-	"attribute rbe.rusage.user_time", "attribute rbe.rusage.system_time", "attribute rbe.rusage.max_rss",
-	"attribute rbe.rusage.major_faults", "attribute rbe.rusage.block_input", "attribute rbe.rusage.block_output",
-	"attribute rbe.rusage.voluntary_switches", "attribute rbe.rusage.involuntary_switches",
-	"attribute rbe.clock.offset", "attribute rbe.clock.cut", "attribute rbe.clock.raw_start", "attribute rbe.clock.raw_end",
-	"attribute rbe.metadata.problem", "attribute rbe.sampling.kept",
-}
+var awaited = []string{"attribute rbe.sampling.kept"}
 
 // elsewhere is what the whole cluster doesn't come to emit, with the test that
 // has it emitted.
