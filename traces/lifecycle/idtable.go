@@ -21,9 +21,12 @@ type known struct {
 
 const leastSlots = 16
 
+// golden is 2^64 divided by the golden ratio: what it multiplies is spread evenly
+// over the upper half (Knuth, TAOCP 3, 6.4).
+const golden = 0x9E3779B97F4A7C15
+
 // home is where an id is looked for first. Ids may be random or counted.
 func (t *idTable) home(trace uint32, id SpanID) int {
-	const golden = 0x9E3779B97F4A7C15 // 2^64 divided by the golden ratio (Knuth, TAOCP 3, 6.4)
 	h := (binary.NativeEndian.Uint64(id[:]) + uint64(trace)) * golden
 	return int(h>>32) & (len(t.slots) - 1)
 }
@@ -102,4 +105,51 @@ func (t *idTable) place(k *known) int {
 			return i
 		}
 	}
+}
+
+// placeTable finds the places of ids among so many that are known beforehand.
+type placeTable []struct {
+	id    SpanID // zero if it is free
+	place int32
+}
+
+func newPlaceTable(ids int) placeTable {
+	size := leastSlots
+	for 3*size < 4*ids {
+		size *= 2
+	}
+	return make(placeTable, size)
+}
+
+func (t placeTable) home(id SpanID) int {
+	return int(binary.NativeEndian.Uint64(id[:])*golden>>32) & (len(t) - 1)
+}
+
+// find returns the place of an id, none if it isn't there.
+func (t placeTable) find(id SpanID) int32 {
+	if id == (SpanID{}) {
+		return none
+	}
+	for i := t.home(id); ; i = (i + 1) & (len(t) - 1) {
+		switch t[i].id {
+		case id:
+			return t[i].place
+		case SpanID{}:
+			return none
+		}
+	}
+}
+
+// add puts an id at a place, and returns the place that it has: another one if it
+// is there already.
+func (t placeTable) add(id SpanID, place int32) int32 {
+	i := t.home(id)
+	for t[i].id != (SpanID{}) {
+		if t[i].id == id {
+			return t[i].place
+		}
+		i = (i + 1) & (len(t) - 1)
+	}
+	t[i].id, t[i].place = id, place
+	return place
 }
