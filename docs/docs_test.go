@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/weir-build/weir/internal/clustertest"
 	"github.com/weir-build/weir/traces/semconv"
 )
 
@@ -215,7 +216,7 @@ func TestNamedMakeTargetsExist(t *testing.T) {
 
 func TestReadmeListsEveryCommand(t *testing.T) {
 	listed := column(section(t, read(t, filepath.Join(root, "README.md")), "## Commands"))
-	there := commands(t, buildProgram(t, "weir"), "weir")
+	there := commands(t, clustertest.Program(t, "weir"), "weir")
 	slices.Sort(listed)
 	slices.Sort(there)
 	if !slices.Equal(listed, there) {

@@ -15,7 +15,7 @@
 //
 //	main_test.go process_test.go         the programs, built once, and processes
 //	up_test.go serve_test.go             a cluster in one process, or in many
-//	record_test.go vocabulary_test.go    what a cluster has left in its run folder
+//	record_test.go                       what a cluster has left in its run folder
 //	client_test.go workspace_test.go     clients: of single actions, and Bazel
 //	keys_test.go                         keys and tokens
 package integration

@@ -11,6 +11,7 @@ import (
 
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 
+	"github.com/weir-build/weir/internal/schema"
 	"github.com/weir-build/weir/traces/lifecycle"
 	"github.com/weir-build/weir/traces/otlpfile"
 	"github.com/weir-build/weir/traces/semconv"
@@ -57,10 +58,13 @@ const maxShown = 20
 // declared.
 func (r *record) check(t *testing.T, o lifecycle.Options) {
 	t.Helper()
-	r.checkVocabulary(t)
-	checker := lifecycle.NewChecker(o)
+	checker, vocabulary := lifecycle.NewChecker(o), schema.NewRecord()
 	for _, spans := range r.spans {
 		checker.Add(spans)
+		vocabulary.AddSpans(spans)
+	}
+	for _, problem := range vocabulary.Problems() {
+		t.Error(problem)
 	}
 	report := checker.Finish()
 	if report.Spans == 0 {

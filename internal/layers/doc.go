@@ -92,5 +92,6 @@ ALL < cmd/weir
 system/cas < system/cas/castest
 system/queue < system/queue/queuetest
 NONE < system/runner/runnertest
-NONE < internal/layers, internal/bench, internal/integration
+system/remote, system/stack, system/telemetry, traces/otlpfile < internal/clustertest
+NONE < internal/layers, internal/schema, internal/bench, internal/integration
 `

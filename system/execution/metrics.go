@@ -84,7 +84,11 @@ func (c *states) Collect(ch chan<- prometheus.Metric) {
 	workers := make(map[key]int)
 	busy, idle := make(map[string]int), make(map[string]int)
 	for _, session := range sh.sessions {
-		workers[key{session.instance.name, session.status}]++
+		status := session.status
+		if _, ok := bots.BotStatus_name[int32(status)]; !ok {
+			status = bots.BotStatus_BOT_STATUS_UNSPECIFIED // a worker can send any number: each would be a series
+		}
+		workers[key{session.instance.name, status}]++
 		if accepting(session.status) {
 			busy[session.instance.name] += len(session.leases)
 			idle[session.instance.name] += max(0, session.slots-len(session.leases))

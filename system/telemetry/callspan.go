@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
@@ -24,21 +25,27 @@ type callSpan struct {
 	id     tracecontext.Context
 	parent tracecontext.SpanID
 	name   string
+	// original is what was called, if name is semconv.OtherMethod.
+	original string
 }
 
 // startCall starts the span of a call as a child of the span of ctx, and returns
 // the context that has it as current. If nobody reads spans there is none, and
 // the caller's context goes on as it came.
-func (t *Telemetry) startCall(ctx context.Context, name string, kind build.Kind) (context.Context, callSpan) {
+func (t *Telemetry) startCall(ctx context.Context, m *method, fullName string, kind build.Kind) (context.Context, callSpan) {
 	if !t.Recording() {
 		return ctx, callSpan{}
+	}
+	name, original := m.name, ""
+	if name == semconv.OtherMethod {
+		original = strings.TrimPrefix(fullName, "/")
 	}
 	parent := TraceContext(ctx)
 	if !parent.Valid() {
 		ctx, root := t.Tracer.Start(ctx, name, trace.WithSpanKind(otelKind(kind)))
-		return ctx, callSpan{root: root, name: name}
+		return ctx, callSpan{root: root, name: name, original: original}
 	}
-	s := callSpan{name: name, parent: parent.Span, id: tracecontext.Context{
+	s := callSpan{name: name, original: original, parent: parent.Span, id: tracecontext.Context{
 		Trace: parent.Trace, Span: tracecontext.SpanID(randomSpanID()), Sampled: parent.Sampled,
 	}}
 	return trace.ContextWithSpanContext(ctx, spanContext(s.id)), s
@@ -85,14 +92,14 @@ func (t *Telemetry) endCall(s *callSpan, e ended) {
 			if e.failed {
 				s.root.SetStatus(otelcodes.Error, status.Convert(e.err).Message())
 			}
-			for _, a := range e.attributes() {
+			for _, a := range e.attributes(s.original) {
 				s.root.SetAttributes(attribute.String(a.Key, a.Text))
 			}
 		}
 		s.root.End(trace.WithTimestamp(e.end))
 	case s.id.Sampled:
 		span := build.Span{
-			Name: s.name, Kind: e.kind, ID: s.id, Parent: s.parent, Start: e.start, End: e.end, Attributes: e.attributes(),
+			Name: s.name, Kind: e.kind, ID: s.id, Parent: s.parent, Start: e.start, End: e.end, Attributes: e.attributes(s.original),
 		}
 		if e.failed {
 			span.Error = status.Convert(e.err).Message()
@@ -104,8 +111,8 @@ func (t *Telemetry) endCall(s *callSpan, e ended) {
 	}
 }
 
-func (e *ended) attributes() []build.Attribute {
-	a := make([]build.Attribute, 0, 7)
+func (e *ended) attributes(original string) []build.Attribute {
+	a := make([]build.Attribute, 0, 8)
 	a = append(a,
 		build.Text(semconv.AttrRPCSystem, semconv.RPCSystem),
 		build.Text(semconv.AttrRPCMethod, e.method),
@@ -115,6 +122,7 @@ func (e *ended) attributes() []build.Attribute {
 			a = append(a, build.Text(key, value))
 		}
 	}
+	add(semconv.AttrRPCMethodOriginal, original)
 	add(semconv.AttrInvocationID, e.metadata.GetToolInvocationId())
 	add(semconv.AttrActionID, e.metadata.GetActionId())
 	add(semconv.AttrActionMnemonic, e.metadata.GetActionMnemonic())

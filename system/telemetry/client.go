@@ -44,7 +44,7 @@ type clientCall struct {
 func (h *clientHandler) TagRPC(ctx context.Context, tag *stats.RPCTagInfo) context.Context {
 	c := &clientCall{method: h.methods.find(tag.FullMethodName), start: time.Now()}
 	if c.method.traced {
-		ctx, c.span = h.telemetry.startCall(ctx, strings.TrimPrefix(tag.FullMethodName, "/"), build.Client)
+		ctx, c.span = h.telemetry.startCall(ctx, c.method, tag.FullMethodName, build.Client)
 		ctx = inject(ctx)
 	}
 	return context.WithValue(ctx, clientCallKey{}, c)

@@ -34,11 +34,7 @@ var untraced = []string{
 const lastCode = codes.Unauthenticated
 
 // codeNames are the codes as OpenTelemetry's conventions spell them.
-var codeNames = [lastCode + 1]string{
-	"OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS",
-	"PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED",
-	"INTERNAL", "UNAVAILABLE", "DATA_LOSS", "UNAUTHENTICATED",
-}
+var codeNames = semconv.Codes()
 
 // CodeName returns a gRPC code as metrics and spans spell it: NOT_FOUND.
 func CodeName(c codes.Code) string { return codeNames[clampCode(c)] }
@@ -54,7 +50,7 @@ func clampCode(c codes.Code) codes.Code {
 // method is what a handler knows of one gRPC method: its names and its series,
 // looked up once.
 type method struct {
-	name     string // <service>/<method>, or semconv.OtherMethod as a label
+	name     string // <service>/<method>, or semconv.OtherMethod
 	traced   bool
 	active   prometheus.Gauge // nil on the client's side
 	duration *prometheus.HistogramVec

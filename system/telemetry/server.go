@@ -2,7 +2,6 @@ package telemetry
 
 import (
 	"context"
-	"strings"
 	"time"
 
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
@@ -91,7 +90,7 @@ func (h *serverHandler) TagRPC(ctx context.Context, tag *stats.RPCTagInfo) conte
 	if parent.Valid() {
 		ctx = WithParent(ctx, parent)
 	}
-	ctx, c.span = h.telemetry.startCall(ctx, strings.TrimPrefix(tag.FullMethodName, "/"), build.Server)
+	ctx, c.span = h.telemetry.startCall(ctx, c.method, tag.FullMethodName, build.Server)
 	return ctx
 }
 

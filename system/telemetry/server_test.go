@@ -19,6 +19,7 @@ import (
 
 	"github.com/weir-build/weir/system/proto/bots"
 	"github.com/weir-build/weir/system/telemetry"
+	"github.com/weir-build/weir/traces/semconv"
 	"github.com/weir-build/weir/traces/tracecontext"
 )
 
@@ -206,8 +207,9 @@ func (p *pollServer) UpdateBotSession(ctx context.Context, _ *bots.UpdateBotSess
 	return &bots.BotSession{}, nil
 }
 
-// Any client can invent method names; series are for those the program knows.
-func TestUnknownMethodsShareOneSeries(t *testing.T) {
+// Any client can invent method names; series and names of spans are for those the
+// program knows.
+func TestUnknownMethodsShareOneSeriesAndName(t *testing.T) {
 	for _, method := range []string{
 		"/no.such.Service/Call",
 		"/build.bazel.remote.execution.v2.ContentAddressableStorage/NoSuchMethod",
@@ -224,14 +226,15 @@ func TestUnknownMethodsShareOneSeries(t *testing.T) {
 				t.Fatalf("got %v, want Unimplemented", err)
 			}
 			s.stop()
-			if m := r.metric(t, "rpc_server_call_duration_seconds", "rpc_method", "other", "rpc_response_status_code", "UNIMPLEMENTED"); m.GetHistogram().GetSampleCount() != 1 {
+			if m := r.metric(t, "rpc_server_call_duration_seconds", "rpc_method", semconv.OtherMethod, "rpc_response_status_code", "UNIMPLEMENTED"); m.GetHistogram().GetSampleCount() != 1 {
 				t.Errorf("got %v, want one call of an unknown method", m)
 			}
 			if m := r.metric(t, "rpc_server_call_duration_seconds", "rpc_method", method[1:]); m != nil {
 				t.Errorf("the method has a series: %v", m)
 			}
-			if got := attributes(r.span(t, method[1:]))["rpc.response.status_code"]; got != "UNIMPLEMENTED" {
-				t.Errorf("span says %q, want UNIMPLEMENTED", got)
+			got := attributes(r.span(t, semconv.OtherMethod))
+			if got[semconv.AttrRPCStatusCode] != "UNIMPLEMENTED" || got[semconv.AttrRPCMethod] != semconv.OtherMethod || got[semconv.AttrRPCMethodOriginal] != method[1:] {
+				t.Errorf("span says %v, want UNIMPLEMENTED and the method as it was called", got)
 			}
 		})
 	}
@@ -249,7 +252,7 @@ func TestOpenStreamIsActiveUntilItEnds(t *testing.T) {
 	}
 	<-entered
 	active := func() float64 {
-		return r.metric(t, "rpc_server_active_calls", "rpc_method", treeMethod).GetGauge().GetValue()
+		return r.metric(t, semconv.RPCServerActive.Name, "rpc_method", treeMethod).GetGauge().GetValue()
 	}
 	if got := active(); got != 1 {
 		t.Errorf("got %v active calls, want 1", got)

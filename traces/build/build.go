@@ -178,16 +178,16 @@ func (b *Builder) Spans(a *Action, dst []Span) []Span {
 		waits = a.Attempts[0].Queued
 	}
 	if waits.After(ready) {
-		dst = append(dst, b.child(semconv.SpanLoad, 0, ready, waits))
+		dst = append(dst, b.leaf(semconv.SpanLoad, 0, ready, waits))
 	}
 	if !a.Joined.IsZero() && a.Done.After(a.Joined) {
-		dst = append(dst, b.child(semconv.SpanJoined, 0, a.Joined, a.Done))
+		dst = append(dst, b.leaf(semconv.SpanJoined, 0, a.Joined, a.Done))
 	}
 	for i := range a.Attempts {
 		dst = b.attempt(uint32(i+1), &a.Attempts[i], dst)
 	}
 	if n := len(a.Attempts); n > 0 && a.Attempts[n-1].Counts && a.Done.After(a.Attempts[n-1].Ended) {
-		dst = append(dst, b.child(semconv.SpanPublish, 0, a.Attempts[n-1].Ended, a.Done))
+		dst = append(dst, b.leaf(semconv.SpanPublish, 0, a.Attempts[n-1].Ended, a.Done))
 	}
 	dst[first].Attributes = b.describe(len(dst) - first)
 	return dst
@@ -229,8 +229,14 @@ func outputs(r *repb.ActionResult) (files, bytes int64) {
 	return int64(len(r.OutputFiles) + len(r.OutputDirectories)), bytes
 }
 
+// child returns a stage of the action that others name as the parent of their
+// calls; leaf one that nobody does.
 func (b *Builder) child(name string, ordinal uint64, start, end time.Time) Span {
 	return Span{Name: name, ID: b.action.Context.Child(name, ordinal), Parent: b.action.Context.Span, Start: start, End: end}
+}
+
+func (b *Builder) leaf(name string, ordinal uint64, start, end time.Time) Span {
+	return Span{Name: name, ID: b.action.Context.Leaf(name, ordinal), Parent: b.action.Context.Span, Start: start, End: end}
 }
 
 // attempt appends the spans of one attempt. Each has the attempt's number as
@@ -247,7 +253,7 @@ func (b *Builder) attempt(number uint32, try *Attempt, dst []Span) []Span {
 	}
 	// All spans of the attempt share the first of its attributes.
 	numbered := b.attributes[from : from+1 : from+1]
-	queued := b.child(semconv.SpanQueued, uint64(number), try.Queued, left)
+	queued := b.leaf(semconv.SpanQueued, uint64(number), try.Queued, left)
 	queued.Attributes = b.attributes[from:len(b.attributes):len(b.attributes)]
 	dst = append(dst, queued)
 	if try.Leased.IsZero() {
@@ -261,7 +267,7 @@ func (b *Builder) attempt(number uint32, try *Attempt, dst []Span) []Span {
 	if m.known {
 		worker.Start, worker.End = m.worker.Start, m.worker.End
 		if worker.Start.After(try.Leased) {
-			dispatch := b.child(semconv.SpanDispatch, uint64(number), try.Leased, worker.Start)
+			dispatch := b.leaf(semconv.SpanDispatch, uint64(number), try.Leased, worker.Start)
 			dispatch.Attributes = numbered
 			dst = append(dst, dispatch)
 		}
@@ -277,7 +283,7 @@ func (b *Builder) attempt(number uint32, try *Attempt, dst []Span) []Span {
 	}
 	dst = b.stages(&m, worker.ID, numbered, dst)
 	if try.Ended.After(worker.End) {
-		report := b.child(semconv.SpanReport, uint64(number), worker.End, try.Ended)
+		report := b.leaf(semconv.SpanReport, uint64(number), worker.End, try.Ended)
 		report.Attributes = numbered
 		dst = append(dst, report)
 	}
@@ -310,8 +316,8 @@ var gaps = [...]string{semconv.SpanSetup, semconv.SpanSetup, semconv.SpanTeardow
 // one.
 func (b *Builder) stages(m *reading, worker tracecontext.Context, numbered []Attribute, dst []Span) []Span {
 	done, first := m.worker.Start, true
-	add := func(name string, s, raw Interval, more []Attribute) {
-		span := Span{Name: name, ID: worker.Child(name, 0), Parent: worker.Span, Start: s.Start, End: s.End, Attributes: numbered}
+	add := func(name string, id tracecontext.Context, s, raw Interval, more []Attribute) {
+		span := Span{Name: name, ID: id, Parent: worker.Span, Start: s.Start, End: s.End, Attributes: numbered}
 		if m.offset != 0 || m.cut != 0 || len(more) > 0 {
 			from := len(b.attributes)
 			b.attributes = append(append(b.attributes, numbered...), more...)
@@ -322,7 +328,7 @@ func (b *Builder) stages(m *reading, worker tracecontext.Context, numbered []Att
 	}
 	gap := func(name string, until time.Time) {
 		if until.After(done) {
-			add(name, Interval{done, until}, Interval{}, nil)
+			add(name, worker.Leaf(name, 0), Interval{done, until}, Interval{}, nil)
 		}
 	}
 	for i := range m.stages {
@@ -339,7 +345,7 @@ func (b *Builder) stages(m *reading, worker tracecontext.Context, numbered []Att
 		if s.name == semconv.SpanExecute {
 			usage = b.action.Usage
 		}
-		add(s.name, s.at, s.raw, usage)
+		add(s.name, worker.Child(s.name, 0), s.at, s.raw, usage)
 		done, first = s.at.End, false
 	}
 	if !first {

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
@@ -52,7 +53,10 @@ type Checker struct {
 	remote  map[tracecontext.Context]bool
 
 	traces  map[TraceID]*traceState
-	latest  *traceState // of the span added last: spans come in runs
+	numbers []*traceState // by traceState.number; nil if the number is free
+	free    []uint32      // numbers
+	latest  *traceState   // of the span added last: spans come in runs
+	known   idTable
 	window  []windowSlot
 	oldest  int // in window, once it is full
 	names   names
@@ -69,18 +73,12 @@ type traceState struct {
 	id       TraceID
 	first    int64 // the earliest start, Unix nanoseconds
 	spans    int
-	known    map[SpanID]known
+	number   uint32
+	live     int // in Checker.known
 	missing  map[SpanID]*waiting
 	families map[SpanID]*family
 	roots    int
 	remote   bool // a parent is elsewhere, and may be
-}
-
-// known is what is remembered of a span.
-type known struct {
-	parent SpanID
-	start  int64
-	name   uint32 // in Checker.names
 }
 
 // waiting are the children of a parent that hasn't come.
@@ -153,14 +151,15 @@ func (c *Checker) AddSpan(s *Span) {
 	if t.spans++; start < t.first || t.spans == 1 {
 		t.first = start
 	}
-	name := c.names.number(s.Name)
-	if before, taken := t.known[s.ID]; taken {
+	name := c.names.of(s)
+	if before := c.known.find(t.number, s.ID); before != nil {
 		c.addSecond(t, s, start, stop, name, before)
 		return
 	}
-	t.known[s.ID] = known{s.Parent, start, name}
-	c.remember(t, s.ID)
-	delete(t.missing, s.ID)
+	c.remember(t, known{id: s.ID, parent: s.Parent, start: start, name: name})
+	if len(t.missing) > 0 {
+		delete(t.missing, s.ID)
+	}
 
 	if stop < start {
 		c.add(t, violation(EndAfterStart, s, "ends before it starts").at(s.End, s.Start), start)
@@ -197,7 +196,14 @@ func (c *Checker) trace(id TraceID) *traceState {
 	}
 	t := c.traces[id]
 	if t == nil {
-		t = &traceState{id: id, known: map[SpanID]known{}, missing: map[SpanID]*waiting{}, families: map[SpanID]*family{}}
+		t = &traceState{id: id, missing: map[SpanID]*waiting{}, families: map[SpanID]*family{}}
+		if n := len(c.free); n > 0 {
+			t.number, c.free = c.free[n-1], c.free[:n-1]
+			c.numbers[t.number] = t
+		} else {
+			t.number = uint32(len(c.numbers))
+			c.numbers = append(c.numbers, t)
+		}
 		c.traces[id] = t
 		c.report.Traces++
 	}
@@ -207,14 +213,14 @@ func (c *Checker) trace(id TraceID) *traceState {
 
 // addSecond takes in a span whose id is taken. The later of the two is the
 // duplicate, in whatever order they come.
-func (c *Checker) addSecond(t *traceState, s *Span, start, stop int64, name uint32, before known) {
+func (c *Checker) addSecond(t *traceState, s *Span, start, stop int64, name uint32, before *known) {
 	if c.names.text(before.name) == semconv.SpanInvocation && s.Name == semconv.SpanInvocation && before.parent == s.Parent {
 		return // another part of the same root
 	}
 	later, laterName, earlier, earlierName := start, s.Name, before.start, c.names.text(before.name)
 	if start < before.start {
 		later, laterName, earlier, earlierName = earlier, earlierName, later, laterName
-		t.known[s.ID] = known{s.Parent, start, name}
+		before.parent, before.start, before.name = s.Parent, start, name
 		if f := t.families[s.Parent]; f != nil {
 			f.replace(s, start, stop)
 		}
@@ -224,28 +230,32 @@ func (c *Checker) addSecond(t *traceState, s *Span, start, stop int64, name uint
 	c.add(t, v, later)
 }
 
-// remember puts a span into the window, and forgets the one that leaves it.
-func (c *Checker) remember(t *traceState, id SpanID) {
-	if c.options.Window <= 0 {
-		return
-	}
-	if len(c.window) < c.options.Window {
-		c.window = append(c.window, windowSlot{t, id})
+// remember notes what is known of a span, and forgets the one that leaves the
+// window for it.
+func (c *Checker) remember(t *traceState, k known) {
+	k.trace = t.number
+	t.live++
+	if c.options.Window <= 0 || len(c.window) < c.options.Window {
+		c.known.add(k)
+		if c.options.Window > 0 {
+			c.window = append(c.window, windowSlot{t, k.id})
+		}
 		return
 	}
 	out := c.window[c.oldest]
-	c.window[c.oldest] = windowSlot{t, id}
+	c.window[c.oldest] = windowSlot{t, k.id}
 	if c.oldest++; c.oldest == len(c.window) {
 		c.oldest = 0
 	}
+	c.known.remove(out.trace.number, out.id)
+	c.known.add(k)
 	if f := out.trace.families[out.id]; f != nil {
 		if f.owner != nil {
 			f = f.owner
 		}
 		c.closeFamily(out.trace, f)
 	}
-	delete(out.trace.known, out.id)
-	if len(out.trace.known) == 0 {
+	if out.trace.live--; out.trace.live == 0 {
 		c.closeTrace(out.trace)
 	}
 }
@@ -256,7 +266,7 @@ func (c *Checker) checkParent(t *traceState, s *Span, start int64, name uint32) 
 		t.roots++
 		return
 	}
-	if _, present := t.known[s.Parent]; present {
+	if c.known.find(t.number, s.Parent) != nil {
 		return
 	}
 	if len(c.remote) > 0 && (c.remote[tracecontext.Context{Trace: t.id, Span: s.Parent}] || c.remote[tracecontext.Context{Trace: t.id}]) {
@@ -327,14 +337,13 @@ func (c *Checker) closeTrace(t *traceState) {
 	if !c.options.ClientRoots || t.roots > 0 || len(t.missing) != 1 {
 		c.checkRoots(t)
 	}
-	if c.options.Window <= 0 {
-		c.checkCycles(t)
-	}
 	delete(c.traces, t.id)
+	c.numbers[t.number] = nil
+	c.free = append(c.free, t.number)
 	if c.latest == t {
 		c.latest = nil
 	}
-	t.known, t.missing, t.families = nil, nil, nil
+	t.missing, t.families = nil, nil
 }
 
 func (c *Checker) checkRoots(t *traceState) {
@@ -355,31 +364,31 @@ func (c *Checker) checkRoots(t *traceState) {
 
 // checkCycles checks that each span has a root above it. Of each cycle it names
 // the span that began first.
-func (c *Checker) checkCycles(t *traceState) {
-	state := make(map[SpanID]int, len(t.known))
-	var path []SpanID
-	walk := 0
-	for id := range t.known {
-		path, walk = path[:0], walk+1
-		at := id
-		for state[at] == 0 {
-			k, present := t.known[at]
-			if !present {
-				break
-			}
-			state[at] = walk
-			path = append(path, at)
-			at = k.parent
-		}
-		if len(path) == 0 || state[at] != walk {
+func (c *Checker) checkCycles() {
+	marks := make([]uint32, len(c.known.slots)) // the walk that came by
+	mark := func(k *known) *uint32 { return &marks[c.known.place(k)] }
+	walk := uint32(0)
+	for i := range c.known.slots {
+		if c.known.slots[i].id == (SpanID{}) || marks[i] != 0 {
 			continue
 		}
-		cycle := path[slices.Index(path, at):]
-		first := slices.MinFunc(cycle, func(a, b SpanID) int {
-			return cmp.Or(cmp.Compare(t.known[a].start, t.known[b].start), slices.Compare(a[:], b[:]))
-		})
-		k := t.known[first]
-		c.add(t, Violation{Rule: NoCycle, Trace: t.id, Span: first, Name: c.names.text(k.name), Problem: "is its own ancestor"}, k.start)
+		walk++
+		at := &c.known.slots[i]
+		for at != nil && *mark(at) == 0 {
+			*mark(at) = walk
+			at = c.known.find(at.trace, at.parent)
+		}
+		if at == nil || *mark(at) != walk {
+			continue
+		}
+		first := at
+		for k := c.known.find(at.trace, at.parent); k != at; k = c.known.find(k.trace, k.parent) {
+			if cmp.Or(cmp.Compare(k.start, first.start), slices.Compare(k.id[:], first.id[:])) < 0 {
+				first = k
+			}
+		}
+		t := c.numbers[first.trace]
+		c.add(t, Violation{Rule: NoCycle, Trace: t.id, Span: first.id, Name: c.names.text(first.name), Problem: "is its own ancestor"}, first.start)
 	}
 }
 
@@ -404,6 +413,9 @@ func (r *Report) Err() error {
 // Finish checks what was left open and reports on all spans added. The checker is
 // not to be used afterwards.
 func (c *Checker) Finish() Report {
+	if c.options.Window <= 0 {
+		c.checkCycles()
+	}
 	for _, t := range c.traces {
 		c.closeTrace(t)
 	}
@@ -431,31 +443,39 @@ func compareTraces(a, b *traceState) int {
 	return cmp.Or(cmp.Compare(a.first, b.first), slices.Compare(a.id[:], b.id[:]))
 }
 
-// names numbers the names of spans.
+// names numbers the names of spans. Those of kinds have the kind's number, others
+// follow; number 0 is for names beyond maxNames.
 type names struct {
 	numbers map[string]uint32
-	texts   []string
+	texts   []string // from len(kindNames) on
 }
 
-func (n *names) number(name string) uint32 {
-	if number, ok := n.numbers[name]; ok {
+func (n *names) of(s *Span) uint32 {
+	if s.kind != kindOther {
+		return uint32(s.kind)
+	}
+	if number, ok := n.numbers[s.Name]; ok {
 		return number
 	}
 	if n.numbers == nil {
-		n.numbers, n.texts = map[string]uint32{"…": 0}, []string{"…"}
+		n.numbers = map[string]uint32{}
 	}
 	if len(n.texts) == maxNames {
-		return 0
+		return uint32(kindOther)
 	}
-	number := uint32(len(n.texts))
-	// The name may be a part of something larger.
-	name = string([]byte(name))
+	name := strings.Clone(s.Name) // it may be a part of something larger
+	number := uint32(len(kindNames) + len(n.texts))
 	n.numbers[name] = number
 	n.texts = append(n.texts, name)
 	return number
 }
 
-func (n *names) text(number uint32) string { return n.texts[number] }
+func (n *names) text(number uint32) string {
+	if number < uint32(len(kindNames)) {
+		return kindNames[number]
+	}
+	return n.texts[number-uint32(len(kindNames))]
+}
 
 // end is the end of a span, or its start if it ends before it.
 func end(s *Span) time.Time {

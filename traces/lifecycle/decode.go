@@ -5,7 +5,6 @@ import (
 	"time"
 
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
-	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/weir-build/weir/traces/build"
@@ -43,8 +42,8 @@ func (d *decoder) decode(record string, f func(s *Span, valid bool)) error {
 	// What was handed out before stays as it is.
 	d.attributes = make([]build.Attribute, 0, len(record)/attributeBytes)
 	d.links = nil
-	return each(record, 0, func(field protowire.Number, at int, value string, _ uint64) error {
-		if field != 1 { // resource_spans
+	return each(record, 0, func(field tag, at int, value string, _ uint64) error {
+		if field != 1<<3|bytesField { // resource_spans
 			return nil
 		}
 		return d.resourceSpans(value, at, f)
@@ -60,12 +59,12 @@ const attributeBytes = 48
 func (d *decoder) resourceSpans(text string, at int, f func(*Span, bool)) error {
 	// The resource comes first in all that is written in order, but need not.
 	service := ""
-	err := each(text, at, func(field protowire.Number, at int, value string, _ uint64) error {
-		if field != 1 {
+	err := each(text, at, func(field tag, at int, value string, _ uint64) error {
+		if field != 1<<3|bytesField {
 			return nil
 		}
-		return each(value, at, func(field protowire.Number, at int, value string, _ uint64) error {
-			if field != 1 {
+		return each(value, at, func(field tag, at int, value string, _ uint64) error {
+			if field != 1<<3|bytesField {
 				return nil
 			}
 			a, err := attribute(value, at)
@@ -78,12 +77,12 @@ func (d *decoder) resourceSpans(text string, at int, f func(*Span, bool)) error 
 	if err != nil {
 		return err
 	}
-	return each(text, at, func(field protowire.Number, at int, value string, _ uint64) error {
-		if field != 2 { // scope_spans
+	return each(text, at, func(field tag, at int, value string, _ uint64) error {
+		if field != 2<<3|bytesField { // scope_spans
 			return nil
 		}
-		return each(value, at, func(field protowire.Number, at int, value string, _ uint64) error {
-			if field != 2 { // spans
+		return each(value, at, func(field tag, at int, value string, _ uint64) error {
+			if field != 2<<3|bytesField { // spans
 				return nil
 			}
 			d.span = Span{Service: service}
@@ -102,34 +101,34 @@ func (d *decoder) readSpan(text string, at int) (valid bool, err error) {
 	attributes, links := len(d.attributes), len(d.links)
 	var trace, id, parent string
 	var start, end uint64
-	err = each(text, at, func(field protowire.Number, at int, value string, number uint64) error {
+	err = each(text, at, func(field tag, at int, value string, number uint64) error {
 		switch field {
-		case 1:
+		case 1<<3 | bytesField:
 			trace = value
-		case 2:
+		case 2<<3 | bytesField:
 			id = value
-		case 4:
+		case 4<<3 | bytesField:
 			parent = value
-		case 5:
+		case 5<<3 | bytesField:
 			s.Name = value
-		case 7:
+		case 7<<3 | fixed64:
 			start = number
-		case 8:
+		case 8<<3 | fixed64:
 			end = number
-		case 9:
+		case 9<<3 | bytesField:
 			a, err := attribute(value, at)
 			if err != nil {
 				return err
 			}
 			d.attributes = append(d.attributes, a)
-		case 13:
+		case 13<<3 | bytesField:
 			return d.readLink(value, at)
-		case 15:
-			return each(value, at, func(field protowire.Number, _ int, value string, number uint64) error {
+		case 15<<3 | bytesField:
+			return each(value, at, func(field tag, _ int, value string, number uint64) error {
 				switch field {
-				case 2:
+				case 2<<3 | bytesField:
 					s.Error = value
-				case 3:
+				case 3<<3 | varintField:
 					s.Failed = number == uint64(tracepb.Status_STATUS_CODE_ERROR)
 				}
 				return nil
@@ -153,13 +152,13 @@ func (d *decoder) readSpan(text string, at int) (valid bool, err error) {
 
 func (d *decoder) readLink(text string, at int) error {
 	var l Link
-	err := each(text, at, func(field protowire.Number, at int, value string, _ uint64) error {
+	err := each(text, at, func(field tag, at int, value string, _ uint64) error {
 		switch field {
-		case 1:
+		case 1<<3 | bytesField:
 			copy(l.To.Trace[:], value)
-		case 2:
+		case 2<<3 | bytesField:
 			copy(l.To.Span[:], value)
-		case 4:
+		case 4<<3 | bytesField:
 			a, err := attribute(value, at)
 			if a.Key == semconv.AttrLinkKind {
 				l.Kind = a.Text
@@ -177,23 +176,22 @@ func (d *decoder) readLink(text string, at int) error {
 // which only other people's spans have, become text.
 func attribute(text string, at int) (build.Attribute, error) {
 	var a build.Attribute
-	err := each(text, at, func(field protowire.Number, at int, value string, _ uint64) error {
+	err := each(text, at, func(field tag, at int, value string, _ uint64) error {
 		switch field {
-		case 1:
+		case 1<<3 | bytesField:
 			a.Key = value
-		case 2:
-			return each(value, at, func(field protowire.Number, _ int, value string, number uint64) error {
-				a.Text, a.Number, a.IsNumber = "", 0, false
+		case 2<<3 | bytesField:
+			return each(value, at, func(field tag, _ int, value string, number uint64) error {
 				switch field {
-				case 1, 7: // string_value, bytes_value
+				case 1<<3 | bytesField, 7<<3 | bytesField: // string_value, bytes_value
 					a.Text = value
-				case 2:
+				case 2<<3 | varintField:
 					a.Text = strconv.FormatBool(number != 0)
-				case 3:
+				case 3<<3 | varintField:
 					a.Number, a.IsNumber = int64(number), true
-				case 4:
+				case 4<<3 | fixed64:
 					a.Text = double(number)
-				case 5, 6: // array_value, kvlist_value
+				case 5<<3 | bytesField, 6<<3 | bytesField: // array_value, kvlist_value
 					a.Text = "(" + strconv.Itoa(len(value)) + " bytes of values)"
 				}
 				return nil

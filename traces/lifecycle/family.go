@@ -85,7 +85,7 @@ func (c *Checker) stage(t *traceState, s *Span, start, stop int64) {
 	}
 	f := t.families[s.Parent]
 	if f == nil {
-		if parent, present := t.known[s.Parent]; present {
+		if parent := c.known.find(t.number, s.Parent); parent != nil {
 			// No family any more, or never one.
 			if name := c.names.text(parent.name); kindOf(name) == s.kind.parent() {
 				c.add(t, violation(WholeTree, s, "came when the tree of its "+name+" had all the spans that "+semconv.AttrTreeSpans+" says it has"), start)
@@ -222,12 +222,11 @@ func (c *Checker) adopt(t *traceState, f *family) {
 		return
 	}
 	for i, id := range untoldStages(t.id, f.id) {
-		if _, taken := t.known[id]; told[i] || taken {
+		if told[i] || c.known.find(t.number, id) != nil {
 			continue
 		}
 		delete(t.missing, id)
-		t.known[id] = known{parent: f.id, start: f.span.start}
-		c.remember(t, id)
+		c.remember(t, known{id: id, parent: f.id, start: f.span.start})
 	}
 }
 

@@ -202,6 +202,11 @@ func (t *Traces) All() iter.Seq[*Trace] {
 // before what it was for), then by what tells them apart, so that output never
 // depends on the order of the input.
 func compareSpans(a, b *Span) int {
-	return cmp.Or(a.Start.Compare(b.Start), a.End.Compare(b.End), slices.Compare(a.ID[:], b.ID[:]),
-		cmp.Compare(a.Name, b.Name), cmp.Compare(a.Service, b.Service))
+	if c := a.Start.Compare(b.Start); c != 0 {
+		return c
+	}
+	if c := a.End.Compare(b.End); c != 0 {
+		return c
+	}
+	return cmp.Or(slices.Compare(a.ID[:], b.ID[:]), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Service, b.Service))
 }

@@ -35,7 +35,8 @@ func CheckMetadata(action *Node, md *repb.ExecutedActionMetadata) []Violation {
 		problems := worker.Span.Attr(semconv.AttrMetadataProblem)
 		unusable = func(stage string) bool { return strings.Contains("; "+problems, "; "+stage+": ") }
 	}
-	if !unusable(semconv.SpanWorker) {
+	// A worker that tells no times was with the action all the same.
+	if told := md.GetWorkerStartTimestamp() != nil && md.GetWorkerCompletedTimestamp() != nil; told && !unusable(semconv.SpanWorker) {
 		found = append(found, compareStage(action.Span, worker, semconv.SpanWorker, md.GetWorkerStartTimestamp(), md.GetWorkerCompletedTimestamp())...)
 	}
 	if worker == nil {

@@ -33,6 +33,7 @@ const (
 )
 
 var kindNames = [...]string{
+	kindOther:  "…",
 	kindAction: semconv.SpanAction, kindCacheCheck: semconv.SpanCacheCheck, kindLoad: semconv.SpanLoad, kindJoined: semconv.SpanJoined,
 	kindQueued: semconv.SpanQueued, kindDispatch: semconv.SpanDispatch, kindWorker: semconv.SpanWorker, kindReport: semconv.SpanReport,
 	kindPublish: semconv.SpanPublish, kindRunnerSpawn: semconv.SpanRunnerSpawn, kindInputFetch: semconv.SpanInputFetch,

@@ -24,27 +24,37 @@ func (e *fieldError) Error() string {
 
 func (e *fieldError) Unwrap() error { return e.err }
 
+// A tag is a field's number and its wire type, as they are on the wire: a field of
+// another type than its own is an unknown one.
+type tag uint64
+
+// What is added to eight times a field's number to make its tag.
+const (
+	varintField = tag(protowire.VarintType)
+	fixed64     = tag(protowire.Fixed64Type)
+	bytesField  = tag(protowire.BytesType)
+)
+
 // each calls f with the fields of a serialized message (Protocol Buffers,
 // Encoding): value is that of strings, bytes and messages, number that of the
 // other types. text begins at byte at of the record; f is told where value begins.
 // Groups, which nobody writes any more, are an error.
 //
 // It reads strings, so that what is taken out of a record needs no copy.
-func each(text string, at int, f func(field protowire.Number, at int, value string, number uint64) error) error {
+func each(text string, at int, f func(field tag, at int, value string, number uint64) error) error {
 	for i := 0; i < len(text); {
 		start := i
-		tag, n := varint(text[i:])
+		key, n := varint(text[i:])
 		if n == 0 {
 			return &fieldError{at + start, errCutShort}
 		}
 		i += n
-		if tag>>3 == 0 || tag>>3 > uint64(protowire.MaxValidNumber) {
-			return &fieldError{at + start, fmt.Errorf("%d is no field number", tag>>3)}
+		if key>>3 == 0 || key>>3 > uint64(protowire.MaxValidNumber) {
+			return &fieldError{at + start, fmt.Errorf("%d is no field number", key>>3)}
 		}
-		field := protowire.Number(tag >> 3)
 		var value string
 		var number uint64
-		switch protowire.Type(tag & 7) {
+		switch protowire.Type(key & 7) {
 		case protowire.VarintType:
 			if number, n = varint(text[i:]); n == 0 {
 				return &fieldError{at + start, errCutShort}
@@ -67,9 +77,9 @@ func each(text string, at int, f func(field protowire.Number, at int, value stri
 			}
 			value, i = text[i:i+int(length)], i+int(length)
 		default:
-			return &fieldError{at + start, fmt.Errorf("field %d has the wire type %d", field, tag&7)}
+			return &fieldError{at + start, fmt.Errorf("field %d has the wire type %d", key>>3, key&7)}
 		}
-		if err := f(field, at+i-len(value), value, number); err != nil {
+		if err := f(tag(key), at+i-len(value), value, number); err != nil {
 			return err
 		}
 	}

@@ -14,6 +14,8 @@ import (
 const (
 	// barWidth is the width of the time axis in characters.
 	barWidth = 32
+	// minGap is the shortest gap between stages that has a line of its own.
+	minGap = time.Millisecond
 	// minRun is the least number of equal siblings shown as one line: three
 	// repeated lines are easier to read than a summary of them.
 	minRun = 4
@@ -27,9 +29,10 @@ var shownAttributes = []string{
 }
 
 // View says what WriteTree shows. The zero View leaves RPCs out, but for those at
-// the top: what hangs below one is shown in its place.
+// the top (what hangs below one is shown in its place), and gaps between stages of
+// less than a millisecond.
 type View struct {
-	Calls bool // show RPCs too
+	Calls bool // show everything
 }
 
 // WriteTree prints a trace for people: a line a span, with its offset from the
@@ -87,9 +90,11 @@ func (p *treePrinter) shown(n *Node, list []*Node) []*Node {
 		return n.Children
 	}
 	for _, c := range n.Children {
-		if isCall(c.Span) {
+		switch {
+		case isCall(c.Span):
 			list = p.shown(c, list)
-		} else {
+		case c.Span.IsGap() && len(c.Children) == 0 && c.Span.Duration() < minGap:
+		default:
 			list = append(list, c)
 		}
 	}

@@ -12,30 +12,53 @@ import (
 	"google.golang.org/protobuf/proto"
 )
 
-// Read returns the ResourceSpans of a file, in its order, holding one record at
-// a time. Errors are *RecordErrors and come in their place: after
-// ErrUndecodable the sequence goes on with the next record if the caller does,
-// after any other it ends, because there the next record can't be found. The
-// values are the caller's to keep. An empty file has no spans and no error.
+// A Record is one record of a file as it is there: a serialized TracesData, which
+// need not be a valid one.
+type Record struct {
+	Offset int64  // of the record's length, in bytes from the start of the input
+	Data   []byte // valid until the next record is read
+}
+
+// Undecodable returns the error of a record that can't be decoded, for err, which
+// says why.
+func (r *Record) Undecodable(err error) error {
+	return &RecordError{r.Offset, int64(len(r.Data)), fmt.Errorf("%w: %w", ErrUndecodable, err)}
+}
+
+// Records returns the records of a file, in its order, holding one at a time. An
+// error, a *RecordError, is the last: behind it the next record can't be found.
+// An empty file has no records and no error.
 //
 // Reads are of the size of a record's parts; give it a *bufio.Reader.
-func Read(r io.Reader) iter.Seq2[*tracepb.ResourceSpans, error] {
-	return func(yield func(*tracepb.ResourceSpans, error) bool) {
+func Records(r io.Reader) iter.Seq2[Record, error] {
+	return func(yield func(Record, error) bool) {
 		in := reader{in: r}
 		for {
-			data, err := in.next()
-			switch {
-			case err == io.EOF:
+			record, err := in.next()
+			if err == io.EOF || !yield(record, err) || err != nil {
 				return
-			case errors.Is(err, ErrUndecodable):
-				if !yield(nil, err) {
-					return
-				}
-			case err != nil:
+			}
+		}
+	}
+}
+
+// Read returns the ResourceSpans of a file's records. Errors come in their place:
+// after ErrUndecodable the sequence goes on with the next record if the caller
+// does, after any other it ends. The values are the caller's to keep.
+func Read(r io.Reader) iter.Seq2[*tracepb.ResourceSpans, error] {
+	return func(yield func(*tracepb.ResourceSpans, error) bool) {
+		for record, err := range Records(r) {
+			if err != nil {
 				yield(nil, err)
 				return
 			}
-			for _, spans := range data.GetResourceSpans() {
+			data := new(tracepb.TracesData)
+			if err := proto.Unmarshal(record.Data, data); err != nil && !yield(nil, record.Undecodable(err)) {
+				return
+			} else if err != nil {
+				continue
+			}
+			for _, spans := range data.ResourceSpans {
 				if !yield(spans, nil) {
 					return
 				}
@@ -51,34 +74,30 @@ type reader struct {
 }
 
 // next returns the next record, or io.EOF where the input ends between records.
-func (r *reader) next() (*tracepb.TracesData, error) {
+func (r *reader) next() (Record, error) {
 	var head [lengthBytes]byte
 	if _, err := io.ReadFull(r.in, head[:]); err == io.EOF {
-		return nil, io.EOF
+		return Record{}, io.EOF
 	} else if err != nil {
-		return nil, &RecordError{r.offset, -1, torn(err)}
+		return Record{}, &RecordError{r.offset, -1, torn(err)}
 	}
 	length := int64(binary.BigEndian.Uint32(head[:]))
 	if length > MaxRecordBytes {
-		return nil, &RecordError{r.offset, length, fmt.Errorf("%w: limit %d bytes", ErrTooLarge, int64(MaxRecordBytes))}
+		return Record{}, &RecordError{r.offset, length, fmt.Errorf("%w: limit %d bytes", ErrTooLarge, int64(MaxRecordBytes))}
 	}
 	r.record.Reset()
 	if n, err := io.CopyN(&r.record, r.in, length); err != nil {
-		return nil, &RecordError{r.offset, length, fmt.Errorf("%w after %d of its bytes", torn(err), n)}
+		return Record{}, &RecordError{r.offset, length, fmt.Errorf("%w after %d of its bytes", torn(err), n)}
 	}
 	offset := r.offset
 	r.offset += lengthBytes + length
-	data := new(tracepb.TracesData)
-	if err := proto.Unmarshal(r.record.Bytes(), data); err != nil {
-		return nil, &RecordError{offset, length, fmt.Errorf("%w: %w", ErrUndecodable, err)}
-	}
-	return data, nil
+	return Record{offset, r.record.Bytes()}, nil
 }
 
 // torn turns the end of the input into ErrTorn; other errors are the input's
 // own.
 func torn(err error) error {
-	if err == io.EOF || err == io.ErrUnexpectedEOF {
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return ErrTorn
 	}
 	return err

@@ -137,6 +137,27 @@ const (
 	KeptRetried = "retried" // an action needed more than one attempt
 )
 
+// Values of AttrRetryReason, and of the label reason of TaskRetries: how an
+// attempt ended without a result that counts. Package queue has these words too,
+// but for the last.
+const (
+	EndedCompleted  = "completed"      // another attempt had a result first
+	EndedCancelled  = "cancelled"      // the client said so
+	EndedAbandoned  = "abandoned"      // no client watched any more
+	EndedExhausted  = "exhausted"      // it was the last that the task may have
+	EndedTimedOut   = "timed_out"      // it ran for longer than the action's timeout and some slack
+	EndedWorkerLost = "worker_lost"    // the worker was silent for too long
+	EndedWorkerLeft = "worker_left"    // the worker's session was ended or replaced
+	EndedLeaseLost  = "lease_lost"     // the worker polled but didn't speak of the lease
+	EndedReleased   = "released"       // the worker gave the lease back
+	EndedStopped    = "server_stopped" // the execution-server ended first
+)
+
+func endings() []string {
+	return []string{EndedCompleted, EndedCancelled, EndedAbandoned, EndedExhausted, EndedTimedOut, EndedWorkerLost, EndedWorkerLeft,
+		EndedLeaseLost, EndedReleased, EndedStopped}
+}
+
 // Values of AttrCacheResult.
 const (
 	CacheHit          = "hit"          // the action cache had the result
@@ -151,11 +172,5 @@ const (
 	ReasonBusy     = "workers_busy"       // all that do are busy
 )
 
-// Names and values of links between spans.
-const (
-	AttrLinkKind = "rbe.link.kind"
-	// LinkDeduplicated points from an operation to the span of the work it joined.
-	LinkDeduplicated = "deduplicated"
-	// LinkCached points from an operation to the span that produced its result.
-	LinkCached = "cached"
-)
+// AttrLinkKind says what a link is: one of the Link… values.
+const AttrLinkKind = "rbe.link.kind"

@@ -2,27 +2,29 @@ package semconv
 
 // Attributes of RPC spans (OpenTelemetry semantic conventions, RPC and gRPC).
 const (
-	AttrRPCSystem     = "rpc.system.name"
-	AttrRPCMethod     = "rpc.method"
-	AttrRPCStatusCode = "rpc.response.status_code"
+	AttrRPCSystem = "rpc.system.name"
+	AttrRPCMethod = "rpc.method"
+	// AttrRPCMethodOriginal is what the client called, where AttrRPCMethod is
+	// OtherMethod.
+	AttrRPCMethodOriginal = "rpc.method_original"
+	AttrRPCStatusCode     = "rpc.response.status_code"
 )
 
 // RPCSystem is the value of AttrRPCSystem.
 const RPCSystem = "grpc"
 
-// OtherMethod is the value of the label rpc_method for methods this program
-// doesn't know: any client could invent more of them.
-const OtherMethod = "other"
+// OtherMethod stands for methods this program doesn't know, as the name of a
+// span, the attribute and the label: any client could invent more of them. The
+// word is OpenTelemetry's.
+const OtherMethod = "_OTHER"
 
 // Metrics of every gRPC server and client. Long polls and streams keep to their
 // own method label, so they never blur the latency of unary calls.
 var (
 	RPCServerDuration = Metric{"rpc_server_call_duration_seconds", Histogram, "s",
 		"Duration of gRPC calls served, to the end of the stream.", []string{"rpc_method", "rpc_response_status_code"}}
-	RPCServerActive = Metric{"rpc_server_active_calls", Gauge, "{call}",
-		"gRPC calls being served, open streams and long polls included.", []string{"rpc_method"}}
 	RPCClientDuration = Metric{"rpc_client_call_duration_seconds", Histogram, "s",
 		"Duration of gRPC calls made, to the end of the stream.", []string{"rpc_method", "rpc_response_status_code"}}
 )
 
-var rpcMetrics = []Metric{RPCServerDuration, RPCServerActive, RPCClientDuration}
+var rpcMetrics = []Metric{RPCServerDuration, RPCClientDuration}

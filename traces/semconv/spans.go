@@ -13,7 +13,7 @@ type Span struct {
 
 // Spans returns the declaration of every span, parents before children.
 func Spans() []Span {
-	const proxy, execution = "proxy-server", "execution-server"
+	const proxy, execution = RoleProxy, RoleExecution
 	const gap = "gap in ExecutedActionMetadata"
 	of := func(parent, name, source, help string) Span {
 		return Span{name, execution, parent, Development, source, help}

@@ -6,12 +6,15 @@ const (
 	ExporterOTLP = "otlp" // a collector
 )
 
-// Metrics of the telemetry itself.
+// Metrics of every role, beside those that OpenTelemetry names: of what is under
+// way, and of the telemetry itself.
 var (
+	RPCServerActive = Metric{"weir_rpc_server_active_calls", Gauge, "{call}",
+		"gRPC calls being served, open streams and long polls included.", []string{"rpc_method"}}
 	SpansExported = Metric{"weir_spans_exported_total", Counter, "{span}",
 		"Spans an exporter accepted.", []string{"exporter"}}
 	SpansDropped = Metric{"weir_spans_dropped_total", Counter, "{span}",
 		"Spans lost because a queue was full or an exporter failed.", []string{"exporter"}}
 )
 
-var telemetryMetrics = []Metric{SpansExported, SpansDropped}
+var telemetryMetrics = []Metric{RPCServerActive, SpansExported, SpansDropped}

@@ -197,3 +197,23 @@ func FuzzOfInvocation(f *testing.F) {
 		}
 	})
 }
+
+// Leaves of one parent, and of parents that differ little, have ids of their own.
+func TestLeavesDiffer(t *testing.T) {
+	seen := make(map[tracecontext.SpanID]string)
+	for parent := range 2000 {
+		c := tracecontext.Context{Trace: tracecontext.TraceID{1}, Span: tracecontext.SpanID{byte(parent >> 8), byte(parent), 7: 1}, Sampled: true}
+		for _, stage := range []string{"queued", "dispatch", "report", "setup", "teardown", ""} {
+			for ordinal := range uint64(4) {
+				leaf, name := c.Leaf(stage, ordinal), fmt.Sprint(parent, stage, ordinal)
+				if before, taken := seen[leaf.Span]; taken {
+					t.Fatalf("%s has the id of %s", name, before)
+				}
+				seen[leaf.Span] = name
+				if leaf != c.Leaf(stage, ordinal) || leaf.Trace != c.Trace || !leaf.Sampled || !leaf.Valid() {
+					t.Fatalf("leaf %s is %+v", name, leaf)
+				}
+			}
+		}
+	}
+}

@@ -9,8 +9,6 @@ import (
 	"flag"
 	"fmt"
 	"os"
-
-	"github.com/weir-build/weir/traces/semconv"
 )
 
 // path is where the document is, below the module's root.
@@ -26,7 +24,8 @@ func main() {
 }
 
 func run(path string, check bool) error {
-	content := document(semconv.Spans(), semconv.Attributes(), semconv.All())
+	vocabulary := whole()
+	content := vocabulary.document()
 	if !check {
 		return os.WriteFile(path, []byte(content), 0o644)
 	}

@@ -1,0 +1,234 @@
+package lifecycle_test
+
+import (
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/weir-build/weir/traces/build"
+	"github.com/weir-build/weir/traces/lifecycle"
+	"github.com/weir-build/weir/traces/semconv"
+	"github.com/weir-build/weir/traces/tracecontext"
+)
+
+// builtSpans returns the spans of some builds, those of one build together.
+func builtSpans(builds int) []build.Span {
+	r := newRun()
+	var all []build.Span
+	for range builds * actionsPerBuild {
+		for _, s := range r.next() {
+			s.Attributes = slices.Clone(s.Attributes)
+			all = append(all, s)
+		}
+	}
+	return all
+}
+
+// Spans of several builds, mixed: all is well however they come, if all are
+// remembered, and also with a window that is larger than the disorder.
+func TestOrderOfArrivalDoesNotMatter(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 7))
+	spans := builtSpans(3)
+	for _, c := range []struct{ window, disorder int }{{0, len(spans)}, {8192, 2048}, {len(spans), len(spans)}} {
+		mixed := slices.Clone(spans)
+		for from := 0; from < len(mixed); from += c.disorder {
+			piece := mixed[from:min(from+c.disorder, len(mixed))]
+			r.Shuffle(len(piece), func(i, j int) { piece[i], piece[j] = piece[j], piece[i] })
+		}
+		checker := lifecycle.NewChecker(lifecycle.Options{Window: c.window})
+		checker.AddBuilt(mixed)
+		report := checker.Finish()
+		for _, v := range report.Violations {
+			t.Errorf("window %d: %v", c.window, v)
+		}
+		if report.Traces != 3 || report.Spans != len(spans) || report.Actions != 3*actionsPerBuild {
+			t.Errorf("window %d: got %d traces, %d spans, %d actions", c.window, report.Traces, report.Spans, report.Actions)
+		}
+	}
+}
+
+// What is lost is noticed, whatever it is: a root or a parent by its children, any
+// other by the number of spans that its action says it has.
+func TestEveryLostSpanIsNoticed(t *testing.T) {
+	spans := builtSpans(1)[:27]
+	root := builtSpans(1)
+	spans = append(spans[:26:26], root[len(root)-1])
+	for _, window := range []int{0, 1 << 10} {
+		for i := range spans {
+			checker := lifecycle.NewChecker(lifecycle.Options{Window: window})
+			checker.AddBuilt(spans[:i])
+			checker.AddBuilt(spans[i+1:])
+			if report := checker.Finish(); len(report.Violations) == 0 {
+				t.Errorf("window %d: nobody misses %s", window, spans[i].Name)
+			}
+		}
+	}
+}
+
+func TestSpanBeyondAWholeTreeIsNoticed(t *testing.T) {
+	spans := builtSpans(1)
+	action := spans[0]
+	more := build.Span{Name: semconv.SpanDispatch, ID: action.ID.Child("more", 0), Parent: action.ID.Span, Start: action.Start, End: action.Start}
+	for _, at := range []int{1, 20, len(spans)} {
+		checker := lifecycle.NewChecker(lifecycle.Options{})
+		checker.AddBuilt(slices.Insert(slices.Clone(spans), at, more))
+		report := checker.Finish()
+		if !slices.ContainsFunc(report.Violations, func(v lifecycle.Violation) bool { return v.Rule == lifecycle.WholeTree }) {
+			t.Errorf("one more span at place %d: got %v", at, report.Violations)
+		}
+	}
+}
+
+func TestDeduplicatedOperationNeedsALink(t *testing.T) {
+	root := tracecontext.OfInvocation("x")
+	a := build.Span{
+		Name: semconv.SpanAction, ID: root.Child("action", 1), Parent: root.Span, Start: at(1), End: at(2),
+		Attributes: []build.Attribute{build.Text(semconv.AttrCacheResult, semconv.CacheDeduplicated), build.Number(semconv.AttrTreeSpans, 1)},
+	}
+	check := func(a build.Span) []lifecycle.Violation {
+		c := lifecycle.NewChecker(lifecycle.Options{})
+		c.AddBuilt([]build.Span{{Name: semconv.SpanInvocation, ID: root, Start: at(0), End: at(3)}, a})
+		return c.Finish().Violations
+	}
+	if got := check(a); len(got) != 1 || got[0].Rule != lifecycle.LinkPresent {
+		t.Errorf("without a link: got %v", got)
+	}
+	a.Link, a.LinkKind = root.Child("action", 2), semconv.LinkDeduplicated
+	if got := check(a); len(got) != 0 {
+		t.Errorf("with a link: got %v", got)
+	}
+}
+
+// A report has room for so many violations; the others are counted.
+func TestViolationsBeyondTheLimitAreCounted(t *testing.T) {
+	const wrong = 12_000
+	root := tracecontext.OfInvocation("x")
+	c := lifecycle.NewChecker(lifecycle.Options{})
+	for i := range wrong {
+		c.AddBuilt([]build.Span{{Name: "a/B", ID: root.Child("call", uint64(i)), Parent: root.Span, Start: at(2), End: at(1)}})
+	}
+	c.AddBuilt([]build.Span{{Name: semconv.SpanInvocation, ID: root, Start: at(0), End: at(3)}})
+	report := c.Finish()
+	if len(report.Violations)+report.Omitted != wrong || report.Omitted == 0 || report.Err() == nil {
+		t.Errorf("got %d violations and %d omitted of %d", len(report.Violations), report.Omitted, wrong)
+	}
+}
+
+// Many children of one parent that never comes are summed up.
+func TestManyOrphansOfOneParentAreSummedUp(t *testing.T) {
+	root := tracecontext.OfInvocation("x")
+	c := lifecycle.NewChecker(lifecycle.Options{})
+	for i := range 1000 {
+		c.AddBuilt([]build.Span{{Name: "a/B", ID: root.Child("call", uint64(i)), Parent: root.Span, Start: at(1), End: at(2)}})
+	}
+	report := c.Finish()
+	last := report.Violations[len(report.Violations)-1]
+	if len(report.Violations) != 101 || !strings.Contains(report.Violations[0].Problem, "900 more spans have the parent") && !strings.Contains(last.Problem, "900 more spans have the parent") {
+		t.Errorf("got %d violations, the last %v", len(report.Violations), last)
+	}
+}
+
+func TestDamagedRecordKeepsTheSpansBefore(t *testing.T) {
+	var record []byte
+	for _, rs := range records(actionSpans()) {
+		data, err := proto.Marshal(&tracepb.TracesData{ResourceSpans: []*tracepb.ResourceSpans{rs}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		record = append(record, data...)
+	}
+	for _, c := range []struct {
+		name   string
+		damage func() []byte
+		want   string
+	}{
+		{"cut short", func() []byte { return record[:len(record)-3] }, "the message ends within a field"},
+		{"no field number", func() []byte { return append(slices.Clone(record), 0) }, "0 is no field number"},
+		{"a group", func() []byte { return append(slices.Clone(record), 1<<3|byte(protowire.StartGroupType)) }, "field 1 has the wire type 3"},
+		{"an endless number", func() []byte {
+			return append(slices.Clone(record), 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff)
+		}, "the message ends within a field"},
+	} {
+		checker := lifecycle.NewChecker(lifecycle.Options{})
+		err := checker.AddRecord(c.damage())
+		if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "at byte ") {
+			t.Errorf("%s: got %v, want %q and where", c.name, err, c.want)
+		}
+		if spans := checker.Finish().Spans; spans < 12 {
+			t.Errorf("%s: %d spans were taken in, want those before the damage", c.name, spans)
+		}
+	}
+}
+
+// FuzzDecode holds our decoder against protobuf's: it never panics, and takes of
+// what protobuf can read the same spans.
+func FuzzDecode(f *testing.F) {
+	for _, spans := range [][]span{actionSpans(), buildSpans()} {
+		data, err := proto.Marshal(&tracepb.TracesData{ResourceSpans: records(spans)})
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		var all lifecycle.Traces
+		err := all.AddRecord(data)
+		in := new(tracepb.TracesData)
+		if proto.Unmarshal(data, in) != nil {
+			return
+		}
+		if err != nil {
+			// Groups are well-formed, and nobody writes them.
+			if !strings.Contains(err.Error(), "wire type") {
+				t.Fatalf("protobuf reads %v, we: %v", in, err)
+			}
+			return
+		}
+		// What protobuf writes is without duplicates of single fields, which the two
+		// merge differently.
+		clean, err := proto.MarshalOptions{Deterministic: true}.Marshal(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = lifecycle.Traces{}
+		if err := all.AddRecord(clean); err != nil {
+			t.Fatal(err)
+		}
+		type plain struct {
+			Name, Error string
+			Start, End  uint64
+			Failed      bool
+			Attributes  int
+			Links       int
+		}
+		got, want := map[string][]plain{}, map[string][]plain{}
+		for trace := range all.All() {
+			for _, s := range trace.Spans {
+				key := trace.ID.String() + s.ID.String()
+				got[key] = append(got[key], plain{s.Name, s.Error, uint64(s.Start.UnixNano()), uint64(s.End.UnixNano()), s.Failed, len(s.Attributes), len(s.Links)})
+			}
+		}
+		for _, rs := range in.ResourceSpans {
+			for _, scope := range rs.ScopeSpans {
+				for _, s := range scope.Spans {
+					if len(s.TraceId) != 16 || len(s.SpanId) != 8 || len(s.ParentSpanId) != 0 && len(s.ParentSpanId) != 8 ||
+						lifecycle.TraceID(s.TraceId) == (lifecycle.TraceID{}) || lifecycle.SpanID(s.SpanId) == (lifecycle.SpanID{}) {
+						continue
+					}
+					key := lifecycle.TraceID(s.TraceId).String() + lifecycle.SpanID(s.SpanId).String()
+					want[key] = append(want[key], plain{s.Name, s.Status.GetMessage(), s.StartTimeUnixNano, s.EndTimeUnixNano,
+						s.Status.GetCode() == tracepb.Status_STATUS_CODE_ERROR, len(s.Attributes), len(s.Links)})
+				}
+			}
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("(-protobuf +ours)\n%s", diff)
+		}
+	})
+}
