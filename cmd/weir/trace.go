@@ -25,7 +25,7 @@ the OpenTelemetry collector's file exporter (protobuf).`,
 		Example: `  weir trace check runs/20261121T191500Z-1f3a
   weir trace tree spans.otlp`,
 	}
-	c.AddCommand(traceCheckCommand(), traceTreeCommand(), traceCriticalPathCommand())
+	c.AddCommand(traceCheckCommand(), traceTreeCommand(), traceCriticalPathCommand(), traceImportCommand())
 	return c
 }
 

@@ -44,7 +44,7 @@ system/cas, system/remote, system/runner/proctree < system/runner
 
 # Spans as files and as trees: nothing of system.
 NONE < traces/otlpfile
-traces/build < traces/lifecycle
+traces/build < traces/lifecycle, traces/foreign
 
 # Exception of 2026-11-21: the spans of the run folder are written by the role
 # that emits them, so telemetry is given an otlpfile.Writer.
