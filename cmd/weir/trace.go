@@ -27,7 +27,7 @@ the OpenTelemetry collector's file exporter (protobuf).`,
 	}
 	c.AddCommand(
 		traceCheckCommand(), traceTreeCommand(), traceCriticalPathCommand(),
-		traceSummaryCommand(), traceSlowCommand(), traceShowCommand(), traceWaterfallCommand(), traceDiffCommand(),
+		traceSummaryCommand(), traceSlowCommand(), traceShowCommand(), traceWaterfallCommand(), traceDiffCommand(), traceImportCommand(),
 	)
 	return c
 }

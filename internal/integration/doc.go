@@ -18,4 +18,5 @@
 //	record_test.go                       what a cluster has left in its run folder
 //	client_test.go workspace_test.go     clients: of single actions, and Bazel
 //	keys_test.go                         keys and tokens
+//	import_test.go                       what Bazel records, next to what its cluster does
 package integration

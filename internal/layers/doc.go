@@ -44,7 +44,7 @@ system/cas, system/remote, system/runner/proctree < system/runner
 
 # Spans as files and as trees: nothing of system.
 NONE < traces/otlpfile
-traces/build < traces/lifecycle
+traces/build < traces/lifecycle, traces/foreign
 
 # What one concludes from traces.
 traces/lifecycle < traces/analysis

@@ -208,6 +208,9 @@ func identity(s *Span) string {
 	switch {
 	case s.IsAction() && s.Attr(semconv.AttrTargetID) == "":
 		d := s.Attr(semconv.AttrActionDigest)
+		if d == "" {
+			return " " + s.Attr(semconv.AttrActionDescription)
+		}
 		return " " + d[:min(12, len(d))]
 	case s.Name == semconv.SpanInvocation:
 		return " " + s.Attr(semconv.AttrInvocationID)
