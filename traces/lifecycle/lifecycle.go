@@ -1,5 +1,5 @@
 // Package lifecycle knows what the trace of a build looks like: it checks that
-// traces keep to it, prints them, and finds their critical path. It reads spans
+// traces keep to it, and builds and prints trees of them. It reads spans
 // as OTLP has them, wherever they were recorded: a run folder, a collector's
 // file, the simulator.
 //
