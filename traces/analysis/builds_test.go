@@ -189,7 +189,7 @@ func mixed() *script {
 	s.action("TestRunner", "//h", 3500, 3600)
 
 	// A client's span between, and calls below the command of //a.
-	execute := build.Worker(s.actions[0].Context, 1).Child(semconv.SpanExecute, 0)
+	execute := build.Worker(s.actions[0].Context, 1).Child(semconv.SpanInputFetch, 0)
 	for i := range 3 {
 		s.extra = append(s.extra, build.Span{
 			Name: "google.bytestream.ByteStream/Read", ID: execute.Child("read", uint64(i)), Parent: execute.Span, Start: at(200 + 10*i), End: at(205 + 12*i),

@@ -25,7 +25,7 @@ func TestFind(t *testing.T) {
 		t.Fatalf("the first is %s", a.Target())
 	}
 	digest := a.Digest()
-	read := build.Worker(s.actions[0].Context, 1).Child(semconv.SpanExecute, 0).Child("read", 1).Span.String()
+	read := build.Worker(s.actions[0].Context, 1).Child(semconv.SpanInputFetch, 0).Child("read", 1).Span.String()
 	for name, want := range map[string][]string{
 		a.Node.Span.ID.String(): {"//a"},
 		read:                    {"//a"},

@@ -170,7 +170,7 @@ func (b *Builder) Spans(a *Action, dst []Span) []Span {
 	})
 	ready := a.Received // when what comes next could have begun
 	if !a.CacheCheck.Start.IsZero() {
-		dst = append(dst, b.child(semconv.SpanCacheCheck, 0, a.CacheCheck.Start, a.CacheCheck.End))
+		dst = append(dst, b.leaf(semconv.SpanCacheCheck, 0, a.CacheCheck.Start, a.CacheCheck.End))
 		ready = a.CacheCheck.End
 	}
 	waits := a.Joined
@@ -341,11 +341,14 @@ func (b *Builder) stages(m *reading, worker tracecontext.Context, numbered []Att
 		} else {
 			gap(gaps[i], s.at.Start)
 		}
-		var usage []Attribute
+		id, usage := tracecontext.Context{}, []Attribute(nil)
 		if s.name == semconv.SpanExecute {
-			usage = b.action.Usage
+			id, usage = worker.Leaf(s.name, 0), b.action.Usage
+		} else {
+			// The runner names it as the parent of its calls.
+			id = worker.Child(s.name, 0)
 		}
-		add(s.name, worker.Child(s.name, 0), s.at, s.raw, usage)
+		add(s.name, id, s.at, s.raw, usage)
 		done, first = s.at.End, false
 	}
 	if !first {

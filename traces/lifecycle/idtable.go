@@ -46,19 +46,32 @@ func (t *idTable) find(trace uint32, id SpanID) *known {
 	}
 }
 
-// add adds a span that isn't there.
-func (t *idTable) add(k known) {
+// add adds a span, or returns what is known of one with its id and changes
+// nothing.
+func (t *idTable) add(k known) (before *known) {
 	if 4*(t.used+1) > 3*len(t.slots) {
-		before := t.slots
-		t.slots = make([]known, max(leastSlots, 2*len(before)))
-		for i := range before {
-			if before[i].id != (SpanID{}) {
-				t.put(before[i])
-			}
+		t.grow()
+	}
+	for i := t.home(k.trace, k.id); ; i = (i + 1) & (len(t.slots) - 1) {
+		switch s := &t.slots[i]; {
+		case s.id == SpanID{}:
+			*s = k
+			t.used++
+			return nil
+		case s.id == k.id && s.trace == k.trace:
+			return s
 		}
 	}
-	t.put(k)
-	t.used++
+}
+
+func (t *idTable) grow() {
+	before := t.slots
+	t.slots = make([]known, max(leastSlots, 2*len(before)))
+	for i := range before {
+		if before[i].id != (SpanID{}) {
+			t.put(before[i])
+		}
+	}
 }
 
 func (t *idTable) put(k known) {

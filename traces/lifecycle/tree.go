@@ -160,13 +160,11 @@ func adopt(trace TraceID, spans []*Span, places *placeTable, parents []int32) {
 	}
 }
 
-// untoldStages returns the ids that the stages of a worker have, whether there are
-// spans of them or not, which others may name as parents.
-func untoldStages(trace TraceID, id SpanID) [3]SpanID {
+// untoldStages returns the ids of the stages of a worker that the runner names as
+// parents, whether there are spans of them or not.
+func untoldStages(trace TraceID, id SpanID) [2]SpanID {
 	c := tracecontext.Context{Trace: trace, Span: id}
-	return [3]SpanID{
-		c.Child(semconv.SpanInputFetch, 0).Span, c.Child(semconv.SpanExecute, 0).Span, c.Child(semconv.SpanOutputUpload, 0).Span,
-	}
+	return [2]SpanID{c.Child(semconv.SpanInputFetch, 0).Span, c.Child(semconv.SpanOutputUpload, 0).Span}
 }
 
 // All returns the nodes of the tree, parents before children, siblings by start.
