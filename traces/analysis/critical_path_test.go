@@ -2,50 +2,17 @@ package analysis_test
 
 import (
 	"bytes"
-	"fmt"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/weir-build/weir/traces/analysis"
+	"github.com/weir-build/weir/traces/tracetest"
 )
 
-// buildSpans is a build of four actions: a and b at once, c after b, and d,
-// which was cached, after that.
-func buildSpans() []span {
-	spans := []span{{id: "inv", name: "invocation", start: 0, end: 10000, service: "proxy-server", attrs: map[string]string{"rbe.tool.name": "bazel"}}}
-	action := func(name string, start, queued, dispatch, fetch, execute, upload, report, end int) {
-		stages := []span{
-			{id: name + "q", parent: name, name: "queued", start: start, end: queued, attempt: 1},
-			{id: name + "d", parent: name, name: "dispatch", start: queued, end: dispatch, attempt: 1},
-			{id: name + "w", parent: name, name: "worker", start: dispatch, end: report, attempt: 1, attrs: map[string]string{"rbe.worker.id": "w-1"}},
-			{id: name + "f", parent: name + "w", name: "input_fetch", start: dispatch, end: fetch, attempt: 1},
-			{id: name + "x", parent: name + "w", name: "execute", start: fetch, end: execute, attempt: 1},
-			{id: name + "u", parent: name + "w", name: "output_upload", start: execute, end: upload, attempt: 1},
-			{id: name + "r", parent: name, name: "report", start: report, end: end, attempt: 1},
-		}
-		spans = append(spans, span{id: name, parent: "inv", name: "action", start: start, end: end,
-			service: "execution-server", attrs: map[string]string{"rbe.target.id": "//pkg:" + name}})
-		spans = append(spans, stages...)
-	}
-	action("a", 1000, 1100, 1110, 1200, 2000, 2050, 2060, 2100)
-	action("b", 1000, 3000, 3010, 3100, 4000, 4050, 4060, 4100)
-	action("c", 4500, 6500, 6510, 6600, 8000, 8050, 8060, 8100)
-	spans = append(spans,
-		span{id: "d", parent: "inv", name: "action", start: 8100, end: 8200, service: "execution-server", attrs: map[string]string{"rbe.target.id": "//pkg:d"}},
-		span{id: "dc", parent: "d", name: "cache_check", start: 8110, end: 8150, attrs: map[string]string{"rbe.cache.result": "hit"}})
-	for i := range 6 {
-		spans = append(spans, span{id: fmt.Sprint("find", i), parent: "inv", name: "cas/FindMissingBlobs", start: 100 * i, end: 100*i + 40 + 10*i, service: "storage-server"})
-	}
-	for i := range 2 {
-		spans = append(spans, span{id: fmt.Sprint("write", i), parent: "cf", name: "bytestream/Read", start: 6520 + i, end: 6521 + i, service: "storage-server", failed: i == 1})
-	}
-	return spans
-}
-
 func TestCriticalPath(t *testing.T) {
-	p := analysis.CriticalPath(tree(buildSpans()))
+	p := analysis.CriticalPath(tree(tracetest.Build()))
 	var targets []string
 	var sum time.Duration
 	for i := range p.Hops {
@@ -79,7 +46,7 @@ func TestCriticalPath(t *testing.T) {
 }
 
 func TestCriticalPathOfRetriedActionCountsAllAttempts(t *testing.T) {
-	p := analysis.CriticalPath(tree(actionSpans()))
+	p := analysis.CriticalPath(tree(tracetest.Action()))
 	if got, want := p.Split()[analysis.Queued], 1380*time.Millisecond; got != want {
 		t.Errorf("got %v queued, want %v", got, want)
 	}
@@ -92,19 +59,19 @@ func TestCriticalPathEdges(t *testing.T) {
 		hops  []string
 		total time.Duration
 	}{
-		{"no actions", []span{{id: "a", name: "a/A", start: 0, end: 7}}, nil, 7 * time.Millisecond},
-		{"no duration", []span{{id: "a", name: "action"}}, []string{"a"}, 0},
+		{"no actions", []span{{ID: "a", Name: "a/A", Start: 0, End: 7}}, nil, 7 * time.Millisecond},
+		{"no duration", []span{{ID: "a", Name: "action"}}, []string{"a"}, 0},
 		{"actions without duration at one time follow each other once", []span{
-			{id: "inv", name: "invocation", start: 0, end: 9},
-			{id: "a", parent: "inv", name: "action", start: 5, end: 5}, {id: "b", parent: "inv", name: "action", start: 5, end: 5},
+			{ID: "inv", Name: "invocation", Start: 0, End: 9},
+			{ID: "a", Parent: "inv", Name: "action", Start: 5, End: 5}, {ID: "b", Parent: "inv", Name: "action", Start: 5, End: 5},
 		}, []string{"a", "b"}, 9 * time.Millisecond},
 		{"overlapping actions don't follow each other", []span{
-			{id: "inv", name: "invocation", start: 0, end: 9},
-			{id: "a", parent: "inv", name: "action", start: 0, end: 5}, {id: "b", parent: "inv", name: "action", start: 4, end: 9},
+			{ID: "inv", Name: "invocation", Start: 0, End: 9},
+			{ID: "a", Parent: "inv", Name: "action", Start: 0, End: 5}, {ID: "b", Parent: "inv", Name: "action", Start: 4, End: 9},
 		}, []string{"b"}, 9 * time.Millisecond},
 		{"an action that ends before it starts", []span{
-			{id: "inv", name: "invocation", start: 0, end: 9},
-			{id: "a", parent: "inv", name: "action", start: 5, end: 3}, {id: "b", parent: "inv", name: "action", start: 6, end: 9},
+			{ID: "inv", Name: "invocation", Start: 0, End: 9},
+			{ID: "a", Parent: "inv", Name: "action", Start: 5, End: 3}, {ID: "b", Parent: "inv", Name: "action", Start: 6, End: 9},
 		}, []string{"a", "b"}, 9 * time.Millisecond},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -128,8 +95,8 @@ func TestCriticalPathEdges(t *testing.T) {
 
 func TestWriteCriticalPath(t *testing.T) {
 	for name, spans := range map[string][]span{
-		"path_build.txt": buildSpans(),
-		"path_empty.txt": {{id: "a", name: "a/A"}},
+		"path_build.txt": tracetest.Build(),
+		"path_empty.txt": {{ID: "a", Name: "a/A"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			var out bytes.Buffer

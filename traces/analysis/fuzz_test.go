@@ -10,12 +10,13 @@ import (
 
 	"github.com/weir-build/weir/traces/analysis"
 	"github.com/weir-build/weir/traces/lifecycle"
+	"github.com/weir-build/weir/traces/tracetest"
 )
 
 // FuzzAnalysis feeds what a file may hold, however broken, to every analysis: none
 // panics, and stages add up to their actions.
 func FuzzAnalysis(f *testing.F) {
-	for _, spans := range [][]span{actionSpans(), buildSpans(), {{id: "a", parent: "a", name: "action"}}, {{id: "a", name: "queued", start: 9, end: 1}}} {
+	for _, spans := range [][]span{tracetest.Action(), tracetest.Build(), {{ID: "a", Parent: "a", Name: "action"}}, {{ID: "a", Name: "queued", Start: 9, End: 1}}} {
 		data, err := proto.Marshal(&tracepb.TracesData{ResourceSpans: records(spans)})
 		if err != nil {
 			f.Fatal(err)

@@ -10,7 +10,7 @@ import (
 )
 
 func TestEachMomentCountsOnce(t *testing.T) {
-	act := span{id: "a", name: "action", start: 100, end: 200}
+	act := span{ID: "a", Name: "action", Start: 100, End: 200}
 	for _, c := range []struct {
 		name  string
 		spans []span
@@ -18,20 +18,20 @@ func TestEachMomentCountsOnce(t *testing.T) {
 	}{
 		{"nothing is known", nil, analysis.Split{analysis.Unaccounted: ms(100)}},
 		{"stages, and holes between them", []span{
-			{id: "q", parent: "a", name: "queued", start: 110, end: 130},
-			{id: "w", parent: "a", name: "worker", start: 130, end: 180},
-			{id: "x", parent: "w", name: "execute", start: 140, end: 170},
+			{ID: "q", Parent: "a", Name: "queued", Start: 110, End: 130},
+			{ID: "w", Parent: "a", Name: "worker", Start: 130, End: 180},
+			{ID: "x", Parent: "w", Name: "execute", Start: 140, End: 170},
 		}, analysis.Split{analysis.Queued: ms(20), analysis.OnWorker: ms(20), analysis.Execute: ms(30), analysis.Unaccounted: ms(30)}},
 		{"the gaps have spans", []span{
-			{id: "l", parent: "a", name: "load", start: 100, end: 110},
-			{id: "w", parent: "a", name: "worker", start: 110, end: 190},
-			{id: "s", parent: "w", name: "runner_spawn", start: 110, end: 120},
-			{id: "f", parent: "w", name: "input_fetch", start: 120, end: 130},
-			{id: "u", parent: "w", name: "setup", start: 130, end: 135},
-			{id: "x", parent: "w", name: "execute", start: 135, end: 170},
-			{id: "t", parent: "w", name: "teardown", start: 170, end: 175},
-			{id: "e", parent: "w", name: "runner_exit", start: 175, end: 190},
-			{id: "p", parent: "a", name: "publish", start: 190, end: 200},
+			{ID: "l", Parent: "a", Name: "load", Start: 100, End: 110},
+			{ID: "w", Parent: "a", Name: "worker", Start: 110, End: 190},
+			{ID: "s", Parent: "w", Name: "runner_spawn", Start: 110, End: 120},
+			{ID: "f", Parent: "w", Name: "input_fetch", Start: 120, End: 130},
+			{ID: "u", Parent: "w", Name: "setup", Start: 130, End: 135},
+			{ID: "x", Parent: "w", Name: "execute", Start: 135, End: 170},
+			{ID: "t", Parent: "w", Name: "teardown", Start: 170, End: 175},
+			{ID: "e", Parent: "w", Name: "runner_exit", Start: 175, End: 190},
+			{ID: "p", Parent: "a", Name: "publish", Start: 190, End: 200},
 		}, analysis.Split{
 			analysis.Load: ms(10), analysis.RunnerSpawn: ms(10), analysis.InputFetch: ms(10), analysis.Setup: ms(5), analysis.Execute: ms(35),
 			analysis.Teardown: ms(5), analysis.RunnerExit: ms(15), analysis.Publish: ms(10),
@@ -39,27 +39,27 @@ func TestEachMomentCountsOnce(t *testing.T) {
 		// The first attempt was given up at 130, but brought the result at 190, when
 		// another had been queued and was under way.
 		{"a late result goes before the attempt that replaced it", []span{
-			{id: "q1", parent: "a", name: "queued", start: 100, end: 110, attempt: 1},
-			{id: "w1", parent: "a", name: "worker", start: 110, end: 190, attempt: 1, late: true},
-			{id: "x1", parent: "w1", name: "execute", start: 120, end: 180, attempt: 1},
-			{id: "q2", parent: "a", name: "queued", start: 130, end: 150, attempt: 2},
-			{id: "w2", parent: "a", name: "worker", start: 150, end: 200, attempt: 2},
+			{ID: "q1", Parent: "a", Name: "queued", Start: 100, End: 110, Attempt: 1},
+			{ID: "w1", Parent: "a", Name: "worker", Start: 110, End: 190, Attempt: 1, Late: true},
+			{ID: "x1", Parent: "w1", Name: "execute", Start: 120, End: 180, Attempt: 1},
+			{ID: "q2", Parent: "a", Name: "queued", Start: 130, End: 150, Attempt: 2},
+			{ID: "w2", Parent: "a", Name: "worker", Start: 150, End: 200, Attempt: 2},
 		}, analysis.Split{analysis.Queued: ms(10), analysis.OnWorker: ms(20 + 10), analysis.Execute: ms(60)}},
 		{"what is outside the action is cut off", []span{
-			{id: "q", parent: "a", name: "queued", start: 50, end: 120},
-			{id: "r", parent: "a", name: "report", start: 180, end: 250},
-			{id: "d", parent: "a", name: "dispatch", start: 300, end: 400},
+			{ID: "q", Parent: "a", Name: "queued", Start: 50, End: 120},
+			{ID: "r", Parent: "a", Name: "report", Start: 180, End: 250},
+			{ID: "d", Parent: "a", Name: "dispatch", Start: 300, End: 400},
 		}, analysis.Split{analysis.Queued: ms(20), analysis.Report: ms(20), analysis.Unaccounted: ms(60)}},
 		{"spans that end before they start take no time", []span{
-			{id: "q", parent: "a", name: "queued", start: 150, end: 120},
+			{ID: "q", Parent: "a", Name: "queued", Start: 150, End: 120},
 		}, analysis.Split{analysis.Unaccounted: ms(100)}},
 		{"another operation's work was joined", []span{
-			{id: "c", parent: "a", name: "cache_check", start: 100, end: 110},
-			{id: "j", parent: "a", name: "joined", start: 110, end: 200},
+			{ID: "c", Parent: "a", Name: "cache_check", Start: 100, End: 110},
+			{ID: "j", Parent: "a", Name: "joined", Start: 110, End: 200},
 		}, analysis.Split{analysis.CacheCheck: ms(10), analysis.Joined: ms(90)}},
 		{"others' spans are no stages", []span{
-			{id: "o", parent: "a", name: "something", start: 100, end: 200},
-			{id: "x", parent: "o", name: "execute", start: 100, end: 200},
+			{ID: "o", Parent: "a", Name: "something", Start: 100, End: 200},
+			{ID: "x", Parent: "o", Name: "execute", Start: 100, End: 200},
 		}, analysis.Split{analysis.Unaccounted: ms(100)}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -78,13 +78,13 @@ func TestStagesAddUp(t *testing.T) {
 	below := []string{"input_fetch", "execute", "output_upload", "setup", "runner_exit"}
 	for seed := range uint64(300) {
 		r := rand.New(rand.NewPCG(seed, 1))
-		spans := []span{{id: "a", name: "action", start: 50, end: 50 + r.IntN(100)}}
+		spans := []span{{ID: "a", Name: "action", Start: 50, End: 50 + r.IntN(100)}}
 		for i := range r.IntN(12) {
-			s := span{id: "s" + strconv.Itoa(i), parent: "a", name: names[r.IntN(len(names))], start: r.IntN(150), attempt: int64(r.IntN(3)), late: r.IntN(4) == 0}
-			s.end = s.start + r.IntN(60) - 10
+			s := span{ID: "s" + strconv.Itoa(i), Parent: "a", Name: names[r.IntN(len(names))], Start: r.IntN(150), Attempt: int64(r.IntN(3)), Late: r.IntN(4) == 0}
+			s.End = s.Start + r.IntN(60) - 10
 			spans = append(spans, s)
-			if s.name == "worker" {
-				spans = append(spans, span{id: "b" + strconv.Itoa(i), parent: s.id, name: below[r.IntN(len(below))], start: s.start + r.IntN(20), end: s.start + r.IntN(60)})
+			if s.Name == "worker" {
+				spans = append(spans, span{ID: "b" + strconv.Itoa(i), Parent: s.ID, Name: below[r.IntN(len(below))], Start: s.Start + r.IntN(20), End: s.Start + r.IntN(60)})
 			}
 		}
 		actions := analysis.Actions(tree(spans))
@@ -103,13 +103,13 @@ func TestStagesAddUp(t *testing.T) {
 // time that nothing accounts for.
 func TestEveryDeclaredStageIsKnown(t *testing.T) {
 	for _, declared := range semconv.Spans() {
-		stage := span{id: "s", parent: "a", name: declared.Name, end: 10}
-		spans := []span{{id: "a", name: "action", end: 10}}
+		stage := span{ID: "s", Parent: "a", Name: declared.Name, End: 10}
+		spans := []span{{ID: "a", Name: "action", End: 10}}
 		switch declared.Parent {
 		case semconv.SpanAction:
 		case semconv.SpanWorker:
-			spans = append(spans, span{id: "w", parent: "a", name: "worker", end: 10})
-			stage.parent = "w"
+			spans = append(spans, span{ID: "w", Parent: "a", Name: "worker", End: 10})
+			stage.Parent = "w"
 		default:
 			continue
 		}

@@ -12,6 +12,7 @@ import (
 	"github.com/weir-build/weir/traces/analysis"
 	"github.com/weir-build/weir/traces/build"
 	"github.com/weir-build/weir/traces/lifecycle"
+	"github.com/weir-build/weir/traces/tracetest"
 )
 
 func summaryOf(tree *lifecycle.Tree, by analysis.Key) analysis.Summary {
@@ -58,15 +59,15 @@ func TestClientLookups(t *testing.T) {
 	const get = "build.bazel.remote.execution.v2.ActionCache/GetActionResult"
 	code := func(c string) map[string]string { return map[string]string{"rpc.response.status_code": c} }
 	s := summaryOf(tree([]span{
-		{id: "inv", name: "invocation", end: 100},
-		{id: "1", parent: "inv", name: get, start: 1, end: 5, attrs: code("OK")},
-		{id: "1s", parent: "1", name: get, start: 2, end: 4, attrs: code("OK")},
-		{id: "2", parent: "inv", name: get, start: 5, end: 9, attrs: code("NOT_FOUND")},
-		{id: "c", parent: "inv", name: "//client/span", start: 5, end: 9},
-		{id: "3", parent: "c", name: get, start: 5, end: 9, failed: true},
-		{id: "x", parent: "inv", name: "build.bazel.remote.execution.v2.Execution/Execute", start: 10, end: 90},
-		{id: "a", parent: "x", name: "action", start: 10, end: 90},
-		{id: "4", parent: "a", name: get, start: 11, end: 12, attrs: code("OK")},
+		{ID: "inv", Name: "invocation", End: 100},
+		{ID: "1", Parent: "inv", Name: get, Start: 1, End: 5, Attrs: code("OK")},
+		{ID: "1s", Parent: "1", Name: get, Start: 2, End: 4, Attrs: code("OK")},
+		{ID: "2", Parent: "inv", Name: get, Start: 5, End: 9, Attrs: code("NOT_FOUND")},
+		{ID: "c", Parent: "inv", Name: "//client/span", Start: 5, End: 9},
+		{ID: "3", Parent: "c", Name: get, Start: 5, End: 9, Failed: true},
+		{ID: "x", Parent: "inv", Name: "build.bazel.remote.execution.v2.Execution/Execute", Start: 10, End: 90},
+		{ID: "a", Parent: "x", Name: "action", Start: 10, End: 90},
+		{ID: "4", Parent: "a", Name: get, Start: 11, End: 12, Attrs: code("OK")},
 	}), analysis.ByMnemonic)
 	if want := (analysis.Lookups{Calls: 3, Found: 1}); s.Lookups != want {
 		t.Errorf("got %v, want %v", s.Lookups, want)
@@ -177,13 +178,13 @@ func TestSlowest(t *testing.T) {
 func edges() map[string]*lifecycle.Tree {
 	of := func(spans ...span) *lifecycle.Tree { return tree(spans) }
 	return map[string]*lifecycle.Tree{
-		"no actions":          of(span{id: "inv", name: "invocation", end: 7}),
-		"no duration":         of(span{id: "a", name: "action"}),
-		"without worker span": of(span{id: "a", name: "action", end: 9}, span{id: "q", parent: "a", name: "queued", end: 3, attempt: 1}, span{id: "r", parent: "a", name: "report", start: 8, end: 9, attempt: 1}),
-		"negative":            of(span{id: "inv", name: "invocation", end: 9}, span{id: "a", parent: "inv", name: "action", start: 5, end: 3}, span{id: "w", parent: "a", name: "worker", start: 4, end: 2}),
-		"late":                of(actionSpans()...),
-		"nested": of(span{id: "a", name: "action", end: 9}, span{id: "w", parent: "a", name: "worker", end: 9}, span{id: "b", parent: "w", name: "action", start: 2, end: 5},
-			span{id: "v", parent: "b", name: "worker", start: 3, end: 4}),
+		"no actions":          of(span{ID: "inv", Name: "invocation", End: 7}),
+		"no duration":         of(span{ID: "a", Name: "action"}),
+		"without worker span": of(span{ID: "a", Name: "action", End: 9}, span{ID: "q", Parent: "a", Name: "queued", End: 3, Attempt: 1}, span{ID: "r", Parent: "a", Name: "report", Start: 8, End: 9, Attempt: 1}),
+		"negative":            of(span{ID: "inv", Name: "invocation", End: 9}, span{ID: "a", Parent: "inv", Name: "action", Start: 5, End: 3}, span{ID: "w", Parent: "a", Name: "worker", Start: 4, End: 2}),
+		"late":                of(tracetest.Action()...),
+		"nested": of(span{ID: "a", Name: "action", End: 9}, span{ID: "w", Parent: "a", Name: "worker", End: 9}, span{ID: "b", Parent: "w", Name: "action", Start: 2, End: 5},
+			span{ID: "v", Parent: "b", Name: "worker", Start: 3, End: 4}),
 	}
 }
 

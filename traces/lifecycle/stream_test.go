@@ -15,6 +15,7 @@ import (
 	"github.com/weir-build/weir/traces/lifecycle"
 	"github.com/weir-build/weir/traces/semconv"
 	"github.com/weir-build/weir/traces/tracecontext"
+	"github.com/weir-build/weir/traces/tracetest"
 )
 
 // builtSpans returns the spans of some builds, those of one build together.
@@ -136,7 +137,7 @@ func TestManyOrphansOfOneParentAreSummedUp(t *testing.T) {
 
 func TestDamagedRecordKeepsTheSpansBefore(t *testing.T) {
 	var record []byte
-	for _, rs := range records(actionSpans()) {
+	for _, rs := range records(tracetest.Action()) {
 		data, err := proto.Marshal(&tracepb.TracesData{ResourceSpans: []*tracepb.ResourceSpans{rs}})
 		if err != nil {
 			t.Fatal(err)
@@ -169,7 +170,7 @@ func TestDamagedRecordKeepsTheSpansBefore(t *testing.T) {
 // FuzzDecode holds our decoder against protobuf's: it never panics, and takes of
 // what protobuf can read the same spans.
 func FuzzDecode(f *testing.F) {
-	for _, spans := range [][]span{actionSpans(), buildSpans()} {
+	for _, spans := range [][]span{tracetest.Action(), tracetest.Build()} {
 		data, err := proto.Marshal(&tracepb.TracesData{ResourceSpans: records(spans)})
 		if err != nil {
 			f.Fatal(err)
