@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/base64"
+	"errors"
 	"io"
 	"os"
 	"path/filepath"
@@ -19,8 +20,13 @@ func TestMain(m *testing.M) {
 
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
-		Dir: "testdata", Setup: recordRuns, Cmds: map[string]func(*testscript.TestScript, bool, []string){"record": record},
+		Dir: "testdata", Setup: setup, Cmds: map[string]func(*testscript.TestScript, bool, []string){"record": record},
 	})
+}
+
+// setup puts recorded builds where the scripts find them.
+func setup(env *testscript.Env) error {
+	return errors.Join(recordRuns(env), writeBuilds(env))
 }
 
 // record writes a real record of another tool to a file, `record NAME FILE`: they

@@ -27,7 +27,7 @@ the OpenTelemetry collector's file exporter (protobuf).`,
 	}
 	c.AddCommand(
 		traceCheckCommand(), traceTreeCommand(), traceCriticalPathCommand(),
-		traceSummaryCommand(), traceSlowCommand(), traceShowCommand(), traceWaterfallCommand(), traceDiffCommand(), traceImportCommand(),
+		traceSummaryCommand(), traceSlowCommand(), traceShowCommand(), traceWaterfallCommand(), traceDiffCommand(), traceHTMLCommand(), traceImportCommand(),
 	)
 	return c
 }

@@ -19,4 +19,5 @@
 //	client_test.go workspace_test.go     clients: of single actions, and Bazel
 //	keys_test.go                         keys and tokens
 //	import_test.go                       what Bazel records, next to what its cluster does
+//	browser_test.go                      a browser without a window
 package integration

@@ -48,6 +48,7 @@ traces/build < traces/lifecycle, traces/foreign
 
 # What one concludes from traces.
 traces/lifecycle < traces/analysis
+traces/analysis, traces/lifecycle < traces/waterfall
 
 # Exception of 2026-11-21: the spans of the run folder are written by the role
 # that emits them, so telemetry is given an otlpfile.Writer.
