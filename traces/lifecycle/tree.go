@@ -47,6 +47,9 @@ func Build(t *Trace) *Tree {
 	}
 
 	tree := &Tree{Trace: t.ID, Spans: len(spans), Start: spans[0].Start, End: spans[0].End}
+	if t.skipped > 0 {
+		tree.Start, tree.End = t.first, t.last
+	}
 	nodes := make([]Node, len(spans))
 	counts := make([]int32, len(spans))
 	for i, s := range spans {
@@ -72,7 +75,8 @@ func Build(t *Trace) *Tree {
 			nodes[p].Children = append(nodes[p].Children, &nodes[i])
 			continue
 		}
-		nodes[i].Remote = nodes[i].Span.Parent != SpanID{}
+		// Of a parent that was left out it isn't known whether it is there.
+		nodes[i].Remote = nodes[i].Span.Parent != SpanID{} && t.skipped == 0
 		tree.Roots = append(tree.Roots, &nodes[i])
 	}
 	for _, place := range cut {
