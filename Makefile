@@ -15,7 +15,7 @@ TEST_FLAGS ?=
 
 PROGRAMS = ./cmd/weir ./cmd/buildbox-run-hosttools
 
-.PHONY: build demo test check integration jaeger race proof bench bench-queue generate clean
+.PHONY: build demo test check integration jaeger race proof bench bench-queue bench-traces generate clean
 
 build: ## bin/weir and the runners
 	$(GO) build -o bin/ $(PROGRAMS)
@@ -64,6 +64,11 @@ bench: ## our servers next to the floor, in interleaved rounds
 bench-queue: ## the pure queue alone
 	$(GO) test -run '^$$' -bench Cycle -count $(BENCH_ROUNDS) ./system/queue/ | tee bin/bench-queue.txt
 	$(GO) tool benchstat bin/bench-queue.txt
+
+bench-traces: ## making, reading, checking and explaining traces
+	@mkdir -p bin
+	$(GO) test -run '^$$' -bench . -count $(BENCH_ROUNDS) -timeout 60m ./traces/build/ ./traces/lifecycle/ ./traces/analysis/ | tee bin/bench-traces.txt
+	$(GO) tool benchstat bin/bench-traces.txt
 
 generate: ## code, dashboards and the like from their sources
 	$(GO) run ./system/proto/generate

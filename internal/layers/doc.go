@@ -92,7 +92,8 @@ ALL < cmd/weir
 # Help for tests, and tests of the whole: imported by test files only.
 system/cas < system/cas/castest
 system/queue < system/queue/queuetest
-NONE < system/runner/runnertest, traces/tracetest
+NONE < system/runner/runnertest
+traces/build, traces/otlpfile < traces/tracetest
 system/remote, system/stack, system/telemetry, traces/otlpfile < internal/clustertest
 NONE < internal/layers, internal/schema, internal/bench, internal/integration
 `

@@ -91,8 +91,7 @@ func (s *script) joined(mnemonic, target string, received, done int) {
 	a.Link, a.LinkKind = tracecontext.OfInvocation("other"), semconv.LinkDeduplicated
 }
 
-// tree records the build and returns its tree, which keeps to the rules: tests check
-// that, benchmarks have no time to.
+// tree records the build and returns its tree, which keeps to the rules.
 func (s *script) tree(t testing.TB) *lifecycle.Tree {
 	t.Helper()
 	root := build.Span{
@@ -107,7 +106,7 @@ func (s *script) tree(t testing.TB) *lifecycle.Tree {
 		spans = slices.DeleteFunc(spans, func(p build.Span) bool { return s.lost(&p) })
 	}
 	rs := recorded(spans)
-	if _, large := t.(*testing.B); !large && s.lost == nil {
+	if s.lost == nil {
 		checker := lifecycle.NewChecker(lifecycle.Options{})
 		checker.Add(rs)
 		for _, v := range checker.Finish().Violations {

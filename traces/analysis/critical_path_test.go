@@ -8,6 +8,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/weir-build/weir/traces/analysis"
+	"github.com/weir-build/weir/traces/lifecycle"
 	"github.com/weir-build/weir/traces/tracetest"
 )
 
@@ -105,5 +106,19 @@ func TestWriteCriticalPath(t *testing.T) {
 			}
 			golden(t, name, out.Bytes())
 		})
+	}
+}
+
+// The command leaves calls out when it reads: nothing of what it prints is theirs.
+func TestCallsDontChangeTheCriticalPath(t *testing.T) {
+	file := tracetest.Large{Actions: 1000, Calls: true}.File(t)
+	var outs [2]bytes.Buffer
+	for i, actionsOnly := range []bool{false, true} {
+		for trace := range read(t, file, actionsOnly).All() {
+			criticalPath(t, lifecycle.Build(trace), &outs[i])
+		}
+	}
+	if outs[0].Len() == 0 || !bytes.Equal(outs[0].Bytes(), outs[1].Bytes()) {
+		t.Errorf("with and without calls: %s", cmp.Diff(outs[0].String(), outs[1].String()))
 	}
 }

@@ -10,7 +10,6 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/weir-build/weir/traces/analysis"
-	"github.com/weir-build/weir/traces/build"
 	"github.com/weir-build/weir/traces/lifecycle"
 	"github.com/weir-build/weir/traces/tracetest"
 )
@@ -273,48 +272,4 @@ func TestWriteSlow(t *testing.T) {
 		t.Fatal(err)
 	}
 	golden(t, "slow.txt", out.Bytes())
-}
-
-// large is a build of n actions on 50 slots, eight spans each.
-func large(tb testing.TB, n int) *lifecycle.Tree {
-	tb.Helper()
-	const slots = 50
-	var free [slots]int
-	s := &script{name: "large"}
-	s.actions = make([]build.Action, 0, n)
-	for i := range n {
-		slot := i % slots
-		received, hold := i/3, 20+i*7919%200
-		leased := max(received, free[slot])
-		free[slot] = leased + hold
-		s.ran(fmt.Sprintf("Kind%d", i%7), fmt.Sprintf("//pkg%d:x", i), fmt.Sprintf("w-%d", slot/5), received, leased, leased+1, leased+3, leased+hold-3, leased+hold-2, leased+hold)
-		s.end = max(s.end, leased+hold)
-	}
-	return s.tree(tb)
-}
-
-func BenchmarkSummary(b *testing.B) {
-	tree := large(b, 100_000)
-	b.Run("actions=100000", func(b *testing.B) {
-		b.ReportAllocs()
-		for b.Loop() {
-			summaryOf(tree, analysis.ByTarget)
-		}
-	})
-}
-
-func BenchmarkCriticalPath(b *testing.B) {
-	tree := large(b, 100_000)
-	b.Run("actions=100000", func(b *testing.B) {
-		b.ReportAllocs()
-		for b.Loop() {
-			analysis.CriticalPath(tree)
-		}
-	})
-	b.Run("actions=100000/what=if", func(b *testing.B) {
-		b.ReportAllocs()
-		for b.Loop() {
-			analysis.NewModel(tree, analysis.Actions(tree)).Ask(0, nil)
-		}
-	})
 }

@@ -4,17 +4,13 @@ import (
 	"encoding/binary"
 	"runtime"
 	"strconv"
-	"syscall"
 	"testing"
-	"time"
-
-	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/weir-build/weir/traces/build"
 	"github.com/weir-build/weir/traces/lifecycle"
 	"github.com/weir-build/weir/traces/semconv"
 	"github.com/weir-build/weir/traces/tracecontext"
+	"github.com/weir-build/weir/traces/tracetest"
 )
 
 // A run is a run of many builds as the simulator would have it: actions of all
@@ -23,51 +19,13 @@ type run struct {
 	builder build.Builder
 	spans   []build.Span
 	actions int
-	meta    *repb.ExecutedActionMetadata
-	action  build.Action
+	action  *build.Action
 }
 
 const actionsPerBuild = 1000
 
-// buildOf returns the spans of one action of a build that has so many, spread over
-// time as with a hundred slots; with the last comes the build's root.
-func buildOf(i, actions int) []build.Span {
-	r := newRun()
-	root := tracecontext.OfInvocation("bench")
-	a := &r.action
-	a.Context, a.Parent = root.Child(semconv.SpanAction, uint64(i)), root.Span
-	later := time.Duration(i/100) * 4 * time.Second
-	for _, t := range []*time.Time{&a.Received, &a.Done, &a.CacheCheck.Start, &a.CacheCheck.End, &a.Attempts[0].Queued, &a.Attempts[0].Leased, &a.Attempts[0].Ended} {
-		*t = t.Add(later + time.Duration(i%100)*time.Microsecond)
-	}
-	m := r.meta
-	for _, t := range []*timestamppb.Timestamp{
-		m.WorkerStartTimestamp, m.WorkerCompletedTimestamp, m.InputFetchStartTimestamp, m.InputFetchCompletedTimestamp,
-		m.ExecutionStartTimestamp, m.ExecutionCompletedTimestamp, m.OutputUploadStartTimestamp, m.OutputUploadCompletedTimestamp,
-	} {
-		at := t.AsTime().Add(later + time.Duration(i%100)*time.Microsecond)
-		t.Seconds, t.Nanos = at.Unix(), int32(at.Nanosecond())
-	}
-	spans := build.Spans(a, nil)
-	if i == actions-1 {
-		spans = append(spans, build.Span{Name: semconv.SpanInvocation, ID: root, Start: at(0), End: a.Done})
-	}
-	return spans
-}
-
 func newRun() *run {
-	r := &run{meta: metadata()}
-	r.action = build.Action{
-		Received: at(0), Done: at(4000), CacheCheck: build.Interval{Start: at(0), End: at(10)},
-		Attempts: []build.Attempt{{Queued: at(120), Leased: at(2000), Ended: at(3950), Worker: "w-7", QueueReason: semconv.ReasonBusy, Counts: true}},
-		Result:   &repb.ActionResult{ExecutionMetadata: r.meta},
-		Attributes: []build.Attribute{
-			build.Text(semconv.AttrActionDigest, "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef/142"),
-			build.Text(semconv.AttrActionMnemonic, "CppCompile"), build.Text(semconv.AttrTargetID, "//some/package:target"),
-			build.Text(semconv.AttrCacheResult, semconv.CacheMiss),
-		},
-	}
-	return r
+	return &run{action: tracetest.Ran(at(0), at(2000), at(4000))}
 }
 
 // next returns the spans of one more action, and after the last of a build those
@@ -77,7 +35,7 @@ func (r *run) next() []build.Span {
 	binary.BigEndian.PutUint64(root.Trace[:], uint64(r.actions/actionsPerBuild)+1)
 	r.action.Context, r.action.Parent = root.Child(semconv.SpanAction, uint64(r.actions)), root.Span
 	r.actions++
-	r.spans = r.builder.Spans(&r.action, r.spans[:0])
+	r.spans = r.builder.Spans(r.action, r.spans[:0])
 	if r.actions%actionsPerBuild == 0 {
 		r.spans = append(r.spans, build.Span{Name: semconv.SpanInvocation, ID: root, Start: at(0), End: at(5000)})
 	}
@@ -91,39 +49,14 @@ const streamWindow = 1 << 13
 // them to a checker, one that remembers all and one with a window.
 func BenchmarkBuild(b *testing.B) {
 	r := newRun()
-	b.ReportAllocs()
-	cpu := cpuTime()
-	for b.Loop() {
-		r.next()
-	}
-	reportActions(b, b.N, cpuTime()-cpu)
-}
-
-// reportActions reports actions for each second of a core's time: whatever else
-// the machine is doing.
-func reportActions(b *testing.B, actions int, cpu time.Duration) {
-	b.ReportMetric(float64(actions)/cpu.Seconds(), "actions/core-s")
-}
-
-// cpuTime is what this process has used.
-func cpuTime() time.Duration {
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		panic(err)
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+	tracetest.Measure(b, 1, func() { r.next() })
 }
 
 func BenchmarkBuildAndCheck(b *testing.B) {
 	for _, window := range []int{0, streamWindow} {
 		b.Run("window="+strconv.Itoa(window), func(b *testing.B) {
 			r, c := newRun(), lifecycle.NewChecker(lifecycle.Options{Window: window})
-			b.ReportAllocs()
-			cpu := cpuTime()
-			for b.Loop() {
-				c.AddBuilt(r.next())
-			}
-			reportActions(b, b.N, cpuTime()-cpu)
+			tracetest.Measure(b, 1, func() { c.AddBuilt(r.next()) })
 			for r.actions%actionsPerBuild != 0 {
 				c.AddBuilt(r.next())
 			}

@@ -9,43 +9,16 @@ import (
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/weir-build/weir/traces/build"
 	"github.com/weir-build/weir/traces/lifecycle"
 	"github.com/weir-build/weir/traces/otlpfile"
+	"github.com/weir-build/weir/traces/tracetest"
 )
-
-// fileOf returns a file of one build with so many actions, in records of 512
-// spans as a run has them.
-func fileOf(b *testing.B, actions int) []byte {
-	b.Helper()
-	const recordSpans = 512
-	var file bytes.Buffer
-	out := otlpfile.NewWriter(&file)
-	var pending []build.Span
-	flush := func() {
-		data := &tracepb.ResourceSpans{ScopeSpans: []*tracepb.ScopeSpans{{Spans: build.OTLP(pending)}}}
-		if err := out.Write([]*tracepb.ResourceSpans{data}); err != nil {
-			b.Fatal(err)
-		}
-		pending = pending[:0]
-	}
-	for i := range actions {
-		for _, s := range buildOf(i, actions) {
-			s.Attributes = append([]build.Attribute(nil), s.Attributes...)
-			if pending = append(pending, s); len(pending) == recordSpans {
-				flush()
-			}
-		}
-	}
-	flush()
-	return file.Bytes()
-}
 
 // BenchmarkFile is what the commands do with a file: to read it is the floor of
 // them, by our decoder and by protobuf's.
 func BenchmarkFile(b *testing.B) {
 	const actions = 100_000
-	data := fileOf(b, actions)
+	data := tracetest.Large{Actions: actions}.File(b)
 	records := func(b *testing.B, f func(record []byte) error) {
 		b.Helper()
 		for record, err := range otlpfile.Records(bufio.NewReaderSize(bytes.NewReader(data), 1<<20)) {
@@ -94,12 +67,7 @@ func BenchmarkFile(b *testing.B) {
 	} {
 		b.Run(fmt.Sprintf("do=%s/actions=%d", c.name, actions), func(b *testing.B) {
 			b.SetBytes(int64(len(data)))
-			b.ReportAllocs()
-			cpu := cpuTime()
-			for b.Loop() {
-				c.run(b)
-			}
-			reportActions(b, b.N*actions, cpuTime()-cpu)
+			tracetest.Measure(b, actions, func() { c.run(b) })
 		})
 	}
 }

@@ -6,6 +6,10 @@
 //		{ID: "act", Parent: "inv", Name: "action", Start: 100, End: 4000},
 //	}
 //	for _, rs := range tracetest.Records(spans) { … }
+//
+// For benchmarks it makes whole files, of builds of any size:
+//
+//	file := tracetest.Large{Actions: 100_000}.File(b)
 package tracetest
 
 import (
