@@ -31,8 +31,9 @@ func read(tb testing.TB, file []byte, actionsOnly bool) *lifecycle.Traces {
 // criticalPath is what `weir trace critical-path` does with a build.
 func criticalPath(tb testing.TB, tree *lifecycle.Tree, w io.Writer) {
 	tb.Helper()
-	path := analysis.CriticalPath(tree)
-	other := analysis.NewModel(tree, analysis.Actions(tree)).Ask(0, nil)
+	actions := analysis.Actions(tree)
+	path := analysis.CriticalPathOf(tree, actions)
+	other := analysis.NewModel(tree, actions).Ask(0, nil)
 	if err := analysis.WriteCriticalPath(w, path); err != nil {
 		tb.Fatal(err)
 	}

@@ -54,36 +54,38 @@ type Cost struct {
 // By worker, each attempt counts where it ran, and the rest of its action where
 // the result came from; the cached ones, which ran nowhere, have no name.
 func Costs(actions []Action, by Key) []Cost {
-	rows := make(map[string]*Cost)
-	row := func(name string) *Cost {
-		c := rows[name]
-		if c == nil {
-			c = &Cost{Name: name}
-			rows[name] = c
+	var rows []Cost
+	placeOf := make(map[string]int32) // of rows
+	row := func(name string) int32 {
+		place, ok := placeOf[name]
+		if !ok {
+			place = int32(len(rows))
+			placeOf[name], rows = place, append(rows, Cost{Name: name})
 		}
-		return c
+		return place
 	}
 	var all Seconds
-	for i := range actions {
+	for _, i := range inMemory(endsOf(actions)) {
 		a := &actions[i]
 		name := a.key(by)
-		c := row(name)
-		c.Actions++
+		own := row(name)
 		ran := false
 		for j := range a.Attempts {
 			try := &a.Attempts[j]
-			c.Queue += Seconds(try.Queue)
+			rows[own].Queue += Seconds(try.Queue)
 			if try.Worker == nil {
 				continue
 			}
 			ran = true
-			at := c
+			at := own
 			if by == ByWorker {
 				at = row(cmp.Or(try.Worker.Span.Attr(semconv.AttrWorker), name))
 			}
-			at.Worker += Seconds(try.Ran())
+			rows[at].Worker += Seconds(try.Ran())
 			all += Seconds(try.Ran())
 		}
+		c := &rows[own]
+		c.Actions++
 		if ran {
 			c.Ran++
 		}
@@ -96,14 +98,31 @@ func Costs(actions []Action, by Key) []Cost {
 			c.OutputsKnown++
 		}
 	}
-	costs := make([]Cost, 0, len(rows))
-	for _, c := range rows {
-		c.Share = share(c.Worker, all)
-		costs = append(costs, *c)
+	return ranked(rows, all)
+}
+
+// ranked returns rows in their order, with their shares of the worker time of all.
+// A large build has a row for each target.
+func ranked(rows []Cost, all Seconds) []Cost {
+	least, order := make([]Seconds, len(rows)), places(len(rows))
+	for i := range rows {
+		rows[i].Share = share(rows[i].Worker, all)
+		least[i] = -rows[i].Worker
 	}
-	slices.SortFunc(costs, func(a, b Cost) int {
-		return cmp.Or(cmp.Compare(b.Worker, a.Worker), cmp.Compare(b.Actions, a.Actions), cmp.Compare(a.Name, b.Name))
+	sortTimes(least, order)
+	eachTie(least, func(from, to int) {
+		slices.SortFunc(order[from:to], func(i, k int32) int {
+			a, b := &rows[i], &rows[k]
+			if c := cmp.Compare(b.Actions, a.Actions); c != 0 {
+				return c
+			}
+			return cmp.Compare(a.Name, b.Name)
+		})
 	})
+	costs := make([]Cost, len(rows))
+	for i, place := range order {
+		costs[i] = rows[place]
+	}
 	return costs
 }
 

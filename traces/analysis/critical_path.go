@@ -1,9 +1,7 @@
 package analysis
 
 import (
-	"cmp"
 	"slices"
-	"sort"
 	"time"
 
 	"github.com/weir-build/weir/traces/lifecycle"
@@ -57,20 +55,50 @@ func (p *Path) QueueShare() float64 {
 // client had a free slot all the time, that one is what it waited for; where
 // it was short of slots, it may only have freed one.
 func CriticalPath(t *lifecycle.Tree) Path {
-	p := Path{Trace: t.Trace, Start: t.Start, End: t.End}
-	actions := t.Actions()
-	p.Actions = len(actions)
-	// By end; among equal ends the one that began last is the tightest.
-	slices.SortFunc(actions, func(a, b *lifecycle.Node) int {
-		return cmp.Or(end(a.Span).Compare(end(b.Span)), a.Span.Start.Compare(b.Span.Start), slices.Compare(a.Span.ID[:], b.Span.ID[:]))
-	})
+	nodes := t.Actions()
+	ends := make([]int64, len(nodes))
+	for i, n := range nodes {
+		ends[i] = end(n.Span).UnixNano()
+	}
 	var sp splitter
+	return newPath(t, nodes, ends, func(i int32) Split { return splitOf(nodes[i], &sp) })
+}
+
+// CriticalPathOf is CriticalPath for those who have the actions of the tree.
+func CriticalPathOf(t *lifecycle.Tree, actions []Action) Path {
+	nodes := make([]*lifecycle.Node, len(actions))
+	for i := range actions {
+		nodes[i] = actions[i].Node
+	}
+	return newPath(t, nodes, endsOf(actions), func(i int32) Split { return actions[i].Split })
+}
+
+// newPath finds the path through actions, of which split returns one's stages. It
+// sorts their ends.
+func newPath(t *lifecycle.Tree, actions []*lifecycle.Node, ends []int64, split func(i int32) Split) Path {
+	p := Path{Trace: t.Trace, Start: t.Start, End: t.End, Actions: len(actions)}
+	byEnd := places(len(actions))
+	sortTimes(ends, byEnd)
+	// Among equal ends the one that began last is the tightest.
+	eachTie(ends, func(from, to int) {
+		slices.SortFunc(byEnd[from:to], func(i, k int32) int {
+			a, b := actions[i].Span, actions[k].Span
+			if c := a.Start.Compare(b.Start); c != 0 {
+				return c
+			}
+			return slices.Compare(a.ID[:], b.ID[:])
+		})
+	})
 	// Each step goes on with the actions before the one just taken, so that an
 	// action of no duration isn't its own predecessor.
 	for before := len(actions); before > 0; {
-		at := actions[before-1]
-		p.Hops = append(p.Hops, Hop{Action: at, Split: splitOf(at, &sp)})
-		before = sort.Search(before-1, func(i int) bool { return end(actions[i].Span).After(at.Span.Start) })
+		i := byEnd[before-1]
+		at := actions[i]
+		p.Hops = append(p.Hops, Hop{Action: at, Split: split(i)})
+		start := at.Span.Start.UnixNano()
+		for before--; before > 0 && ends[before-1] > start; {
+			before--
+		}
 	}
 	slices.Reverse(p.Hops)
 	from := t.Start

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/proto"
 
@@ -14,7 +15,8 @@ import (
 )
 
 // FuzzAnalysis feeds what a file may hold, however broken, to every analysis: none
-// panics, and stages add up to their actions.
+// panics, stages add up to their actions, and a critical path is the same whether
+// the actions are there already or not.
 func FuzzAnalysis(f *testing.F) {
 	for _, spans := range [][]span{tracetest.Action(), tracetest.Build(), {{ID: "a", Parent: "a", Name: "action"}}, {{ID: "a", Name: "queued", Start: 9, End: 1}}} {
 		data, err := proto.Marshal(&tracepb.TracesData{ResourceSpans: records(spans)})
@@ -41,6 +43,10 @@ func FuzzAnalysis(f *testing.F) {
 				if a := &actions[i]; a.Split.Total() != a.Duration() {
 					t.Errorf("stages add up to %v of %v", a.Split.Total(), a.Duration())
 				}
+			}
+			path := analysis.JSONPath(analysis.CriticalPath(tree), nil)
+			if diff := cmp.Diff(path, analysis.JSONPath(analysis.CriticalPathOf(tree, actions), nil)); diff != "" {
+				t.Errorf("the path of the tree, and of its actions: %s", diff)
 			}
 			for _, v := range []any{
 				analysis.Summarize(tree, actions, analysis.ByTarget, 0), analysis.WorkerWaterfall(tree, actions),

@@ -50,13 +50,42 @@ var stageNames = [numStages]string{
 // String returns the name of the stage's spans, or words for the last two.
 func (s Stage) String() string { return stageNames[s] }
 
-// stageOf returns the stage a span is of. A worker's span is that of OnWorker.
+// stageOf returns the stage a span is of. A worker's span is that of OnWorker. It
+// is a switch since a look-up for each span showed in profiles.
 func stageOf(s *lifecycle.Span) (Stage, bool) {
-	if s.Name == semconv.SpanWorker {
+	switch s.Name {
+	case semconv.SpanCacheCheck:
+		return CacheCheck, true
+	case semconv.SpanLoad:
+		return Load, true
+	case semconv.SpanJoined:
+		return Joined, true
+	case semconv.SpanQueued:
+		return Queued, true
+	case semconv.SpanDispatch:
+		return Dispatch, true
+	case semconv.SpanWorker:
 		return OnWorker, true
+	case semconv.SpanRunnerSpawn:
+		return RunnerSpawn, true
+	case semconv.SpanInputFetch:
+		return InputFetch, true
+	case semconv.SpanSetup:
+		return Setup, true
+	case semconv.SpanExecute:
+		return Execute, true
+	case semconv.SpanTeardown:
+		return Teardown, true
+	case semconv.SpanOutputUpload:
+		return OutputUpload, true
+	case semconv.SpanRunnerExit:
+		return RunnerExit, true
+	case semconv.SpanReport:
+		return Report, true
+	case semconv.SpanPublish:
+		return Publish, true
 	}
-	i := slices.Index(stageNames[:OnWorker], s.Name)
-	return Stage(max(i, 0)), i >= 0
+	return 0, false
 }
 
 // A Split is a time cut into stages.
@@ -241,14 +270,3 @@ func (sp *splitter) append(s segment) {
 	}
 	sp.segments = append(sp.segments, s)
 }
-
-// end is the end of a span, or its start if it ends before it.
-func end(s *lifecycle.Span) time.Time {
-	if s.End.Before(s.Start) {
-		return s.Start
-	}
-	return s.End
-}
-
-// length is the duration of a span, never negative.
-func length(s *lifecycle.Span) time.Duration { return max(s.Duration(), 0) }

@@ -4,6 +4,7 @@ import (
 	"math/rand/v2"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/weir-build/weir/traces/analysis"
 	"github.com/weir-build/weir/traces/semconv"
@@ -71,11 +72,12 @@ func TestEachMomentCountsOnce(t *testing.T) {
 	}
 }
 
-// Whatever the spans, the stages add up to the action, and a stage alone takes no
-// more than its spans do.
+// Whatever the spans, the stages add up to the action, a stage alone takes no more
+// than its spans do, and the parts of a waterfall, which are cut even where nothing
+// overlaps, add up to the same.
 func TestStagesAddUp(t *testing.T) {
 	names := []string{"queued", "dispatch", "worker", "report", "cache_check", "load", "publish"}
-	below := []string{"input_fetch", "execute", "output_upload", "setup", "runner_exit"}
+	below := []string{"input_fetch", "execute", "output_upload", "setup", "runner_exit", "dispatch"}
 	for seed := range uint64(300) {
 		r := rand.New(rand.NewPCG(seed, 1))
 		spans := []span{{ID: "a", Name: "action", Start: 50, End: 50 + r.IntN(100)}}
@@ -87,7 +89,19 @@ func TestStagesAddUp(t *testing.T) {
 				spans = append(spans, span{ID: "b" + strconv.Itoa(i), Parent: s.ID, Name: below[r.IntN(len(below))], Start: s.Start + r.IntN(20), End: s.Start + r.IntN(60)})
 			}
 		}
-		actions := analysis.Actions(tree(spans))
+		tree := tree(spans)
+		actions := analysis.Actions(tree)
+		var parts analysis.Split
+		for _, p := range analysis.ActionWaterfall(tree, actions, 0).Actions[0].Parts {
+			for stage := range analysis.Unaccounted + 1 {
+				if stage.String() == p.Stage {
+					parts[stage] += time.Duration(p.Length)
+				}
+			}
+		}
+		if parts != actions[0].Split {
+			t.Fatalf("seed %d: the parts add up to %v, the stages are %v", seed, parts, actions[0].Split)
+		}
 		if got, want := actions[0].Split.Total(), actions[0].Duration(); got != want {
 			t.Fatalf("seed %d: the stages add up to %v, the action took %v", seed, got, want)
 		}

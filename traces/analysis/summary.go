@@ -1,7 +1,6 @@
 package analysis
 
 import (
-	"slices"
 	"strings"
 	"time"
 
@@ -108,7 +107,7 @@ func spreadOf(durations []time.Duration) Spread {
 	if s.Count == 0 {
 		return s
 	}
-	slices.Sort(durations)
+	sortTimes(durations, nil)
 	for _, d := range durations {
 		s.Total += Seconds(d)
 	}
@@ -129,7 +128,7 @@ func Summarize(t *lifecycle.Tree, actions []Action, by Key, top int) Summary {
 	}
 	s.Lookups = lookups(t.Roots)
 	if len(actions) > 0 {
-		p := CriticalPath(t)
+		p := CriticalPathOf(t, actions)
 		queued := p.QueueShare()
 		s.QueueShare = &queued
 	}
@@ -159,9 +158,11 @@ func SummarizeAll(builds []Summary, actions []Action, by Key, top int) Summary {
 func summarize(actions []Action, start, end time.Time, by Key, top int) Summary {
 	s := Summary{Start: start, Seconds: Seconds(end.Sub(start)), Actions: len(actions), Results: make(map[Result]int)}
 	var running, waiting counter
+	running.grow(len(actions))
+	waiting.grow(len(actions))
 	var hits, whole []time.Duration
 	var stages [numColumns][]time.Duration
-	for i := range actions {
+	for _, i := range inMemory(endsOf(actions)) {
 		a := &actions[i]
 		s.Results[a.Result]++
 		if a.Retried() {

@@ -80,9 +80,8 @@ func newWaterfall(t *lifecycle.Tree, actions []Action) *Waterfall {
 
 func (f *Waterfall) levels(c *counter) []Level {
 	var levels []Level
-	for _, s := range c.steps() {
-		levels = append(levels, Level{Seconds(s.at.Sub(f.Start)), s.count})
-	}
+	start := f.Start.UnixNano()
+	c.steps(func(at int64, count int) { levels = append(levels, Level{Seconds(sub(at, start)), count}) })
 	return levels
 }
 
