@@ -69,66 +69,158 @@ func (a *Attempt) Ran() time.Duration {
 func Actions(t *lifecycle.Tree) []Action {
 	nodes := t.Actions()
 	actions := make([]Action, len(nodes))
-	var sp splitter
+	ends := make([]int64, len(nodes))
 	for i, n := range nodes {
-		actions[i] = newAction(n, &sp)
+		ends[i] = n.Span.End.UnixNano()
+	}
+	var r reader
+	for _, i := range inMemory(ends) {
+		r.read(&actions[i], nodes[i])
 	}
 	return actions
 }
 
-func newAction(n *lifecycle.Node, sp *splitter) Action {
-	a := Action{Node: n, Start: n.Span.Start, End: end(n.Span), Split: splitOf(n, sp)}
-	a.addAttempts()
+// A reader reads actions off their spans, one after the other. It keeps its memory
+// from one to the next. It looks at each span once, since a large build has a
+// million of them, and leaves what is rare to others: overlap to a splitter,
+// disorder to sort.
+type reader struct {
+	splitter splitter
+	parts    []part
+	room     []Attempt // for attempts, those of many actions at a time
+}
+
+// attemptsAtOnce is how many attempts room is made for.
+const attemptsAtOnce = 256
+
+// read reads an action.
+func (r *reader) read(a *Action, n *lifecycle.Node) {
+	a.Node, a.Start, a.End = n, n.Span.Start, end(n.Span)
+	c := cutter{start: a.Start.UnixNano(), length: length(n.Span)}
+	if cap(r.room)-len(r.room) < len(n.Children) {
+		r.room = make([]Attempt, 0, max(attemptsAtOnce, len(n.Children)))
+	}
+	first, inOrder := len(r.room), true
+	at := time.Duration(0)
+	for _, below := range n.Children {
+		s := below.Span
+		stage, ok := stageOf(s)
+		if !ok {
+			continue
+		}
+		from, to := c.bounds(s)
+		if from < to {
+			c.overlap = c.overlap || from < at
+			at = to
+			a.Split[stage] += to - from
+			c.told += to - from
+		}
+		switch stage {
+		case OnWorker:
+			r.readWorker(a, below, &c, from, to)
+			fallthrough
+		case Queued, Dispatch, Report:
+			inOrder = r.add(first, part{s.IntAttr(semconv.AttrAttempt), stage, below}) && inOrder
+		}
+	}
+	a.Split[Unaccounted] = c.length - c.told
+	if c.overlap {
+		a.Split = splitOf(n, &r.splitter)
+	}
+	if !inOrder {
+		r.sort(first, n)
+	}
+	if first < len(r.room) {
+		a.Attempts = r.room[first:len(r.room):len(r.room)]
+	}
 	a.Result = a.result()
-	return a
 }
 
-// addAttempts gathers the spans of each attempt.
-func (a *Action) addAttempts() {
-	var parts []*lifecycle.Node
-	for _, c := range a.Node.Children {
-		switch c.Span.Name {
-		case semconv.SpanQueued, semconv.SpanDispatch, semconv.SpanWorker, semconv.SpanReport:
-			parts = append(parts, c)
-		}
-	}
-	slices.SortStableFunc(parts, func(a, b *lifecycle.Node) int {
-		return cmp.Compare(a.Span.IntAttr(semconv.AttrAttempt), b.Span.IntAttr(semconv.AttrAttempt))
-	})
-	for _, p := range parts {
-		number := p.Span.IntAttr(semconv.AttrAttempt)
-		if n := len(a.Attempts); n == 0 || a.Attempts[n-1].Number != number {
-			a.Attempts = append(a.Attempts, Attempt{Number: number})
-		}
-		try := &a.Attempts[len(a.Attempts)-1]
-		if p.Span.Name == semconv.SpanQueued {
-			try.Queue += length(p.Span)
-			try.Reason = cmp.Or(try.Reason, p.Span.Attr(semconv.AttrQueueReason))
+// A cutter cuts an action whose spans follow each other.
+type cutter struct {
+	start        int64
+	length, told time.Duration // of the action, and of its spans
+	overlap      bool          // they don't follow each other
+}
+
+// bounds returns the part of a span that is within the action, from its start.
+func (c *cutter) bounds(s *lifecycle.Span) (from, to time.Duration) {
+	return max(sub(s.Start.UnixNano(), c.start), 0), min(sub(s.End.UnixNano(), c.start), c.length)
+}
+
+// readWorker reads what is below a worker with some bounds, and what the command
+// used there.
+func (r *reader) readWorker(a *Action, worker *lifecycle.Node, c *cutter, at, until time.Duration) {
+	for _, below := range worker.Children {
+		s := below.Span
+		stage, ok := stageOf(s)
+		if !ok {
 			continue
 		}
-		if try.Leased.IsZero() || p.Span.Start.Before(try.Leased) {
-			try.Leased = p.Span.Start
+		if from, to := c.bounds(s); from < to {
+			c.overlap = c.overlap || from < at || to > until || rankOf[stage] > rankOf[OnWorker]
+			at = to
+			a.Split[stage] += to - from
+			a.Split[OnWorker] -= to - from
 		}
-		if e := end(p.Span); e.After(try.Released) {
-			try.Released = e
-		}
-		if p.Span.Name == semconv.SpanWorker {
-			try.Worker = p
-			a.addCPU(p)
+		if stage == Execute {
+			user, known := s.LookupInt(semconv.AttrUserTime)
+			a.CPU += time.Duration(user + s.IntAttr(semconv.AttrSystemTime))
+			a.CPUKnown = a.CPUKnown || known
 		}
 	}
 }
 
-// addCPU adds what the command on a worker used.
-func (a *Action) addCPU(worker *lifecycle.Node) {
-	for _, c := range worker.Children {
-		s := c.Span
-		if s.Name != semconv.SpanExecute {
-			continue
+// A part is a span of an attempt.
+type part struct {
+	number int64 // of the attempt
+	stage  Stage
+	node   *lifecycle.Node
+}
+
+// add adds a part to the last attempt from some place on, or begins another. It
+// returns whether it belongs there.
+func (r *reader) add(first int, p part) (inOrder bool) {
+	n := len(r.room)
+	if n == first || r.room[n-1].Number != p.number {
+		inOrder = n == first || r.room[n-1].Number < p.number
+		r.room = append(r.room, Attempt{Number: p.number})
+		n++
+	} else {
+		inOrder = true
+	}
+	try, s := &r.room[n-1], p.node.Span
+	if p.stage == Queued {
+		try.Queue += length(s)
+		if try.Reason == "" {
+			try.Reason = s.Attr(semconv.AttrQueueReason)
 		}
-		user, known := s.LookupInt(semconv.AttrUserTime)
-		a.CPU += time.Duration(user + s.IntAttr(semconv.AttrSystemTime))
-		a.CPUKnown = a.CPUKnown || known
+		return inOrder
+	}
+	if try.Leased.IsZero() || s.Start.Before(try.Leased) {
+		try.Leased = s.Start
+	}
+	if e := end(s); e.After(try.Released) {
+		try.Released = e
+	}
+	if p.stage == OnWorker {
+		try.Worker = p.node
+	}
+	return inOrder
+}
+
+// sort gathers the attempts of an action again, by their numbers.
+func (r *reader) sort(first int, n *lifecycle.Node) {
+	r.room, r.parts = r.room[:first], r.parts[:0]
+	for _, c := range n.Children {
+		switch stage, _ := stageOf(c.Span); stage {
+		case Queued, Dispatch, OnWorker, Report:
+			r.parts = append(r.parts, part{c.Span.IntAttr(semconv.AttrAttempt), stage, c})
+		}
+	}
+	slices.SortStableFunc(r.parts, func(a, b part) int { return cmp.Compare(a.number, b.number) })
+	for _, p := range r.parts {
+		r.add(first, p)
 	}
 }
 
