@@ -2,7 +2,6 @@ package analysis
 
 import (
 	"cmp"
-	"iter"
 	"slices"
 	"strings"
 	"time"
@@ -310,17 +309,6 @@ func (a *Action) WorkerTime() time.Duration {
 		sum += a.Attempts[i].Ran()
 	}
 	return sum
-}
-
-// leases returns the attempts that held a slot.
-func (a *Action) leases() iter.Seq[*Attempt] {
-	return func(yield func(*Attempt) bool) {
-		for i := range a.Attempts {
-			if try := &a.Attempts[i]; !try.Leased.IsZero() && !yield(try) {
-				return
-			}
-		}
-	}
 }
 
 // Name names the action for people: by its kind and target, else by what there is.

@@ -2,8 +2,8 @@ package analysis
 
 import (
 	"cmp"
+	"math"
 	"slices"
-	"sort"
 	"time"
 
 	"github.com/weir-build/weir/traces/lifecycle"
@@ -22,97 +22,112 @@ import (
 //
 // An action that joined another one's execution, and one that no worker took,
 // take as long as they took.
+//
+// A Model is not safe for concurrent use.
 type Model struct {
 	jobs []job // in the order of arrival
-	// byNeeds has the jobs by how many others they need.
-	byNeeds []int32
-	tail    time.Duration
-	work    time.Duration // of all jobs together
-	slots   int
-	total   time.Duration // of the build, as recorded
+	// byNeeds has the jobs by how many others they need, byPlace by their place.
+	byNeeds, byPlace []int32
+	chained          time.Duration // the longest chain
+	tail             time.Duration
+	work             time.Duration // of all jobs together
+	slots            int
+	total            time.Duration   // of the build, as recorded
+	ends             []time.Duration // room for those of all jobs
 }
 
-// A job is an action of a model. It needs the first actions, in the order of
-// their ends as recorded, is released a gap after the last of these has ended,
-// and is then before, holding a slot, and after that.
+// A job is an action of a model. It needs the first actions, in the order of their
+// ends as recorded, arrives some time after the last of these has ended, with the
+// client's gap and all that comes before a slot, and is then holding a slot, and
+// after that.
 type job struct {
-	needs, place             int // how many others; its own place in that order
-	gap, before, hold, after time.Duration
+	needs, place         int32 // how many others; its own place in that order
+	arrives, hold, after time.Duration
 }
 
 // NewModel returns the model of a build, whose actions are given in the order in
 // which they began.
 func NewModel(t *lifecycle.Tree, actions []Action) *Model {
-	m := &Model{jobs: make([]job, len(actions)), slots: PeakLeases(actions), total: t.End.Sub(t.Start)}
-	byEnd := make([]int, len(actions))
-	for i := range byEnd {
-		byEnd[i] = i
+	n := len(actions)
+	m := &Model{
+		jobs: make([]job, n), byNeeds: places(n), byPlace: make([]int32, n), ends: make([]time.Duration, n+1),
+		slots: PeakLeases(actions), total: t.End.Sub(t.Start), tail: t.End.Sub(t.Start),
 	}
-	slices.SortFunc(byEnd, func(i, j int) int {
-		a, b := &actions[i], &actions[j]
-		return cmp.Or(a.End.Compare(b.End), a.Start.Compare(b.Start), cmp.Compare(i, j))
-	})
-	queued := make([]arrival, len(actions))
-	for place, i := range byEnd {
-		a := &actions[i]
-		// An action of no duration may end when it begins, but doesn't need itself.
-		needs := sort.Search(place, func(p int) bool { return actions[byEnd[p]].End.After(a.Start) })
-		from := t.Start
-		if needs > 0 {
-			from = actions[byEnd[needs-1]].End
-		}
-		j := newJob(a)
-		j.needs, j.place, j.gap = needs, place, a.Start.Sub(from)
-		m.work += j.hold
-		queued[i] = arrival{a.Start.Add(j.before), firstLease(a), a.End, j}
-	}
-	m.tail = m.total
-	if n := len(byEnd); n > 0 {
+	// Equal ends are in the order in which the actions began.
+	ends, byEnd := endsOf(actions), places(n)
+	sortTimes(ends, byEnd)
+	if n > 0 {
 		m.tail = t.End.Sub(actions[byEnd[n-1]].End)
 	}
-	slices.SortStableFunc(queued, func(a, b arrival) int {
-		return cmp.Or(a.at.Compare(b.at), a.leased.Compare(b.leased), a.end.Compare(b.end))
-	})
-	m.byNeeds = make([]int32, len(queued))
-	for i := range queued {
-		m.jobs[i], m.byNeeds[i] = queued[i].job, int32(i)
+	placeOf := make([]int32, n)
+	for place, i := range byEnd {
+		placeOf[i] = int32(place)
 	}
-	slices.SortStableFunc(m.byNeeds, func(i, j int32) int { return cmp.Compare(m.jobs[i].needs, m.jobs[j].needs) })
+
+	jobs, arrivals, byArrival := make([]job, n), make([]int64, n), places(n)
+	start, ended := t.Start.UnixNano(), 0
+	for i := range actions {
+		a := &actions[i]
+		at := a.Start.UnixNano()
+		for ended < n && ends[ended] <= at {
+			ended++
+		}
+		before, hold, after := cut(a)
+		// An action of no duration may end when it begins, but doesn't need itself.
+		needs, from := min(int32(ended), placeOf[i]), start
+		if needs > 0 {
+			from = ends[needs-1]
+		}
+		jobs[i] = job{needs, placeOf[i], sub(at, from) + before, hold, after}
+		m.work += hold
+		arrivals[i] = at + int64(before)
+	}
+	sortTimes(arrivals, byArrival)
+	eachTie(arrivals, func(from, to int) {
+		slices.SortStableFunc(byArrival[from:to], func(i, k int32) int {
+			a, b := &actions[i], &actions[k]
+			return cmp.Or(firstLease(a).Compare(firstLease(b)), a.End.Compare(b.End))
+		})
+	})
+	needs := make([]int64, n)
+	for at, i := range byArrival {
+		j := &m.jobs[at]
+		*j = jobs[i]
+		m.byPlace[j.place], needs[at] = int32(at), int64(j.needs)
+	}
+	sortTimes(needs, m.byNeeds)
+	m.chained = m.chain(1)
 	return m
 }
 
-// An arrival is a job on its way into the queue.
-type arrival struct {
-	at, leased, end time.Time
-	job             job
-}
-
-// newJob cuts an action at its wait and at its slot.
-func newJob(a *Action) job {
+// cut cuts an action at its wait and at its slot: what is before, in and after it.
+func cut(a *Action) (before, hold, after time.Duration) {
 	leased := firstLease(a)
 	if leased.IsZero() {
-		return job{before: a.Duration()}
+		return a.Duration(), 0, 0
 	}
-	var j job
-	for _, s := range []Stage{
+	for _, s := range [...]Stage{
 		Dispatch, RunnerSpawn, InputFetch, Setup, Execute, Teardown, OutputUpload, RunnerExit, OnWorker, Report,
 	} {
-		j.hold += a.Split[s]
+		hold += a.Split[s]
 	}
-	away := a.Duration() - j.hold - a.Split[Queued]
+	away := a.Duration() - hold - a.Split[Queued]
 	// What is neither queue nor slot comes before the slot as far as there was
 	// time for it.
 	queued := time.Duration(0)
 	if len(a.Attempts) > 0 {
 		queued = a.Attempts[0].Queue
 	}
-	j.before = min(max(leased.Sub(a.Start)-queued, 0), away)
-	j.after = away - j.before
-	return j
+	before = min(max(leased.Sub(a.Start)-queued, 0), away)
+	return before, hold, away - before
 }
 
 func firstLease(a *Action) (first time.Time) {
-	for try := range a.leases() {
+	for i := range a.Attempts {
+		try := &a.Attempts[i]
+		if try.Leased.IsZero() {
+			continue // it was never offered
+		}
 		if first.IsZero() || try.Leased.Before(first) {
 			first = try.Leased
 		}
@@ -123,9 +138,12 @@ func firstLease(a *Action) (first time.Time) {
 // PeakLeases returns how many slots were held at a time at most.
 func PeakLeases(actions []Action) int {
 	var c counter
+	c.grow(len(actions))
 	for i := range actions {
-		for try := range actions[i].leases() {
-			c.add(try.Leased, try.Released)
+		for k := range actions[i].Attempts {
+			if try := &actions[i].Attempts[k]; !try.Leased.IsZero() {
+				c.add(try.Leased, try.Released)
+			}
 		}
 	}
 	return c.peak()
@@ -154,14 +172,13 @@ type Prediction struct {
 // one for each action. More slots may make a list schedule longer, by as much as
 // its bounds allow (Graham): that is no mistake.
 func (m *Model) Predict(slots int) Prediction {
-	chain := m.chain(1)
 	if slots <= 0 {
-		return Prediction{0, Seconds(chain), Seconds(chain), Seconds(chain)}
+		return Prediction{0, Seconds(m.chained), Seconds(m.chained), Seconds(m.chained)}
 	}
 	even := m.work / time.Duration(slots)
 	return Prediction{
 		Slots: slots, Total: Seconds(m.schedule(slots)),
-		AtLeast: Seconds(max(chain, even+m.tail)),
+		AtLeast: Seconds(max(m.chained, even+m.tail)),
 		// Rounded up: the work may not divide evenly.
 		AtMost: Seconds(m.chain(1-1/float64(slots)) + even + time.Duration(len(m.jobs)+1)),
 	}
@@ -170,130 +187,166 @@ func (m *Model) Predict(slots int) Prediction {
 // chain returns the length of the longest chain without any wait, with a factor
 // on what slots are held for.
 func (m *Model) chain(factor float64) time.Duration {
-	ends := make([]time.Duration, len(m.jobs)) // by place; then the latest up to it
-	latest := time.Duration(0)
-	byPlace := make([]int32, len(m.jobs))
-	for i := range m.jobs {
-		byPlace[m.jobs[i].place] = int32(i)
-	}
-	for place, i := range byPlace {
+	latest := m.ends // of the ends of the first jobs by place, so many of them
+	latest[0] = 0
+	for place, i := range m.byPlace {
 		// What a job needs has a lower place than its own.
 		j := &m.jobs[i]
-		var from time.Duration
-		if j.needs > 0 {
-			from = ends[j.needs-1]
-		}
-		latest = max(latest, from+j.gap+j.before+time.Duration(factor*float64(j.hold))+j.after)
-		ends[place] = latest
+		end := latest[j.needs] + j.arrives + time.Duration(factor*float64(j.hold)) + j.after
+		latest[place+1] = max(latest[place], end)
 	}
-	return latest + m.tail
+	return latest[len(m.jobs)] + m.tail
 }
 
-// schedule returns when the build ends if slots take jobs as they become free.
+// schedule returns when the build ends if slots take jobs as they become free: the
+// job that arrived first, of those that arrived at one time the one that did so in
+// the record.
+//
+// A job's end is known as soon as it has a slot, and with it the arrival of those
+// that needed no other end any more: never before the arrival of the job that had
+// the slot, since a slot is held for some time. So slots are given away in the
+// order of arrival, without going from event to event.
 func (m *Model) schedule(slots int) time.Duration {
 	var (
-		events  eventHeap
-		waiting eventHeap // by arrival
-		done    = make([]bool, len(m.jobs))
-		ended   int // how many of the first, by place, have
-		next    int // of byNeeds
-		now     time.Duration
+		waiting queue
+		free    = newClocks(min(slots, len(m.jobs))) // when each slot is
+		ends    = m.ends[:len(m.jobs)]               // by place, unknown if it isn't known yet
+		ended   int                                  // how many of the first ends are known
+		latest  time.Duration                        // of these
+		next    int                                  // of byNeeds
+		last    time.Duration
 	)
-	release := func() {
-		for next < len(m.byNeeds) && m.jobs[m.byNeeds[next]].needs <= ended {
-			i := m.byNeeds[next]
-			events.push(event{now + m.jobs[i].gap + m.jobs[i].before, i, arrives})
-			next++
-		}
+	for i := range ends {
+		ends[i] = unknown
 	}
-	release()
-	for len(events) > 0 {
-		now = events[0].at
-		// All that happens now, before any slot is given away.
-		for len(events) > 0 && events[0].at == now {
-			e := events.pop()
-			j := &m.jobs[e.job]
-			switch e.what {
-			case arrives:
-				if j.hold > 0 {
-					waiting.push(e)
+	end := func(j *job, at time.Duration) {
+		ends[j.place] = at
+		last = max(last, at)
+	}
+	for {
+		// What needs no more than the first ends arrives.
+		for {
+			for ; next < len(m.byNeeds) && int(m.jobs[m.byNeeds[next]].needs) == ended; next++ {
+				i := m.byNeeds[next]
+				j := &m.jobs[i]
+				if at := latest + j.arrives; j.hold > 0 {
+					waiting.push(arrival{at, i})
 				} else {
-					events.push(event{now + j.after, e.job, ends})
+					end(j, at+j.after)
 				}
-			case leaves:
-				slots++
-				events.push(event{now + j.after, e.job, ends})
-			case ends:
-				done[j.place] = true
-				for ended < len(done) && done[ended] {
-					ended++
-				}
-				release()
 			}
+			if ended == len(ends) || ends[ended] == unknown {
+				break
+			}
+			latest = max(latest, ends[ended])
+			ended++
 		}
-		for ; slots > 0 && len(waiting) > 0; slots-- {
-			e := waiting.pop()
-			events.push(event{now + m.jobs[e.job].hold, e.job, leaves})
+		if waiting.empty() {
+			return last + m.tail
 		}
+		first := waiting.pop()
+		j := &m.jobs[first.job]
+		left := max(first.at, free[0]) + j.hold
+		free.replaceFirst(left)
+		end(j, left+j.after)
 	}
-	return now + m.tail
 }
 
-// An event is what happens to a job.
-type event struct {
-	at   time.Duration
-	job  int32
-	what what
+// unknown is the end of a job that isn't scheduled.
+const unknown = time.Duration(-1)
+
+// An arrival is a job in the queue.
+type arrival struct {
+	at  time.Duration
+	job int32
 }
 
-type what uint8
+func (a arrival) before(b arrival) bool { return a.at < b.at || a.at == b.at && a.job < b.job }
 
-const (
-	arrives what = iota // at the queue
-	leaves              // its slot
-	ends
-)
-
-func (e event) before(f event) bool {
-	return e.at < f.at || e.at == f.at && (e.job < f.job || e.job == f.job && e.what < f.what)
+// A queue has the first arrival first. Most come in their order and stand in a line;
+// the others are in a heap beside it. container/heap would allocate for each.
+type queue struct {
+	line   []arrival
+	served int // of the line
+	heap   []arrival
 }
 
-// An eventHeap has its first event first. container/heap would allocate for each.
-type eventHeap []event
+func (q *queue) empty() bool { return q.served == len(q.line) && len(q.heap) == 0 }
 
-func (h *eventHeap) push(e event) {
-	*h = append(*h, e)
-	s := *h
-	for i := len(s) - 1; i > 0; {
-		parent := (i - 1) / 2
-		if !s[i].before(s[parent]) {
-			return
+func (q *queue) push(a arrival) {
+	if n := len(q.line); n == q.served || !a.before(q.line[n-1]) {
+		if n == cap(q.line) && q.served > n/2 { // move up rather than grow
+			q.line, q.served = q.line[:copy(q.line, q.line[q.served:])], 0
 		}
-		s[i], s[parent] = s[parent], s[i]
+		q.line = append(q.line, a)
+		return
+	}
+	s := append(q.heap, a)
+	i := len(s) - 1
+	for i > 0 {
+		parent := (i - 1) / 2
+		if !a.before(s[parent]) {
+			break
+		}
+		s[i] = s[parent]
 		i = parent
 	}
+	s[i] = a
+	q.heap = s
 }
 
-func (h *eventHeap) pop() event {
-	s := *h
-	least, last := s[0], len(s)-1
-	s[0] = s[last]
-	s = s[:last]
-	*h = s
-	for i := 0; ; {
-		child := 2*i + 1
-		if child >= last {
-			return least
-		}
+func (q *queue) pop() arrival {
+	if q.served < len(q.line) && (len(q.heap) == 0 || q.line[q.served].before(q.heap[0])) {
+		q.served++
+		return q.line[q.served-1]
+	}
+	last := len(q.heap) - 1
+	s, first, moved := q.heap[:last], q.heap[0], q.heap[last]
+	q.heap = s
+	i := 0
+	for child := 1; child < last; child = 2*i + 1 {
 		if child+1 < last && s[child+1].before(s[child]) {
 			child++
 		}
-		if !s[child].before(s[i]) {
-			return least
+		if !s[child].before(moved) {
+			break
 		}
-		s[i], s[child] = s[child], s[i]
+		s[i] = s[child]
 		i = child
 	}
+	if last > 0 {
+		s[i] = moved
+	}
+	return first
+}
+
+// clocks is a heap that has the earliest time first. Its length is odd, so that
+// each time has two below it or none.
+type clocks []time.Duration
+
+// newClocks returns n of them, all at 0.
+func newClocks(n int) clocks {
+	c := make(clocks, n|1)
+	if n%2 == 0 {
+		c[n] = math.MaxInt64
+	}
+	return c
+}
+
+// replaceFirst puts a time in the place of the earliest.
+func (c clocks) replaceFirst(at time.Duration) {
+	i := 0
+	for child := 1; child < len(c)-1; child = 2*i + 1 {
+		if c[child+1] < c[child] {
+			child++
+		}
+		if c[child] >= at {
+			break
+		}
+		c[i] = c[child]
+		i = child
+	}
+	c[i] = at
 }
 
 // A WhatIf holds a build against its model.
