@@ -154,11 +154,11 @@ func indent(text string) string {
 // showDemo checks what was recorded, and prints the trace of the first build.
 func showDemo(out io.Writer, folder string, first trace.TraceID) error {
 	var traces lifecycle.Traces
-	if err := eachSpan(folder, traces.Add); err != nil {
+	if err := eachRecord(folder, traces.AddRecord); err != nil {
 		return err
 	}
 	checker := lifecycle.NewChecker(lifecycle.Options{})
-	if err := eachSpan(folder, checker.Add); err != nil {
+	if err := eachRecord(folder, checker.AddRecord); err != nil {
 		return err
 	}
 	buffered := bufio.NewWriter(out)

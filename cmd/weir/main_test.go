@@ -13,7 +13,11 @@ func TestMain(m *testing.M) {
 }
 
 func TestScripts(t *testing.T) {
-	testscript.Run(t, testscript.Params{Dir: "testdata"})
+	damaged := writeDamaged(t, t.TempDir())
+	testscript.Run(t, testscript.Params{Dir: "testdata", Setup: func(env *testscript.Env) error {
+		env.Setenv("DAMAGED", damaged)
+		return nil
+	}})
 }
 
 // Every command teaches: it says what it does and shows an example.
