@@ -32,7 +32,7 @@ type Query struct {
 	// Operation is the span's name; empty means any.
 	Operation string
 	// Tags are attributes of the span or of its resource, numbers as text. "error" of
-	// "true" is a span that failed.
+	// "true" is a span that failed; Jaeger's storage in memory (1.76) never finds one.
 	Tags map[string]string
 	// MinDuration is how long the span took at least.
 	MinDuration time.Duration
