@@ -18,4 +18,6 @@
 //	record_test.go                       what a cluster has left in its run folder
 //	client_test.go workspace_test.go     clients: of single actions, and Bazel
 //	keys_test.go                         keys and tokens
+//	jaeger_test.go                       a Jaeger, and what it has of a build
+//	jaegerdocument_test.go               docs/jaeger.md, asked again
 package integration
