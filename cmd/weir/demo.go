@@ -22,6 +22,7 @@ import (
 	"github.com/weir-build/weir/system/remote"
 	"github.com/weir-build/weir/system/stack"
 	"github.com/weir-build/weir/system/telemetry"
+	"github.com/weir-build/weir/traces/analysis"
 	"github.com/weir-build/weir/traces/lifecycle"
 	"github.com/weir-build/weir/traces/semconv"
 )
@@ -171,7 +172,7 @@ func showDemo(out io.Writer, folder string, first trace.TraceID) error {
 		return err
 	}
 	fmt.Fprintln(buffered)
-	if err := lifecycle.WriteCriticalPath(buffered, lifecycle.CriticalPath(tree)); err != nil {
+	if err := analysis.WriteCriticalPath(buffered, analysis.CriticalPath(tree)); err != nil {
 		return err
 	}
 	report := checker.Finish()

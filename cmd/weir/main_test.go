@@ -1,6 +1,12 @@
 package main
 
 import (
+	"bytes"
+	"encoding/base64"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -13,11 +19,27 @@ func TestMain(m *testing.M) {
 }
 
 func TestScripts(t *testing.T) {
-	damaged := writeDamaged(t, t.TempDir())
-	testscript.Run(t, testscript.Params{Dir: "testdata", Setup: func(env *testscript.Env) error {
-		env.Setenv("DAMAGED", damaged)
-		return nil
-	}})
+	testscript.Run(t, testscript.Params{
+		Dir: "testdata", Setup: setup, Cmds: map[string]func(*testscript.TestScript, bool, []string){"record": record},
+	})
+}
+
+// setup puts recorded builds where the scripts find them.
+func setup(env *testscript.Env) error {
+	return errors.Join(recordRuns(env), writeBuilds(env), writeDamaged(env))
+}
+
+// record writes a real record of another tool to a file, `record NAME FILE`: they
+// are kept as text.
+func record(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: record NAME FILE")
+	}
+	text, err := os.ReadFile(filepath.Join("..", "..", "traces", "foreign", "testdata", args[0]+".b64"))
+	ts.Check(err)
+	data, err := io.ReadAll(base64.NewDecoder(base64.StdEncoding, bytes.NewReader(text)))
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), data, 0o666))
 }
 
 // Every command teaches: it says what it does and shows an example.

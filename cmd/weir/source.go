@@ -54,25 +54,32 @@ func (s *source) flags(c *cobra.Command) {
 // args wants RUN unless there is a Jaeger, and so many arguments more.
 func (s *source) args(more int) cobra.PositionalArgs {
 	return args(func(c *cobra.Command, a []string) error {
-		switch {
-		case s.trace != "" && s.invocation != "":
-			return errors.New("--trace and --invocation: want one of them")
-		case !isPrefix(s.trace):
-			return fmt.Errorf("--trace %q: want up to %d hex digits (the UUID of a build goes with --invocation)", s.trace, traceDigits)
+		switch err := s.validate(); {
+		case err != nil:
+			return err
 		case s.jaeger == "":
 			return cobra.ExactArgs(1+more)(c, a)
 		case len(a) == 1+more:
 			return fmt.Errorf("RUN %q and --jaeger: want one of them", a[0])
 		}
-		if _, err := jaeger.ParseURL(s.jaeger); err != nil {
-			return fmt.Errorf("--jaeger: %w", err)
-		}
 		return cobra.ExactArgs(more)(c, a)
 	})
 }
 
-func isPrefix(id string) bool {
-	return len(id) <= traceDigits && strings.Trim(id, "0123456789abcdef") == ""
+// validate says what is wrong with the flags.
+func (s *source) validate() error {
+	if s.trace != "" && s.invocation != "" {
+		return errors.New("--trace and --invocation: want one of them")
+	}
+	if len(s.trace) > traceDigits || strings.Trim(s.trace, "0123456789abcdef") != "" {
+		return fmt.Errorf("--trace %q: want up to %d hex digits (the UUID of a build goes with --invocation)", s.trace, traceDigits)
+	}
+	if s.jaeger != "" {
+		if _, err := jaeger.ParseURL(s.jaeger); err != nil {
+			return fmt.Errorf("--jaeger: %w", err)
+		}
+	}
+	return nil
 }
 
 // take takes RUN off the arguments, if it is there, and returns the others.
@@ -82,6 +89,43 @@ func (s *source) take(a []string) []string {
 	}
 	s.run = a[0]
 	return a[1:]
+}
+
+// A sourcePair is two sources to be compared, both of which may be in one Jaeger.
+type sourcePair struct{ a, b source }
+
+// flags adds the flags of both to a command.
+func (p *sourcePair) flags(c *cobra.Command) {
+	f := c.Flags()
+	f.StringVar(&p.b.jaeger, "jaeger", "", "read B from the Jaeger at this URL, and A too if no run is named")
+	f.StringVar(&p.b.tokenFile, "jaeger-token-file", "", "file of a token that Jaeger wants to see (default: $"+tokenVariable+")")
+	f.StringVar(&p.a.trace, "trace-a", "", "of A, only the trace with this id (32 hex digits, or the first of them)")
+	f.StringVar(&p.b.trace, "trace-b", "", "of B, only the trace with this id")
+	f.StringVar(&p.a.invocation, "invocation-a", "", "of A, only the trace of the build with this invocation id")
+	f.StringVar(&p.b.invocation, "invocation-b", "", "of B, only the trace of the build with this invocation id")
+}
+
+// args wants two runs, or with a Jaeger one or none.
+func (p *sourcePair) args() cobra.PositionalArgs {
+	return args(func(c *cobra.Command, a []string) error {
+		for _, s := range []*source{&p.a, &p.b} {
+			if err := s.validate(); err != nil {
+				return err
+			}
+		}
+		if p.b.jaeger != "" {
+			return cobra.MaximumNArgs(1)(c, a)
+		}
+		return cobra.ExactArgs(2)(c, a)
+	})
+}
+
+// take takes the runs off the arguments.
+func (p *sourcePair) take(a []string) {
+	if len(a) == 0 {
+		p.a.jaeger, p.a.tokenFile = p.b.jaeger, p.b.tokenFile
+	}
+	p.b.take(p.a.take(a))
 }
 
 // name is how messages call the source.
@@ -101,7 +145,7 @@ func (s *source) load(ctx context.Context) (*lifecycle.Traces, error) {
 	switch {
 	case s.jaeger != "":
 		return traces, s.fromJaeger(ctx, traces.AddRecord)
-	case s.trace == "" && s.invocation == "":
+	case !s.selects():
 		return traces, eachRecord(s.run, traces.AddRecord)
 	}
 	wanted := s.wanted()
@@ -139,6 +183,9 @@ func (s *source) wanted() func(lifecycle.TraceID) bool {
 	}
 }
 
+// selects reports whether the user wants some traces only.
+func (s *source) selects() bool { return s.trace != "" || s.invocation != "" }
+
 // selection is how messages call what the user wants.
 func (s *source) selection() string {
 	if s.invocation != "" {
@@ -168,7 +215,7 @@ func (s *source) check(ctx context.Context, checker *lifecycle.Checker) error {
 	if s.jaeger != "" {
 		return s.fromJaeger(ctx, checker.AddRecord)
 	}
-	if s.trace == "" && s.invocation == "" {
+	if !s.selects() {
 		return eachRecord(s.run, checker.AddRecord)
 	}
 	traces, err := s.load(ctx)

@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/rogpeppe/go-internal/testscript"
 	commonpb "go.opentelemetry.io/proto/otlp/common/v1"
 	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 	"google.golang.org/protobuf/proto"
@@ -19,9 +21,8 @@ import (
 )
 
 // writeDamaged writes a file of two spans of a trace, with what can't be read
-// between them and at the end, and beside it the same without, damaged.otlp.good.
-func writeDamaged(t *testing.T, dir string) string {
-	t.Helper()
+// between them and at the end, and beside it the same without.
+func writeDamaged(env *testscript.Env) error {
 	record := func(id byte, name string, parent []byte) []byte {
 		data, err := proto.Marshal(&tracepb.TracesData{ResourceSpans: []*tracepb.ResourceSpans{{ScopeSpans: []*tracepb.ScopeSpans{{Spans: []*tracepb.Span{{
 			TraceId: append([]byte{1}, make([]byte, 15)...), SpanId: []byte{id, 7: 0}, ParentSpanId: parent, Name: name,
@@ -31,21 +32,16 @@ func writeDamaged(t *testing.T, dir string) string {
 			}}},
 		}}}}}}})
 		if err != nil {
-			t.Fatal(err)
+			panic(err)
 		}
 		return append(binary.BigEndian.AppendUint32(nil, uint32(len(data))), data...)
 	}
 	first, behind := record(1, "first", nil), record(2, "behind", []byte{1, 7: 0})
-	path := filepath.Join(dir, "damaged.otlp")
-	for file, parts := range map[string][][]byte{
-		path:           {first, {0, 0, 0, 2, 0xff, 0xff}, behind, {0, 0, 0, 100, 1, 2, 3}},
-		path + ".good": {first, behind},
-	} {
-		if err := os.WriteFile(file, bytes.Join(parts, nil), 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
-	return path
+	damaged := bytes.Join([][]byte{first, {0, 0, 0, 2, 0xff, 0xff}, behind, {0, 0, 0, 100, 1, 2, 3}}, nil)
+	return errors.Join(
+		os.WriteFile(filepath.Join(env.WorkDir, "damaged.otlp"), damaged, 0o600),
+		os.WriteFile(filepath.Join(env.WorkDir, "whole.otlp"), append(first, behind...), 0o600),
+	)
 }
 
 // weir runs the program and returns its exit code and what it printed.

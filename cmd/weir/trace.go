@@ -14,7 +14,7 @@ import (
 func traceCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "trace",
-		Short: "Show and check the traces of a run",
+		Short: "Check, show and explain the traces of a run",
 		Long: `Trace reads the spans of a run: from its folder, from a file in the format of the
 OpenTelemetry collector's file exporter (protobuf), or from a Jaeger v2 that the
 cluster has sent them to. In place of RUN stands --jaeger then, and --trace or
@@ -23,7 +23,10 @@ cluster has sent them to. In place of RUN stands --jaeger then, and --trace or
   weir trace tree spans.otlp
   weir trace tree --jaeger http://127.0.0.1:16686 --invocation 8f0e52ab-1d2c-4b5f-9a7c-3d4e5f607182`,
 	}
-	c.AddCommand(traceCheckCommand(), traceTreeCommand(), traceCriticalPathCommand())
+	c.AddCommand(
+		traceCheckCommand(), traceTreeCommand(), traceCriticalPathCommand(),
+		traceSummaryCommand(), traceSlowCommand(), traceShowCommand(), traceWaterfallCommand(), traceDiffCommand(), traceHTMLCommand(), traceImportCommand(),
+	)
 	return c
 }
 
@@ -111,38 +114,6 @@ func traceTreeCommand() *cobra.Command {
 	from.flags(c)
 	formatFlag(c, &format)
 	c.Flags().BoolVar(&view.Calls, "calls", false, "show the RPCs between the roles too")
-	return c
-}
-
-func traceCriticalPathCommand() *cobra.Command {
-	var (
-		from   source
-		format string
-	)
-	c := &cobra.Command{
-		Use:   "critical-path RUN",
-		Short: "Print the chain of actions that a build's duration consists of",
-		Long: `Critical-path prints the actions one after the other that made a build take as
-long as it did, each split into its stages, and what share of the build was spent
-waiting for workers. Which action waited for which is inferred from times.`,
-		Example: `  weir trace critical-path runs/20261121T191500Z-1f3a`,
-		Args:    from.args(0),
-		RunE: func(c *cobra.Command, a []string) error {
-			from.take(a)
-			return from.eachTree(c.Context(), func(tree *lifecycle.Tree) error {
-				p := lifecycle.CriticalPath(tree)
-				if len(p.Hops) == 0 {
-					return nil
-				}
-				if format == "json" {
-					return printJSON(c.OutOrStdout(), jsonPath(p))
-				}
-				return lifecycle.WriteCriticalPath(c.OutOrStdout(), p)
-			})
-		},
-	}
-	from.flags(c)
-	formatFlag(c, &format)
 	return c
 }
 

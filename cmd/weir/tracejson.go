@@ -4,7 +4,6 @@ import (
 	"time"
 
 	"github.com/weir-build/weir/traces/lifecycle"
-	"github.com/weir-build/weir/traces/semconv"
 )
 
 // The JSON of the trace commands. Times are RFC 3339 with nanoseconds, durations
@@ -65,41 +64,4 @@ func jsonNodes(nodes []*lifecycle.Node) []nodeJSON {
 		}
 	}
 	return list
-}
-
-type pathJSON struct {
-	Trace      string    `json:"trace"`
-	Seconds    float64   `json:"seconds"`
-	QueueShare float64   `json:"queue_share"`
-	Hops       []hopJSON `json:"hops"`
-	Tail       float64   `json:"tail_seconds"`
-}
-
-type hopJSON struct {
-	Action string             `json:"action"`
-	Digest string             `json:"digest"`
-	Gap    float64            `json:"gap_seconds"`
-	Stages map[string]float64 `json:"stage_seconds"`
-	Other  float64            `json:"other_seconds"`
-}
-
-func jsonPath(p lifecycle.Path) pathJSON {
-	j := pathJSON{Trace: p.Trace.String(), Seconds: p.Total().Seconds(), QueueShare: p.QueueShare(), Tail: p.Tail.Seconds()}
-	for _, hop := range p.Hops {
-		span := hop.Action.Span
-		h := hopJSON{
-			Action: span.ID.String(), Digest: span.Attr(semconv.AttrActionDigest),
-			Gap: hop.Gap.Seconds(), Other: hop.Other().Seconds(), Stages: make(map[string]float64),
-		}
-		for _, name := range []string{
-			semconv.SpanCacheCheck, semconv.SpanQueued, semconv.SpanDispatch, semconv.SpanInputFetch,
-			semconv.SpanExecute, semconv.SpanOutputUpload, semconv.SpanReport,
-		} {
-			if d := hop.Stage(name); d > 0 {
-				h.Stages[name] = d.Seconds()
-			}
-		}
-		j.Hops = append(j.Hops, h)
-	}
-	return j
 }

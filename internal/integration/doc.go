@@ -20,4 +20,6 @@
 //	keys_test.go                         keys and tokens
 //	jaeger_test.go                       a Jaeger, and what it has of a build
 //	jaegerdocument_test.go               docs/jaeger.md, asked again
+//	import_test.go                       what Bazel records, next to what its cluster does
+//	browser_test.go                      a browser without a window
 package integration

@@ -54,14 +54,20 @@ type process struct {
 // behind would keep open.
 func launch(t *testing.T, dir string, env []string, path string, args ...string) *process {
 	t.Helper()
+	command := exec.Command(path, args...)
+	command.Dir, command.Env = dir, append(os.Environ(), env...)
+	return start(t, command)
+}
+
+// start is launch for a command that has more to it.
+func start(t *testing.T, command *exec.Cmd) *process {
+	t.Helper()
 	output, err := os.CreateTemp(t.TempDir(), "output-")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer output.Close()
-	p := &process{name: filepath.Base(path), output: output.Name(), ended: make(chan struct{})}
-	p.command = exec.Command(path, args...)
-	p.command.Dir, p.command.Env = dir, append(os.Environ(), env...)
+	p := &process{name: filepath.Base(command.Path), command: command, output: output.Name(), ended: make(chan struct{})}
 	p.command.Stdout, p.command.Stderr = output, output
 	if err := p.command.Start(); err != nil {
 		t.Fatal(err)

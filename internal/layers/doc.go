@@ -44,7 +44,11 @@ system/cas, system/remote, system/runner/proctree < system/runner
 
 # Spans as files, in Jaeger, and as trees: nothing of system.
 NONE < traces/otlpfile, traces/jaeger
-traces/build < traces/lifecycle
+traces/build < traces/lifecycle, traces/foreign
+
+# What one concludes from traces.
+traces/lifecycle < traces/analysis
+traces/analysis, traces/lifecycle < traces/waterfall
 
 # Exception of 2026-11-21: the spans of the run folder are written by the role
 # that emits them, so telemetry is given an otlpfile.Writer.
@@ -88,7 +92,7 @@ ALL < cmd/weir
 # Help for tests, and tests of the whole: imported by test files only.
 system/cas < system/cas/castest
 system/queue < system/queue/queuetest
-NONE < system/runner/runnertest
+NONE < system/runner/runnertest, traces/tracetest
 system/remote, system/stack, system/telemetry, traces/otlpfile < internal/clustertest
 NONE < internal/layers, internal/schema, internal/bench, internal/integration
 `

@@ -38,7 +38,7 @@ func goodTrace() *tracepb.ResourceSpans {
 			},
 			{
 				TraceId: id, SpanId: []byte("action"), ParentSpanId: []byte("call"), Name: semconv.SpanAction,
-				Attributes: []*commonpb.KeyValue{text(semconv.AttrCacheResult, semconv.CacheHit), text(semconv.AttrActionDigest, "any")},
+				Attributes: []*commonpb.KeyValue{text(semconv.AttrCacheResult, semconv.CacheHit), text(semconv.AttrOperation, "any")},
 				Links: []*tracepb.Span_Link{{
 					TraceId: id, SpanId: []byte("worker"), Attributes: []*commonpb.KeyValue{text(semconv.AttrLinkKind, semconv.LinkCached)},
 				}},
@@ -80,7 +80,7 @@ func TestSpansAreHeldAgainstTheirDeclaration(t *testing.T) {
 		{"rbe.attempt.late is on span action", func(_ *tracepb.ResourceSpans, worker, action, _ *tracepb.Span) {
 			action.Attributes = append(action.Attributes, worker.Attributes[1])
 		}},
-		{"rbe.action.digest is on span " + executeMethod, func(_ *tracepb.ResourceSpans, _, action, call *tracepb.Span) {
+		{"rbe.operation.name is on span " + executeMethod, func(_ *tracepb.ResourceSpans, _, action, call *tracepb.Span) {
 			call.Attributes = append(call.Attributes, action.Attributes[1])
 		}},
 		{"is twice", func(_ *tracepb.ResourceSpans, worker, _, _ *tracepb.Span) {

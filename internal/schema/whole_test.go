@@ -18,7 +18,10 @@ var awaited = []string{"attribute rbe.sampling.kept"}
 
 // elsewhere is what the whole cluster doesn't come to emit, with the test that
 // has it emitted.
-var elsewhere = map[string]string{}
+var elsewhere = map[string]string{
+	"attribute rbe.action.description": "TestAttributesAreDeclared",
+	"attribute rbe.output.primary":     "TestAttributesAreDeclared",
+}
 
 // TestWholeClusterEmitsWhatIsDeclared drives a whole cluster through all
 // situations: it emits everything that is declared, and nothing else.

@@ -145,7 +145,7 @@ func (s *Server) lookup(ctx context.Context, op *operation, follow *follower) (*
 		_, err := follow.catchUp(&s.shell)
 		told <- err
 	})
-	result, err := op.instance.storage.ActionResult(op.client.under(ctx, op.client.action.Child(semconv.SpanCacheCheck, 0)), op.action)
+	result, err := op.instance.storage.ActionResult(op.client.under(ctx, op.client.action.Leaf(semconv.SpanCacheCheck, 0)), op.action)
 	s.apply(func(now time.Time) { op.outcome.cacheCheck.End = now })
 	if !timer.Stop() {
 		if err := <-told; err != nil {

@@ -170,7 +170,7 @@ func (b *Builder) Spans(a *Action, dst []Span) []Span {
 	})
 	ready := a.Received // when what comes next could have begun
 	if !a.CacheCheck.Start.IsZero() {
-		dst = append(dst, b.child(semconv.SpanCacheCheck, 0, a.CacheCheck.Start, a.CacheCheck.End))
+		dst = append(dst, b.leaf(semconv.SpanCacheCheck, 0, a.CacheCheck.Start, a.CacheCheck.End))
 		ready = a.CacheCheck.End
 	}
 	waits := a.Joined
@@ -308,8 +308,8 @@ func (b *Builder) describeWorker(number uint32, try *Attempt, m *reading) []Attr
 	return b.attributes[from:len(b.attributes):len(b.attributes)]
 }
 
-// gaps are the spans of the time before each stage, and after the last.
-var gaps = [...]string{semconv.SpanSetup, semconv.SpanSetup, semconv.SpanTeardown, semconv.SpanRunnerExit}
+// gaps are the spans of the time before the second and the third of the stages.
+var gaps = [3]string{1: semconv.SpanSetup, 2: semconv.SpanTeardown}
 
 // stages appends what is below the worker: the stages that the metadata has, and
 // the gaps between them. A worker without stages has no gaps either: all of it is
@@ -341,11 +341,14 @@ func (b *Builder) stages(m *reading, worker tracecontext.Context, numbered []Att
 		} else {
 			gap(gaps[i], s.at.Start)
 		}
-		var usage []Attribute
+		id, usage := tracecontext.Context{}, []Attribute(nil)
 		if s.name == semconv.SpanExecute {
-			usage = b.action.Usage
+			id, usage = worker.Leaf(s.name, 0), b.action.Usage
+		} else {
+			// The runner names it as the parent of its calls.
+			id = worker.Child(s.name, 0)
 		}
-		add(s.name, worker.Child(s.name, 0), s.at, s.raw, usage)
+		add(s.name, id, s.at, s.raw, usage)
 		done, first = s.at.End, false
 	}
 	if !first {

@@ -29,6 +29,32 @@ type run struct {
 
 const actionsPerBuild = 1000
 
+// buildOf returns the spans of one action of a build that has so many, spread over
+// time as with a hundred slots; with the last comes the build's root.
+func buildOf(i, actions int) []build.Span {
+	r := newRun()
+	root := tracecontext.OfInvocation("bench")
+	a := &r.action
+	a.Context, a.Parent = root.Child(semconv.SpanAction, uint64(i)), root.Span
+	later := time.Duration(i/100) * 4 * time.Second
+	for _, t := range []*time.Time{&a.Received, &a.Done, &a.CacheCheck.Start, &a.CacheCheck.End, &a.Attempts[0].Queued, &a.Attempts[0].Leased, &a.Attempts[0].Ended} {
+		*t = t.Add(later + time.Duration(i%100)*time.Microsecond)
+	}
+	m := r.meta
+	for _, t := range []*timestamppb.Timestamp{
+		m.WorkerStartTimestamp, m.WorkerCompletedTimestamp, m.InputFetchStartTimestamp, m.InputFetchCompletedTimestamp,
+		m.ExecutionStartTimestamp, m.ExecutionCompletedTimestamp, m.OutputUploadStartTimestamp, m.OutputUploadCompletedTimestamp,
+	} {
+		at := t.AsTime().Add(later + time.Duration(i%100)*time.Microsecond)
+		t.Seconds, t.Nanos = at.Unix(), int32(at.Nanosecond())
+	}
+	spans := build.Spans(a, nil)
+	if i == actions-1 {
+		spans = append(spans, build.Span{Name: semconv.SpanInvocation, ID: root, Start: at(0), End: a.Done})
+	}
+	return spans
+}
+
 func newRun() *run {
 	r := &run{meta: metadata()}
 	r.action = build.Action{
@@ -59,7 +85,7 @@ func (r *run) next() []build.Span {
 }
 
 // streamWindow is as many spans as are remembered where memory is not to grow.
-const streamWindow = 1 << 16
+const streamWindow = 1 << 13
 
 // BenchmarkBuild makes the spans of actions; BenchmarkBuildAndCheck also gives
 // them to a checker, one that remembers all and one with a window.
@@ -132,10 +158,4 @@ func TestWindowBoundsMemory(t *testing.T) {
 	if report := c.Finish(); len(report.Violations) > 0 || report.Actions != 100*actionsPerBuild || report.Traces != 100 {
 		t.Errorf("got %d actions of %d traces and %v", report.Actions, report.Traces, report.Violations)
 	}
-}
-
-func durationMS(ms int64) time.Duration { return time.Duration(ms) * time.Millisecond }
-
-func moved(s *timestamppb.Timestamp, ms int64) *timestamppb.Timestamp {
-	return timestamppb.New(s.AsTime().Add(durationMS(ms)))
 }

@@ -60,6 +60,7 @@ type Checker struct {
 	window  []windowSlot
 	oldest  int // in window, once it is full
 	names   names
+	current *family   // of the stage added last
 	idle    []*family // to be used again
 	decoder decoder
 	scratch Span
@@ -76,6 +77,7 @@ type traceState struct {
 	number   uint32
 	live     int // in Checker.known
 	missing  map[SpanID]*waiting
+	absent   uint64 // the bits of the ids that are or were in missing: most others can be told by it
 	families map[SpanID]*family
 	roots    int
 	remote   bool // a parent is elsewhere, and may be
@@ -151,13 +153,13 @@ func (c *Checker) AddSpan(s *Span) {
 	if t.spans++; start < t.first || t.spans == 1 {
 		t.first = start
 	}
-	name := c.names.of(s)
-	if before := c.known.find(t.number, s.ID); before != nil {
-		c.addSecond(t, s, start, stop, name, before)
+	k := known{id: s.ID, parent: s.Parent, start: start, name: c.names.of(s), trace: t.number}
+	if before := c.known.add(k); before != nil {
+		c.addSecond(t, s, start, stop, k.name, before)
 		return
 	}
-	c.remember(t, known{id: s.ID, parent: s.Parent, start: start, name: name})
-	if len(t.missing) > 0 {
+	c.forget(t, s.ID)
+	if t.absent&bit(s.ID) != 0 {
 		delete(t.missing, s.ID)
 	}
 
@@ -167,10 +169,10 @@ func (c *Checker) AddSpan(s *Span) {
 	if start <= 0 {
 		c.add(t, violation(ValidTimes, s, "has no start, or one that 64 bits of nanoseconds can't hold").at(s.Start, time.Unix(0, 0)), start)
 	}
-	c.checkParent(t, s, start, name)
 	switch {
 	case s.kind == kindAction:
 		c.report.Actions++
+		c.checkParent(t, s, start, k.name)
 		c.checkLink(t, s, start)
 		c.arrived(t, s, start, stop)
 	case s.kind.isStage():
@@ -179,15 +181,23 @@ func (c *Checker) AddSpan(s *Span) {
 		if s.kind == kindWorker {
 			c.arrived(t, s, start, stop)
 		}
-	case len(t.families) > 0:
-		// Stages that came before their parent turn out to hang below this.
-		if f := t.families[s.ID]; f != nil {
-			for i := range f.children {
-				c.misplaced(t, &f.children[i], s.ID, s.Name)
-			}
-			c.drop(t, f)
-		}
+	default:
+		c.checkParent(t, s, start, k.name)
+		c.checkStrays(t, s)
 	}
+}
+
+// checkStrays notes the stages that came before their parent, and turn out to
+// hang below s, which has none.
+func (c *Checker) checkStrays(t *traceState, s *Span) {
+	f := t.families[s.ID]
+	if f == nil {
+		return
+	}
+	for i := range f.children {
+		c.misplaced(t, &f.children[i], s.ID, s.Name)
+	}
+	c.drop(t, f)
 }
 
 func (c *Checker) trace(id TraceID) *traceState {
@@ -230,25 +240,22 @@ func (c *Checker) addSecond(t *traceState, s *Span, start, stop int64, name uint
 	c.add(t, v, later)
 }
 
-// remember notes what is known of a span, and forgets the one that leaves the
-// window for it.
-func (c *Checker) remember(t *traceState, k known) {
-	k.trace = t.number
+// forget makes room in the window for one more span: the oldest leaves it.
+func (c *Checker) forget(t *traceState, id SpanID) {
 	t.live++
-	if c.options.Window <= 0 || len(c.window) < c.options.Window {
-		c.known.add(k)
-		if c.options.Window > 0 {
-			c.window = append(c.window, windowSlot{t, k.id})
-		}
+	if c.options.Window <= 0 {
+		return
+	}
+	if len(c.window) < c.options.Window {
+		c.window = append(c.window, windowSlot{t, id})
 		return
 	}
 	out := c.window[c.oldest]
-	c.window[c.oldest] = windowSlot{t, k.id}
+	c.window[c.oldest] = windowSlot{t, id}
 	if c.oldest++; c.oldest == len(c.window) {
 		c.oldest = 0
 	}
 	c.known.remove(out.trace.number, out.id)
-	c.known.add(k)
 	if f := out.trace.families[out.id]; f != nil {
 		if f.owner != nil {
 			f = f.owner
@@ -277,6 +284,7 @@ func (c *Checker) checkParent(t *traceState, s *Span, start int64, name uint32) 
 	if w == nil {
 		w = new(waiting)
 		t.missing[s.Parent] = w
+		t.absent |= bit(s.Parent)
 	}
 	if len(w.children) == maxWaiting {
 		w.more++
@@ -284,6 +292,9 @@ func (c *Checker) checkParent(t *traceState, s *Span, start int64, name uint32) 
 	}
 	w.children = append(w.children, ref{s.ID, name, start})
 }
+
+// bit is one of 64, chosen by an id.
+func bit(id SpanID) uint64 { return 1 << ((id[0] ^ id[7]) & 63) }
 
 // checkLink checks that an operation which another did the work for says which.
 func (c *Checker) checkLink(t *traceState, s *Span, start int64) {

@@ -13,6 +13,7 @@ import (
 	"github.com/weir-build/weir/traces/lifecycle"
 	"github.com/weir-build/weir/traces/otlpfile"
 	"github.com/weir-build/weir/traces/tracecontext"
+	"github.com/weir-build/weir/traces/tracetest"
 )
 
 func check(o lifecycle.Options, spans []span) lifecycle.Report {
@@ -26,7 +27,7 @@ func check(o lifecycle.Options, spans []span) lifecycle.Report {
 // change returns the spans with one of them changed.
 func change(spans []span, id string, f func(*span)) []span {
 	for i := range spans {
-		if spans[i].id == id {
+		if spans[i].ID == id {
 			f(&spans[i])
 			return spans
 		}
@@ -35,11 +36,11 @@ func change(spans []span, id string, f func(*span)) []span {
 }
 
 func without(spans []span, ids ...string) []span {
-	return slices.DeleteFunc(spans, func(s span) bool { return slices.Contains(ids, s.id) })
+	return slices.DeleteFunc(spans, func(s span) bool { return slices.Contains(ids, s.ID) })
 }
 
 func TestGoodTracePasses(t *testing.T) {
-	got := check(lifecycle.Options{}, actionSpans())
+	got := check(lifecycle.Options{}, tracetest.Action())
 	if len(got.Violations) > 0 {
 		t.Errorf("got %v", got.Violations)
 	}
@@ -62,53 +63,53 @@ func TestViolations(t *testing.T) {
 		spans []span
 		want  []string // of each violation, in order: how it begins, after the trace
 	}{
-		{"missing parent", without(actionSpans(), "exec"),
+		{"missing parent", without(tracetest.Action(), "exec"),
 			[]string{"parent-present: span 6163740000000000 (action): its parent 6578656300000000 is not in the trace"}},
-		{"missing root", without(actionSpans(), "inv"),
+		{"missing root", without(tracetest.Action(), "inv"),
 			[]string{"parent-present: span 6578656300000000 (build.bazel.remote.execution.v2.Execution/Execute): its parent 696e760000000000 is not in the trace"}},
-		{"two roots", change(actionSpans(), "exec", func(s *span) { s.parent = "" }),
+		{"two roots", change(tracetest.Action(), "exec", func(s *span) { s.Parent = "" }),
 			[]string{"one-root: the trace has 2 roots among 13 spans"}},
-		{"parent in another trace", append(actionSpans(), span{id: "x", parent: "inv", name: "a/B", trace: another, start: 1, end: 2}),
+		{"parent in another trace", append(tracetest.Action(), span{ID: "x", Parent: "inv", Name: "a/B", Trace: another, Start: 1, End: 2}),
 			[]string{"parent-present: span 7800000000000000 (a/B): its parent 696e760000000000 is not in the trace"}},
-		{"cycle", append(actionSpans(), span{id: "a", parent: "b", name: "a/A", start: 1, end: 2}, span{id: "b", parent: "a", name: "b/B", start: 1, end: 2}),
+		{"cycle", append(tracetest.Action(), span{ID: "a", Parent: "b", Name: "a/A", Start: 1, End: 2}, span{ID: "b", Parent: "a", Name: "b/B", Start: 1, End: 2}),
 			[]string{"no-cycle: span 6100000000000000 (a/A): is its own ancestor"}},
-		{"own parent", []span{{id: "a", parent: "a", name: "a/A"}},
+		{"own parent", []span{{ID: "a", Parent: "a", Name: "a/A"}},
 			[]string{
 				"one-root: the trace has 0 roots among 1 spans",
 				"no-cycle: span 6100000000000000 (a/A): is its own ancestor"}},
-		{"duplicate id", append(actionSpans(), span{id: "exec", parent: "inv", name: "a/B", start: 150, end: 160}),
+		{"duplicate id", append(tracetest.Action(), span{ID: "exec", Parent: "inv", Name: "a/B", Start: 150, End: 160}),
 			[]string{"unique-ids: span 6578656300000000 (a/B): has the id of another span, build.bazel.remote.execution.v2.Execution/Execute: 2026-11-21T12:00:00.150000000Z against 2026-11-21T12:00:00.100000000Z (50ms)"}},
-		{"ends before it starts", change(actionSpans(), "exec", func(s *span) { s.end = 99 }),
+		{"ends before it starts", change(tracetest.Action(), "exec", func(s *span) { s.End = 99 }),
 			[]string{"end-after-start: span 6578656300000000 (build.bazel.remote.execution.v2.Execution/Execute): ends before it starts: 2026-11-21T12:00:00.099000000Z against 2026-11-21T12:00:00.100000000Z (-1ms)"}},
-		{"stage starts before its parent", change(actionSpans(), "cache", func(s *span) { s.start = 109 }),
+		{"stage starts before its parent", change(tracetest.Action(), "cache", func(s *span) { s.Start = 109 }),
 			[]string{"stage-within: span 6361636865000000 (cache_check): starts before its parent action: 2026-11-21T12:00:00.109000000Z against 2026-11-21T12:00:00.110000000Z (-1ms)"}},
-		{"stage ends after its parent", change(actionSpans(), "r2", func(s *span) { s.end = 4001 }),
+		{"stage ends after its parent", change(tracetest.Action(), "r2", func(s *span) { s.End = 4001 }),
 			[]string{"stage-within: span 7232000000000000 (report): ends after its parent action: 2026-11-21T12:00:04.001000000Z against 2026-11-21T12:00:04.000000000Z (1ms)"}},
-		{"worker's stage ends after it", change(actionSpans(), "u2", func(s *span) { s.end = 3901 }),
+		{"worker's stage ends after it", change(tracetest.Action(), "u2", func(s *span) { s.End = 3901 }),
 			[]string{"stage-within: span 7532000000000000 (output_upload): ends after its parent worker"}},
-		{"queued before the cache was asked", change(actionSpans(), "q1", func(s *span) { s.start = 119 }),
+		{"queued before the cache was asked", change(tracetest.Action(), "q1", func(s *span) { s.Start = 119 }),
 			[]string{"stage-order: span 7131000000000000 (queued): starts before cache_check has ended: 2026-11-21T12:00:00.119000000Z against 2026-11-21T12:00:00.120000000Z (-1ms)"}},
-		{"dispatched while queued", change(actionSpans(), "d2", func(s *span) { s.start = 1999 }),
+		{"dispatched while queued", change(tracetest.Action(), "d2", func(s *span) { s.Start = 1999 }),
 			[]string{"stage-order: span 6432000000000000 (dispatch): starts before queued has ended"}},
-		{"worker started before the dispatch ended", change(actionSpans(), "d2", func(s *span) { s.end = 2016 }),
+		{"worker started before the dispatch ended", change(tracetest.Action(), "d2", func(s *span) { s.End = 2016 }),
 			[]string{"stage-order: span 7732000000000000 (worker): starts before dispatch has ended"}},
-		{"executed while inputs were fetched", change(actionSpans(), "x2", func(s *span) { s.start = 2299 }),
+		{"executed while inputs were fetched", change(tracetest.Action(), "x2", func(s *span) { s.Start = 2299 }),
 			[]string{"stage-order: span 7832000000000000 (execute): starts before input_fetch has ended"}},
-		{"uploaded while executing", change(actionSpans(), "u2", func(s *span) { s.start = 3799 }),
+		{"uploaded while executing", change(tracetest.Action(), "u2", func(s *span) { s.Start = 3799 }),
 			[]string{"stage-order: span 7532000000000000 (output_upload): starts before execute has ended"}},
-		{"reported before the worker completed", change(actionSpans(), "r2", func(s *span) { s.start = 3899 }),
+		{"reported before the worker completed", change(tracetest.Action(), "r2", func(s *span) { s.Start = 3899 }),
 			[]string{"stage-order: span 7232000000000000 (report): starts before worker has ended"}},
-		{"second attempt before the first ended", change(actionSpans(), "q2", func(s *span) { s.start = 1009 }),
+		{"second attempt before the first ended", change(tracetest.Action(), "q2", func(s *span) { s.Start = 1009 }),
 			[]string{"stage-order: span 7132000000000000 (queued): starts before dispatch has ended"}},
-		{"attempts swapped", change(change(actionSpans(), "q1", func(s *span) { s.start, s.end = 1500, 2000 }), "q2", func(s *span) { s.start, s.end = 120, 1000 }),
+		{"attempts swapped", change(change(tracetest.Action(), "q1", func(s *span) { s.Start, s.End = 1500, 2000 }), "q2", func(s *span) { s.Start, s.End = 120, 1000 }),
 			[]string{
 				"stage-order: span 7132000000000000 (queued): starts before dispatch has ended",
 				"stage-order: span 6431000000000000 (dispatch): starts before queued has ended"}},
-		{"stage twice", append(actionSpans(), span{id: "r3", parent: "act", name: "report", start: 4000, end: 4000, attempt: 2}),
+		{"stage twice", append(tracetest.Action(), span{ID: "r3", Parent: "act", Name: "report", Start: 4000, End: 4000, Attempt: 2}),
 			[]string{"stage-order: span 7233000000000000 (report): occurs twice in attempt 2"}},
-		{"stage below the wrong parent", change(actionSpans(), "x2", func(s *span) { s.parent = "act" }),
+		{"stage below the wrong parent", change(tracetest.Action(), "x2", func(s *span) { s.Parent = "act" }),
 			[]string{"stage-place: span 7832000000000000 (execute): its parent 6163740000000000 is action, it is a stage of worker"}},
-		{"stage as a root", []span{{id: "a", name: "queued"}},
+		{"stage as a root", []span{{ID: "a", Name: "queued"}},
 			[]string{"stage-place: span 6100000000000000 (queued): has no parent, it is a stage of action"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -135,7 +136,7 @@ func TestViolations(t *testing.T) {
 }
 
 func TestIDsMustBeValid(t *testing.T) {
-	good := func() *tracepb.Span { return records(actionSpans()[:1])[0].ScopeSpans[0].Spans[0] }
+	good := func() *tracepb.Span { return records(tracetest.Action()[:1])[0].ScopeSpans[0].Spans[0] }
 	for name, spoil := range map[string]func(*tracepb.Span){
 		"short trace id": func(s *tracepb.Span) { s.TraceId = s.TraceId[:8] },
 		"zero trace id":  func(s *tracepb.Span) { s.TraceId = make([]byte, 16) },
@@ -158,7 +159,7 @@ func TestIDsMustBeValid(t *testing.T) {
 
 // Several proxies, or one that saw the build pause, write a root each.
 func TestPartsOfAnInvocationAreOneRoot(t *testing.T) {
-	spans := append(actionSpans(), span{id: "inv", name: "invocation", start: 6000, end: 9000, service: "proxy-server"})
+	spans := append(tracetest.Action(), span{ID: "inv", Name: "invocation", Start: 6000, End: 9000, Service: "proxy-server"})
 	if got := check(lifecycle.Options{}, spans); len(got.Violations) > 0 {
 		t.Errorf("got %v", got.Violations)
 	}
@@ -172,9 +173,9 @@ func TestPartsOfAnInvocationAreOneRoot(t *testing.T) {
 }
 
 func TestOptionsAllowSpansToBeElsewhere(t *testing.T) {
-	noRoot := without(actionSpans(), "inv")
-	noCall := without(actionSpans(), "exec")
-	twoMissing := append(without(actionSpans(), "inv"), span{id: "x", parent: "y", name: "a/B", start: 1, end: 2})
+	noRoot := without(tracetest.Action(), "inv")
+	noCall := without(tracetest.Action(), "exec")
+	twoMissing := append(without(tracetest.Action(), "inv"), span{ID: "x", Parent: "y", Name: "a/B", Start: 1, End: 2})
 	remote := func(span string) lifecycle.Options {
 		c := tracecontext.Context{Trace: trace, Sampled: true}
 		if span != "" {
@@ -195,7 +196,7 @@ func TestOptionsAllowSpansToBeElsewhere(t *testing.T) {
 		{"listed parent instead of the root", remote("inv"), noRoot, 0},
 		{"another parent listed", remote("other"), noRoot, 1},
 		{"whole trace listed", remote(""), twoMissing, 0},
-		{"two roots aren't excused", remote(""), change(actionSpans(), "exec", func(s *span) { s.parent = "" }), 1},
+		{"two roots aren't excused", remote(""), change(tracetest.Action(), "exec", func(s *span) { s.Parent = "" }), 1},
 	} {
 		if got := check(c.options, c.spans).Violations; len(got) != c.want {
 			t.Errorf("%s: got %v, want %d violations", c.name, got, c.want)
@@ -204,9 +205,9 @@ func TestOptionsAllowSpansToBeElsewhere(t *testing.T) {
 }
 
 func TestReportDoesNotDependOnTheOrderOfSpans(t *testing.T) {
-	spans := append(change(change(actionSpans(), "x2", func(s *span) { s.start = 2299 }), "exec", func(s *span) { s.end = 99 }),
-		span{id: "q1", parent: "act", name: "queued", start: 130, end: 140}, span{id: "lost", parent: "gone", name: "a/B", start: 5, end: 6},
-		span{id: "inv", name: "invocation", start: 4000, end: 7000})
+	spans := append(change(change(tracetest.Action(), "x2", func(s *span) { s.Start = 2299 }), "exec", func(s *span) { s.End = 99 }),
+		span{ID: "q1", Parent: "act", Name: "queued", Start: 130, End: 140}, span{ID: "lost", Parent: "gone", Name: "a/B", Start: 5, End: 6},
+		span{ID: "inv", Name: "invocation", Start: 4000, End: 7000})
 	want := check(lifecycle.Options{}, spans).Violations
 	if len(want) < 4 {
 		t.Fatalf("got %v, want more violations to order", want)
@@ -222,7 +223,7 @@ func TestReportDoesNotDependOnTheOrderOfSpans(t *testing.T) {
 
 func TestCheckerReadsFromAFile(t *testing.T) {
 	var file bytes.Buffer
-	if err := otlpfile.NewWriter(&file).Write(records(actionSpans())); err != nil {
+	if err := otlpfile.NewWriter(&file).Write(records(tracetest.Action())); err != nil {
 		t.Fatal(err)
 	}
 	c := lifecycle.NewChecker(lifecycle.Options{})
@@ -241,16 +242,16 @@ func BenchmarkChecker(b *testing.B) {
 	const actions = 500
 	var all []*tracepb.ResourceSpans
 	for i := range actions {
-		spans := actionSpans()
+		spans := tracetest.Action()
 		for j := range spans {
-			spans[j].trace = lifecycle.TraceID{0x77, byte(i / 20), 15: 1} // 20 actions a trace
-			if spans[j].id == "inv" {
+			spans[j].Trace = lifecycle.TraceID{0x77, byte(i / 20), 15: 1} // 20 actions a trace
+			if spans[j].ID == "inv" {
 				continue
 			}
 			suffix := string(rune('a'+i%20)) + "-"
-			spans[j].id = suffix + spans[j].id
-			if spans[j].parent != "inv" {
-				spans[j].parent = suffix + spans[j].parent
+			spans[j].ID = suffix + spans[j].ID
+			if spans[j].Parent != "inv" {
+				spans[j].Parent = suffix + spans[j].Parent
 			}
 		}
 		all = append(all, records(spans)...)

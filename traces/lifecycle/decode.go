@@ -21,6 +21,7 @@ type decoder struct {
 	attributes []build.Attribute // of all spans of the record
 	links      []Link
 	slab       []Span // room for spans that are kept
+	skim       bool   // leave out the attributes of spans that are neither actions nor stages nor roots
 }
 
 // slabSpans is how many spans are allocated at once.
@@ -116,6 +117,10 @@ func (d *decoder) readSpan(text string, at int) (valid bool, err error) {
 		case 8<<3 | fixed64:
 			end = number
 		case 9<<3 | bytesField:
+			// The name and the parent come before, in all that is written in order.
+			if d.skim && parent != "" && s.Name != "" && kindOf(s.Name) == kindOther {
+				return nil
+			}
 			a, err := attribute(value, at)
 			if err != nil {
 				return err

@@ -13,6 +13,7 @@ import (
 // its stages, which come in any order. It lives until all are there.
 type family struct {
 	id       SpanID
+	trace    *traceState
 	kind     kind // kindOther until the parent has come
 	span     ref
 	stop     int64 // of the parent, Unix nanoseconds
@@ -30,16 +31,21 @@ type family struct {
 type child struct {
 	ref
 	kind    kind
+	late    bool
 	attempt int64
 	stop    int64
-	late    bool
 }
 
 func (c *child) end() int64 { return max(c.start, c.stop) }
 
-func compareChildren(a, b child) int {
-	return cmp.Or(cmp.Compare(a.attempt, b.attempt), cmp.Compare(a.kind, b.kind), cmp.Compare(a.start, b.start),
-		cmp.Compare(a.stop, b.stop), slices.Compare(a.id[:], b.id[:]))
+func compareChildren(a, b *child) int {
+	if a.attempt != b.attempt {
+		return cmp.Compare(a.attempt, b.attempt)
+	}
+	if a.kind != b.kind {
+		return cmp.Compare(a.kind, b.kind)
+	}
+	return cmp.Or(cmp.Compare(a.start, b.start), cmp.Compare(a.stop, b.stop), slices.Compare(a.id[:], b.id[:]))
 }
 
 func newChild(s *Span, start, stop int64) child {
@@ -64,7 +70,7 @@ func (c *Checker) familyOf(t *traceState, id SpanID) *family {
 		} else {
 			f = new(family)
 		}
-		f.id = id
+		f.id, f.trace = id, t
 		t.families[id] = f
 	}
 	return f
@@ -73,17 +79,28 @@ func (c *Checker) familyOf(t *traceState, id SpanID) *family {
 // drop forgets a family.
 func (c *Checker) drop(t *traceState, f *family) {
 	delete(t.families, f.id)
+	if c.current == f {
+		c.current = nil
+	}
 	*f = family{children: f.children[:0], workers: f.workers[:0]}
 	c.idle = append(c.idle, f)
 }
 
 // stage takes in a stage.
 func (c *Checker) stage(t *traceState, s *Span, start, stop int64) {
+	name := uint32(s.kind)
 	if s.Parent == (SpanID{}) {
+		c.checkParent(t, s, start, name)
 		c.add(t, violation(StagePlace, s, "has no parent, it is a stage of "+s.kind.parent().String()), start)
 		return
 	}
-	f := t.families[s.Parent]
+	f := c.current
+	if f == nil || f.id != s.Parent || f.trace != t {
+		f = t.families[s.Parent]
+	}
+	if f == nil || f.kind == kindOther {
+		c.checkParent(t, s, start, name)
+	}
 	if f == nil {
 		if parent := c.known.find(t.number, s.Parent); parent != nil {
 			// No family any more, or never one.
@@ -97,6 +114,7 @@ func (c *Checker) stage(t *traceState, s *Span, start, stop int64) {
 		}
 		f = c.familyOf(t, s.Parent)
 	}
+	c.current = f
 	f.children = append(f.children, newChild(s, start, stop))
 	if f.owner != nil {
 		f = f.owner
@@ -164,30 +182,39 @@ func (c *Checker) checkFamily(t *traceState, f *family) {
 	if f.kind == kindWorker {
 		c.adopt(t, f)
 	}
-	placed := f.children[:0]
+	placed := 0
 	for i := range f.children {
-		s := f.children[i]
+		s := &f.children[i]
 		if s.kind.parent() != f.kind {
-			c.misplaced(t, &s, f.id, f.kind.String())
+			c.misplaced(t, s, f.id, f.kind.String())
 			continue
 		}
 		if s.start < f.span.start {
-			c.addChild(t, StageWithin, &s, "starts before its parent "+f.kind.String(), s.start, f.span.start)
+			c.addChild(t, StageWithin, s, "starts before its parent "+f.kind.String(), s.start, f.span.start)
 		}
 		if s.stop > f.stop {
-			c.addChild(t, StageWithin, &s, "ends after its parent "+f.kind.String(), s.stop, f.stop)
+			c.addChild(t, StageWithin, s, "ends after its parent "+f.kind.String(), s.stop, f.stop)
 		}
-		placed = append(placed, s)
+		if placed < i {
+			f.children[placed] = *s
+		}
+		placed++
 	}
-	f.children = placed
-	c.checkOrder(t, placed)
+	c.checkOrder(t, f.children[:placed])
 }
 
 // checkOrder checks that the stages of one parent follow each other. After an
 // attempt whose result came late others had begun.
 func (c *Checker) checkOrder(t *traceState, siblings []child) {
-	if !slices.IsSortedFunc(siblings, compareChildren) {
-		slices.SortFunc(siblings, compareChildren)
+	// They mostly come in order, and there are few.
+	for i := 1; i < len(siblings); i++ {
+		for j := i; j > 0 && compareChildren(&siblings[j], &siblings[j-1]) < 0; j-- {
+			if i > maxInserted {
+				slices.SortFunc(siblings, func(a, b child) int { return compareChildren(&a, &b) })
+				break
+			}
+			siblings[j], siblings[j-1] = siblings[j-1], siblings[j]
+		}
 	}
 	isLate := func(attempt int64) bool {
 		return slices.ContainsFunc(siblings, func(s child) bool { return s.late && s.attempt == attempt })
@@ -204,29 +231,30 @@ func (c *Checker) checkOrder(t *traceState, siblings []child) {
 	}
 }
 
+// maxInserted is up to how many stages are sorted by insertion.
+const maxInserted = 32
+
 // adopt excuses the calls that name a stage of the worker as their parent which
 // nobody knows the times of: see the function of that name.
 func (c *Checker) adopt(t *traceState, f *family) {
-	var told [3]bool
+	var told [2]bool
 	for i := range f.children {
 		switch f.children[i].kind {
 		case kindInputFetch:
 			told[0] = true
-		case kindExecute:
-			told[1] = true
 		case kindOutputUpload:
-			told[2] = true
+			told[1] = true
 		}
 	}
-	if told[0] && told[1] && told[2] {
+	if told[0] && told[1] {
 		return
 	}
 	for i, id := range untoldStages(t.id, f.id) {
-		if told[i] || c.known.find(t.number, id) != nil {
+		if told[i] || c.known.add(known{id: id, parent: f.id, start: f.span.start, trace: t.number}) != nil {
 			continue
 		}
 		delete(t.missing, id)
-		c.remember(t, known{id: id, parent: f.id, start: f.span.start})
+		c.forget(t, id)
 	}
 }
 

@@ -21,9 +21,12 @@ type known struct {
 
 const leastSlots = 16
 
+// golden is 2^64 divided by the golden ratio: what it multiplies is spread evenly
+// over the upper half (Knuth, TAOCP 3, 6.4).
+const golden = 0x9E3779B97F4A7C15
+
 // home is where an id is looked for first. Ids may be random or counted.
 func (t *idTable) home(trace uint32, id SpanID) int {
-	const golden = 0x9E3779B97F4A7C15 // 2^64 divided by the golden ratio (Knuth, TAOCP 3, 6.4)
 	h := (binary.NativeEndian.Uint64(id[:]) + uint64(trace)) * golden
 	return int(h>>32) & (len(t.slots) - 1)
 }
@@ -43,19 +46,32 @@ func (t *idTable) find(trace uint32, id SpanID) *known {
 	}
 }
 
-// add adds a span that isn't there.
-func (t *idTable) add(k known) {
+// add adds a span, or returns what is known of one with its id and changes
+// nothing.
+func (t *idTable) add(k known) (before *known) {
 	if 4*(t.used+1) > 3*len(t.slots) {
-		before := t.slots
-		t.slots = make([]known, max(leastSlots, 2*len(before)))
-		for i := range before {
-			if before[i].id != (SpanID{}) {
-				t.put(before[i])
-			}
+		t.grow()
+	}
+	for i := t.home(k.trace, k.id); ; i = (i + 1) & (len(t.slots) - 1) {
+		switch s := &t.slots[i]; {
+		case s.id == SpanID{}:
+			*s = k
+			t.used++
+			return nil
+		case s.id == k.id && s.trace == k.trace:
+			return s
 		}
 	}
-	t.put(k)
-	t.used++
+}
+
+func (t *idTable) grow() {
+	before := t.slots
+	t.slots = make([]known, max(leastSlots, 2*len(before)))
+	for i := range before {
+		if before[i].id != (SpanID{}) {
+			t.put(before[i])
+		}
+	}
 }
 
 func (t *idTable) put(k known) {
@@ -102,4 +118,51 @@ func (t *idTable) place(k *known) int {
 			return i
 		}
 	}
+}
+
+// placeTable finds the places of ids among so many that are known beforehand.
+type placeTable []struct {
+	id    SpanID // zero if it is free
+	place int32
+}
+
+func newPlaceTable(ids int) placeTable {
+	size := leastSlots
+	for 3*size < 4*ids {
+		size *= 2
+	}
+	return make(placeTable, size)
+}
+
+func (t placeTable) home(id SpanID) int {
+	return int(binary.NativeEndian.Uint64(id[:])*golden>>32) & (len(t) - 1)
+}
+
+// find returns the place of an id, none if it isn't there.
+func (t placeTable) find(id SpanID) int32 {
+	if id == (SpanID{}) {
+		return none
+	}
+	for i := t.home(id); ; i = (i + 1) & (len(t) - 1) {
+		switch t[i].id {
+		case id:
+			return t[i].place
+		case SpanID{}:
+			return none
+		}
+	}
+}
+
+// add puts an id at a place, and returns the place that it has: another one if it
+// is there already.
+func (t placeTable) add(id SpanID, place int32) int32 {
+	i := t.home(id)
+	for t[i].id != (SpanID{}) {
+		if t[i].id == id {
+			return t[i].place
+		}
+		i = (i + 1) & (len(t) - 1)
+	}
+	t[i].id, t[i].place = id, place
+	return place
 }

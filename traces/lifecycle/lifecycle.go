@@ -1,5 +1,5 @@
 // Package lifecycle knows what the trace of a build looks like: it checks that
-// traces keep to it, prints them, and finds their critical path. It reads spans
+// traces keep to it, and builds and prints trees of them. It reads spans
 // as OTLP has them, wherever they were recorded: a run folder, a collector's
 // file, the simulator.
 //
@@ -125,6 +125,10 @@ func (s *Span) set(b *build.Span) {
 type Trace struct {
 	ID    TraceID
 	Spans []*Span
+
+	// skipped counts the spans that were left out, first and last bound them.
+	skipped     int
+	first, last time.Time
 }
 
 // Traces collects spans by trace, in any order and from any number of files. It
@@ -133,6 +137,10 @@ type Trace struct {
 type Traces struct {
 	// Only, if it is set, says of which traces spans are kept.
 	Only func(TraceID) bool
+	// ActionsOnly leaves out all spans but actions, their stages and roots. A trace
+	// remembers from when to when the others were. Most spans of a cluster are
+	// calls, which an analysis of actions has no use for.
+	ActionsOnly bool
 
 	byID    map[TraceID]*Trace
 	latest  *Trace // of the span added last: spans come in runs
@@ -146,26 +154,44 @@ func (t *Traces) Add(rs *tracepb.ResourceSpans) { _ = t.AddRecord(serialize(rs))
 // AddRecord is Add for a record as a file has it, a serialized TracesData. An
 // error says where it stops making sense; the spans before that are added.
 func (t *Traces) AddRecord(record []byte) error {
+	t.decoder.skim = t.ActionsOnly
 	return t.decoder.decode(string(record), func(s *Span, valid bool) {
-		if valid && (t.Only == nil || t.Only(s.Trace)) {
-			t.add(t.decoder.keep(s))
+		switch {
+		case !valid || t.Only != nil && !t.Only(s.Trace):
+		case t.ActionsOnly && s.kind == kindOther && s.Parent != SpanID{}:
+			t.of(s.Trace).skip(s)
+		default:
+			of := t.of(s.Trace)
+			of.Spans = append(of.Spans, t.decoder.keep(s))
 		}
 	})
 }
 
-func (t *Traces) add(s *Span) {
-	of := t.latest
-	if of == nil || of.ID != s.Trace {
-		if t.byID == nil {
-			t.byID = map[TraceID]*Trace{}
-		}
-		if of = t.byID[s.Trace]; of == nil {
-			of = &Trace{ID: s.Trace}
-			t.byID[s.Trace] = of
-		}
-		t.latest = of
+// of returns the trace of an id.
+func (t *Traces) of(id TraceID) *Trace {
+	if t.latest != nil && t.latest.ID == id {
+		return t.latest
 	}
-	of.Spans = append(of.Spans, s)
+	if t.byID == nil {
+		t.byID = map[TraceID]*Trace{}
+	}
+	of := t.byID[id]
+	if of == nil {
+		of = &Trace{ID: id}
+		t.byID[id] = of
+	}
+	t.latest = of
+	return of
+}
+
+// skip notes when a span was that is left out.
+func (t *Trace) skip(s *Span) {
+	if t.skipped++; t.skipped == 1 || s.Start.Before(t.first) {
+		t.first = s.Start
+	}
+	if e := end(s); t.skipped == 1 || e.After(t.last) {
+		t.last = e
+	}
 }
 
 // Len returns the number of traces.
@@ -174,7 +200,7 @@ func (t *Traces) Len() int { return len(t.byID) }
 // Get returns the trace of an id, nil if there is none.
 func (t *Traces) Get(id TraceID) *Trace { return t.byID[id] }
 
-// All returns the traces in the order in which they began; equal starts are in
+// All returns the traces that have spans in the order in which they began; equal starts are in
 // the order of their ids.
 func (t *Traces) All() iter.Seq[*Trace] {
 	type begun struct {
@@ -183,8 +209,10 @@ func (t *Traces) All() iter.Seq[*Trace] {
 	}
 	all := make([]begun, 0, len(t.byID))
 	for _, trace := range t.byID {
-		first := slices.MinFunc(trace.Spans, func(a, b *Span) int { return a.Start.Compare(b.Start) })
-		all = append(all, begun{trace, first.Start})
+		if len(trace.Spans) == 0 {
+			continue // nothing but calls, which were left out
+		}
+		all = append(all, begun{trace, trace.start()})
 	}
 	slices.SortFunc(all, func(a, b begun) int {
 		return cmp.Or(a.start.Compare(b.start), slices.Compare(a.trace.ID[:], b.trace.ID[:]))
@@ -198,10 +226,26 @@ func (t *Traces) All() iter.Seq[*Trace] {
 	}
 }
 
+// start is the start of the earliest span.
+func (t *Trace) start() time.Time {
+	start := t.first
+	for i, s := range t.Spans {
+		if i == 0 && t.skipped == 0 || s.Start.Before(start) {
+			start = s.Start
+		}
+	}
+	return start
+}
+
 // compareSpans orders spans by start, the shorter first (a wait of no length comes
 // before what it was for), then by what tells them apart, so that output never
 // depends on the order of the input.
 func compareSpans(a, b *Span) int {
-	return cmp.Or(a.Start.Compare(b.Start), a.End.Compare(b.End), slices.Compare(a.ID[:], b.ID[:]),
-		cmp.Compare(a.Name, b.Name), cmp.Compare(a.Service, b.Service))
+	if c := a.Start.Compare(b.Start); c != 0 {
+		return c
+	}
+	if c := a.End.Compare(b.End); c != 0 {
+		return c
+	}
+	return cmp.Or(slices.Compare(a.ID[:], b.ID[:]), cmp.Compare(a.Name, b.Name), cmp.Compare(a.Service, b.Service))
 }

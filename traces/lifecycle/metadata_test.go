@@ -9,6 +9,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/weir-build/weir/traces/lifecycle"
+	"github.com/weir-build/weir/traces/tracetest"
 )
 
 func stamp(ms int) *timestamppb.Timestamp { return timestamppb.New(at(ms)) }
@@ -39,33 +40,33 @@ func TestTreeMatchesMetadata(t *testing.T) {
 		spoil func(*repb.ExecutedActionMetadata)
 		want  []string
 	}{
-		{"equal", actionSpans(), func(*repb.ExecutedActionMetadata) {}, nil},
-		{"queued a nanosecond later", actionSpans(), func(m *repb.ExecutedActionMetadata) { m.QueuedTimestamp = nanosecond(m.QueuedTimestamp) },
+		{"equal", tracetest.Action(), func(*repb.ExecutedActionMetadata) {}, nil},
+		{"queued a nanosecond later", tracetest.Action(), func(m *repb.ExecutedActionMetadata) { m.QueuedTimestamp = nanosecond(m.QueuedTimestamp) },
 			[]string{"(queued): starts at another time than queued_timestamp: 2026-11-21T12:00:00.120000000Z against 2026-11-21T12:00:00.120000001Z (-1ns)"}},
-		{"worker started a nanosecond later", actionSpans(), func(m *repb.ExecutedActionMetadata) { m.WorkerStartTimestamp = nanosecond(m.WorkerStartTimestamp) },
+		{"worker started a nanosecond later", tracetest.Action(), func(m *repb.ExecutedActionMetadata) { m.WorkerStartTimestamp = nanosecond(m.WorkerStartTimestamp) },
 			[]string{"(worker): starts at another time"}},
-		{"worker completed a nanosecond later", actionSpans(), func(m *repb.ExecutedActionMetadata) {
+		{"worker completed a nanosecond later", tracetest.Action(), func(m *repb.ExecutedActionMetadata) {
 			m.WorkerCompletedTimestamp = nanosecond(m.WorkerCompletedTimestamp)
 		}, []string{"(worker): ends at another time"}},
-		{"input fetch", actionSpans(), func(m *repb.ExecutedActionMetadata) {
+		{"input fetch", tracetest.Action(), func(m *repb.ExecutedActionMetadata) {
 			m.InputFetchStartTimestamp = nanosecond(m.InputFetchStartTimestamp)
 			m.InputFetchCompletedTimestamp = nanosecond(m.InputFetchCompletedTimestamp)
 		}, []string{"(input_fetch): starts at", "(input_fetch): ends at"}},
-		{"execution", actionSpans(), func(m *repb.ExecutedActionMetadata) {
+		{"execution", tracetest.Action(), func(m *repb.ExecutedActionMetadata) {
 			m.ExecutionStartTimestamp = nanosecond(m.ExecutionStartTimestamp)
 		}, []string{"(execute): starts at"}},
-		{"output upload", actionSpans(), func(m *repb.ExecutedActionMetadata) {
+		{"output upload", tracetest.Action(), func(m *repb.ExecutedActionMetadata) {
 			m.OutputUploadCompletedTimestamp = nanosecond(m.OutputUploadCompletedTimestamp)
 		}, []string{"(output_upload): ends at"}},
-		{"stage that the metadata lacks", actionSpans(), func(m *repb.ExecutedActionMetadata) { m.InputFetchStartTimestamp = nil },
+		{"stage that the metadata lacks", tracetest.Action(), func(m *repb.ExecutedActionMetadata) { m.InputFetchStartTimestamp = nil },
 			[]string{"(input_fetch): has a span, but no two timestamps in the metadata"}},
-		{"stage that the tree lacks", without(actionSpans(), "u2"), func(*repb.ExecutedActionMetadata) {},
+		{"stage that the tree lacks", without(tracetest.Action(), "u2"), func(*repb.ExecutedActionMetadata) {},
 			[]string{"(worker): has no span output_upload"}},
-		{"worker that the tree lacks", without(actionSpans(), "w2", "f2", "x2", "u2"), func(*repb.ExecutedActionMetadata) {},
+		{"worker that the tree lacks", without(tracetest.Action(), "w2", "f2", "x2", "u2"), func(*repb.ExecutedActionMetadata) {},
 			[]string{"(action): has no span worker"}},
-		{"queue that the tree lacks", without(actionSpans(), "q1", "q2"), func(*repb.ExecutedActionMetadata) {},
+		{"queue that the tree lacks", without(tracetest.Action(), "q1", "q2"), func(*repb.ExecutedActionMetadata) {},
 			[]string{"(action): has no span queued"}},
-		{"worker that never was", without(actionSpans(), "w2", "f2", "x2", "u2"), func(m *repb.ExecutedActionMetadata) {
+		{"worker that never was", without(tracetest.Action(), "w2", "f2", "x2", "u2"), func(m *repb.ExecutedActionMetadata) {
 			*m = repb.ExecutedActionMetadata{QueuedTimestamp: m.QueuedTimestamp}
 		}, nil},
 	} {

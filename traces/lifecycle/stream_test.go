@@ -15,6 +15,7 @@ import (
 	"github.com/weir-build/weir/traces/lifecycle"
 	"github.com/weir-build/weir/traces/semconv"
 	"github.com/weir-build/weir/traces/tracecontext"
+	"github.com/weir-build/weir/traces/tracetest"
 )
 
 // builtSpans returns the spans of some builds, those of one build together.
@@ -136,7 +137,7 @@ func TestManyOrphansOfOneParentAreSummedUp(t *testing.T) {
 
 func TestDamagedRecordKeepsTheSpansBefore(t *testing.T) {
 	var record []byte
-	for _, rs := range records(actionSpans()) {
+	for _, rs := range records(tracetest.Action()) {
 		data, err := proto.Marshal(&tracepb.TracesData{ResourceSpans: []*tracepb.ResourceSpans{rs}})
 		if err != nil {
 			t.Fatal(err)
@@ -169,7 +170,7 @@ func TestDamagedRecordKeepsTheSpansBefore(t *testing.T) {
 // FuzzDecode holds our decoder against protobuf's: it never panics, and takes of
 // what protobuf can read the same spans.
 func FuzzDecode(f *testing.F) {
-	for _, spans := range [][]span{actionSpans(), buildSpans()} {
+	for _, spans := range [][]span{tracetest.Action(), tracetest.Build()} {
 		data, err := proto.Marshal(&tracepb.TracesData{ResourceSpans: records(spans)})
 		if err != nil {
 			f.Fatal(err)
@@ -231,4 +232,31 @@ func FuzzDecode(f *testing.F) {
 			t.Errorf("(-protobuf +ours)\n%s", diff)
 		}
 	})
+}
+
+// Reading actions only gives the same actions, with the same stages, of a build
+// that is as long.
+func TestActionsOnlyLeavesTheCallsOut(t *testing.T) {
+	spans := append(tracetest.Action(), span{ID: "late", Parent: "inv", Name: "a/B", Start: 4500, End: 6000}, span{ID: "early", Parent: "inv", Name: "a/B", Start: -50, End: 60})
+	all, few := lifecycle.Traces{}, lifecycle.Traces{ActionsOnly: true}
+	for _, rs := range records(spans) {
+		all.Add(rs)
+		few.Add(rs)
+	}
+	whole, part := lifecycle.Build(all.Get(trace)), lifecycle.Build(few.Get(trace))
+	if !part.Start.Equal(whole.Start) || !part.End.Equal(whole.End) || !part.Start.Equal(at(-50)) || !part.End.Equal(at(6000)) {
+		t.Errorf("it is from %v to %v, want %v to %v", part.Start, part.End, whole.Start, whole.End)
+	}
+	if part.Spans != whole.Spans-3 {
+		t.Errorf("%d spans are left of %d, want all but 3 calls", part.Spans, whole.Spans)
+	}
+	got, want := part.Actions(), whole.Actions()
+	if len(got) != 1 || len(want) != 1 || got[0].Remote || len(got[0].Children) != len(want[0].Children) || got[0].Span.Attr(semconv.AttrTargetID) != "//x:y" {
+		t.Errorf("got the actions %v, want %v", got, want)
+	}
+	for trace := range few.All() {
+		if trace.ID != tracetest.Trace {
+			t.Errorf("another trace: %v", trace.ID)
+		}
+	}
 }

@@ -32,34 +32,32 @@ type Tree struct {
 
 // Build returns the tree of a trace that has spans. The parts of an invocation
 // root are joined. Of two spans with one id the earlier is shown. A span that is
-// its own ancestor counts as a root. It takes time in proportion to n log n and a
-// few allocations, whatever the number of spans.
+// its own ancestor counts as a root. Siblings are sorted, all spans together are
+// not: that took as long as the rest.
 func Build(t *Trace) *Tree {
 	spans, places := unique(t)
 	parents := make([]int32, len(spans))
 	for i, s := range spans {
-		parents[i] = none
-		if place, ok := places[s.Parent]; ok && s.Parent != (SpanID{}) {
-			parents[i] = place
-		}
+		parents[i] = places.find(s.Parent)
 	}
-	adopt(t.ID, spans, places, parents)
-	cut := cycleStarts(parents)
-	for i := range spans {
-		if cut[i] {
-			parents[i] = none
-		}
+	adopt(t.ID, spans, &places, parents)
+	cut := cycleStarts(spans, parents)
+	for _, place := range cut {
+		parents[place] = none
 	}
 
-	tree := &Tree{Trace: t.ID, Spans: len(spans)}
+	tree := &Tree{Trace: t.ID, Spans: len(spans), Start: spans[0].Start, End: spans[0].End}
+	if t.skipped > 0 {
+		tree.Start, tree.End = t.first, t.last
+	}
 	nodes := make([]Node, len(spans))
 	counts := make([]int32, len(spans))
 	for i, s := range spans {
 		nodes[i].Span = s
-		if i == 0 || s.Start.Before(tree.Start) {
+		if s.Start.Before(tree.Start) {
 			tree.Start = s.Start
 		}
-		if e := end(s); i == 0 || e.After(tree.End) {
+		if e := end(s); e.After(tree.End) {
 			tree.End = e
 		}
 		if p := parents[i]; p != none {
@@ -73,42 +71,54 @@ func Build(t *Trace) *Tree {
 		used += counts[i]
 	}
 	for i := range nodes {
-		n := &nodes[i]
 		if p := parents[i]; p != none {
-			nodes[p].Children = append(nodes[p].Children, n)
+			nodes[p].Children = append(nodes[p].Children, &nodes[i])
 			continue
 		}
-		n.Cycle = cut[i]
-		n.Remote = !n.Cycle && n.Span.Parent != SpanID{}
-		tree.Roots = append(tree.Roots, n)
+		// Of a parent that was left out it isn't known whether it is there.
+		nodes[i].Remote = nodes[i].Span.Parent != SpanID{} && t.skipped == 0
+		tree.Roots = append(tree.Roots, &nodes[i])
+	}
+	for _, place := range cut {
+		nodes[place].Cycle, nodes[place].Remote = true, false
+	}
+	slices.SortFunc(tree.Roots, compareNodes)
+	for i := range nodes {
+		if c := nodes[i].Children; len(c) > 1 && !slices.IsSortedFunc(c, compareNodes) {
+			slices.SortFunc(c, compareNodes)
+		}
 	}
 	return tree
 }
 
+func compareNodes(a, b *Node) int { return compareSpans(a.Span, b.Span) }
+
 // none is the place of what isn't there.
 const none = -1
 
-// unique returns the spans of a trace in the order of compareSpans, each id once,
-// and the place of each id. The parts of invocation roots (several proxies, or
-// one that saw the build pause, write a root each) are joined.
-func unique(t *Trace) ([]*Span, map[SpanID]int32) {
-	spans := slices.Clone(t.Spans)
-	slices.SortFunc(spans, compareSpans)
-	places := make(map[SpanID]int32, len(spans))
-	kept := spans[:0]
-	for _, s := range spans {
-		place, taken := places[s.ID]
-		if !taken {
-			places[s.ID] = int32(len(kept))
+// unique returns the spans of a trace, each id once, and the place of each id. The
+// parts of invocation roots (several proxies, or one that saw the build pause,
+// write a root each) are joined.
+func unique(t *Trace) ([]*Span, placeTable) {
+	places := newPlaceTable(len(t.Spans))
+	kept := make([]*Span, 0, len(t.Spans))
+	for _, s := range t.Spans {
+		place := places.add(s.ID, int32(len(kept)))
+		if place == int32(len(kept)) {
 			kept = append(kept, s)
 			continue
 		}
-		if first := kept[place]; partsOfOne(first, s) {
+		first, second := kept[place], s
+		if compareSpans(first, second) > 0 {
+			first, second = second, first
+		}
+		kept[place] = first
+		if partsOfOne(first, second) {
 			joined := *first
-			if s.End.After(joined.End) {
-				joined.End = s.End
+			if second.End.After(joined.End) {
+				joined.End = second.End
 			}
-			joined.Failed = first.Failed || s.Failed
+			joined.Failed = first.Failed || second.Failed
 			kept[place] = &joined
 		}
 	}
@@ -126,42 +136,39 @@ func partsOfOne(a, b *Span) bool {
 // worker or its runner was killed, or failed beside its command), and nobody
 // knows the times of its stages. Their ids are derived, so that it is known whose
 // they would have been.
-func adopt(trace TraceID, spans []*Span, places map[SpanID]int32, parents []int32) {
-	var untold map[SpanID]int32
-	orphans := slices.ContainsFunc(spans, func(s *Span) bool {
-		_, present := places[s.Parent]
-		return !present && s.Parent != SpanID{}
-	})
-	if !orphans {
+func adopt(trace TraceID, spans []*Span, places *placeTable, parents []int32) {
+	var orphans []int32
+	for i, s := range spans {
+		if parents[i] == none && s.Parent != (SpanID{}) {
+			orphans = append(orphans, int32(i))
+		}
+	}
+	if orphans == nil {
 		return
 	}
+	untold := make(map[SpanID]int32)
 	for i, s := range spans {
 		if s.kind != kindWorker {
 			continue
 		}
 		for _, stage := range untoldStages(trace, s.ID) {
-			if _, present := places[stage]; !present {
-				if untold == nil {
-					untold = make(map[SpanID]int32)
-				}
+			if places.find(stage) == none {
 				untold[stage] = int32(i)
 			}
 		}
 	}
-	for i, s := range spans {
-		if place, ok := untold[s.Parent]; ok && parents[i] == none {
+	for _, i := range orphans {
+		if place, ok := untold[spans[i].Parent]; ok {
 			parents[i] = place
 		}
 	}
 }
 
-// untoldStages returns the ids that the stages of a worker have, whether there are
-// spans of them or not, which others may name as parents.
-func untoldStages(trace TraceID, id SpanID) [3]SpanID {
+// untoldStages returns the ids of the stages of a worker that the runner names as
+// parents, whether there are spans of them or not.
+func untoldStages(trace TraceID, id SpanID) [2]SpanID {
 	c := tracecontext.Context{Trace: trace, Span: id}
-	return [3]SpanID{
-		c.Child(semconv.SpanInputFetch, 0).Span, c.Child(semconv.SpanExecute, 0).Span, c.Child(semconv.SpanOutputUpload, 0).Span,
-	}
+	return [2]SpanID{c.Child(semconv.SpanInputFetch, 0).Span, c.Child(semconv.SpanOutputUpload, 0).Span}
 }
 
 // All returns the nodes of the tree, parents before children, siblings by start.
@@ -199,26 +206,26 @@ func (t *Tree) Actions() []*Node {
 	return actions
 }
 
-// cycleStarts returns, of each cycle of parents, the place that comes first.
-func cycleStarts(parents []int32) []bool {
-	const under, done = 1, 2 // being followed; known to end
-	state := make([]uint8, len(parents))
-	starts := make([]bool, len(parents))
-	var path []int32
+// cycleStarts returns, of each cycle of parents, the place of the span that began
+// first.
+func cycleStarts(spans []*Span, parents []int32) (starts []int32) {
+	walks := make([]int32, len(parents)) // the walk that came by, from 1
 	for i := range parents {
-		path = path[:0]
-		at := int32(i)
-		for at != none && state[at] == 0 {
-			state[at] = under
-			path = append(path, at)
+		at, walk := int32(i), int32(i+1)
+		for at != none && walks[at] == 0 {
+			walks[at] = walk
 			at = parents[at]
 		}
-		if at != none && state[at] == under {
-			starts[at] = true
+		if at == none || walks[at] != walk {
+			continue
 		}
-		for _, p := range path {
-			state[p] = done
+		first := at
+		for next := parents[at]; next != at; next = parents[next] {
+			if compareSpans(spans[next], spans[first]) < 0 {
+				first = next
+			}
 		}
+		starts = append(starts, first)
 	}
 	return starts
 }

@@ -14,6 +14,8 @@ import (
 const (
 	// barWidth is the width of the time axis in characters.
 	barWidth = 32
+	// minGap is the shortest gap between stages that has a line of its own.
+	minGap = time.Millisecond
 	// minRun is the least number of equal siblings shown as one line: three
 	// repeated lines are easier to read than a summary of them.
 	minRun = 4
@@ -27,9 +29,10 @@ var shownAttributes = []string{
 }
 
 // View says what WriteTree shows. The zero View leaves RPCs out, but for those at
-// the top: what hangs below one is shown in its place.
+// the top (what hangs below one is shown in its place), and gaps between stages of
+// less than a millisecond.
 type View struct {
-	Calls bool // show RPCs too
+	Calls bool // show everything
 }
 
 // WriteTree prints a trace for people: a line a span, with its offset from the
@@ -42,11 +45,11 @@ type View struct {
 //	    1.00s     2.50s │      ████████████████          │ └─ action
 func WriteTree(w io.Writer, t *Tree, view View) error {
 	out := bufio.NewWriter(w)
-	fmt.Fprintf(out, "trace %s: %d spans, %s\n", t.Trace, t.Spans, brief(t.End.Sub(t.Start)))
+	fmt.Fprintf(out, "trace %s: %d spans, %s\n", t.Trace, t.Spans, Brief(t.End.Sub(t.Start)))
 	fmt.Fprintf(out, "%9s %9s\n", "start", "duration")
 	p := treePrinter{out: out, tree: t, view: view}
 	for _, r := range t.Roots {
-		p.line(r.Span.Start, end(r.Span), "", label(r))
+		p.line(r.Span.Start, end(r.Span), "", Label(r))
 		p.children(r, "")
 	}
 	return out.Flush()
@@ -72,7 +75,7 @@ func (p *treePrinter) children(n *Node, indent string) {
 			branch, below = "└─ ", "   "
 		}
 		if c := children[i]; count == 1 {
-			p.line(c.Span.Start, end(c.Span), indent+branch, label(c))
+			p.line(c.Span.Start, end(c.Span), indent+branch, Label(c))
 			p.children(c, indent+below)
 		} else {
 			p.run(children[i:i+count], indent+branch)
@@ -87,9 +90,11 @@ func (p *treePrinter) shown(n *Node, list []*Node) []*Node {
 		return n.Children
 	}
 	for _, c := range n.Children {
-		if isCall(c.Span) {
+		switch {
+		case isCall(c.Span):
 			list = p.shown(c, list)
-		} else {
+		case c.Span.IsGap() && len(c.Children) == 0 && c.Span.Duration() < minGap:
+		default:
 			list = append(list, c)
 		}
 	}
@@ -112,11 +117,11 @@ func (p *treePrinter) run(nodes []*Node, drawing string) {
 			latest = e
 		}
 	}
-	p.line(first.Start, latest, drawing, fmt.Sprintf("%s ×%d%s  sum %s, longest %s", shortName(first), len(nodes), failed(first), brief(sum), brief(longest)))
+	p.line(first.Start, latest, drawing, fmt.Sprintf("%s ×%d%s  sum %s, longest %s", shortName(first), len(nodes), failed(first), Brief(sum), Brief(longest)))
 }
 
 func (p *treePrinter) line(start, end time.Time, drawing, text string) {
-	fmt.Fprintf(p.out, "%9s %9s │%s│ %s%s\n", brief(start.Sub(p.tree.Start)), brief(end.Sub(start)), p.bar(start, end), drawing, text)
+	fmt.Fprintf(p.out, "%9s %9s │%s│ %s%s\n", Brief(start.Sub(p.tree.Start)), Brief(end.Sub(start)), p.bar(start, end), drawing, text)
 }
 
 // bar draws the time from start to end on the trace's axis. The shortest span
@@ -151,8 +156,8 @@ func holdsAction(n *Node) bool {
 	return !n.walk(func(n *Node) bool { return !n.Span.IsAction() && !n.Span.IsStage() })
 }
 
-// label names a span and what is notable about it.
-func label(n *Node) string {
+// Label names a span for people, with what is notable about it.
+func Label(n *Node) string {
 	s := n.Span
 	var b strings.Builder
 	b.WriteString(shortName(s))
@@ -203,6 +208,9 @@ func identity(s *Span) string {
 	switch {
 	case s.IsAction() && s.Attr(semconv.AttrTargetID) == "":
 		d := s.Attr(semconv.AttrActionDigest)
+		if d == "" {
+			return " " + s.Attr(semconv.AttrActionDescription)
+		}
 		return " " + d[:min(12, len(d))]
 	case s.Name == semconv.SpanInvocation:
 		return " " + s.Attr(semconv.AttrInvocationID)
@@ -217,8 +225,9 @@ func failed(s *Span) string {
 	return ""
 }
 
-// brief writes a duration with three digits.
-func brief(d time.Duration) string {
+// Brief writes a duration with three digits: 1.23ms, 45.6s; from an hour on to the
+// second.
+func Brief(d time.Duration) string {
 	switch abs := d.Abs(); {
 	case d == 0:
 		return "0"

@@ -68,6 +68,9 @@ const (
 	// AttrActionMnemonic and AttrTargetID are what newer clients tell of it.
 	AttrActionMnemonic = "rbe.action.mnemonic"
 	AttrTargetID       = "rbe.target.id"
+	// AttrActionDescription is the client's own sentence about it, where it was
+	// the client that recorded it.
+	AttrActionDescription = "rbe.action.description"
 	// AttrOperation is the operation's name.
 	AttrOperation = "rbe.operation.name"
 	// AttrCacheResult is one of the Cache… values.
@@ -96,6 +99,8 @@ const (
 	// stdout and stderr included.
 	AttrOutputFiles = "rbe.output.files"
 	AttrOutputBytes = "rbe.output.bytes"
+	// AttrOutputPrimary is the path of the output that the client knows it by.
+	AttrOutputPrimary = "rbe.output.primary"
 	// AttrSampling is why the trace was kept although its build was not sampled
 	// (one of the Kept… values).
 	AttrSampling = "rbe.sampling.kept"

@@ -41,6 +41,7 @@ const (
 	fromEAM    = "REAPI ExecutedActionMetadata"
 	fromOTel   = "OpenTelemetry"
 	fromRusage = "getrusage(2)"
+	fromBazel  = "Bazel's trace profile"
 	ours       = "Weir"
 )
 
@@ -74,6 +75,9 @@ func Attributes() []Attribute {
 		execute = []string{SpanExecute}
 		rpc     = []string{OnRPCs}
 		request = []string{SpanAction, OnRPCs}
+		// A client's look-up in the action cache, as its own log tells of it, is all
+		// there is of an action that hit.
+		lookup = []string{SpanAction, OnRPCs}
 		// What the worker's clock timed.
 		timed   = []string{SpanWorker, SpanRunnerSpawn, SpanInputFetch, SpanSetup, SpanExecute, SpanTeardown, SpanOutputUpload, SpanRunnerExit}
 		attempt = append([]string{SpanAction, SpanQueued, SpanDispatch, SpanReport}, timed...)
@@ -83,14 +87,15 @@ func Attributes() []Attribute {
 		text(AttrCorrelatedInvocationsID, PerBuild, fromREAPI, build, "RequestMetadata.correlated_invocations_id: builds that belong together."),
 		text(AttrToolName, PerCluster, fromREAPI, build, "The client's name."),
 		text(AttrToolVersion, PerCluster, fromREAPI, build, "The client's version."),
-		text(AttrInstance, PerCluster, "REAPI", action, "The REAPI instance name."),
+		text(AttrInstance, PerCluster, "REAPI", lookup, "The REAPI instance name."),
 
-		text(AttrActionDigest, PerAction, "REAPI", action, "The action's digest, <hash>/<size>."),
+		text(AttrActionDigest, PerAction, "REAPI", lookup, "The action's digest, <hash>/<size>."),
 		text(AttrActionID, PerAction, fromREAPI, request, "RequestMetadata.action_id: the client's own name for the action."),
 		text(AttrActionMnemonic, PerCluster, fromREAPI, request, "RequestMetadata.action_mnemonic: the kind of action, such as CppCompile."),
 		text(AttrTargetID, PerAction, fromREAPI, request, "RequestMetadata.target_id: the target the action belongs to."),
+		text(AttrActionDescription, PerAction, fromBazel, action, "The client's own sentence about the action; imported."),
 		text(AttrOperation, PerAction, "google.longrunning", action, "The operation's name."),
-		text(AttrCacheResult, PerProgram, ours, action, "How the operation came by its result.",
+		text(AttrCacheResult, PerProgram, ours, lookup, "How the operation came by its result.",
 			CacheHit, CacheMiss, CacheSkipped, CacheDeduplicated),
 		text(AttrPlatform, PerCluster, "REAPI Platform", action, "The platform the action asked for, key=value, sorted."),
 		number(AttrTreeSpans, "{span}", PerCluster, ours, action, "How many spans the action's tree has, the action's own included: a reader that finds fewer knows that some are lost."),
@@ -98,10 +103,11 @@ func Attributes() []Attribute {
 		upTo(1, number(AttrLate, "", PerProgram, ours, worker, "1 if the result came after the attempt had been given up, so that others may overlap it.")),
 		text(AttrQueueReason, PerProgram, ours, []string{SpanQueued}, "Why the task had to wait.", ReasonNoWorker, ReasonBusy),
 		text(AttrRetryReason, PerProgram, ours, worker, "Why the attempt ended without a result that counts.", endings()...),
-		text(AttrWorker, PerCluster, fromEAM, []string{SpanAction, SpanWorker}, "ExecutedActionMetadata.worker: the worker's name for itself."),
+		text(AttrWorker, PerCluster, fromEAM, []string{SpanAction, SpanWorker, OnRPCs}, "ExecutedActionMetadata.worker: the worker's name for itself."),
 		number(AttrOutputFiles, "{file}", PerAction, fromResult, action, "How many output files and trees the result names."),
 		number(AttrOutputBytes, "By", PerAction, fromResult, action, "How large the blobs are that the result names: output files, tree descriptions, stdout and stderr."),
-		releaseCandidate(upTo(255, number(AttrExitCode, "", PerProgram, fromOTel, action, "The command's exit code."))),
+		text(AttrOutputPrimary, PerAction, fromBazel, action, "The path of the output that the client knows the action by; imported."),
+		releaseCandidate(upTo(255, number(AttrExitCode, "", PerProgram, fromOTel, lookup, "The command's exit code."))),
 		stable(text(AttrErrorType, PerProgram, fromOTel, action, "The gRPC code of an operation that failed.", Codes()[1:]...)),
 		text(AttrSampling, PerProgram, ours, []string{SpanInvocation, SpanAction}, "Why the trace was kept although its build was not sampled.",
 			KeptFailed, KeptSlow, KeptRetried),

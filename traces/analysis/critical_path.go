@@ -1,4 +1,4 @@
-package lifecycle
+package analysis
 
 import (
 	"cmp"
@@ -6,49 +6,24 @@ import (
 	"sort"
 	"time"
 
-	"github.com/weir-build/weir/traces/semconv"
+	"github.com/weir-build/weir/traces/lifecycle"
 )
-
-// hopStages are the stages a hop is split into, in the order of the tree.
-var hopStages = [...]string{
-	semconv.SpanCacheCheck, semconv.SpanQueued, semconv.SpanDispatch, semconv.SpanInputFetch,
-	semconv.SpanExecute, semconv.SpanOutputUpload, semconv.SpanReport,
-}
 
 // A Hop is one action of a critical path.
 type Hop struct {
-	Action *Node
+	Action *lifecycle.Node
 	// Gap is from the end of the action before, or the start of the trace, to
 	// this one's start: the client's own time.
 	Gap time.Duration
-	// stages are the times of hopStages, all attempts together.
-	stages [len(hopStages)]time.Duration
-}
-
-// Stage returns the time the hop spent in a stage, named as its spans are, all
-// attempts together.
-func (h *Hop) Stage(name string) time.Duration {
-	if i := slices.Index(hopStages[:], name); i >= 0 {
-		return h.stages[i]
-	}
-	return 0
-}
-
-// Other returns the time that no stage accounts for: the worker's between its
-// stages, and the scheduler's own. A deduplicated action has nothing else.
-func (h *Hop) Other() time.Duration {
-	other := end(h.Action.Span).Sub(h.Action.Span.Start)
-	for _, d := range h.stages {
-		other -= d
-	}
-	return other
+	// Split is the action's duration by stage.
+	Split Split
 }
 
 // A Path is the critical path of a build: actions one after the other, the
 // client's gaps before them and the Tail after the last. These add up to the
 // build's duration.
 type Path struct {
-	Trace      TraceID
+	Trace      lifecycle.TraceID
 	Start, End time.Time // of the trace
 	Actions    int       // of the whole trace
 	Hops       []Hop     // by start
@@ -60,11 +35,11 @@ type Path struct {
 // Total is the duration of the build.
 func (p *Path) Total() time.Duration { return p.End.Sub(p.Start) }
 
-// Stage returns the time the path spent in a stage.
-func (p *Path) Stage(name string) time.Duration {
-	var sum time.Duration
+// Split returns the time of the path's actions by stage.
+func (p *Path) Split() Split {
+	var sum Split
 	for i := range p.Hops {
-		sum += p.Hops[i].Stage(name)
+		sum.add(&p.Hops[i].Split)
 	}
 	return sum
 }
@@ -72,10 +47,8 @@ func (p *Path) Stage(name string) time.Duration {
 // QueueShare is the part of the build's duration that its critical path waited
 // for workers, from 0 to 1: what more workers could save at most.
 func (p *Path) QueueShare() float64 {
-	if p.Total() <= 0 {
-		return 0
-	}
-	return float64(p.Stage(semconv.SpanQueued)) / float64(p.Total())
+	split := p.Split()
+	return share(split[Queued], p.Total())
 }
 
 // CriticalPath infers the critical path of a build from times alone, since the
@@ -83,19 +56,20 @@ func (p *Path) QueueShare() float64 {
 // back, each time to the action that ended last before this one began. Where the
 // client had a free slot all the time, that one is what it waited for; where
 // it was short of slots, it may only have freed one.
-func CriticalPath(t *Tree) Path {
+func CriticalPath(t *lifecycle.Tree) Path {
 	p := Path{Trace: t.Trace, Start: t.Start, End: t.End}
 	actions := t.Actions()
 	p.Actions = len(actions)
 	// By end; among equal ends the one that began last is the tightest.
-	slices.SortFunc(actions, func(a, b *Node) int {
+	slices.SortFunc(actions, func(a, b *lifecycle.Node) int {
 		return cmp.Or(end(a.Span).Compare(end(b.Span)), a.Span.Start.Compare(b.Span.Start), slices.Compare(a.Span.ID[:], b.Span.ID[:]))
 	})
+	var sp splitter
 	// Each step goes on with the actions before the one just taken, so that an
 	// action of no duration isn't its own predecessor.
 	for before := len(actions); before > 0; {
 		at := actions[before-1]
-		p.Hops = append(p.Hops, newHop(at))
+		p.Hops = append(p.Hops, Hop{Action: at, Split: splitOf(at, &sp)})
 		before = sort.Search(before-1, func(i int) bool { return end(actions[i].Span).After(at.Span.Start) })
 	}
 	slices.Reverse(p.Hops)
@@ -108,21 +82,9 @@ func CriticalPath(t *Tree) Path {
 	return p
 }
 
-func newHop(action *Node) Hop {
-	h := Hop{Action: action}
-	for _, c := range action.Children {
-		h.add(c.Span)
-		if c.Span.Name == semconv.SpanWorker {
-			for _, stage := range c.Children {
-				h.add(stage.Span)
-			}
-		}
+func splitOf(action *lifecycle.Node, sp *splitter) (split Split) {
+	for _, s := range sp.split(action) {
+		split[s.stage] += s.to - s.from
 	}
-	return h
-}
-
-func (h *Hop) add(s *Span) {
-	if i := slices.Index(hopStages[:], s.Name); i >= 0 {
-		h.stages[i] += max(s.Duration(), 0)
-	}
+	return split
 }
