@@ -40,6 +40,7 @@ type source struct {
 	run               string // folder or file; empty with a Jaeger
 	jaeger, tokenFile string
 	trace, invocation string // at most one of them is set
+	suffix            string // of the flags that set these, where a command has two sources
 }
 
 // flags adds the flags of a source to a command.
@@ -69,10 +70,10 @@ func (s *source) args(more int) cobra.PositionalArgs {
 // validate says what is wrong with the flags.
 func (s *source) validate() error {
 	if s.trace != "" && s.invocation != "" {
-		return errors.New("--trace and --invocation: want one of them")
+		return fmt.Errorf("--trace%[1]s and --invocation%[1]s: want one of them", s.suffix)
 	}
 	if len(s.trace) > traceDigits || strings.Trim(s.trace, "0123456789abcdef") != "" {
-		return fmt.Errorf("--trace %q: want up to %d hex digits (the UUID of a build goes with --invocation)", s.trace, traceDigits)
+		return fmt.Errorf("--trace%[1]s %[2]q: want up to %[3]d hex digits (the UUID of a build goes with --invocation%[1]s)", s.suffix, s.trace, traceDigits)
 	}
 	if s.jaeger != "" {
 		if _, err := jaeger.ParseURL(s.jaeger); err != nil {
@@ -96,6 +97,7 @@ type sourcePair struct{ a, b source }
 
 // flags adds the flags of both to a command.
 func (p *sourcePair) flags(c *cobra.Command) {
+	p.a.suffix, p.b.suffix = "-a", "-b"
 	f := c.Flags()
 	f.StringVar(&p.b.jaeger, "jaeger", "", "read B from the Jaeger at this URL, and A too if no run is named")
 	f.StringVar(&p.b.tokenFile, "jaeger-token-file", "", "file of a token that Jaeger wants to see (default: $"+tokenVariable+")")
@@ -321,7 +323,7 @@ func (s *source) fromJaeger(ctx context.Context, add func(record []byte) error) 
 	case len(latest) == 0:
 		return s.noBuilds(ctx, client)
 	case s.trace == "":
-		return usageError{fmt.Errorf("%s: choose a build by --trace or --invocation, or show the latest %d one by one:\n%s", s.name(), len(latest), listing(latest))}
+		return usageError{fmt.Errorf("%[1]s: choose a build by --trace%[2]s or --invocation%[2]s. The latest %[3]d:\n%[4]s", s.name(), s.suffix, len(latest), listing(latest))}
 	}
 	var found []jaeger.Found
 	for _, f := range latest {
