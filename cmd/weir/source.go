@@ -41,6 +41,7 @@ type source struct {
 	jaeger, tokenFile string
 	trace, invocation string // at most one of them is set
 	suffix            string // of the flags that set these, where a command has two sources
+	actionsOnly       bool   // the command has no use for calls: most of a cluster's spans
 }
 
 // flags adds the flags of a source to a command.
@@ -143,7 +144,7 @@ func (s *source) name() string {
 
 // load reads the traces that the user wants into memory.
 func (s *source) load(ctx context.Context) (*lifecycle.Traces, error) {
-	traces := new(lifecycle.Traces)
+	traces := &lifecycle.Traces{ActionsOnly: s.actionsOnly}
 	switch {
 	case s.jaeger != "":
 		return traces, s.fromJaeger(ctx, traces.AddRecord)

@@ -40,6 +40,7 @@ least" or more than "at most" (Graham's bounds).`,
 		Args:    from.args(0),
 		RunE: func(c *cobra.Command, a []string) error {
 			from.take(a)
+			from.actionsOnly = true
 			if slots < 0 {
 				return usageError{fmt.Errorf("--slots %d: want a number of slots, or 0 for what the trace shows", slots)}
 			}
@@ -147,6 +148,7 @@ key it prints those that took longest in one stage.`,
 		Args:    from.args(0),
 		RunE: func(c *cobra.Command, a []string) error {
 			from.take(a)
+			from.actionsOnly = true
 			rank, err := analysis.ParseRank(by)
 			if err != nil {
 				return usageError{fmt.Errorf("--by %w", err)}
@@ -245,6 +247,7 @@ time has several.`,
 		Args: from.args(0),
 		RunE: func(c *cobra.Command, a []string) error {
 			from.take(a)
+			from.actionsOnly = true
 			first := true
 			return from.eachTree(c.Context(), func(tree *lifecycle.Tree) error {
 				actions := analysis.Actions(tree)
@@ -296,6 +299,7 @@ With --jaeger, B is a build there, and so is A if no run is named.`,
 		Args: from.args(),
 		RunE: func(c *cobra.Command, a []string) error {
 			from.take(a)
+			from.a.actionsOnly, from.b.actionsOnly = true, true
 			var (
 				runs     [2]analysis.Run
 				problems []error
