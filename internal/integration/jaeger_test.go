@@ -62,7 +62,9 @@ func jaegerPath(t *testing.T) string {
 	return path
 }
 
-func startJaeger(t *testing.T) *jaegerServer {
+// startJaeger starts Jaeger by the configuration that we ship, over which others are
+// laid.
+func startJaeger(t *testing.T, overlays ...string) *jaegerServer {
 	t.Helper()
 	path, otlp, query := jaegerPath(t), freeAddress(t), freeAddress(t)
 	text, err := os.ReadFile(filepath.Join(repository, "tools", "jaeger", "jaeger.yaml"))
@@ -71,11 +73,16 @@ func startJaeger(t *testing.T) *jaegerServer {
 	}
 	config := strings.NewReplacer("127.0.0.1:16686", query, "127.0.0.1:4317", otlp).Replace(string(text))
 	dir := t.TempDir()
-	if err := os.WriteFile(filepath.Join(dir, "jaeger.yaml"), []byte(config), 0o600); err != nil {
-		t.Fatal(err)
+	var args []string
+	for i, text := range append([]string{config}, overlays...) {
+		name := fmt.Sprintf("%d.yaml", i)
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		args = append(args, "--config=file:"+name)
 	}
 	j := &jaegerServer{otlp: otlp, client: &jaeger.Client{URL: "http://" + query}}
-	j.process = launch(t, dir, nil, path, "--config=file:jaeger.yaml")
+	j.process = launch(t, dir, nil, path, args...)
 	eventually(t, jaegerLimit, "Jaeger answers", func() bool {
 		if j.hasEnded() {
 			t.Fatalf("Jaeger has ended:\n%s", j.text(t))
