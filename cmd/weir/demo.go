@@ -71,6 +71,7 @@ func runDemo(ctx context.Context, out io.Writer, f demoFlags) (err error) {
 			Client: "127.0.0.1:0", Bots: "127.0.0.1:0", Casd: "127.0.0.1:0",
 		},
 		health: "127.0.0.1:0", metrics: "127.0.0.1:0", below: ".", command: os.Args,
+		sampling: telemetry.Sampling{Ratio: 1}, // it is there to show its trace
 	})
 	if err != nil {
 		return err
