@@ -20,7 +20,6 @@ type span = tracetest.Span
 
 var (
 	trace   = tracetest.Trace
-	id      = tracetest.ID
 	at      = tracetest.At
 	records = tracetest.Records
 )
