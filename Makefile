@@ -15,7 +15,7 @@ TEST_FLAGS ?=
 
 PROGRAMS = ./cmd/weir ./cmd/buildbox-run-hosttools
 
-.PHONY: build demo test check integration jaeger race proof bench bench-queue bench-traces generate clean
+.PHONY: build demo test check integration jaeger race proof bench bench-tracing bench-queue bench-traces generate clean
 
 build: ## bin/weir and the runners
 	$(GO) build -o bin/ $(PROGRAMS)
@@ -60,6 +60,10 @@ bench: ## our servers next to the floor, in interleaved rounds
 		(cd internal/bench && ../../bin/bench.test -test.run '^$$' -test.bench '$(BENCH)' -test.benchtime 1s) >> bin/bench.txt || exit 1; \
 	done
 	$(GO) tool benchstat -col /target bin/bench.txt
+
+bench-tracing: ## what tracing costs an action, by paired rounds
+	$(GO) test -c -o bin/bench.test ./internal/bench
+	cd internal/bench && WEIR_BENCH_ROUNDS=$(BENCH_ROUNDS) ../../bin/bench.test -test.run CostOfTracing -test.v | tee ../../bin/bench-tracing.txt
 
 bench-queue: ## the pure queue alone
 	$(GO) test -run '^$$' -bench Cycle -count $(BENCH_ROUNDS) ./system/queue/ | tee bin/bench-queue.txt

@@ -190,6 +190,8 @@ func proxyAndTelemetry() []panel {
 			rate(semconv.SpansExported, by("role", "exporter"), role).as("{{role}} {{exporter}}")),
 		graph("Spans lost by exporter", "Spans dropped because a queue was full or an exporter failed.",
 			rate(semconv.SpansDropped, by("role", "exporter"), role).as("{{role}} {{exporter}}")),
+		graph("Spans sampled out", "Spans let go on purpose: of builds that were not sampled, and in which nothing failed, was slow or was retried.",
+			rate(semconv.SpansSampledOut, by("role"), role).as("{{role}}")),
 	}
 }
 

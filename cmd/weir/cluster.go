@@ -27,6 +27,7 @@ type clusterOptions struct {
 	logFormat       telemetry.LogFormat
 	logLevel        slog.Level
 	command         []string
+	sampling        telemetry.Sampling
 }
 
 // cluster is a whole cluster with its run folder and its admin server.
@@ -49,7 +50,7 @@ var errNotReady = errors.New("starting or draining")
 
 // newCluster makes a cluster that runs when run is called.
 func newCluster(ctx context.Context, o clusterOptions) (*cluster, error) {
-	folder, err := newRunFolder(o.below, o.command, o.logTo, o.logLevel)
+	folder, err := newRunFolder(o.below, o.command, o.logTo, o.logLevel, o.sampling)
 	if err != nil {
 		return nil, err
 	}

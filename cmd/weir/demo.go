@@ -71,6 +71,7 @@ func runDemo(ctx context.Context, out io.Writer, f demoFlags) (err error) {
 			Client: "127.0.0.1:0", Bots: "127.0.0.1:0", Casd: "127.0.0.1:0",
 		},
 		health: "127.0.0.1:0", metrics: "127.0.0.1:0", below: ".", command: os.Args,
+		sampling: telemetry.Sampling{Ratio: 1}, // it is there to show its trace
 	})
 	if err != nil {
 		return err
@@ -155,11 +156,11 @@ func indent(text string) string {
 // showDemo checks what was recorded, and prints the trace of the first build.
 func showDemo(out io.Writer, folder string, first trace.TraceID) error {
 	var traces lifecycle.Traces
-	if err := eachSpan(folder, traces.Add); err != nil {
+	if err := eachRecord(folder, traces.AddRecord); err != nil {
 		return err
 	}
 	checker := lifecycle.NewChecker(lifecycle.Options{})
-	if err := eachSpan(folder, checker.Add); err != nil {
+	if err := eachRecord(folder, checker.AddRecord); err != nil {
 		return err
 	}
 	buffered := bufio.NewWriter(out)

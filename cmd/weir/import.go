@@ -19,6 +19,7 @@ import (
 	"github.com/weir-build/weir/traces/build"
 	"github.com/weir-build/weir/traces/foreign"
 	"github.com/weir-build/weir/traces/otlpfile"
+	"github.com/weir-build/weir/traces/semconv"
 )
 
 func traceImportCommand() *cobra.Command {
@@ -148,7 +149,7 @@ func (w *spanWriter) flush() error {
 		return &commonpb.KeyValue{Key: key, Value: &commonpb.AnyValue{Value: &commonpb.AnyValue_StringValue{StringValue: value}}}
 	}
 	err := w.file.Write([]*tracepb.ResourceSpans{{
-		Resource: &resourcepb.Resource{Attributes: []*commonpb.KeyValue{text("service.name", "import")}},
+		Resource: &resourcepb.Resource{Attributes: []*commonpb.KeyValue{text(semconv.AttrServiceName, semconv.Import)}},
 		ScopeSpans: []*tracepb.ScopeSpans{{
 			Scope: &commonpb.InstrumentationScope{Name: "github.com/weir-build/weir/traces/foreign"}, Spans: build.OTLP(w.spans),
 		}},

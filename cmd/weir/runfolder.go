@@ -42,6 +42,7 @@ type runFolder struct {
 	log       io.Writer
 	logFile   *os.File
 	level     slog.Level
+	sampler   *telemetry.Sampler // may be nil
 	telemetry []*telemetry.Telemetry
 }
 
@@ -55,11 +56,13 @@ type manifest struct {
 	Ended     time.Time         `json:"ended,omitzero"`
 	Roles     []string          `json:"roles"`
 	Addresses map[string]string `json:"addresses,omitempty"`
+	// Spans is what became of them, once the run has ended.
+	Spans *telemetry.SpanCounts `json:"spans,omitempty"`
 }
 
 // newRunFolder makes runs/<UTC>-<4 hex> below a folder. The log goes to a file
-// in it, and to also if that isn't nil.
-func newRunFolder(below string, command []string, also io.Writer, level slog.Level) (*runFolder, error) {
+// in it, and to also if that isn't nil. Builds leave spans as sampling says.
+func newRunFolder(below string, command []string, also io.Writer, level slog.Level, sampling telemetry.Sampling) (*runFolder, error) {
 	var random [2]byte
 	rand.Read(random[:])
 	now := time.Now().UTC()
@@ -83,13 +86,16 @@ func newRunFolder(below string, command []string, also io.Writer, level slog.Lev
 	if also != nil {
 		r.log = io.MultiWriter(r.logFile, also)
 	}
+	if r.sampler, err = newSampler(sampling); err != nil {
+		return nil, err
+	}
 	return r, r.writeManifest()
 }
 
 // record returns the telemetry of a role of this run.
 func (r *runFolder) record(ctx context.Context, format telemetry.LogFormat, role string) (*telemetry.Telemetry, error) {
 	t, err := telemetry.New(ctx, telemetry.Config{
-		Role: role, Spans: r.writer, OTLP: otlpWanted(), LogWriter: r.log, LogFormat: format, LogLevel: r.level,
+		Role: role, Spans: r.writer, OTLP: otlpWanted(), Sampler: r.sampler, LogWriter: r.log, LogFormat: format, LogLevel: r.level,
 	})
 	if err != nil {
 		return nil, err
@@ -110,11 +116,19 @@ func (r *runFolder) close(gather prometheus.Gatherer) error {
 	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
 	defer cancel()
 	var errs []error
-	if gather != nil {
-		errs = append(errs, r.writeMetrics(gather))
+	if r.sampler != nil {
+		errs = append(errs, r.sampler.Close(ctx))
 	}
 	for _, t := range r.telemetry {
 		errs = append(errs, t.Shutdown(ctx))
+	}
+	// Now the counts of spans are final.
+	if gather != nil {
+		errs = append(errs, r.writeMetrics(gather))
+	}
+	r.manifest.Spans = new(telemetry.SpanCounts)
+	for _, t := range r.telemetry {
+		r.manifest.Spans.Add(t.SpanCounts())
 	}
 	r.manifest.Ended = time.Now().UTC()
 	errs = append(errs, r.spans.Close(), r.logFile.Close(), r.writeManifest())

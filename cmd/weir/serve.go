@@ -20,6 +20,9 @@ type adminConfig struct {
 	Bind    string `yaml:"bind_addr"`          // default 127.0.0.1:8000
 	Metrics string `yaml:"metricsz_bind_addr"` // default 127.0.0.1:8010
 	Log     string `yaml:"log_format"`         // text or json, default json
+	// Tracing says which builds leave spans; all do by default. All roles of a
+	// cluster should say the same.
+	Tracing proxy.Tracing `yaml:"tracing"`
 }
 
 // The configuration files of the roles: a role's own keys, and where it listens
@@ -51,7 +54,13 @@ func serveCommand() *cobra.Command {
 		Use:   "serve",
 		Short: "Run one role of a cluster",
 		Long: `Serve runs one role of a cluster in this process, by a YAML file. A key that it
-doesn't know is an error that names the key and the line.`,
+doesn't know is an error that names the key and the line.
+
+Every role also knows "infra": {bind_addr, metricsz_bind_addr, log_format, tracing}.
+infra.tracing.sampling_probability is the share of builds that leave spans (else
+OTEL_TRACES_SAMPLER and OTEL_TRACES_SAMPLER_ARG say, else all do) and should be the
+same for all roles; builds with an action that failed, was retried or took as long
+as infra.tracing.slow_action (1m) are kept anyway.`,
 		Example: `  weir serve storage -c storage.yaml`,
 	}
 	c.AddCommand(
@@ -129,7 +138,7 @@ func serveProxy(ctx context.Context, data []byte, below string) error {
 	if err != nil {
 		return usageError{err}
 	}
-	infra := adminConfig{Bind: config.Infra.BindAddr, Metrics: config.Infra.MetricszBindAddr}
+	infra := adminConfig{Bind: config.Infra.BindAddr, Metrics: config.Infra.MetricszBindAddr, Tracing: config.Infra.Tracing}
 	return serveOne(ctx, "proxy-server", infra, below, func(t *telemetry.Telemetry) (*stack.Role, error) {
 		return stack.NewProxy(config, t)
 	})
@@ -199,7 +208,11 @@ func serveOne(ctx context.Context, name string, infra adminConfig, below string,
 			return usageError{err}
 		}
 	}
-	folder, err := newRunFolder(below, os.Args, os.Stderr, 0)
+	sampling, err := samplingOf(infra.Tracing)
+	if err != nil {
+		return usageError{err}
+	}
+	folder, err := newRunFolder(below, os.Args, os.Stderr, 0, sampling)
 	if err != nil {
 		return err
 	}

@@ -1,29 +1,27 @@
 package main
 
 import (
-	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
-	"os"
-	"path/filepath"
-	"strings"
 
 	"github.com/spf13/cobra"
-	tracepb "go.opentelemetry.io/proto/otlp/trace/v1"
 
 	"github.com/weir-build/weir/traces/lifecycle"
-	"github.com/weir-build/weir/traces/otlpfile"
 )
 
 func traceCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "trace",
 		Short: "Check, show and explain the traces of a run",
-		Long: `Trace reads the spans of a run: from its folder, or from a file in the format of
-the OpenTelemetry collector's file exporter (protobuf).`,
+		Long: `Trace reads the spans of a run: from its folder, from a file in the format of the
+OpenTelemetry collector's file exporter (protobuf), or from a Jaeger v2 that the
+cluster has sent them to. In place of RUN stands --jaeger then, and --trace or
+--invocation says which build; without them the latest are listed.`,
 		Example: `  weir trace check runs/20261121T191500Z-1f3a
-  weir trace tree spans.otlp`,
+  weir trace tree spans.otlp
+  weir trace tree --jaeger http://127.0.0.1:16686 --invocation 8f0e52ab-1d2c-4b5f-9a7c-3d4e5f607182`,
 	}
 	c.AddCommand(
 		traceCheckCommand(), traceTreeCommand(), traceCriticalPathCommand(),
@@ -33,31 +31,50 @@ the OpenTelemetry collector's file exporter (protobuf).`,
 }
 
 func traceCheckCommand() *cobra.Command {
-	var format string
+	var (
+		from   source
+		format string
+		window int
+	)
 	c := &cobra.Command{
 		Use:   "check RUN",
 		Short: "Check that the traces of a run are whole and true",
 		Long: `Check reads every span of a run and fails if a trace breaks a rule: ids are
 unique, parents are there, each build has one root, the stages of an action lie
-within it, in order and without overlap.`,
-		Example: `  weir trace check runs/20261121T191500Z-1f3a`,
-		Args:    args(cobra.ExactArgs(1)),
+within it, in order and without overlap. What can't be read of a damaged file is
+named by its place, and the rest is checked.
+
+Of each span some 60 bytes stay in memory. For files of ten million spans and more
+--window bounds how many are remembered: a span that comes more than so many spans
+after its parent counts as one without, and a second span of an id isn't noticed.
+Spans are written as they end, most of them before their parents, so that a window
+of 1000000 is plenty.`,
+		Example: `  weir trace check runs/20261121T191500Z-1f3a
+  weir trace check --jaeger http://127.0.0.1:16686 --invocation 8f0e52ab-1d2c-4b5f-9a7c-3d4e5f607182`,
+		Args: from.args(0),
 		RunE: func(c *cobra.Command, a []string) error {
-			checker := lifecycle.NewChecker(lifecycle.Options{ClientRoots: true})
-			if err := eachSpan(a[0], checker.Add); err != nil {
-				return err
+			if window < 0 {
+				return usageError{fmt.Errorf("--window %d: want a number of spans, or 0 for all", window)}
 			}
+			from.take(a)
+			checker := lifecycle.NewChecker(lifecycle.Options{ClientRoots: true, Window: window})
+			problem := from.check(c.Context(), checker)
 			report := checker.Finish()
+			if problem != nil && report.Spans == 0 {
+				return problem
+			}
 			if err := printReport(c.OutOrStdout(), format, report); err != nil {
 				return err
 			}
 			if n := len(report.Violations); n > 0 {
-				return fmt.Errorf("%s: %d violations", a[0], n)
+				return errors.Join(problem, fmt.Errorf("%s: %d violations", from.name(), n))
 			}
-			return nil
+			return problem
 		},
 	}
+	from.flags(c)
 	formatFlag(c, &format)
+	c.Flags().IntVar(&window, "window", 0, "remember so many spans at a time; 0 remembers all")
 	return c
 }
 
@@ -74,16 +91,19 @@ func printReport(w io.Writer, format string, report lifecycle.Report) error {
 
 func traceTreeCommand() *cobra.Command {
 	var (
-		trace, format string
-		view          lifecycle.View
+		from   source
+		format string
+		view   lifecycle.View
 	)
 	c := &cobra.Command{
-		Use:     "tree RUN",
-		Short:   "Print traces as trees, with a time for every span",
-		Example: `  weir trace tree runs/20261121T191500Z-1f3a --trace 8f0e52ab1d2c4b5f9a7c3d4e5f607182`,
-		Args:    args(cobra.ExactArgs(1)),
+		Use:   "tree RUN",
+		Short: "Print traces as trees, with a time for every span",
+		Example: `  weir trace tree runs/20261121T191500Z-1f3a --trace 8f0e52ab1d2c4b5f9a7c3d4e5f607182
+  weir trace tree --jaeger http://127.0.0.1:16686 --trace 8f0e52ab`,
+		Args: from.args(0),
 		RunE: func(c *cobra.Command, a []string) error {
-			return eachTree(a[0], trace, func(tree *lifecycle.Tree) error {
+			from.take(a)
+			return from.eachTree(c.Context(), func(tree *lifecycle.Tree) error {
 				if format == "json" {
 					return printJSON(c.OutOrStdout(), jsonTree(tree))
 				}
@@ -91,14 +111,10 @@ func traceTreeCommand() *cobra.Command {
 			})
 		},
 	}
-	traceFlag(c, &trace)
+	from.flags(c)
 	formatFlag(c, &format)
 	c.Flags().BoolVar(&view.Calls, "calls", false, "show the RPCs between the roles too")
 	return c
-}
-
-func traceFlag(c *cobra.Command, trace *string) {
-	c.Flags().StringVar(trace, "trace", "", "only the trace with this id (32 hex digits, or the first of them)")
 }
 
 func formatFlag(c *cobra.Command, format *string) {
@@ -115,54 +131,4 @@ func printJSON(w io.Writer, v any) error {
 	encoder := json.NewEncoder(w)
 	encoder.SetIndent("", "  ")
 	return encoder.Encode(v)
-}
-
-// openSpans opens the spans of a run folder, or a file of spans.
-func openSpans(run string) (*os.File, error) {
-	info, err := os.Stat(run)
-	if err != nil {
-		return nil, err
-	}
-	if info.IsDir() {
-		run = filepath.Join(run, spansFile)
-	}
-	return os.Open(run)
-}
-
-// eachSpan gives all spans of a run to f, record by record.
-func eachSpan(run string, f func(*tracepb.ResourceSpans)) error {
-	file, err := openSpans(run)
-	if err != nil {
-		return err
-	}
-	defer file.Close()
-	for spans, err := range otlpfile.Read(bufio.NewReader(file)) {
-		if err != nil {
-			return fmt.Errorf("%s: %w", file.Name(), err)
-		}
-		f(spans)
-	}
-	return nil
-}
-
-// eachTree gives the traces of a run to f that begin with some hex digits.
-func eachTree(run, prefix string, f func(*lifecycle.Tree) error) error {
-	var traces lifecycle.Traces
-	if err := eachSpan(run, traces.Add); err != nil {
-		return err
-	}
-	found := false
-	for trace := range traces.All() {
-		if !strings.HasPrefix(trace.ID.String(), prefix) {
-			continue
-		}
-		found = true
-		if err := f(lifecycle.Build(trace)); err != nil {
-			return err
-		}
-	}
-	if !found {
-		return fmt.Errorf("%s: no trace %s among %d", run, prefix, traces.Len())
-	}
-	return nil
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/spf13/cobra"
@@ -11,9 +12,10 @@ import (
 
 func traceCriticalPathCommand() *cobra.Command {
 	var (
-		trace, format string
-		slots         int
-		workers       []int
+		from    source
+		format  string
+		slots   int
+		workers []int
 	)
 	c := &cobra.Command{
 		Use:   "critical-path RUN",
@@ -35,8 +37,10 @@ The first line is for the number it had: the distance from what was measured is
 the model's error. No schedule that gives free slots work comes to less than "at
 least" or more than "at most" (Graham's bounds).`,
 		Example: `  weir trace critical-path runs/20261121T191500Z-1f3a --workers 1,2,4,8`,
-		Args:    args(cobra.ExactArgs(1)),
+		Args:    from.args(0),
 		RunE: func(c *cobra.Command, a []string) error {
+			from.take(a)
+			from.actionsOnly = true
 			if slots < 0 {
 				return usageError{fmt.Errorf("--slots %d: want a number of slots, or 0 for what the trace shows", slots)}
 			}
@@ -45,7 +49,7 @@ least" or more than "at most" (Graham's bounds).`,
 					return usageError{fmt.Errorf("--workers %d: want at least 1", n)}
 				}
 			}
-			return eachTree(a[0], trace, func(tree *lifecycle.Tree) error {
+			return from.eachTree(c.Context(), func(tree *lifecycle.Tree) error {
 				p := analysis.CriticalPath(tree)
 				if len(p.Hops) == 0 {
 					return nil
@@ -62,7 +66,7 @@ least" or more than "at most" (Graham's bounds).`,
 			})
 		},
 	}
-	traceFlag(c, &trace)
+	from.flags(c)
 	formatFlag(c, &format)
 	c.Flags().IntVar(&slots, "slots", 0, "how many slots there were (default: the most in use at a time)")
 	c.Flags().IntSliceVar(&workers, "workers", nil, "numbers of slots to ask about (default: some more, and twice as many)")
@@ -71,8 +75,9 @@ least" or more than "at most" (Graham's bounds).`,
 
 func traceSummaryCommand() *cobra.Command {
 	var (
-		trace, format, by string
-		top               int
+		from       source
+		format, by string
+		top        int
 	)
 	c := &cobra.Command{
 		Use:   "summary RUN",
@@ -83,8 +88,9 @@ was spent on each kind of action, target or worker. Of several builds it prints
 the total as well. A cost that nobody recorded is "-"; "≥" marks sums of which
 only some actions tell their part.`,
 		Example: `  weir trace summary runs/20261121T191500Z-1f3a --by target --top 20`,
-		Args:    args(cobra.ExactArgs(1)),
+		Args:    from.args(0),
 		RunE: func(c *cobra.Command, a []string) error {
+			from.take(a)
 			key, err := analysis.ParseKey(by)
 			if err != nil {
 				return usageError{fmt.Errorf("--by %w", err)}
@@ -93,20 +99,20 @@ only some actions tell their part.`,
 				summaries []analysis.Summary
 				all       []analysis.Action
 			)
-			err = eachTree(a[0], trace, func(tree *lifecycle.Tree) error {
+			problem := from.eachTree(c.Context(), func(tree *lifecycle.Tree) error {
 				actions := analysis.Actions(tree)
 				summaries = append(summaries, analysis.Summarize(tree, actions, key, top))
 				all = append(all, actions...)
 				return nil
 			})
-			if err != nil {
-				return err
+			if len(summaries) == 0 {
+				return problem
 			}
 			if len(summaries) > 1 {
 				summaries = append(summaries, analysis.SummarizeAll(summaries, all, key, top))
 			}
 			if format == "json" {
-				return printJSON(c.OutOrStdout(), summaries)
+				return errors.Join(problem, printJSON(c.OutOrStdout(), summaries))
 			}
 			for i, s := range summaries {
 				if i > 0 {
@@ -116,10 +122,10 @@ only some actions tell their part.`,
 					return err
 				}
 			}
-			return nil
+			return problem
 		},
 	}
-	traceFlag(c, &trace)
+	from.flags(c)
 	formatFlag(c, &format)
 	c.Flags().StringVar(&by, "by", string(analysis.ByMnemonic), "whose costs: mnemonic, target or worker")
 	topFlag(c, &top, 10, "lines of the table of costs")
@@ -128,8 +134,9 @@ only some actions tell their part.`,
 
 func traceSlowCommand() *cobra.Command {
 	var (
-		trace, format, by string
-		top               int
+		from       source
+		format, by string
+		top        int
 	)
 	c := &cobra.Command{
 		Use:   "slow RUN",
@@ -138,28 +145,30 @@ func traceSlowCommand() *cobra.Command {
 split into its stages, with the reason it waited for and where it ran. By another
 key it prints those that took longest in one stage.`,
 		Example: `  weir trace slow runs/20261121T191500Z-1f3a --by queued --top 5`,
-		Args:    args(cobra.ExactArgs(1)),
+		Args:    from.args(0),
 		RunE: func(c *cobra.Command, a []string) error {
+			from.take(a)
+			from.actionsOnly = true
 			rank, err := analysis.ParseRank(by)
 			if err != nil {
 				return usageError{fmt.Errorf("--by %w", err)}
 			}
 			var actions []analysis.Action
-			err = eachTree(a[0], trace, func(tree *lifecycle.Tree) error {
+			problem := from.eachTree(c.Context(), func(tree *lifecycle.Tree) error {
 				actions = append(actions, analysis.Actions(tree)...)
 				return nil
 			})
-			if err != nil {
-				return err
+			if problem != nil && len(actions) == 0 {
+				return problem
 			}
 			slowest := analysis.Slowest(actions, rank, top)
 			if format == "json" {
-				return printJSON(c.OutOrStdout(), analysis.SlowJSON(slowest))
+				return errors.Join(problem, printJSON(c.OutOrStdout(), analysis.SlowJSON(slowest)))
 			}
-			return analysis.WriteSlow(c.OutOrStdout(), slowest)
+			return errors.Join(problem, analysis.WriteSlow(c.OutOrStdout(), slowest))
 		},
 	}
-	traceFlag(c, &trace)
+	from.flags(c)
 	formatFlag(c, &format)
 	c.Flags().StringVar(&by, "by", "duration", "duration, cache, queued, dispatch, fetch, execute, upload, report, runner or other")
 	topFlag(c, &top, 10, "how many actions")
@@ -167,7 +176,10 @@ key it prints those that took longest in one stage.`,
 }
 
 func traceShowCommand() *cobra.Command {
-	var trace, format string
+	var (
+		from   source
+		format string
+	)
 	c := &cobra.Command{
 		Use:   "show RUN SPAN|DIGEST|TARGET|OPERATION",
 		Short: "Print all there is to say of one action",
@@ -178,47 +190,50 @@ to the clock of its worker, and the RPCs below it.
 The action is named by a span of it, its digest (6 digits or more), its target,
 its operation or the client's own id. If several fit they are listed, and show
 fails.`,
-		Example: `  weir trace show runs/20261121T191500Z-1f3a //main.o`,
-		Args:    args(cobra.ExactArgs(2)),
+		Example: `  weir trace show runs/20261121T191500Z-1f3a //main.o
+  weir trace show //main.o --jaeger http://127.0.0.1:16686 --trace 8f0e52ab`,
+		Args: from.args(1),
 		RunE: func(c *cobra.Command, a []string) error {
+			name := from.take(a)[0]
 			var actions []analysis.Action
 			trees := make(map[lifecycle.TraceID]*lifecycle.Tree)
-			err := eachTree(a[0], trace, func(tree *lifecycle.Tree) error {
+			problem := from.eachTree(c.Context(), func(tree *lifecycle.Tree) error {
 				trees[tree.Trace] = tree
 				actions = append(actions, analysis.Actions(tree)...)
 				return nil
 			})
-			if err != nil {
-				return err
+			if problem != nil && len(actions) == 0 {
+				return problem
 			}
-			found := analysis.Find(actions, a[1])
+			found := analysis.Find(actions, name)
 			switch len(found) {
 			case 0:
-				return fmt.Errorf("%s: none of %d actions has a span, digest, target, operation or id %q", a[0], len(actions), a[1])
+				return errors.Join(problem, fmt.Errorf("%s: none of %d actions has a span, digest, target, operation or id %q", from.name(), len(actions), name))
 			case 1:
 			default:
 				if err := analysis.WriteCandidates(c.ErrOrStderr(), found); err != nil {
 					return err
 				}
-				return fmt.Errorf("%s: %d actions are %q: name one by its span, or add --trace", a[0], len(found), a[1])
+				return errors.Join(problem, fmt.Errorf("%s: %d actions are %q: name one by its span, or add --trace", from.name(), len(found), name))
 			}
 			detail := analysis.NewDetail(trees[found[0].Node.Span.Trace], found[0])
 			if format == "json" {
-				return printJSON(c.OutOrStdout(), detail)
+				return errors.Join(problem, printJSON(c.OutOrStdout(), detail))
 			}
-			return analysis.WriteDetail(c.OutOrStdout(), detail)
+			return errors.Join(problem, analysis.WriteDetail(c.OutOrStdout(), detail))
 		},
 	}
-	traceFlag(c, &trace)
+	from.flags(c)
 	formatFlag(c, &format)
 	return c
 }
 
 func traceWaterfallCommand() *cobra.Command {
 	var (
-		trace, format string
-		width, limit  int
-		workers       bool
+		from         source
+		format       string
+		width, limit int
+		workers      bool
 	)
 	c := &cobra.Command{
 		Use:   "waterfall RUN",
@@ -229,10 +244,12 @@ With --workers each line is what a worker did; one that ran several actions at a
 time has several.`,
 		Example: `  weir trace waterfall runs/20261121T191500Z-1f3a --width 140
   weir trace waterfall runs/20261121T191500Z-1f3a --workers`,
-		Args: args(cobra.ExactArgs(1)),
+		Args: from.args(0),
 		RunE: func(c *cobra.Command, a []string) error {
+			from.take(a)
+			from.actionsOnly = true
 			first := true
-			return eachTree(a[0], trace, func(tree *lifecycle.Tree) error {
+			return from.eachTree(c.Context(), func(tree *lifecycle.Tree) error {
 				actions := analysis.Actions(tree)
 				var f *analysis.Waterfall
 				if workers {
@@ -251,7 +268,7 @@ time has several.`,
 			})
 		},
 	}
-	traceFlag(c, &trace)
+	from.flags(c)
 	formatFlag(c, &format)
 	c.Flags().IntVar(&width, "width", 100, "characters in a line")
 	c.Flags().IntVar(&limit, "limit", 60, "how many actions, the longest; 0 is all")
@@ -261,8 +278,9 @@ time has several.`,
 
 func traceDiffCommand() *cobra.Command {
 	var (
-		traceA, traceB, format string
-		top                    int
+		from   sourcePair
+		format string
+		top    int
 	)
 	c := &cobra.Command{
 		Use:   "diff A B",
@@ -272,33 +290,43 @@ those that are left by target and mnemonic, and prints what took longer or
 shorter, what is cached now or no longer, and what is in one only.
 
 It holds two single runs against each other. What differs by chance, such as the
-load of the machine, differs here too: no verdict follows from it.`,
+load of the machine, differs here too: no verdict follows from it.
+
+With --jaeger, B is a build there, and so is A if no run is named.`,
 		Example: `  weir trace diff runs/20261121T191500Z-1f3a runs/20261121T193000Z-77b0
-  weir trace diff runs/20261121T191500Z-1f3a runs/20261121T191500Z-1f3a --trace-a 8f0e --trace-b 41c2`,
-		Args: args(cobra.ExactArgs(2)),
+  weir trace diff runs/20261121T191500Z-1f3a runs/20261121T191500Z-1f3a --trace-a 8f0e --trace-b 41c2
+  weir trace diff --jaeger http://127.0.0.1:16686 --trace-a 8f0e --trace-b 41c2`,
+		Args: from.args(),
 		RunE: func(c *cobra.Command, a []string) error {
-			runs := [2]analysis.Run{{Name: a[0]}, {Name: a[1]}}
-			for i, trace := range []string{traceA, traceB} {
-				if trace != "" {
-					runs[i].Name += " trace " + trace
+			from.take(a)
+			from.a.actionsOnly, from.b.actionsOnly = true, true
+			var (
+				runs     [2]analysis.Run
+				problems []error
+			)
+			for i, of := range []*source{&from.a, &from.b} {
+				if runs[i].Name = of.name(); of.selects() {
+					runs[i].Name += " trace " + of.selection()
 				}
-				err := eachTree(a[i], trace, func(tree *lifecycle.Tree) error {
+				found := false
+				err := of.eachTree(c.Context(), func(tree *lifecycle.Tree) error {
 					runs[i].Add(tree)
+					found = true
 					return nil
 				})
-				if err != nil {
+				if err != nil && !found {
 					return err
 				}
+				problems = append(problems, err)
 			}
 			diff := analysis.Compare(&runs[0], &runs[1], top)
 			if format == "json" {
-				return printJSON(c.OutOrStdout(), diff)
+				return errors.Join(append(problems, printJSON(c.OutOrStdout(), diff))...)
 			}
-			return analysis.WriteDiff(c.OutOrStdout(), diff)
+			return errors.Join(append(problems, analysis.WriteDiff(c.OutOrStdout(), diff))...)
 		},
 	}
-	c.Flags().StringVar(&traceA, "trace-a", "", "of A, only the trace with this id (32 hex digits, or the first of them)")
-	c.Flags().StringVar(&traceB, "trace-b", "", "of B, only the trace with this id")
+	from.flags(c)
 	formatFlag(c, &format)
 	topFlag(c, &top, 10, "lines of each list")
 	return c

@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -23,7 +22,10 @@ import (
 const maxOtherTraces = 10
 
 func traceHTMLCommand() *cobra.Command {
-	var trace, output, format string
+	var (
+		from           source
+		output, format string
+	)
 	c := &cobra.Command{
 		Use:   "html RUN",
 		Short: "Write the trace of a build as a page for the browser",
@@ -32,32 +34,35 @@ worker did when, the critical path, and all that is known of a span. The file ne
 no network and no other file, so that it can be sent to somebody.
 
 Of several builds the longest is written, and the others are named. The file is
-put beside the spans, unless -o says where.`,
+put beside the spans, or into the current folder if they are in a Jaeger, unless -o
+says where.`,
 		Example: `  weir trace html runs/20261121T191500Z-1f3a
   weir trace html runs/20261121T191500Z-1f3a --trace 8f0e -o build.html`,
-		Args: args(cobra.ExactArgs(1)),
+		Args: from.args(0),
 		RunE: func(c *cobra.Command, a []string) error {
-			chosen, others, err := longestBuild(a[0], trace)
-			if err != nil {
-				return err
+			from.take(a)
+			traces, problem := from.load(c.Context())
+			if traces.Len() == 0 {
+				return cmp.Or(problem, fmt.Errorf("%s: no spans", from.name()))
 			}
+			chosen, others := longestBuild(traces)
 			nameOthers(c.ErrOrStderr(), others)
 			tree := lifecycle.Build(chosen)
 			if output == "" {
-				output = pageFile(a[0], tree.Trace)
+				output = pageFile(from.run, tree.Trace)
 			}
 			size, err := writePage(output, tree)
 			var large *waterfall.TooLargeError
 			if errors.As(err, &large) {
-				return fmt.Errorf("%s: %w: choose another trace with --trace", a[0], err)
+				err = fmt.Errorf("%s: %w: choose another trace with --trace", from.name(), err)
 			}
 			if err != nil {
-				return err
+				return errors.Join(problem, err)
 			}
-			return printPage(c.OutOrStdout(), format, pageJSON{output, size, tree.Trace.String(), tree.Spans})
+			return errors.Join(problem, printPage(c.OutOrStdout(), format, pageJSON{output, size, tree.Trace.String(), tree.Spans}))
 		},
 	}
-	c.Flags().StringVar(&trace, "trace", "", "the trace with this id (32 hex digits, or the first of them)")
+	from.flags(c)
 	c.Flags().StringVarP(&output, "output", "o", "", "the file to write (default trace-<id>.html beside the spans)")
 	formatFlag(c, &format)
 	return c
@@ -106,30 +111,17 @@ func newExtent(t *lifecycle.Trace) extent {
 	return e
 }
 
-// longestBuild returns the trace to show, of those of a run whose id begins with
-// some hex digits, and the rest of these. A trace without actions is shown only
-// where there is no other.
-func longestBuild(run, prefix string) (*lifecycle.Trace, []extent, error) {
-	var traces lifecycle.Traces
-	if err := eachSpan(run, traces.Add); err != nil {
-		return nil, nil, err
-	}
+// longestBuild returns the trace to show, and the others. A trace without actions is
+// shown only where there is no other.
+func longestBuild(traces *lifecycle.Traces) (*lifecycle.Trace, []extent) {
 	var all []extent
 	for trace := range traces.All() {
-		if strings.HasPrefix(trace.ID.String(), prefix) {
-			all = append(all, newExtent(trace))
-		}
-	}
-	switch {
-	case traces.Len() == 0:
-		return nil, nil, fmt.Errorf("%s: no spans", run)
-	case len(all) == 0:
-		return nil, nil, fmt.Errorf("%s: no trace %s among %d", run, prefix, traces.Len())
+		all = append(all, newExtent(trace))
 	}
 	slices.SortStableFunc(all, func(a, b extent) int {
 		return cmp.Or(-cmp.Compare(min(a.actions, 1), min(b.actions, 1)), -cmp.Compare(a.took, b.took))
 	})
-	return all[0].trace, all[1:], nil
+	return all[0].trace, all[1:]
 }
 
 // nameOthers says which traces the page doesn't show.
@@ -147,7 +139,8 @@ func nameOthers(w io.Writer, others []extent) {
 	}
 }
 
-// pageFile is where the page of a trace goes unless the user says where.
+// pageFile is where the page of a trace goes unless the user says where: beside the
+// spans of a run, or into the current folder if there is none.
 func pageFile(run string, trace lifecycle.TraceID) string {
 	dir := run
 	if info, err := os.Stat(run); err != nil || !info.IsDir() {

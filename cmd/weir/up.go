@@ -39,6 +39,8 @@ type upFlags struct {
 	verbose        bool
 	dir            string
 	inMemory       bool
+	sample         float64
+	slow           time.Duration
 }
 
 func upCommand() *cobra.Command {
@@ -52,11 +54,13 @@ loopback only, prints one line of status, and ends when interrupted: it takes no
 more work, waits for what runs, and leaves the record of the run in ./runs.
 
 Traces go to the run folder, and by OTLP to where OTEL_EXPORTER_OTLP_ENDPOINT
-points, such as a Jaeger on this machine.`,
+points, such as a Jaeger on this machine. With --trace-sample less than 1, only that
+share of builds leaves spans, and those with an action that failed, was retried or
+was slow. OTEL_TRACES_SAMPLER and OTEL_TRACES_SAMPLER_ARG say the same.`,
 		Example: `  weir up --workers 2 --slots 4
   bazel build //... --remote_executor=grpc://127.0.0.1:8980 --spawn_strategy=remote
 
-  OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4317 weir up`,
+  OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4317 weir up --trace-sample 0.01`,
 		Args: args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error { return runUp(c, &f) },
 	}
@@ -81,13 +85,15 @@ points, such as a Jaeger on this machine.`,
 	flags.StringVar(&cluster.Tokens, "worker-tokens", "", "file of worker tokens (JSON): workers must show one of them")
 	flags.StringVar(&cluster.Token, "worker-token", "", "file of the token that this cluster's own workers show")
 	flags.DurationVar(&cluster.Execution.DefaultTimeout, "default-timeout", 0, "how long an action may run that names no timeout (default 1h)")
+	flags.Float64Var(&f.sample, "trace-sample", 1, "share of builds that leave spans, from 0 to 1")
+	flags.DurationVar(&f.slow, "trace-slow", telemetry.DefaultSlow, "how long an action takes that makes its build leave spans anyway")
 	flags.StringVar(&f.logFormat, "log-format", "text", "text or json")
 	flags.BoolVarP(&f.verbose, "verbose", "v", false, "show the log, which also is in the run folder")
 	return c
 }
 
 func runUp(c *cobra.Command, f *upFlags) error {
-	if err := f.complete(); err != nil {
+	if err := f.complete(c.Flags().Changed("trace-sample")); err != nil {
 		return usageError{err}
 	}
 	if f.verbose {
@@ -107,12 +113,16 @@ func runUp(c *cobra.Command, f *upFlags) error {
 	})
 	if err == nil {
 		fmt.Fprintf(out, "weir: drained. See what happened: weir trace tree %s\n", cl.folder.Path)
+		if n := cl.folder.manifest.Spans.Dropped; n > 0 {
+			fmt.Fprintf(out, "weir: %d spans were lost, so that traces have holes: see %s\n", n, filepath.Join(cl.folder.Path, logFile))
+		}
 	}
 	return err
 }
 
-// complete checks the flags and fills in what they leave open.
-func (f *upFlags) complete() error {
+// complete checks the flags and fills in what they leave open. Sampled says that
+// --trace-sample was given, which wins over the environment.
+func (f *upFlags) complete(sampled bool) error {
 	cluster := &f.options.cluster
 	if err := cluster.StorageQuota.UnmarshalText([]byte(f.storage)); err != nil {
 		return fmt.Errorf("--storage-quota: %w", err)
@@ -126,6 +136,18 @@ func (f *upFlags) complete() error {
 	if cluster.Tokens != "" && cluster.Token == "" {
 		return fmt.Errorf("--worker-tokens without --worker-token: this cluster's own workers would be refused")
 	}
+	sampling, err := samplingOfEnvironment()
+	if err != nil {
+		return err
+	}
+	if sampled {
+		sampling.Ratio = f.sample
+	}
+	sampling.Slow = f.slow
+	if err := sampling.Validate(); err != nil {
+		return fmt.Errorf("--trace-sample, --trace-slow: %w", err)
+	}
+	f.options.sampling = sampling
 	format, err := telemetry.ParseLogFormat(f.logFormat)
 	if err != nil {
 		return fmt.Errorf("--log-format: %w", err)

@@ -7,6 +7,7 @@
 // same connections and in the same run.
 //
 //	make bench                 all of it: ten interleaved rounds, compared by benchstat
+//	make bench-tracing         what tracing costs an action, by paired differences
 //	go test -bench FindMissing ./internal/bench
 //
 // Each benchmark reports calls (or bytes) a second, and server-µs/op: the CPU

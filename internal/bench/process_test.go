@@ -12,11 +12,11 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime/pprof"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 
 	"github.com/weir-build/weir/system/stack"
@@ -60,7 +60,7 @@ func serveRole(role []string) error {
 		return serveFloor(ctx, listener)
 	case "cluster":
 		listener.Close()
-		return serveCluster(ctx, role[1], role[2], len(role) > 3 && role[3] == "traced")
+		return serveCluster(ctx, role[1], role[2], role[3] == traced)
 	}
 	defer stack.KeepHeapFloor()()
 	if dir := os.Getenv(profileVariable); dir != "" {
@@ -71,12 +71,18 @@ func serveRole(role []string) error {
 		defer stop()
 	}
 	config := telemetry.Config{Role: role[0]}
-	if len(role) > 2 && role[2] == "traced" {
+	if len(role) > 2 {
 		file, err := os.Create(filepath.Join(role[3], "spans.otlp"))
 		if err != nil {
 			return err
 		}
 		config.Spans = otlpfile.NewWriter(file)
+		if role[2] == sampled {
+			config.Sampler, err = telemetry.NewSampler(telemetry.Sampling{Ratio: 1. / sampledBuilds})
+			if err != nil {
+				return err
+			}
+		}
 	}
 	t, err := telemetry.New(ctx, config)
 	if err != nil {
@@ -162,6 +168,15 @@ func profile(path string) (stop func(), err error) {
 	}, nil
 }
 
+// How builds are traced: none, one of a hundred, all.
+const (
+	untraced = "no"
+	sampled  = "1%"
+	traced   = "yes"
+
+	sampledBuilds = 100
+)
+
 // server is a server process.
 type server struct {
 	address string
@@ -169,7 +184,7 @@ type server struct {
 }
 
 // start starts a server process that ends with the benchmark.
-func start(b *testing.B, role ...string) *server {
+func start(b testing.TB, role ...string) *server {
 	b.Helper()
 	command := exec.Command(os.Args[0])
 	command.Env = append(os.Environ(), roleVariable+"="+strings.Join(role, " "))
@@ -198,29 +213,17 @@ func start(b *testing.B, role ...string) *server {
 	return &server{address: strings.TrimSpace(line), pid: command.Process.Pid}
 }
 
-// clockTick is the unit of CPU times in /proc (USER_HZ, 100 on all Linux
-// machines Go runs on).
-const clockTick = 10 * time.Millisecond
-
 // cpu returns the CPU time a process has used.
-func (s *server) cpu(b *testing.B) time.Duration {
+func (s *server) cpu(b testing.TB) time.Duration {
 	b.Helper()
-	data, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", s.pid))
-	if err != nil {
-		b.Fatal(err)
+	// The CPU-time clock of a process (clock_getcpuclockid(3)): to the nanosecond,
+	// where /proc/<pid>/stat counts in hundredths of a second.
+	const schedClock = 2
+	var t unix.Timespec
+	if err := unix.ClockGettime(^int32(s.pid)<<3|schedClock, &t); err != nil {
+		b.Fatalf("CPU time of process %d: %v", s.pid, err)
 	}
-	// The name, in parentheses, may hold blanks; utime and stime are the 12th
-	// and 13th field after it (proc(5)).
-	fields := strings.Fields(string(data[strings.LastIndexByte(string(data), ')')+1:]))
-	var total time.Duration
-	for _, f := range fields[11:13] {
-		n, err := strconv.Atoi(f)
-		if err != nil {
-			b.Fatal(err)
-		}
-		total += time.Duration(n) * clockTick
-	}
-	return total
+	return time.Duration(t.Nano())
 }
 
 // measure runs f, which does b.N operations, and reports their rate and what

@@ -26,7 +26,7 @@ const (
 )
 
 // dial returns the connections of a client.
-func dial(b *testing.B, s *server) []*grpc.ClientConn {
+func dial(b testing.TB, s *server) []*grpc.ClientConn {
 	b.Helper()
 	conns := make([]*grpc.ClientConn, connections)
 	for i := range conns {
@@ -43,7 +43,7 @@ func dial(b *testing.B, s *server) []*grpc.ClientConn {
 
 // parallel does n operations with so many under way at a time; each gets its
 // number.
-func parallel(b *testing.B, n, width int, op func(worker, i int) error) {
+func parallel(b testing.TB, n, width int, op func(worker, i int) error) {
 	b.Helper()
 	var (
 		next atomic.Int64
@@ -115,7 +115,7 @@ func BenchmarkFindMissing(b *testing.B) {
 	})
 }
 
-func upload(b *testing.B, s *server, blobs map[digest.Digest][]byte) {
+func upload(b testing.TB, s *server, blobs map[digest.Digest][]byte) {
 	b.Helper()
 	client, err := remote.Dial(remote.Config{URL: "grpc://" + s.address})
 	if err != nil {

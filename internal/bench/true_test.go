@@ -1,36 +1,51 @@
 package bench
 
 import (
+	"context"
 	"fmt"
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
+	"google.golang.org/grpc"
 )
 
-// BenchmarkTrue runs /bin/true through a whole cluster: proxy, scheduler, worker,
-// a runner process for each, casd. traced=yes writes every span to a file.
-func BenchmarkTrue(b *testing.B) {
+// trueInFlight is how many Execute calls of /bin/true are under way: twice the
+// worker's slots.
+const trueInFlight = 16
+
+// buildRunner builds our runner and returns its path.
+func buildRunner(b testing.TB) string {
+	b.Helper()
 	runner := filepath.Join(b.TempDir(), "buildbox-run-hosttools")
 	build := exec.Command("go", "build", "-o", runner, "github.com/weir-build/weir/cmd/buildbox-run-hosttools")
 	if out, err := build.CombinedOutput(); err != nil {
 		b.Fatalf("%v: %s", err, out)
 	}
-	for _, traced := range []bool{false, true} {
-		b.Run("traced="+yesNo(traced), func(b *testing.B) {
-			role := []string{"cluster", b.TempDir(), runner}
-			if traced {
-				role = append(role, "traced")
-			}
-			s := start(b, role...)
+	return runner
+}
+
+func executeTrue(conn *grpc.ClientConn, action *repb.Digest) error {
+	response, err := execute(context.Background(), conn, action, true)
+	if err == nil && (response.GetResult() == nil || response.Result.ExitCode != 0) {
+		err = fmt.Errorf("no result: %v", response)
+	}
+	return err
+}
+
+// BenchmarkTrue runs /bin/true through a whole cluster: proxy, scheduler, worker,
+// a runner process for each, casd. traced=yes writes every span to a file.
+func BenchmarkTrue(b *testing.B) {
+	runner := buildRunner(b)
+	for _, tracing := range []string{untraced, traced} {
+		b.Run("traced="+tracing, func(b *testing.B) {
+			s := start(b, "cluster", b.TempDir(), runner, tracing)
 			conns := dial(b, s)
 			actions := noops(b, s, b.N, true)
 			measure(b, "actions/s", 1, []*server{s}, func() {
-				parallel(b, b.N, 16, func(w, i int) error {
-					response, err := execute(conns[w%connections], actions[i], true)
-					if err == nil && (response.GetResult() == nil || response.Result.ExitCode != 0) {
-						err = fmt.Errorf("no result: %v", response)
-					}
-					return err
+				parallel(b, b.N, trueInFlight, func(w, i int) error {
+					return executeTrue(conns[w%connections], actions[i])
 				})
 			})
 		})

@@ -18,6 +18,8 @@
 //	record_test.go                       what a cluster has left in its run folder
 //	client_test.go workspace_test.go     clients: of single actions, and Bazel
 //	keys_test.go                         keys and tokens
+//	jaeger_test.go                       a Jaeger, and what it has of a build
+//	jaegerdocument_test.go               docs/jaeger.md, asked again
 //	import_test.go                       what Bazel records, next to what its cluster does
 //	browser_test.go                      a browser without a window
 package integration

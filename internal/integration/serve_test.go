@@ -32,12 +32,14 @@ type served struct {
 	metrics string // address
 }
 
-// serve runs a role by a configuration file and waits until it serves.
-func serve(t *testing.T, role, config string) *served {
+// serve runs a role by a configuration file and waits until it serves. The keys of
+// infra are added to that part of the file.
+func serve(t *testing.T, role, config string, infra ...string) *served {
 	t.Helper()
 	dir := t.TempDir()
 	file := filepath.Join(dir, role+".yaml")
-	config += "\ninfra: {bind_addr: \"127.0.0.1:0\", metricsz_bind_addr: \"127.0.0.1:0\"}\n"
+	infra = append([]string{`bind_addr: "127.0.0.1:0"`, `metricsz_bind_addr: "127.0.0.1:0"`}, infra...)
+	config += "\ninfra: {" + strings.Join(infra, ", ") + "}\n"
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -63,6 +65,8 @@ func serve(t *testing.T, role, config string) *served {
 type cluster struct {
 	dir                                                      string
 	clientAddr, botsAddr, storageAddr, executionAddr, casdAt string
+	// infra are keys of all roles' configurations.
+	infra []string
 	// roles are all that were ever started, the killed ones too.
 	roles []*served
 }
@@ -73,10 +77,10 @@ const sessionTimeout = "3s"
 
 // newCluster starts storage-server, execution-server and proxy-server. casd and
 // workers are the test's to start.
-func newCluster(t *testing.T) *cluster {
+func newCluster(t *testing.T, infra ...string) *cluster {
 	t.Helper()
 	c := &cluster{
-		dir: t.TempDir(), clientAddr: freeAddress(t), botsAddr: freeAddress(t),
+		infra: infra, dir: t.TempDir(), clientAddr: freeAddress(t), botsAddr: freeAddress(t),
 		storageAddr: freeAddress(t), executionAddr: freeAddress(t), casdAt: freeAddress(t),
 	}
 	c.start(t, "storage", storageConfig(c.storageAddr, filepath.Join(c.dir, "storage")))
@@ -114,7 +118,7 @@ func storageConfig(address, dir string) string {
 
 func (c *cluster) start(t *testing.T, role, config string) *served {
 	t.Helper()
-	s := serve(t, role, config)
+	s := serve(t, role, config, c.infra...)
 	c.roles = append(c.roles, s)
 	return s
 }

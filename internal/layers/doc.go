@@ -42,8 +42,8 @@ system/cas < system/remote
 NONE < system/runner/proctree
 system/cas, system/remote, system/runner/proctree < system/runner
 
-# Spans as files and as trees: nothing of system.
-NONE < traces/otlpfile
+# Spans as files, in Jaeger, and as trees: nothing of system.
+NONE < traces/otlpfile, traces/jaeger
 traces/build < traces/lifecycle, traces/foreign
 
 # What one concludes from traces.

@@ -51,14 +51,8 @@ func (r *Record) addSpan(service string, s *tracepb.Span) {
 	on := s.Name
 	if declared, ok := r.spans[s.Name]; ok {
 		r.emitted[Name{"span", s.Name}] = true
-		if service != declared.Emitter && s.Name != semconv.SpanInvocation { // a client may write that itself
-			r.problem("span %s is written by %s, declared for %s", s.Name, service, declared.Emitter)
-		}
-		switch {
-		case declared.Parent != "":
-			r.later = append(r.later, pointer{spanID{string(s.TraceId), string(s.ParentSpanId)}, "the parent of " + s.Name, declared.Parent})
-		case len(s.ParentSpanId) > 0:
-			r.problem("span %s has a parent, declared as a root", s.Name)
+		if service != semconv.Import {
+			r.checkPlace(service, s, declared)
 		}
 	} else {
 		on = semconv.OnRPCs
@@ -68,7 +62,7 @@ func (r *Record) addSpan(service string, s *tracepb.Span) {
 	}
 	r.addAttributes("span "+s.Name, on, s.Attributes)
 	for _, l := range s.Links {
-		r.addLink(s, l)
+		r.addLink(service, s, l)
 	}
 	for _, e := range s.Events {
 		declared, ok := r.events[e.Name]
@@ -79,7 +73,20 @@ func (r *Record) addSpan(service string, s *tracepb.Span) {
 	}
 }
 
-func (r *Record) addLink(s *tracepb.Span, l *tracepb.Span_Link) {
+// checkPlace checks who wrote a span, and what it hangs below.
+func (r *Record) checkPlace(service string, s *tracepb.Span, declared semconv.Span) {
+	if service != declared.Emitter && s.Name != semconv.SpanInvocation { // a client may write that itself
+		r.problem("span %s is written by %s, declared for %s", s.Name, service, declared.Emitter)
+	}
+	switch {
+	case declared.Parent != "":
+		r.later = append(r.later, pointer{spanID{string(s.TraceId), string(s.ParentSpanId)}, "the parent of " + s.Name, declared.Parent})
+	case len(s.ParentSpanId) > 0:
+		r.problem("span %s has a parent, declared as a root", s.Name)
+	}
+}
+
+func (r *Record) addLink(service string, s *tracepb.Span, l *tracepb.Span_Link) {
 	r.addAttributes("link of "+s.Name, semconv.OnLinks, l.Attributes)
 	kind := ""
 	for _, kv := range l.Attributes {
@@ -93,6 +100,9 @@ func (r *Record) addLink(s *tracepb.Span, l *tracepb.Span_Link) {
 		return
 	}
 	r.emitted[Name{"link", kind}] = true
+	if service == semconv.Import {
+		return
+	}
 	if s.Name != declared.From {
 		r.problem("link %s is from span %s, declared from %s", kind, s.Name, declared.From)
 	}

@@ -20,6 +20,7 @@ import (
 	"github.com/weir-build/weir/system/cas"
 	"github.com/weir-build/weir/system/digest"
 	"github.com/weir-build/weir/system/queue"
+	"github.com/weir-build/weir/system/telemetry"
 	"github.com/weir-build/weir/traces/build"
 	"github.com/weir-build/weir/traces/semconv"
 )
@@ -59,6 +60,7 @@ func (s *Server) Execute(request *repb.ExecuteRequest, stream repb.Execution_Exe
 	if err != nil {
 		return toStatus(err)
 	}
+	defer s.tellKept(ctx, op)
 	follow := follower{op: op, send: stream.Send}
 	if !request.SkipCacheLookup {
 		s.apply(func(now time.Time) {
@@ -99,8 +101,20 @@ func (s *Server) WaitExecution(request *repb.WaitExecutionRequest, stream repb.E
 	if err != nil {
 		return err
 	}
+	defer s.tellKept(stream.Context(), op)
 	s.watch(op)
 	return s.follow(stream.Context(), &follower{op: op, send: stream.Send, latest: true})
+}
+
+// tellKept tells the caller of a stream that ends whether the build is kept.
+func (s *Server) tellKept(ctx context.Context, op *operation) {
+	if s.holder == nil {
+		return
+	}
+	s.shell.mu.Lock()
+	reason := op.kept
+	s.shell.mu.Unlock()
+	telemetry.Keep(ctx, reason)
 }
 
 // open makes an operation that nobody knows of yet but by its name.

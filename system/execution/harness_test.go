@@ -62,6 +62,17 @@ func start(t *testing.T, q queue.Config, change ...func(*execution.Config)) *clu
 // startWith starts a cluster whose action cache is wrapped.
 func startWith(t *testing.T, q queue.Config, wrap func(actioncache.Cache) actioncache.Cache, change ...func(*execution.Config)) *cluster {
 	t.Helper()
+	return startAll(t, q, nil, wrap, change...)
+}
+
+// startSampled starts a cluster with a sampler, which it closes.
+func startSampled(t *testing.T, q queue.Config, sampler *telemetry.Sampler, change ...func(*execution.Config)) *cluster {
+	t.Helper()
+	return startAll(t, q, sampler, func(c actioncache.Cache) actioncache.Cache { return c }, change...)
+}
+
+func startAll(t *testing.T, q queue.Config, sampler *telemetry.Sampler, wrap func(actioncache.Cache) actioncache.Cache, change ...func(*execution.Config)) *cluster {
+	t.Helper()
 	store, err := storage.New(storage.Config{Instances: map[string]storage.Instance{
 		"":      {CAS: memory(t), AC: wrap(results(t))},
 		"other": {CAS: memory(t), AC: results(t)},
@@ -73,7 +84,7 @@ func startWith(t *testing.T, q queue.Config, wrap func(actioncache.Cache) action
 	storageAddress := serve(t, grpc.NewServer(grpc.MaxRecvMsgSize(storage.MaxRecvMsgBytes)), store)
 
 	spans := new(spanFile)
-	tel, err := telemetry.New(t.Context(), telemetry.Config{Role: "execution-server", Spans: otlpfile.NewWriter(spans), LogWriter: io.Discard})
+	tel, err := telemetry.New(t.Context(), telemetry.Config{Role: "execution-server", Spans: otlpfile.NewWriter(spans), LogWriter: io.Discard, Sampler: sampler})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +94,7 @@ func startWith(t *testing.T, q queue.Config, wrap func(actioncache.Cache) action
 	}
 	config := execution.Config{
 		Instances: []string{"", "other"}, Storage: blobs, Queue: q,
-		Logger: slog.New(slog.DiscardHandler), Registerer: tel.Registerer, Record: tel.Record,
+		Logger: slog.New(slog.DiscardHandler), Registerer: tel.Registerer, Record: tel.Record, NewHolder: tel.NewHolder,
 	}
 	for _, f := range change {
 		f(&config)
@@ -122,6 +133,11 @@ func startWith(t *testing.T, q queue.Config, wrap func(actioncache.Cache) action
 			conn.Close()
 			executions.Close()
 			g.Stop()
+			if sampler != nil {
+				if err := sampler.Close(context.Background()); err != nil {
+					t.Error(err)
+				}
+			}
 			if err := tel.Shutdown(context.Background()); err != nil {
 				t.Error(err)
 			}

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/weir-build/weir/system/digest"
 	"github.com/weir-build/weir/system/queue"
 	"github.com/weir-build/weir/traces/build"
 	"github.com/weir-build/weir/traces/tracecontext"
@@ -38,14 +39,19 @@ func (s *Server) complete(now time.Time, l *lease, response *repb.ExecuteRespons
 	}
 	cacheable := !t.noCache && result != nil && result.ExitCode == 0 && response.Status.GetCode() == int32(codes.OK)
 	t.response, t.packed = response, pack(response)
+	var statistics *repb.Digest
+	if s.config.Record != nil && t.usage == nil && t.leader.client.action.Sampled {
+		statistics = build.StatisticsDigest(result.GetExecutionMetadata())
+	}
+	nothing := !cacheable && statistics == nil
 	s.step(now, queue.Input{
-		Kind: queue.Complete, Task: t.id, Attempt: l.attempt, Worker: l.worker, Accepting: !cacheable,
+		Kind: queue.Complete, Task: t.id, Attempt: l.attempt, Worker: l.worker, Accepting: nothing,
 	})
-	if !cacheable {
+	if nothing {
 		return
 	}
 	s.shell.publishing++
-	job := func() { s.publish(t, result) }
+	job := func() { s.publish(t, result, cacheable, statistics) }
 	select {
 	case s.publishers <- job:
 	default:
@@ -119,16 +125,29 @@ func originOf(packed *anypb.Any) tracecontext.Context {
 	return c
 }
 
-// publish writes a result to the action cache and then gives it to the clients,
-// whatever came of the write.
-func (s *Server) publish(t *task, result *repb.ActionResult) {
+// publish does what is left to do with a result, and then gives it to the clients,
+// whatever came of that: it is written to the action cache, and the statistics that
+// BuildBox's runners keep in a blob are read for the trace.
+func (s *Server) publish(t *task, result *repb.ActionResult, cacheable bool, statistics *repb.Digest) {
 	ctx, cancel := context.WithTimeout(context.Background(), publishTimeout)
 	defer cancel()
 	ctx = t.leader.client.under(ctx, t.leader.client.action)
-	if err := t.instance.storage.UpdateActionResult(ctx, t.digest, result); err != nil {
-		s.logger.WarnContext(ctx, "result not cached", "action", t.digest, "err", err)
+	var usage []build.Attribute
+	if statistics != nil {
+		var err error
+		if usage, err = readStatistics(ctx, t.instance, statistics); err != nil {
+			s.logger.DebugContext(ctx, "statistics of an action not read", "action", t.digest, "err", err)
+		}
+	}
+	if cacheable {
+		if err := t.instance.storage.UpdateActionResult(ctx, t.digest, result); err != nil {
+			s.logger.WarnContext(ctx, "result not cached", "action", t.digest, "err", err)
+		}
 	}
 	s.locked(func(now time.Time) {
+		if usage != nil {
+			t.usage = usage
+		}
 		s.step(now, queue.Input{Kind: queue.Publish, Task: t.id})
 		s.shell.publishing--
 		if s.shell.publishing > 0 {
@@ -139,6 +158,24 @@ func (s *Server) publish(t *task, result *repb.ActionResult) {
 		default:
 		}
 	})
+}
+
+// maxStatisticsBytes bounds a blob of statistics, which has about a hundred.
+const maxStatisticsBytes = 64 << 10
+
+func readStatistics(ctx context.Context, at *instance, d *repb.Digest) ([]build.Attribute, error) {
+	blob, err := digest.FromProto(d)
+	if err != nil {
+		return nil, err
+	}
+	if blob.SizeBytes > maxStatisticsBytes {
+		return nil, invalid("statistics %v are larger than %d bytes", blob, maxStatisticsBytes)
+	}
+	data, err := at.blobs.ReadBlob(ctx, blob)
+	if err != nil {
+		return nil, err
+	}
+	return build.Statistics(data)
 }
 
 // awaitPublished waits until no result is on its way, for as long as one may be.

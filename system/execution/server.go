@@ -14,6 +14,7 @@
 //	shell.go       the lock; inputs in, outputs out
 //	publish.go     a result's way to the action cache and to its clients
 //	spans.go       the span tree of an operation, once it is over
+//	held.go        the same where the build isn't sampled: it may yet be kept
 //
 // An operation is kept for a while after its end, so that a client that lost its
 // stream still gets the result.
@@ -26,6 +27,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"cloud.google.com/go/longrunning/autogen/longrunningpb"
@@ -37,6 +39,7 @@ import (
 	"github.com/weir-build/weir/system/proto/bots"
 	"github.com/weir-build/weir/system/queue"
 	"github.com/weir-build/weir/system/remote"
+	"github.com/weir-build/weir/system/telemetry"
 	"github.com/weir-build/weir/traces/build"
 )
 
@@ -88,6 +91,12 @@ type Config struct {
 	// Record takes the span tree of each action that is over; nil means that
 	// nobody wants it. It must not block.
 	Record func([]build.Span)
+	// NewHolder returns what holds the actions of traces that aren't sampled, as
+	// telemetry.NewHolder does; nil, or a nil result, means that nobody wants them.
+	NewHolder func(spans func(telemetry.Packed) []build.Span) *telemetry.Holder
+	// Slow is how long an action takes that is a reason to keep its build; 0 is
+	// none.
+	Slow time.Duration
 }
 
 // Server is an execution-server. It is safe for concurrent use.
@@ -105,6 +114,10 @@ type Server struct {
 	shell shell
 	// maxHold bounds how long a poll is held.
 	maxHold time.Duration
+
+	holder   *telemetry.Holder // nil if nobody wants what isn't sampled
+	held     atomic.Int64      // trees handed to it
+	treeSize atomic.Int64      // the spans of one of them
 
 	// publishers takes results to the action cache; published holds a token when
 	// the last one has arrived.
@@ -154,6 +167,9 @@ func New(c Config) (*Server, error) {
 	s.maxHold = min(maxHold, cmp.Or(c.Queue.SessionTimeout, time.Minute)/3, cmp.Or(c.Queue.LeaseTimeout, time.Minute)/3)
 	s.shell.init(c.Queue)
 	s.metrics = newMetrics(c.Registerer, s)
+	if c.NewHolder != nil {
+		s.holder = c.NewHolder(heldSpans)
+	}
 	return s, nil
 }
 

@@ -68,6 +68,7 @@ type operation struct {
 	endedAt   time.Time
 	waiting   []chan struct{} // one token each when something is new
 	outcome   outcome
+	kept      string // why its build is to be kept (one of semconv's Kept… values)
 }
 
 // outcome is what metrics and spans say of an operation.
@@ -83,6 +84,7 @@ type outcome struct {
 	work         *repb.ActionResult // of that task, whatever became of the operation
 	usage        []build.Attribute  // of its command
 	doneAt       time.Time          // when the operation, and a task it leads, were over
+	platform     string             // of its task
 }
 
 // task is the work behind operations.
@@ -233,6 +235,7 @@ func (s *Server) operationDone(now time.Time, o queue.Output) {
 func (s *Server) end(now time.Time, op *operation, response *repb.ExecuteResponse, packed *anypb.Any) {
 	op.response, op.endedAt = packed, now
 	op.outcome.executed, op.outcome.doneAt = response, now
+	op.kept = s.reasonToKeep(op, now)
 	op.enter(repb.ExecutionStage_COMPLETED)
 	s.shell.ended = append(s.shell.ended, op)
 	s.shell.endedBytes += len(packed.Value)

@@ -21,11 +21,12 @@ type client struct {
 	call     tracecontext.Context // the span of the Execute call
 	action   tracecontext.Context // the span of the operation, derived from it
 	metadata *repb.RequestMetadata
+	header   string // the same on the wire
 }
 
 func clientOf(ctx context.Context) client {
 	call := telemetry.TraceContext(ctx)
-	c := client{call: call, metadata: telemetry.RequestMetadata(ctx)}
+	c := client{call: call, metadata: telemetry.RequestMetadata(ctx), header: telemetry.RequestHeader(ctx)}
 	if call.Valid() {
 		c.action = call.Child(semconv.SpanAction, 0)
 	}
@@ -52,10 +53,15 @@ func (s *Server) record(op *operation) {
 		how = "deduplicated"
 	}
 	s.metrics.operations.WithLabelValues(how, telemetry.CodeName(code)).Inc()
-	if s.config.Record == nil || !op.client.action.Sampled {
-		return
+	if op.task != nil {
+		op.outcome.platform = op.task.platform.text
 	}
-	s.config.Record(build.Spans(op.describe(code), make([]build.Span, 0, 10)))
+	switch {
+	case op.client.action.Sampled && s.config.Record != nil:
+		s.config.Record(build.Spans(op.describe(), make([]build.Span, 0, 10)))
+	case op.client.action.Valid() && s.holder != nil:
+		s.holdTree(op)
+	}
 }
 
 // recordOpen tells of the operations that are under way when the server stops,
@@ -79,6 +85,7 @@ func (s *Server) recordOpen(giveUp bool) bool {
 			last.outcome.executed = stopped
 		}
 		last.outcome.doneAt = now
+		last.kept = s.reasonToKeep(&last, now)
 		if t := op.task; t != nil && t.leader == op {
 			last.outcome.attempts = slices.Clone(t.attempts)
 			if end := &last.outcome.attempts[len(t.attempts)-1]; end.Ended.IsZero() {
@@ -102,7 +109,8 @@ func (s *Server) recordOpen(giveUp bool) bool {
 }
 
 // describe says what the span tree of an operation is made of.
-func (op *operation) describe(code codes.Code) *build.Action {
+func (op *operation) describe() *build.Action {
+	code := codes.Code(op.outcome.executed.GetStatus().GetCode())
 	a := &build.Action{
 		Context: op.client.action, Parent: op.client.call.Span,
 		Received: op.outcome.received, Done: op.outcome.doneAt, CacheCheck: op.outcome.cacheCheck, Joined: op.outcome.joined,
@@ -141,8 +149,9 @@ func (op *operation) attributes() []build.Attribute {
 		add(semconv.AttrActionMnemonic, m.ActionMnemonic)
 		add(semconv.AttrTargetID, m.TargetId)
 	}
-	if op.task != nil {
-		add(semconv.AttrPlatform, op.task.platform.text)
+	add(semconv.AttrPlatform, op.outcome.platform)
+	if !op.client.action.Sampled {
+		add(semconv.AttrSampling, op.kept)
 	}
 	return list
 }

@@ -11,9 +11,14 @@ import (
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/weir-build/weir/system/digest"
+	"github.com/weir-build/weir/system/proto/executionstats"
 	"github.com/weir-build/weir/system/queue"
 	"github.com/weir-build/weir/traces/lifecycle"
 	"github.com/weir-build/weir/traces/otlpfile"
@@ -336,4 +341,78 @@ func TestStoppedServerTellsOfCancelledLeaders(t *testing.T) {
 	}
 	first.until(completedS)
 	workerOf(t, actions(t, c.traces(leader), leader)[0])
+}
+
+// What a command used is on its span, as our runner tells it and as BuildBox's does,
+// of commands that fail too. Our record is no part of the result that clients get.
+func TestCommandsUseIsOnItsSpan(t *testing.T) {
+	ours := func(*cluster) *anypb.Any {
+		record, err := structpb.NewStruct(map[string]any{semconv.AttrUserTime: 7e6})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return pack(t, record)
+	}
+	buildBox := func(c *cluster) *anypb.Any {
+		statistics := pack(t, &executionstats.ExecutionStatistics{CommandRusage: &executionstats.ExecutionStatistics_ProcessResourceUsage{
+			Utime: durationpb.New(7 * time.Millisecond), Maxrss: 100,
+		}})
+		data, d := message(t, statistics)
+		if err := c.blobs.WriteBlobs(t.Context(), map[digest.Digest][]byte{d: data}); err != nil {
+			t.Fatal(err)
+		}
+		return pack(t, d.Proto())
+	}
+	missing := func(*cluster) *anypb.Any {
+		_, d := message(t, &repb.Command{Arguments: []string{"nowhere"}})
+		return pack(t, d.Proto())
+	}
+	for _, c := range []struct {
+		name     string
+		entry    func(*cluster) *anypb.Any
+		exitCode int32
+		want     int64
+		entries  int // of the client's result: the origin's included
+	}{
+		{"ours", ours, 0, 7e6, 1}, {"ours, failed", ours, 3, 7e6, 1},
+		{"BuildBox's", buildBox, 0, 7e6, 2}, {"BuildBox's, failed", buildBox, 3, 7e6, 2},
+		{"a blob that isn't there", missing, 0, 0, 2},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			cluster := start(t, queue.Config{})
+			client := tracecontext.OfInvocation("use")
+			s := cluster.executeIn(as(t.Context(), client), cluster.upload("a"))
+			s.until(queued)
+			b := cluster.bot("one")
+			l := b.take()
+			now := timestamppb.Now()
+			result := &repb.ActionResult{ExitCode: c.exitCode, ExecutionMetadata: &repb.ExecutedActionMetadata{
+				WorkerStartTimestamp: now, ExecutionStartTimestamp: now, ExecutionCompletedTimestamp: now, WorkerCompletedTimestamp: now,
+				AuxiliaryMetadata: []*anypb.Any{c.entry(cluster)},
+			}}
+			b.poll(briefly, completed(t, l, result, nil))
+			response := s.until(completedS)
+			if n := len(response.Result.ExecutionMetadata.AuxiliaryMetadata); n != c.entries {
+				t.Errorf("the client's result has %d entries of auxiliary metadata, want %d", n, c.entries)
+			}
+			var got int64
+			for node := range lifecycle.Build(cluster.traces(client).Get(client.Trace)).All() {
+				if node.Span.Name == semconv.SpanExecute {
+					got = node.Span.IntAttr(semconv.AttrUserTime)
+				}
+			}
+			if got != c.want {
+				t.Errorf("the command used %d ns, want %d", got, c.want)
+			}
+		})
+	}
+}
+
+func pack(t *testing.T, m proto.Message) *anypb.Any {
+	t.Helper()
+	packed, err := anypb.New(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return packed
 }

@@ -105,10 +105,14 @@ type Infra struct {
 	Tracing          Tracing `yaml:"tracing"`
 }
 
-// Tracing says where spans go.
+// Tracing says where spans go, and which.
 type Tracing struct {
 	OTelAgent           string   `yaml:"otel_agent"`
-	SamplingProbability *float64 `yaml:"sampling_probability"` // nil: the program's default
+	SamplingProbability *float64 `yaml:"sampling_probability"` // share of builds; nil: the program's default
+
+	// SlowAction is how long an action takes that makes its build worth keeping
+	// though it isn't sampled; zero: the program's default.
+	SlowAction time.Duration `yaml:"slow_action"`
 }
 
 // Defaults and limits of the configuration.

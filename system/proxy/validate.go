@@ -55,6 +55,9 @@ func (c *Config) problems() []*problem {
 	if p := c.Infra.Tracing.SamplingProbability; p != nil && !(*p >= 0 && *p <= 1) {
 		v.add("infra.tracing.sampling_probability", "%v is not between 0 and 1", *p)
 	}
+	if slow := c.Infra.Tracing.SlowAction; slow < 0 {
+		v.add("infra.tracing.slow_action", "%v is negative", slow)
+	}
 	return v.found
 }
 

@@ -50,7 +50,7 @@ func NewExecution(c Execution, t *telemetry.Telemetry, listener net.Listener) (*
 			SessionTimeout: c.SessionTimeout, LeaseTimeout: c.LeaseTimeout, OrphanGrace: c.OrphanGrace, MaxAttempts: c.MaxAttempts,
 		},
 		DefaultTimeout: c.DefaultTimeout, MaxTimeout: c.MaxTimeout, ResultTTL: c.ResultTTL,
-		Logger: t.Logger, Registerer: t.Registerer, Record: record,
+		Logger: t.Logger, Registerer: t.Registerer, Record: record, NewHolder: t.NewHolder, Slow: t.Slow(),
 	})
 	if err != nil {
 		return nil, err

@@ -7,15 +7,17 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	dto "github.com/prometheus/client_model/go"
 
 	"github.com/weir-build/weir/traces/semconv"
 )
 
 const (
-	// maxQueuedSpans bounds the spans that wait for one exporter: five seconds
-	// of 20,000 spans a second, at about a kilobyte each. Further ones are
-	// dropped and counted; ending a span never waits.
-	maxQueuedSpans = 100_000
+	// maxQueuedSpans bounds the spans that wait for one exporter: four builds of
+	// 10⁵ spans, or the 20 s in which two batches time out at 20,000 spans a
+	// second, at half a kilobyte each. Further ones are dropped and counted; ending
+	// a span never waits.
+	maxQueuedSpans = 400_000
 	// maxBatchSpans is the SDK's own default. A batch is one record of the span
 	// file and one message to the collector.
 	maxBatchSpans = 512
@@ -36,6 +38,49 @@ func newSpanCounts(r prometheus.Registerer) spanCounts {
 
 func (c spanCounts) of(exporter string) exporterCounts {
 	return exporterCounts{c.exported.WithLabelValues(exporter), c.dropped.WithLabelValues(exporter)}
+}
+
+// SpanCounts says what became of spans. A span that goes to two exporters counts
+// twice.
+type SpanCounts struct {
+	// Exported were accepted by an exporter.
+	Exported int64 `json:"exported"`
+	// Dropped were lost, because a queue was full or an exporter failed.
+	Dropped int64 `json:"dropped"`
+	// SampledOut were let go on purpose: see Sampler. An action's tree, which isn't
+	// made then, counts about as much as others of its time.
+	SampledOut int64 `json:"sampled_out"`
+}
+
+// Add adds the counts of another role.
+func (c *SpanCounts) Add(other SpanCounts) {
+	c.Exported += other.Exported
+	c.Dropped += other.Dropped
+	c.SampledOut += other.SampledOut
+}
+
+// SpanCounts returns what has become of the role's spans. The counts are final
+// after Shutdown.
+func (t *Telemetry) SpanCounts() SpanCounts {
+	var c SpanCounts
+	for _, m := range []struct {
+		into *int64
+		from prometheus.Collector
+	}{{&c.Exported, t.spanCounts.exported}, {&c.Dropped, t.spanCounts.dropped}, {&c.SampledOut, t.sampledOut}} {
+		metrics := make(chan prometheus.Metric)
+		go func() {
+			m.from.Collect(metrics)
+			close(metrics)
+		}()
+		for metric := range metrics {
+			var value dto.Metric
+			if err := metric.Write(&value); err != nil {
+				panic("read a counter of our own: " + err.Error())
+			}
+			*m.into += int64(value.GetCounter().GetValue())
+		}
+	}
+	return c
 }
 
 type exporterCounts struct{ exported, dropped prometheus.Counter }

@@ -44,7 +44,7 @@ type clientCall struct {
 func (h *clientHandler) TagRPC(ctx context.Context, tag *stats.RPCTagInfo) context.Context {
 	c := &clientCall{method: h.methods.find(tag.FullMethodName), start: time.Now()}
 	if c.method.traced {
-		ctx, c.span = h.telemetry.startCall(ctx, c.method, tag.FullMethodName, build.Client)
+		ctx, c.span = h.telemetry.startCall(ctx, c.method, tag.FullMethodName, false)
 		ctx = inject(ctx)
 	}
 	return context.WithValue(ctx, clientCallKey{}, c)
@@ -74,8 +74,13 @@ func inject(ctx context.Context) context.Context {
 	return metadata.NewOutgoingContext(ctx, md)
 }
 
-// HandleRPC ends the span and records the metric.
+// HandleRPC ends the span and records the metric. A server that says so makes
+// the client keep the build, too.
 func (h *clientHandler) HandleRPC(ctx context.Context, s stats.RPCStats) {
+	if trailer, ok := s.(*stats.InTrailer); ok {
+		h.telemetry.keepAsTold(ctx, trailer.Trailer)
+		return
+	}
 	end, ok := s.(*stats.End)
 	if !ok {
 		return
@@ -85,10 +90,14 @@ func (h *clientHandler) HandleRPC(ctx context.Context, s stats.RPCStats) {
 		return
 	}
 	code := clampCode(status.Code(end.Error))
+	r := requestOf(ctx)
+	if r == nil {
+		r = new(request)
+	}
 	h.telemetry.endCall(&c.span, ended{
-		method: c.method.name, kind: build.Client, code: code, err: end.Error,
+		kind: build.Client, code: code, err: end.Error,
 		failed: code != codes.OK && !isMiss(c.method.name, code),
-		start:  c.start, end: end.EndTime, metadata: RequestMetadata(ctx),
+		start:  c.start, end: end.EndTime, request: r,
 	})
 	c.method.observe(code, c.start, end.EndTime, c.span.context())
 }

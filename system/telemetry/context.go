@@ -37,6 +37,15 @@ func RequestMetadata(ctx context.Context) *repb.RequestMetadata {
 	return nil
 }
 
+// RequestHeader returns the same as it was on the wire, empty if there is none: a
+// fraction of the message's size, for who keeps it for long.
+func RequestHeader(ctx context.Context) string {
+	if r := requestOf(ctx); r != nil {
+		return r.header
+	}
+	return ""
+}
+
 // WithRequestMetadata returns a context whose calls carry rm, for work that is
 // done on behalf of a request but not within its call. The caller doesn't
 // change rm afterwards.

@@ -24,12 +24,7 @@ func (g idGenerator) NewIDs(ctx context.Context) (trace.TraceID, trace.SpanID) {
 	if id, ok := takePinned(ctx, nil); ok {
 		return trace.TraceID(id.Trace), trace.SpanID(id.Span)
 	}
-	var t trace.TraceID
-	for !t.IsValid() {
-		binary.NativeEndian.PutUint64(t[:8], rand.Uint64())
-		binary.NativeEndian.PutUint64(t[8:], rand.Uint64())
-	}
-	return t, randomSpanID()
+	return randomTraceID(), randomSpanID()
 }
 
 // NewSpanID is called for a span with a parent, which traceID is of.
@@ -48,6 +43,15 @@ func takePinned(ctx context.Context, traceID *trace.TraceID) (tracecontext.Conte
 		return tracecontext.Context{}, false
 	}
 	return p.id, true
+}
+
+func randomTraceID() trace.TraceID {
+	var t trace.TraceID
+	for !t.IsValid() {
+		binary.NativeEndian.PutUint64(t[:8], rand.Uint64())
+		binary.NativeEndian.PutUint64(t[8:], rand.Uint64())
+	}
+	return t
 }
 
 func randomSpanID() trace.SpanID {

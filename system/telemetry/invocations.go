@@ -8,9 +8,8 @@ import (
 
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
 	"github.com/prometheus/client_golang/prometheus"
-	"go.opentelemetry.io/otel/attribute"
-	"go.opentelemetry.io/otel/trace"
 
+	"github.com/weir-build/weir/traces/build"
 	"github.com/weir-build/weir/traces/semconv"
 	"github.com/weir-build/weir/traces/tracecontext"
 )
@@ -38,7 +37,8 @@ const (
 //
 // It has no clock: times come in. Run is the loop that brings them.
 type Invocations struct {
-	tracer trace.Tracer
+	telemetry *Telemetry
+	roots     *Holder // nil if nothing is held
 
 	mu      sync.Mutex // guards what follows
 	tracked map[string]*invocation
@@ -58,7 +58,8 @@ type invocation struct {
 // NewInvocations returns a tracker that writes t's spans, and registers its
 // gauge with t.
 func NewInvocations(t *Telemetry) *Invocations {
-	v := &Invocations{tracer: t.Tracer, tracked: map[string]*invocation{}, silent: list.New()}
+	v := &Invocations{telemetry: t, tracked: map[string]*invocation{}, silent: list.New()}
+	v.roots = t.NewHolder(v.rootSpans)
 	t.Registerer.MustRegister(prometheus.NewGaugeFunc(
 		prometheus.GaugeOpts{Name: semconv.ProxyInvocations.Name, Help: semconv.ProxyInvocations.Help},
 		func() float64 { return float64(v.Len()) }))
@@ -165,20 +166,42 @@ func (v *Invocations) endOldest() bool {
 
 // write writes the root span of i.
 func (v *Invocations) write(i *invocation) {
-	attrs := []attribute.KeyValue{attribute.String(semconv.AttrInvocationID, i.id)}
-	for _, optional := range []attribute.KeyValue{
-		attribute.String(semconv.AttrToolName, i.tool.GetToolName()),
-		attribute.String(semconv.AttrToolVersion, i.tool.GetToolVersion()),
-		attribute.String(semconv.AttrCorrelatedInvocationsID, i.correlated),
+	id := tracecontext.OfInvocation(i.id).Trace
+	if v.telemetry.samples(id) {
+		v.telemetry.Record([]build.Span{i.span("")})
+		return
+	}
+	if v.roots != nil {
+		v.roots.Hold(id, "", 1, i.pack)
+	}
+}
+
+// span is the root of i's trace. Kept is why that is kept, if it isn't sampled.
+func (i *invocation) span(kept string) build.Span {
+	span := build.Span{Name: semconv.SpanInvocation, ID: tracecontext.OfInvocation(i.id), Start: i.first, End: i.last}
+	for _, a := range []build.Attribute{
+		build.Text(semconv.AttrInvocationID, i.id),
+		build.Text(semconv.AttrToolName, i.tool.GetToolName()),
+		build.Text(semconv.AttrToolVersion, i.tool.GetToolVersion()),
+		build.Text(semconv.AttrCorrelatedInvocationsID, i.correlated),
+		build.Text(semconv.AttrSampling, kept),
 	} {
-		if optional.Value.AsString() != "" {
-			attrs = append(attrs, optional)
+		if a.Text != "" {
+			span.Attributes = append(span.Attributes, a)
 		}
 	}
-	// The span is over already and belongs to no call: there is no context that
-	// it could be started in.
-	ctx := WithSpanIDs(context.Background(), tracecontext.OfInvocation(i.id))
-	_, span := v.tracer.Start(ctx, semconv.SpanInvocation,
-		trace.WithNewRoot(), trace.WithTimestamp(i.first), trace.WithAttributes(attrs...))
-	span.End(trace.WithTimestamp(i.last))
+	return span
+}
+
+func (i *invocation) pack(p Packed) Packed {
+	p = AppendText(AppendText(p, i.id), i.correlated)
+	p = AppendText(AppendText(p, i.tool.GetToolName()), i.tool.GetToolVersion())
+	return AppendTime(AppendTime(p, i.first), i.last)
+}
+
+// rootSpans makes the root of a trace that was held.
+func (v *Invocations) rootSpans(p Packed) []build.Span {
+	i := invocation{id: p.Text(), correlated: p.Text(), tool: &repb.ToolDetails{ToolName: p.Text(), ToolVersion: p.Text()}}
+	i.first, i.last = p.Time(), p.Time()
+	return []build.Span{i.span(v.telemetry.sampler.reason(tracecontext.TraceOf(i.id)))}
 }

@@ -109,6 +109,23 @@ func (r *recorder) shutdown(ctx context.Context) error {
 	return errors.Join(errs...)
 }
 
+// flush waits until what is queued is exported, for as long as a batch may take.
+func (r *recorder) flush() {
+	ctx, cancel := context.WithTimeout(context.Background(), exportTimeout)
+	defer cancel()
+	for _, queue := range r.queues {
+		// If it takes longer, what comes next may be dropped, and is counted then.
+		_ = queue.ForceFlush(ctx)
+	}
+}
+
+// drop counts spans as lost to every exporter.
+func (r *recorder) drop(n int) {
+	for _, queue := range r.queues {
+		queue.counts.dropped.Add(float64(n))
+	}
+}
+
 // Recording reports whether anybody reads spans. If not, none need be built.
 func (t *Telemetry) Recording() bool { return len(t.recorder.queues) > 0 }
 

@@ -82,15 +82,19 @@ func (h *serverHandler) TagRPC(ctx context.Context, tag *stats.RPCTagInfo) conte
 		return c
 	}
 	parent := incomingTrace(ctx)
-	if invocation := c.request.metadata.GetToolInvocationId(); !parent.Valid() && invocation != "" {
+	invocation := c.request.metadata.GetToolInvocationId()
+	if !parent.Valid() && invocation != "" {
 		parent = tracecontext.OfInvocation(invocation)
+		parent.Sampled = h.telemetry.samples(parent.Trace)
 		c.request.derived = true
 	}
 	ctx = c
+	ours := false
 	if parent.Valid() {
+		ours = h.telemetry.judge(&parent, invocation)
 		ctx = WithParent(ctx, parent)
 	}
-	ctx, c.span = h.telemetry.startCall(ctx, c.method, tag.FullMethodName, build.Server)
+	ctx, c.span = h.telemetry.startCall(ctx, c.method, tag.FullMethodName, ours)
 	return ctx
 }
 
@@ -124,8 +128,8 @@ func (h *serverHandler) HandleConn(context.Context, stats.ConnStats) {}
 func (c *serverCall) end(code codes.Code, err error, at time.Time) {
 	code = clampCode(code)
 	c.owner.endCall(&c.span, ended{
-		method: c.method.name, kind: build.Server, code: code, err: err, failed: serverFault(code),
-		start: c.start, end: at, metadata: c.request.metadata,
+		kind: build.Server, code: code, err: err, failed: serverFault(code),
+		start: c.start, end: at, request: &c.request,
 	})
 	c.method.observe(code, c.start, at, c.span.context())
 }
@@ -164,9 +168,14 @@ func incomingMetadata(ctx context.Context) (*repb.RequestMetadata, string) {
 	if len(values) == 0 {
 		return nil, ""
 	}
+	return decodeMetadata(values[0]), values[0]
+}
+
+// decodeMetadata returns nil for what can't be read, the empty header too.
+func decodeMetadata(header string) *repb.RequestMetadata {
 	rm := new(repb.RequestMetadata)
-	if err := proto.Unmarshal([]byte(values[0]), rm); err != nil {
-		return nil, values[0]
+	if header == "" || proto.Unmarshal([]byte(header), rm) != nil {
+		return nil
 	}
-	return rm, values[0]
+	return rm
 }

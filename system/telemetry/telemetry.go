@@ -31,6 +31,7 @@ import (
 
 	"github.com/weir-build/weir/traces/otlpfile"
 	"github.com/weir-build/weir/traces/semconv"
+	"github.com/weir-build/weir/traces/tracecontext"
 )
 
 // scope names the instrumentation of the spans of this repository.
@@ -48,6 +49,10 @@ type Config struct {
 	// are OpenTelemetry's own settings, OTEL_EXPORTER_OTLP_ENDPOINT and its
 	// siblings; localhost:4317 without them.
 	OTLP bool
+	// Sampler decides which builds leave spans; roles of one process share it, and
+	// the caller closes it before Shutdown. Nil: all do but those whose client says
+	// otherwise.
+	Sampler *Sampler
 	// LogWriter receives the log; nil discards it.
 	LogWriter io.Writer
 	// LogFormat is TextLog unless set.
@@ -74,9 +79,13 @@ type Telemetry struct {
 	// Tracer is the provider's tracer for code of this repository.
 	Tracer trace.Tracer
 
-	recorder *recorder
-	server   *serverHandler
-	client   *clientHandler
+	sampler    *Sampler // may be nil
+	calls      *Holder  // of calls; nil if nothing is held
+	spanCounts spanCounts
+	sampledOut prometheus.Counter
+	recorder   *recorder
+	server     *serverHandler
+	client     *clientHandler
 }
 
 // New returns the telemetry of a role. It doesn't wait for the collector: spans
@@ -99,6 +108,7 @@ func New(ctx context.Context, cfg Config) (*Telemetry, error) {
 	options := []sdktrace.TracerProviderOption{sdktrace.WithResource(resource), sdktrace.WithIDGenerator(idGenerator{})}
 	t.recorder = newRecorder(resource)
 	counts := newSpanCounts(t.Registerer)
+	t.sampler, t.spanCounts, t.sampledOut = cfg.Sampler, counts, NewCounter(t.Registerer, semconv.SpansSampledOut).WithLabelValues()
 	export := func(client otlptrace.Client, name string) error {
 		exporter, err := otlptrace.New(ctx, client)
 		if err != nil {
@@ -123,23 +133,50 @@ func New(ctx context.Context, cfg Config) (*Telemetry, error) {
 		}
 		t.recorder.toCollector(ctx, client, counts.of(semconv.ExporterOTLP), t)
 	}
-	if cfg.Spans == nil && !cfg.OTLP {
-		// Nobody would read them.
-		options = append(options, sdktrace.WithSampler(sdktrace.NeverSample()))
-	}
+	options = append(options, sdktrace.WithSampler(t.sdkSampler()))
 	t.TracerProvider = sdktrace.NewTracerProvider(options...)
 	t.Tracer = t.TracerProvider.Tracer(scope)
+	t.calls = t.NewHolder(callSpans)
 	t.server = newServerHandler(t)
 	t.client = newClientHandler(t)
 	return t, nil
 }
+
+// sdkSampler decides about the spans of Tracer, for which the Sampler holds none:
+// one that isn't sampled never is.
+func (t *Telemetry) sdkSampler() sdktrace.Sampler {
+	switch {
+	case !t.Recording():
+		return sdktrace.NeverSample() // nobody would read them
+	case t.sampler == nil:
+		return sdktrace.ParentBased(sdktrace.AlwaysSample())
+	}
+	return sdktrace.ParentBased(rootSampler{t.sampler})
+}
+
+// rootSampler is a Sampler's decision about new traces, as the SDK asks for it.
+type rootSampler struct{ sampler *Sampler }
+
+func (r rootSampler) ShouldSample(p sdktrace.SamplingParameters) sdktrace.SamplingResult {
+	decision := sdktrace.Drop
+	if r.sampler.samples(tracecontext.TraceID(p.TraceID)) {
+		decision = sdktrace.RecordAndSample
+	}
+	return sdktrace.SamplingResult{Decision: decision, Tracestate: trace.SpanContextFromContext(p.ParentContext).TraceState()}
+}
+
+func (r rootSampler) Description() string { return "weir" }
 
 // Shutdown exports the spans that have ended and stops. It returns when that is
 // done or ctx is; spans left then, or ended later, are lost. Call it after
 // everything that makes spans has stopped.
 func (t *Telemetry) Shutdown(ctx context.Context) error {
 	// The exporters' clients stop with the provider.
-	if err := errors.Join(t.recorder.shutdown(ctx), t.TracerProvider.Shutdown(ctx)); err != nil {
+	err := errors.Join(t.recorder.shutdown(ctx), t.TracerProvider.Shutdown(ctx))
+	if n := t.SpanCounts(); n.Dropped > 0 {
+		t.Logger.Warn("spans were lost: traces have holes", "dropped", n.Dropped, "exported", n.Exported, "sampled_out", n.SampledOut)
+	}
+	if err != nil {
 		return fmt.Errorf("shut down telemetry of %s: %w", t.Role, err)
 	}
 	return nil

@@ -152,7 +152,7 @@ func TestShutdownGivesUpOnASilentCollector(t *testing.T) {
 }
 
 func TestFullQueueDropsAndCounts(t *testing.T) {
-	const limit, surplus = 100_000, 10
+	const limit, surplus = 400_000, 10
 	gate := &gatedWriter{entered: make(chan struct{}), open: make(chan struct{})}
 	r := new(role)
 	var err error
@@ -227,6 +227,9 @@ func TestFailedExportDropsAndCounts(t *testing.T) {
 	}
 	if got := strings.Count(r.log.String(), "spans are being lost"); got != 1 {
 		t.Errorf("the log says so %d times, want once: %s", got, r.log.String())
+	}
+	if !strings.Contains(r.log.String(), `msg="spans were lost: traces have holes" role=x dropped=3 exported=0`) {
+		t.Errorf("the log doesn't say how many, at the end: %s", r.log.String())
 	}
 }
 

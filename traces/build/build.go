@@ -308,8 +308,8 @@ func (b *Builder) describeWorker(number uint32, try *Attempt, m *reading) []Attr
 	return b.attributes[from:len(b.attributes):len(b.attributes)]
 }
 
-// gaps are the spans of the time before each stage, and after the last.
-var gaps = [...]string{semconv.SpanSetup, semconv.SpanSetup, semconv.SpanTeardown, semconv.SpanRunnerExit}
+// gaps are the spans of the time before the second and the third of the stages.
+var gaps = [3]string{1: semconv.SpanSetup, 2: semconv.SpanTeardown}
 
 // stages appends what is below the worker: the stages that the metadata has, and
 // the gaps between them. A worker without stages has no gaps either: all of it is

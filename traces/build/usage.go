@@ -4,9 +4,11 @@ import (
 	"slices"
 
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/structpb"
 
+	"github.com/weir-build/weir/system/proto/executionstats"
 	"github.com/weir-build/weir/traces/semconv"
 )
 
@@ -29,6 +31,40 @@ func TakeUsage(m *repb.ExecutedActionMetadata) []Attribute {
 		}
 	}
 	return nil
+}
+
+// StatisticsDigest returns the digest of a blob with what a command used, as
+// BuildBox's runners report it with --collect-execution-stats: it is the first
+// entry of auxiliary_metadata. nil if that is something else.
+func StatisticsDigest(m *repb.ExecutedActionMetadata) *repb.Digest {
+	entries := m.GetAuxiliaryMetadata()
+	d := new(repb.Digest)
+	if len(entries) == 0 || !entries[0].MessageIs(d) || entries[0].UnmarshalTo(d) != nil {
+		return nil
+	}
+	return d
+}
+
+// Statistics returns what such a blob says, as TakeUsage does.
+func Statistics(blob []byte) ([]Attribute, error) {
+	packed, statistics := new(anypb.Any), new(executionstats.ExecutionStatistics)
+	if err := proto.Unmarshal(blob, packed); err != nil {
+		return nil, err
+	}
+	if err := packed.UnmarshalTo(statistics); err != nil {
+		return nil, err
+	}
+	u := statistics.CommandRusage
+	if u == nil {
+		return nil, nil
+	}
+	const kilo = 1024 // maxrss is in kB on Linux
+	return []Attribute{
+		Number(semconv.AttrUserTime, int64(u.Utime.AsDuration())), Number(semconv.AttrSystemTime, int64(u.Stime.AsDuration())),
+		Number(semconv.AttrMaxRSS, u.Maxrss*kilo), Number(semconv.AttrMajorFaults, u.Majflt),
+		Number(semconv.AttrBlockInput, u.Inblock), Number(semconv.AttrBlockOutput, u.Oublock),
+		Number(semconv.AttrVoluntarySwitches, u.Nvcsw), Number(semconv.AttrInvoluntarySwitches, u.Nivcsw),
+	}, nil
 }
 
 func usageOf(entry *anypb.Any) []Attribute {

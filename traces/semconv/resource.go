@@ -20,6 +20,11 @@ const (
 	RoleWorker    = "worker"
 )
 
+// Import is the service.name of spans that were made from another tool's record.
+// They stand for spans of any role, as far as that tool knew of them: some hang
+// elsewhere, since what was between isn't in the record.
+const Import = "import"
+
 // ResourceAttributes returns the declaration of every attribute of resources,
 // but those that an operator adds by OTEL_RESOURCE_ATTRIBUTES.
 func ResourceAttributes() []Attribute {

@@ -15,6 +15,8 @@ var (
 		"Spans an exporter accepted.", []string{"exporter"}}
 	SpansDropped = Metric{"weir_spans_dropped_total", Counter, "{span}",
 		"Spans lost because a queue was full or an exporter failed.", []string{"exporter"}}
+	SpansSampledOut = Metric{"weir_spans_sampled_out_total", Counter, "{span}",
+		"Spans let go on purpose: their build was not sampled, and nothing in it failed, was slow or was retried.", nil}
 )
 
-var telemetryMetrics = []Metric{RPCServerActive, SpansExported, SpansDropped}
+var telemetryMetrics = []Metric{RPCServerActive, SpansExported, SpansDropped, SpansSampledOut}

@@ -107,16 +107,22 @@ func Parse(s string) (Context, error) {
 // that a tool_invocation_id stands for and the derived id of its root. It is
 // sampled.
 func OfInvocation(id string) Context {
-	trace, ok := parseUUID(id)
+	trace := TraceOf(id)
+	return Context{Trace: trace, Span: derive(trace, SpanID{}, "invocation", 0), Sampled: true}
+}
+
+// TraceOf returns the trace id that a tool_invocation_id stands for.
+func TraceOf(invocation string) TraceID {
+	trace, ok := parseUUID(invocation)
 	if !ok {
-		sum := sha256.Sum256([]byte(id))
+		sum := sha256.Sum256([]byte(invocation))
 		copy(trace[:], sum[:])
 	}
 	if trace == (TraceID{}) {
 		// The nil UUID would be an invalid trace id.
 		trace[15] = 1
 	}
-	return Context{Trace: trace, Span: derive(trace, SpanID{}, "invocation", 0), Sampled: true}
+	return trace
 }
 
 // parseUUID reads the usual text form, in either case (RFC 9562, 4).
