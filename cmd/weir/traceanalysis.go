@@ -50,11 +50,12 @@ least" or more than "at most" (Graham's bounds).`,
 				}
 			}
 			return from.eachTree(c.Context(), func(tree *lifecycle.Tree) error {
-				p := analysis.CriticalPath(tree)
-				if len(p.Hops) == 0 {
+				actions := analysis.Actions(tree)
+				if len(actions) == 0 {
 					return nil
 				}
-				x := analysis.NewModel(tree, analysis.Actions(tree)).Ask(slots, workers)
+				p := analysis.CriticalPathOf(tree, actions)
+				x := analysis.NewModel(tree, actions).Ask(slots, workers)
 				if format == "json" {
 					return printJSON(c.OutOrStdout(), analysis.JSONPath(p, x))
 				}

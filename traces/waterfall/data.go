@@ -165,10 +165,11 @@ func newData(t *lifecycle.Tree) *data {
 		e.tree(t, root)
 	}
 	d.IDs = e.ids.String()
-	for _, a := range analysis.Actions(t) {
-		d.Summary.add(&a)
+	actions := analysis.Actions(t)
+	for i := range actions {
+		d.Summary.add(&actions[i])
 	}
-	path := analysis.CriticalPath(t)
+	path := analysis.CriticalPathOf(t, actions)
 	for i := range path.Hops {
 		d.Critical = append(d.Critical, e.places[path.Hops[i].Action])
 	}
