@@ -93,7 +93,7 @@ ALL < cmd/weir
 system/cas < system/cas/castest
 system/queue < system/queue/queuetest
 NONE < system/runner/runnertest
-traces/build, traces/otlpfile < traces/tracetest
+traces/build, traces/lifecycle, traces/otlpfile < traces/tracetest
 system/remote, system/stack, system/telemetry, traces/otlpfile < internal/clustertest
 NONE < internal/layers, internal/schema, internal/bench, internal/integration
 `

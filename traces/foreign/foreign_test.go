@@ -21,6 +21,7 @@ import (
 	"github.com/weir-build/weir/traces/lifecycle"
 	"github.com/weir-build/weir/traces/semconv"
 	"github.com/weir-build/weir/traces/tracecontext"
+	"github.com/weir-build/weir/traces/tracetest"
 )
 
 var update = flag.Bool("update", false, "write the golden files")
@@ -153,19 +154,7 @@ func TestRealRecords(t *testing.T) {
 			if err := lifecycle.WriteTree(&text, tree, lifecycle.View{Calls: true}); err != nil {
 				t.Fatal(err)
 			}
-			golden := filepath.Join("testdata", strings.TrimSuffix(c.name, ".gz")+".txt")
-			if *update {
-				if err := os.WriteFile(golden, text.Bytes(), 0o644); err != nil {
-					t.Fatal(err)
-				}
-			}
-			want, err := os.ReadFile(golden)
-			if err != nil {
-				t.Fatal(err)
-			}
-			if diff := cmp.Diff(string(want), text.String()); diff != "" {
-				t.Errorf("%s (-want +got):\n%s", golden, diff)
-			}
+			tracetest.Golden(t, *update, strings.TrimSuffix(c.name, ".gz")+".txt", text.Bytes())
 		})
 	}
 }

@@ -26,6 +26,7 @@ import (
 	"github.com/weir-build/weir/traces/lifecycle"
 	"github.com/weir-build/weir/traces/semconv"
 	"github.com/weir-build/weir/traces/tracecontext"
+	"github.com/weir-build/weir/traces/tracetest"
 	"github.com/weir-build/weir/traces/waterfall"
 )
 
@@ -125,19 +126,7 @@ func decode(t *testing.T, page string) pageData {
 
 func golden(t *testing.T, name, got string) {
 	t.Helper()
-	path := filepath.Join("testdata", name)
-	if *update {
-		if err := os.WriteFile(path, []byte(got), 0o666); err != nil {
-			t.Fatal(err)
-		}
-	}
-	want, err := os.ReadFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff(string(want), got); diff != "" {
-		t.Errorf("%s (-want +got), run with -update after reading it:\n%s", path, diff)
-	}
+	tracetest.Golden(t, *update, name, []byte(got))
 }
 
 // everyKind is a build with an action of every kind: retried, failed, cached,
