@@ -144,6 +144,14 @@ func (s *source) name() string {
 
 // load reads the traces that the user wants into memory.
 func (s *source) load(ctx context.Context) (*lifecycle.Traces, error) {
+	traces, err := s.read(ctx)
+	if n := traces.Strays(); n > 0 {
+		err = errors.Join(err, fmt.Errorf("%s: left out %d spans whose ids are no ids: weir trace check names them", s.name(), n))
+	}
+	return traces, err
+}
+
+func (s *source) read(ctx context.Context) (*lifecycle.Traces, error) {
 	traces := &lifecycle.Traces{ActionsOnly: s.actionsOnly}
 	switch {
 	case s.jaeger != "":

@@ -144,11 +144,12 @@ type Traces struct {
 
 	byID    map[TraceID]*Trace
 	latest  *Trace // of the span added last: spans come in runs
+	strays  int
 	decoder decoder
 }
 
 // Add takes spans over from one record of a file. Those whose ids are no ids
-// belong to no trace and are left out: a Checker tells of them.
+// belong to no trace and are left out: Strays counts them, a Checker names them.
 func (t *Traces) Add(rs *tracepb.ResourceSpans) { _ = t.AddRecord(serialize(rs)) }
 
 // AddRecord is Add for a record as a file has it, a serialized TracesData. An
@@ -157,7 +158,9 @@ func (t *Traces) AddRecord(record []byte) error {
 	t.decoder.skim = t.ActionsOnly
 	return t.decoder.decode(string(record), func(s *Span, valid bool) {
 		switch {
-		case !valid || t.Only != nil && !t.Only(s.Trace):
+		case !valid:
+			t.strays++
+		case t.Only != nil && !t.Only(s.Trace):
 		case t.ActionsOnly && s.kind == kindOther && s.Parent != SpanID{}:
 			t.of(s.Trace).skip(s)
 		default:
@@ -193,6 +196,9 @@ func (t *Trace) skip(s *Span) {
 		t.last = e
 	}
 }
+
+// Strays returns how many spans were left out because their ids are no ids.
+func (t *Traces) Strays() int { return t.strays }
 
 // Len returns the number of traces.
 func (t *Traces) Len() int { return len(t.byID) }

@@ -260,3 +260,44 @@ func TestActionsOnlyLeavesTheCallsOut(t *testing.T) {
 		}
 	}
 }
+
+// What a later version of OTLP may add is skipped, wherever it stands.
+func TestUnknownFieldsAreSkipped(t *testing.T) {
+	unknown := func(data []byte) []byte {
+		data = protowire.AppendVarint(protowire.AppendTag(data, 900, protowire.VarintType), 7)
+		data = protowire.AppendFixed32(protowire.AppendTag(data, 901, protowire.Fixed32Type), 7)
+		data = protowire.AppendFixed64(protowire.AppendTag(data, 902, protowire.Fixed64Type), 7)
+		return protowire.AppendString(protowire.AppendTag(data, 903, protowire.BytesType), "later")
+	}
+	message := func(field protowire.Number, inner []byte) []byte {
+		return protowire.AppendBytes(protowire.AppendTag(unknown(nil), field, protowire.BytesType), unknown(inner))
+	}
+	var traces lifecycle.Traces
+	for _, rs := range records(tracetest.Action()) {
+		for _, s := range rs.ScopeSpans[0].Spans {
+			data, err := proto.Marshal(s)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := traces.AddRecord(message(1, message(2, message(2, data)))); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if got, want := lifecycle.Build(traces.Get(trace)), tree(tracetest.Action()); got.Spans != want.Spans || len(got.Actions()) != 1 ||
+		got.Actions()[0].Span.Attr(semconv.AttrTargetID) != "//x:y" {
+		t.Errorf("got %d spans of %d", got.Spans, want.Spans)
+	}
+}
+
+func TestSpansWithoutValidIDsAreCounted(t *testing.T) {
+	bad := records(tracetest.Action()[:2])
+	bad[0].ScopeSpans[0].Spans[0].SpanId = nil
+	var traces lifecycle.Traces
+	for _, rs := range bad {
+		traces.Add(rs)
+	}
+	if traces.Strays() != 1 || len(traces.Get(trace).Spans) != 1 {
+		t.Errorf("got %d strays and %d spans, want one of each", traces.Strays(), len(traces.Get(trace).Spans))
+	}
+}
