@@ -57,6 +57,9 @@ of 1000000 is plenty.`,
 				return usageError{fmt.Errorf("--window %d: want a number of spans, or 0 for all", window)}
 			}
 			from.take(a)
+			if window < 0 {
+				return usageError{fmt.Errorf("--window %d: want a number of spans, or 0 for all", window)}
+			}
 			checker := lifecycle.NewChecker(lifecycle.Options{ClientRoots: true, Window: window})
 			problem := from.check(c.Context(), checker)
 			report := checker.Finish()
@@ -66,8 +69,8 @@ of 1000000 is plenty.`,
 			if err := printReport(c.OutOrStdout(), format, report); err != nil {
 				return err
 			}
-			if n := len(report.Violations); n > 0 {
-				return errors.Join(problem, fmt.Errorf("%s: %d violations", from.name(), n))
+			if err := report.Err(); err != nil {
+				return errors.Join(problem, fmt.Errorf("%s: %w", from.name(), err))
 			}
 			return problem
 		},
@@ -85,7 +88,10 @@ func printReport(w io.Writer, format string, report lifecycle.Report) error {
 	for _, v := range report.Violations {
 		fmt.Fprintln(w, v)
 	}
-	_, err := fmt.Fprintf(w, "%d traces, %d spans, %d actions: %d violations\n", report.Traces, report.Spans, report.Actions, len(report.Violations))
+	if report.Omitted > 0 {
+		fmt.Fprintf(w, "… and %d more\n", report.Omitted)
+	}
+	_, err := fmt.Fprintf(w, "%d traces, %d spans, %d actions: %d violations\n", report.Traces, report.Spans, report.Actions, report.Count())
 	return err
 }
 

@@ -14,6 +14,7 @@ type reportJSON struct {
 	Spans      int             `json:"spans"`
 	Actions    int             `json:"actions"`
 	Violations []violationJSON `json:"violations"`
+	Omitted    int             `json:"omitted,omitempty"` // violations that there is no room for
 }
 
 type violationJSON struct {
@@ -25,7 +26,7 @@ type violationJSON struct {
 }
 
 func jsonReport(r lifecycle.Report) reportJSON {
-	j := reportJSON{Traces: r.Traces, Spans: r.Spans, Actions: r.Actions, Violations: make([]violationJSON, len(r.Violations))}
+	j := reportJSON{Traces: r.Traces, Spans: r.Spans, Actions: r.Actions, Omitted: r.Omitted, Violations: make([]violationJSON, len(r.Violations))}
 	for i, v := range r.Violations {
 		j.Violations[i] = violationJSON{string(v.Rule), v.Trace.String(), v.Span.String(), v.Name, v.String()}
 	}

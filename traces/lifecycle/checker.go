@@ -413,9 +413,12 @@ type Report struct {
 	Omitted int
 }
 
+// Count is the number of all violations.
+func (r *Report) Count() int { return len(r.Violations) + r.Omitted }
+
 // Err returns nil if there are no violations, else how many.
 func (r *Report) Err() error {
-	if n := len(r.Violations) + r.Omitted; n > 0 {
+	if n := r.Count(); n > 0 {
 		return fmt.Errorf("%d violations", n)
 	}
 	return nil
