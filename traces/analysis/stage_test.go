@@ -54,6 +54,10 @@ func TestEachMomentCountsOnce(t *testing.T) {
 		{"spans that end before they start take no time", []span{
 			{ID: "q", Parent: "a", Name: "queued", Start: 150, End: 120},
 		}, analysis.Split{analysis.Unaccounted: ms(100)}},
+		{"what comes before a worker is not its work", []span{
+			{ID: "w", Parent: "a", Name: "worker", Start: 100, End: 200},
+			{ID: "d", Parent: "w", Name: "dispatch", Start: 120, End: 130},
+		}, analysis.Split{analysis.OnWorker: ms(100)}},
 		{"another operation's work was joined", []span{
 			{ID: "c", Parent: "a", Name: "cache_check", Start: 100, End: 110},
 			{ID: "j", Parent: "a", Name: "joined", Start: 110, End: 200},
