@@ -28,6 +28,8 @@ type Tree struct {
 	// Spans is the number of nodes.
 	Spans      int
 	Start, End time.Time // of the earliest and the latest span
+
+	actions []*Node // in the order in which they began
 }
 
 // Build returns the tree of a trace that has spans. The parts of an invocation
@@ -60,6 +62,9 @@ func Build(t *Trace) *Tree {
 		if e := end(s); e.After(tree.End) {
 			tree.End = e
 		}
+		if s.kind == kindAction {
+			tree.actions = append(tree.actions, &nodes[i])
+		}
 		if p := parents[i]; p != none {
 			counts[p]++
 		}
@@ -83,6 +88,7 @@ func Build(t *Trace) *Tree {
 		nodes[place].Cycle, nodes[place].Remote = true, false
 	}
 	slices.SortFunc(tree.Roots, compareNodes)
+	slices.SortFunc(tree.actions, compareNodes)
 	for i := range nodes {
 		if c := nodes[i].Children; len(c) > 1 && !slices.IsSortedFunc(c, compareNodes) {
 			slices.SortFunc(c, compareNodes)
@@ -195,16 +201,7 @@ func (n *Node) walk(yield func(*Node) bool) bool {
 }
 
 // Actions returns the actions of the tree, in the order in which they began.
-func (t *Tree) Actions() []*Node {
-	var actions []*Node
-	for n := range t.All() {
-		if n.Span.kind == kindAction {
-			actions = append(actions, n)
-		}
-	}
-	slices.SortFunc(actions, func(a, b *Node) int { return compareSpans(a.Span, b.Span) })
-	return actions
-}
+func (t *Tree) Actions() []*Node { return slices.Clone(t.actions) }
 
 // cycleStarts returns, of each cycle of parents, the place of the span that began
 // first.
