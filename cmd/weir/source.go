@@ -273,7 +273,11 @@ func openSpans(run string) (*os.File, error) {
 	}
 	if info.IsDir() {
 		run = filepath.Join(run, spansFile)
+		if info, err = os.Stat(run); err != nil {
+			return nil, err
+		}
 	}
+	startHeap(info.Size())
 	return os.Open(run)
 }
 
