@@ -65,9 +65,9 @@ func (in *Input) plain() bool {
 }
 
 func (q *Queue) enqueue(in *Input) {
-	var index uint32
+	var index, slot uint32
 	if in.Key != (Key{}) {
-		index = q.byKey.find(&q.tasks, in.Key)
+		index, slot = q.byKey.find(&q.tasks, in.Key)
 	}
 	if index != none {
 		q.emit(Output{Kind: Attached, Task: q.taskID(index), Operation: q.attach(index)})
@@ -92,7 +92,7 @@ func (q *Queue) enqueue(in *Input) {
 		q.describe(index, in)
 	}
 	if in.Key != (Key{}) {
-		q.byKey.add(in.Key, index)
+		q.byKey.add(in.Key, index, slot)
 	}
 	q.emit(Output{Kind: Queued, Task: q.taskID(index), Operation: q.attach(index)})
 	q.giveOrQueue(index)
@@ -155,9 +155,11 @@ func (q *Queue) lease(index, holder uint32) {
 		q.timed.set(&q.byTimeout, index, order{high: int64(q.now) + int64(t.timeout+q.config.TimeoutSlack), arrival: t.arrival})
 	}
 	// Whoever got a task is last in line for the next.
-	q.unidle(holder)
-	if w.wants() {
-		q.makeIdle(holder)
+	if w.idles {
+		q.unidle(holder)
+		if w.wants() {
+			q.makeIdle(holder)
+		}
 	}
 	q.emit(Output{Kind: Leased, Task: q.taskID(index), Worker: q.workerID(holder), Attempt: t.attempt})
 }

@@ -128,9 +128,12 @@ func (q *Queue) refill(index uint32) {
 	if index == none {
 		return
 	}
-	if w := q.workers.at(index); w.wants() {
-		q.makeIdle(index)
+	w := q.workers.at(index)
+	if w.wants() {
 		q.fill(index)
+	}
+	if w.wants() {
+		q.makeIdle(index)
 	}
 }
 
@@ -147,10 +150,10 @@ func (q *Queue) drain(id WorkerID, drained bool) {
 	q.refill(index)
 }
 
-// fill gives an idle worker tasks until it or the queue has no more: what comes
+// fill gives a worker tasks until it wants or the queue has no more: what comes
 // first of all its platforms, first.
 func (q *Queue) fill(index uint32) {
-	for w := q.workers.at(index); w.idles; {
+	for w := q.workers.at(index); w.wants(); {
 		best := none
 		for s := w.services.first; s != none; s = q.served.next(s) {
 			t := q.pick(&q.platforms[q.services.at(s).platform], index)
