@@ -45,11 +45,11 @@ const countedCost = int64(time.Second)
 // 146 years.
 const maxDebt = int64(1) << 62
 
-func (q *Queue) cost(t *traits) int64 {
+func (q *Queue) cost(index uint32) int64 {
 	if q.config.Policy.Cost == CostCount {
 		return countedCost
 	}
-	return int64(t.expectedDuration())
+	return int64(q.traits[index].expectedDuration())
 }
 
 // charge serves a child of a fair node.
@@ -77,10 +77,10 @@ func (q *Queue) forgive(p uint32) {
 // correct makes up for a cost that was guessed, as far up and down the tree as
 // it is still remembered.
 func (q *Queue) correct(index uint32, took time.Duration) {
-	more := int64(min(took, maxDuration)) - q.cost(&q.traits[index])
+	more := int64(min(took, maxDuration)) - q.cost(index)
 	n := q.platforms[q.tasks.at(index).platform].root
 	for depth := range q.levels {
-		child := q.children.find(n, q.group(depth, &q.traits[index]))
+		child := q.children.find(n, q.group(depth, index))
 		if child == none {
 			break
 		}

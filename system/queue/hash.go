@@ -20,8 +20,8 @@ func (q *Queue) Hash() uint64 {
 		h.add(binary.LittleEndian.Uint64(t.key[:8]), binary.LittleEndian.Uint64(t.key[8:]))
 		h.add(uint64(e.generation), uint64(t.state), flag(t.offered), uint64(t.passed), uint64(t.platform), uint64(t.attempt),
 			uint64(t.worker), uint64(t.leaf), uint64(t.lastWorker), t.arrival, uint64(t.since), uint64(t.renewedAt), uint64(t.timeout))
-		h.add(uint64(r.priority), uint64(r.arrivedAt), uint64(r.expected), r.affinity)
-		h.groups(r.groups)
+		h.add(uint64(t.priority), uint64(r.arrivedAt), uint64(r.expected), r.affinity)
+		h.groups(t.groups)
 		h.list(&t.operations, q.attached)
 	}
 	for i := range h.slab(&q.operations.free, len(q.operations.entries)) {

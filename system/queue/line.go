@@ -68,7 +68,7 @@ func (q *Queue) tidy(l *line) {
 // countQueued counts what the bound for each tenant is about.
 func (q *Queue) countQueued(index uint32, by uint32) {
 	if q.config.MaxQueued > 0 {
-		q.groupState(TenantLevel, q.traits[index].groups[TenantLevel]).queued += by
+		q.groupState(TenantLevel, q.tasks.at(index).groups[TenantLevel]).queued += by
 	}
 }
 

@@ -25,13 +25,13 @@ import (
 // a day.
 const defaultAgeing = time.Minute
 
-func (q *Queue) priorityOrder(t *traits) order {
-	return aged(int64(t.priority), int64(q.config.Policy.Ageing), t)
+func (q *Queue) priorityOrder(index uint32) order {
+	return aged(int64(q.tasks.at(index).priority), int64(q.config.Policy.Ageing), q.traits[index].arrivedAt)
 }
 
 // aged is the order of a value of which each unit is worth so long a wait, in
 // nanoseconds; if that is negative, waiting is worth nothing.
-func aged(value, worth int64, t *traits) order {
+func aged(value, worth int64, arrivedAt Time) order {
 	if worth < 0 {
 		return order{high: value}
 	}
@@ -41,19 +41,18 @@ func aged(value, worth int64, t *traits) order {
 		low, borrow = bits.Sub64(0, low, 0)
 		high, _ = bits.Sub64(0, high, borrow)
 	}
-	low, carry := bits.Add64(low, uint64(t.arrivedAt), 0)
-	high, _ = bits.Add64(high, uint64(t.arrivedAt>>63), carry)
+	low, carry := bits.Add64(low, uint64(arrivedAt), 0)
+	high, _ = bits.Add64(high, uint64(arrivedAt>>63), carry)
 	return order{high: int64(high), low: low}
 }
 
 // raise makes a task as urgent as an operation that joins it.
 func (q *Queue) raise(index uint32, priority int32) {
 	t := q.tasks.at(index)
-	if priority >= q.traits[index].priority {
+	if priority >= t.priority {
 		return
 	}
-	t.plain = false
-	q.traits[index].priority = priority
+	t.priority = priority
 	if t.state != waiting {
 		return
 	}

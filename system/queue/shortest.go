@@ -38,9 +38,10 @@ func (t *traits) expectedDuration() time.Duration {
 	return min(t.expected, maxDuration)
 }
 
-func (q *Queue) shortestOrder(t *traits) order {
+func (q *Queue) shortestOrder(index uint32) order {
+	t := &q.traits[index]
 	code := durationCode(t.expectedDuration())
-	return aged(int64(code&15)<<(code>>4), int64(q.config.Policy.Patience), t)
+	return aged(int64(code&15)<<(code>>4), int64(q.config.Policy.Patience), t.arrivedAt)
 }
 
 // durationCode is a number for all durations of the same leading bits: those

@@ -36,7 +36,7 @@ type task struct {
 	state      state
 	offered    bool  // leased, and not reported by the worker so far
 	passed     uint8 // how often another was taken in its stead
-	plain      bool  // has no traits
+	plain      bool  // has no affinity
 	platform   PlatformID
 	attempt    uint32 // the latest, from 1
 	worker     uint32 // that holds it, if leased
@@ -47,21 +47,17 @@ type task struct {
 	renewedAt  Time
 	timeout    time.Duration
 	operations list
+	groups     groups
+	priority   int32
 }
 
-// traits are what rules go by. They lie apart from the tasks, which are the more
-// to the cache line the smaller they are, and of a task that is plain they are
-// zero and not looked at.
+// traits are what not all rules go by. They lie apart from the tasks, which are
+// the more to the cache the smaller they are, and aren't looked at of a task that
+// is plain.
 type traits struct {
-	groups    groups
-	priority  int32
 	arrivedAt Time
 	expected  time.Duration
 	affinity  uint64
-}
-
-func (in *Input) plain() bool {
-	return in.groups() == (groups{}) && in.Priority == 0 && in.Expected == 0 && in.Affinity == 0
 }
 
 func (q *Queue) enqueue(in *Input) {
@@ -83,36 +79,21 @@ func (q *Queue) enqueue(in *Input) {
 	index, t := q.tasks.add()
 	q.arrivals++
 	t.key, t.platform, t.timeout, t.arrival = in.Key, in.Platform, in.Timeout, q.arrivals
+	t.groups, t.priority, t.plain = in.groups(), in.Priority, in.Affinity == 0
+	for l, id := range t.groups {
+		q.refer(Level(l), id)
+	}
 	if int(index) >= len(q.traits) {
 		q.traits = append(q.traits, make([]traits, int(index)+1-len(q.traits))...)
 	}
-	if len(q.levels) == 0 && in.plain() {
-		t.plain = true
-	} else {
-		q.describe(index, in)
+	if len(q.levels) > 0 || !t.plain {
+		q.traits[index] = traits{q.now, in.Expected, in.Affinity}
 	}
 	if in.Key != (Key{}) {
 		q.byKey.add(in.Key, index, slot)
 	}
 	q.emit(Output{Kind: Queued, Task: q.taskID(index), Operation: q.attach(index)})
 	q.giveOrQueue(index)
-}
-
-// describe notes the traits of a new task.
-func (q *Queue) describe(index uint32, in *Input) {
-	q.traits[index] = traits{groups: in.groups(), priority: in.Priority, arrivedAt: q.now, expected: in.Expected, affinity: in.Affinity}
-	for l, id := range in.groups() {
-		q.refer(Level(l), id)
-	}
-}
-
-// undescribe forgets them.
-func (q *Queue) undescribe(index uint32) {
-	groups := q.traits[index].groups
-	q.traits[index] = traits{}
-	for l, id := range groups {
-		q.unrefer(Level(l), id)
-	}
 }
 
 // giveOrQueue leases a task to a worker that waits, or lets it wait.
@@ -208,11 +189,14 @@ func (q *Queue) end(index uint32, reason Reason) {
 	if t.key != (Key{}) {
 		q.byKey.remove(t.key, index)
 	}
-	attempt, plain := t.attempt, t.plain
+	if !t.plain {
+		q.traits[index] = traits{}
+	}
+	attempt, groups := t.attempt, t.groups
 	q.tasks.remove(index)
 	q.emit(Output{Kind: TaskDone, Task: id, Attempt: attempt, Reason: reason})
-	if !plain {
-		q.undescribe(index)
+	for l, id := range groups {
+		q.unrefer(Level(l), id)
 	}
 }
 

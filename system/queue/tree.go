@@ -39,12 +39,13 @@ type level struct {
 }
 
 // group is what sets the child that has a task apart from its siblings.
-func (q *Queue) group(depth int, t *traits) uint32 {
+func (q *Queue) group(depth int, index uint32) uint32 {
+	t := q.tasks.at(index)
 	switch q.levels[depth].by {
 	case byPriority:
 		return uint32(t.priority)
 	case byDuration:
-		return durationCode(t.expectedDuration())
+		return durationCode(q.traits[index].expectedDuration())
 	case byTenant:
 		return t.groups[TenantLevel]
 	case byCorrelated:
@@ -58,9 +59,9 @@ func (q *Queue) orderOf(rule Rule, index uint32) order {
 	var o order
 	switch rule {
 	case Priority:
-		o = q.priorityOrder(&q.traits[index])
+		o = q.priorityOrder(index)
 	case Shortest:
-		o = q.shortestOrder(&q.traits[index])
+		o = q.shortestOrder(index)
 	}
 	o.arrival = q.tasks.at(index).arrival
 	return o
@@ -89,7 +90,7 @@ func (q *Queue) nextOf(n *node) uint32 {
 func (q *Queue) leafOf(index uint32) uint32 {
 	n := q.platforms[q.tasks.at(index).platform].root
 	for depth := range q.levels {
-		id := q.group(depth, &q.traits[index])
+		id := q.group(depth, index)
 		child := q.children.find(n, id)
 		if child == none {
 			var made *node
@@ -144,7 +145,7 @@ func (q *Queue) take(index uint32) {
 		q.tasks.at(leaf.tasks.first).passed++
 	}
 	if len(q.levels) > 0 {
-		q.pull(index, q.cost(&q.traits[index]))
+		q.pull(index, q.cost(index))
 	} else {
 		q.pull(index, 0)
 	}
