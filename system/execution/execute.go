@@ -219,7 +219,7 @@ func (s *Server) enqueue(ctx context.Context, op *operation) error {
 			s.step(now, in)
 		}
 		in.Platform = p.id
-		s.join(now, op, in, &task{
+		err = s.join(now, op, in, &task{
 			instance: op.instance, digest: op.action, platform: p,
 			payload: &anypb.Any{TypeUrl: actionType, Value: data},
 			noCache: action.DoNotCache, timeout: timeout, leader: op,
@@ -230,16 +230,20 @@ func (s *Server) enqueue(ctx context.Context, op *operation) error {
 
 // join enqueues an operation, for which fresh is the task if there is no equal
 // one; the lock is held.
-func (s *Server) join(now time.Time, op *operation, in queue.Input, fresh *task) {
+func (s *Server) join(now time.Time, op *operation, in queue.Input, fresh *task) error {
 	s.shell.joining, s.shell.fresh = op, fresh
 	s.step(now, in)
 	s.shell.joining, s.shell.fresh = nil, nil
+	if op.task == nil {
+		return &limitError{"too many actions of this tenant are queued: try again when some have ended"}
+	}
 	for range op.early {
 		s.step(now, queue.Input{Kind: queue.Watch, Operation: op.id})
 	}
 	if op.task == fresh && !fresh.isLeased() {
 		fresh.attempts[0].QueueReason = fresh.platform.queueReason()
 	}
+	return nil
 }
 
 // enter gives the operation that joins its task, before anything follows from

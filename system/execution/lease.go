@@ -140,9 +140,13 @@ func (s *Server) lost(now time.Time, o queue.Output) {
 	}
 }
 
-// requeue notes that a task waits again; the lock is held.
+// requeue notes that a task waits again, whether for its back-off to pass or for a
+// worker; the lock is held.
 func (s *Server) requeue(now time.Time, o queue.Output) {
 	t := s.shell.tasks[o.Task]
+	if !t.isLeased() {
+		return // it waited for its back-off before
+	}
 	t.attempts = append(t.attempts, build.Attempt{Queued: now, QueueReason: t.platform.queueReason()})
 	s.shell.stage(t, repb.ExecutionStage_QUEUED)
 }

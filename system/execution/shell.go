@@ -178,7 +178,7 @@ func (s *Server) step(now time.Time, in queue.Input) {
 			sh.workers[o.Worker].changed = true
 		case queue.Lost:
 			s.lost(now, o)
-		case queue.Requeued:
+		case queue.Requeued, queue.Resting:
 			s.requeue(now, o)
 		case queue.Revoked:
 			s.revoke(now, o)

@@ -99,6 +99,9 @@ func failure(reason queue.Reason, t *task) *repb.ExecuteResponse {
 		s.Code, s.Message = int32(codes.Canceled), "nobody waited for the operation any more"
 	case queue.TimedOut:
 		s.Code, s.Message = int32(codes.DeadlineExceeded), fmt.Sprintf("the action ran longer than its timeout of %v", t.timeout)
+	case queue.NoWorker:
+		s.Code = int32(codes.FailedPrecondition)
+		s.Message = fmt.Sprintf("no worker has offered the platform %s for too long", t.platform.text)
 	case queue.Exhausted:
 		s.Code = int32(codes.Aborted)
 		s.Message = fmt.Sprintf("given up after %d attempts:", len(t.attempts))

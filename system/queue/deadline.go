@@ -1,7 +1,7 @@
 package queue
 
-// Deadlines. All but the tasks' own timeouts are a fixed time after an event, so
-// a list in the order of events is in the order of deadlines too.
+// Deadlines. Most are a fixed time after an event, so a list in the order of
+// events is in the order of deadlines too; for the others there are heaps.
 
 // NextDeadline returns when the next Tick has something to do, or Never.
 func (q *Queue) NextDeadline() Time {
@@ -15,8 +15,10 @@ func (q *Queue) NextDeadline() Time {
 	if o := q.byUnwatched.first; o != none && q.config.OrphanGrace >= 0 {
 		next = min(next, q.operations.at(o).unwatchedAt+Time(q.config.OrphanGrace))
 	}
-	if len(q.byTimeout.heap) > 0 {
-		next = min(next, q.tasks.at(q.byTimeout.heap[0]).deadline)
+	for _, h := range [...]heap{q.byTimeout, q.byRest, q.byStranded} {
+		if len(h) > 0 {
+			next = min(next, Time(h[0].high))
+		}
 	}
 	return next
 }
@@ -32,83 +34,23 @@ func (q *Queue) tick() {
 		q.requeue(t, LeaseLost)
 		q.refill(holder)
 	}
-	for len(q.byTimeout.heap) > 0 && q.now >= q.tasks.at(q.byTimeout.heap[0]).deadline {
-		t := q.byTimeout.heap[0]
+	for q.due(q.byTimeout) {
+		t := q.byTimeout[0].index
 		holder := q.withdraw(t, TimedOut)
 		q.end(t, TimedOut)
 		q.refill(holder)
 	}
+	for q.due(q.byRest) {
+		t := q.byRest[0].index
+		q.unrest(t)
+		q.emit(Output{Kind: Requeued, Task: q.taskID(t)})
+		q.giveOrQueue(t)
+	}
+	q.failStranded()
 	if q.config.OrphanGrace < 0 {
 		return
 	}
 	for o := q.byUnwatched.first; o != none && q.now >= q.operations.at(o).unwatchedAt+Time(q.config.OrphanGrace); o = q.byUnwatched.first {
 		q.drop(o, Abandoned)
 	}
-}
-
-// timeouts is a binary heap of leased tasks by deadline; equal ones by arrival,
-// so that the order is one. Each task knows its place.
-type timeouts struct{ heap []uint32 }
-
-func (h *timeouts) push(tasks *slab[task], index uint32) {
-	h.heap = append(h.heap, index)
-	h.up(tasks, len(h.heap)-1)
-}
-
-func (h *timeouts) remove(tasks *slab[task], index uint32) {
-	at, last := int(tasks.at(index).heap)-1, len(h.heap)-1
-	moved := h.heap[last]
-	h.heap = h.heap[:last]
-	tasks.at(index).heap = 0
-	if at == last {
-		return
-	}
-	h.put(tasks, at, moved)
-	h.down(tasks, at)
-	h.up(tasks, at)
-}
-
-func (h *timeouts) put(tasks *slab[task], at int, index uint32) {
-	h.heap[at] = index
-	tasks.at(index).heap = uint32(at) + 1
-}
-
-func (h *timeouts) less(tasks *slab[task], a, b uint32) bool {
-	x, y := tasks.at(a), tasks.at(b)
-	if x.deadline != y.deadline {
-		return x.deadline < y.deadline
-	}
-	return x.arrival < y.arrival
-}
-
-func (h *timeouts) up(tasks *slab[task], at int) {
-	index := h.heap[at]
-	for at > 0 {
-		parent := (at - 1) / 2
-		if !h.less(tasks, index, h.heap[parent]) {
-			break
-		}
-		h.put(tasks, at, h.heap[parent])
-		at = parent
-	}
-	h.put(tasks, at, index)
-}
-
-func (h *timeouts) down(tasks *slab[task], at int) {
-	index := h.heap[at]
-	for {
-		child := 2*at + 1
-		if child >= len(h.heap) {
-			break
-		}
-		if child+1 < len(h.heap) && h.less(tasks, h.heap[child+1], h.heap[child]) {
-			child++
-		}
-		if !h.less(tasks, h.heap[child], index) {
-			break
-		}
-		h.put(tasks, at, h.heap[child])
-		at = child
-	}
-	h.put(tasks, at, index)
 }

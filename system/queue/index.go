@@ -23,23 +23,25 @@ func hashOf(k Key) uint32 { return binary.LittleEndian.Uint32(k[:4]) }
 
 func (x *index) mask() uint32 { return uint32(len(x.slots) - 1) }
 
-// find returns the task with a key, or none.
-func (x *index) find(tasks *slab[task], k Key) uint32 {
-	if x.count == 0 {
-		return none
+// find returns the task with a key, or none and the slot at which to add it.
+func (x *index) find(tasks *slab[task], k Key) (t, at uint32) {
+	if len(x.slots) == 0 {
+		return none, 0
 	}
 	hash, mask := hashOf(k), x.mask()
-	for i := hash & mask; x.slots[i].task != none; i = (i + 1) & mask {
+	i := hash & mask
+	for ; x.slots[i].task != none; i = (i + 1) & mask {
 		if x.slots[i].hash == hash && tasks.at(x.slots[i].task).key == k {
-			return x.slots[i].task
+			return x.slots[i].task, i
 		}
 	}
-	return none
+	return none, i
 }
 
-// add enters a task under its key, which must not be there yet.
-func (x *index) add(k Key, t uint32) {
-	if 2*(x.count+1) > len(x.slots) {
+// add enters a task under its key at the slot that find has just returned for it.
+func (x *index) add(k Key, t, at uint32) {
+	x.count++
+	if 2*x.count > len(x.slots) {
 		old := x.slots
 		x.slots = make([]slot, max(minIndex, 2*len(old)))
 		for _, s := range old {
@@ -47,9 +49,10 @@ func (x *index) add(k Key, t uint32) {
 				x.put(s)
 			}
 		}
+		x.put(slot{hashOf(k), t})
+		return
 	}
-	x.put(slot{hashOf(k), t})
-	x.count++
+	x.slots[at] = slot{hashOf(k), t}
 }
 
 func (x *index) put(s slot) {

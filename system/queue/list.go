@@ -41,6 +41,10 @@ func (l *links) insertAfter(to *list, after, index uint32) {
 
 // remove takes an object out.
 func (l links) remove(from *list, index uint32) {
+	if from.count == 1 {
+		*from = list{} // most lists of operations are that short
+		return
+	}
 	at := l[index]
 	if at.previous != none {
 		l[at.previous].next = at.next
@@ -55,5 +59,7 @@ func (l links) remove(from *list, index uint32) {
 	from.count--
 }
 
-// next returns what follows an object, or none.
+// next and previous return the neighbours of an object, or none.
 func (l links) next(index uint32) uint32 { return l[index].next }
+
+func (l links) previous(index uint32) uint32 { return l[index].previous }

@@ -10,7 +10,32 @@
 // Operations with the same [Key] share one task while it is open. A worker
 // serves one or more platforms and has slots; a slot holds a lease, one attempt
 // at one task. A task that loses its worker is queued again, in its place by
-// arrival, until it has used up its attempts.
+// arrival and after a back-off if there is one, until it has used up its attempts.
+//
+// # Which task comes next
+//
+// A [Policy] says, as a tree for each platform. Tasks are grouped by tenant, by
+// correlated invocations (the builds of one pipeline, say) and by invocation, as
+// far as the policy has these levels, and a node picks among its children by one
+// rule:
+//
+//	fifo      what arrived first                             fifo.go
+//	priority  what is most urgent, by REAPI's priority       priority.go
+//	fair      each its share, by weight                      fair.go
+//	shortest  what is expected to take the least time        shortest.go
+//
+// Each file says what its rule promises and why nothing starves under it. The
+// tasks of one group are in leaves by arrival, a leaf for each priority if that is
+// the rule for tasks. Among the first few of the leaf that the rules have led to a
+// worker may get one like those it ran last ([Input].Affinity), or one that didn't
+// just fail on it: never one that is less urgent. There are no classes of larger
+// and smaller workers: to a queue those are different platforms.
+//
+// Common trees have names ([ParsePolicy], [Presets]): "fair" shares the workers
+// among tenants, a tenant's share among its pipelines, and so on.
+//
+// Groups are numbers the caller gives out. Freed tells it when it may use one
+// again.
 //
 // # How to use it
 //
@@ -39,11 +64,13 @@
 //
 // # Cost
 //
-// Every step takes constant time, but for: a Poll, which looks at each platform
-// the worker serves and at each lease it holds; Ticks, by what has expired; and
-// the insertion of a task that is queued again, by how many older ones are
-// queued. Memory is a few hundred bytes for an open task, and is kept for
-// reuse, so that a steady state allocates nothing.
+// Every step takes constant time, but for: a task that comes or goes, which at
+// each level of the tree takes the logarithm of the number of siblings that have
+// tasks waiting; a Poll, which looks at each platform the worker serves and at
+// each lease it holds; Ticks, by what has expired; and a task that is queued
+// again, or becomes more urgent, which looks for its place in its leaf from both
+// ends. Memory is a few hundred bytes for an open task, and is kept for reuse, so
+// that a steady state allocates nothing.
 package queue
 
 import "time"
@@ -93,6 +120,22 @@ type Config struct {
 
 	// MaxAttempts bounds how often a task is leased before it fails. Default 5.
 	MaxAttempts int
+
+	// BackOff is how long a task pauses after its first attempt came to nothing,
+	// before it is queued again; after each further one twice as long, up to
+	// MaxBackOff. Default 0: it is queued again at once. MaxBackOff's default is
+	// 1 min.
+	BackOff, MaxBackOff time.Duration
+
+	// MaxQueued bounds the tasks of a tenant that wait or pause; all without a
+	// tenant count as one. Beyond it, what isn't there already and has no worker
+	// waiting for it is refused. Default 0: no bound.
+	MaxQueued int
+
+	// NoWorkerTimeout is how long a task waits while no worker serves its
+	// platform, before it fails. A drained worker does serve. Default 0: for
+	// ever; negative: not at all.
+	NoWorkerTimeout time.Duration
 }
 
 func (c Config) withDefaults() Config {
@@ -104,6 +147,7 @@ func (c Config) withDefaults() Config {
 		{&c.LeaseTimeout, time.Minute},
 		{&c.OrphanGrace, time.Minute},
 		{&c.TimeoutSlack, 5 * time.Minute},
+		{&c.MaxBackOff, time.Minute},
 	} {
 		if *d.field == 0 {
 			*d.field = d.value
@@ -112,26 +156,35 @@ func (c Config) withDefaults() Config {
 	if c.MaxAttempts == 0 {
 		c.MaxAttempts = 5
 	}
+	c.Policy = c.Policy.withDefaults()
 	return c
 }
 
 // Queue is the state. It isn't safe for concurrent use.
 type Queue struct {
-	config Config
-	now    Time
-	out    []Output // of the step under way
+	config     Config
+	levels     []level // of the policy
+	across     Rule    // between platforms
+	measured   bool    // costs are corrected
+	keepsLines bool
+	now        Time
+	out        []Output // of the step under way
 
 	tasks      slab[task]
+	traits     []traits // of tasks
 	operations slab[operation]
 	workers    slab[worker]
 	services   slab[service]
 	platforms  []platform
+	groups     [levelCount][]groupState
 	byKey      index
 	arrivals   uint64
 
+	nodes    slab[node]
+	children children
+
 	// Each object is in at most one list of each kind.
-	queued    links // tasks, in the leaf of their platform
-	leased    links // tasks, of the worker that holds them
+	queued    links // tasks, in their leaf, or of the worker that holds them
 	renewed   links // tasks, all leased ones by the time of their last report
 	attached  links // operations, of their task
 	unwatched links // operations that nobody watches, by since when
@@ -142,11 +195,31 @@ type Queue struct {
 	byRenewal   list
 	byUnwatched list
 	byPoll      list
-	byTimeout   timeouts
+
+	// Each object is in at most one heap of each kind.
+	siblings heaps // nodes, by what they would give or by what they owe
+	timed    heaps // tasks, by when something happens to them by itself
+	stranded heaps // platforms, likewise
+
+	byTimeout  heap
+	byRest     heap
+	byStranded heap
 }
 
 // New returns an empty queue.
-func New(config Config) *Queue { return &Queue{config: config.withDefaults()} }
+func New(config Config) *Queue {
+	q := &Queue{config: config.withDefaults()}
+	q.levels = q.config.Policy.levels()
+	q.across = FIFO
+	for i := len(q.levels) - 1; i >= 0; i-- {
+		if q.levels[i].rule != Fair {
+			q.across = q.levels[i].rule
+		}
+	}
+	q.keepsLines = len(q.levels) > 0 || q.config.NoWorkerTimeout != 0 || q.config.MaxQueued > 0
+	q.measured = q.config.Policy.Cost == CostMeasured
+	return q
+}
 
 // Step applies one input at a time and appends what follows from it to out,
 // which it returns.
@@ -155,7 +228,7 @@ func (q *Queue) Step(now Time, in Input, out []Output) []Output {
 	q.out = out
 	switch in.Kind {
 	case Enqueue:
-		q.enqueue(in)
+		q.enqueue(&in)
 	case Watch:
 		q.watch(in.Operation)
 	case Unwatch:
@@ -163,39 +236,58 @@ func (q *Queue) Step(now Time, in Input, out []Output) []Output {
 	case Cancel:
 		q.cancel(in.Operation)
 	case Connect:
-		q.connect(in)
+		q.connect(&in)
 	case Serve:
 		q.serve(in.Worker, in.Platform)
 	case Renew:
-		q.renew(in)
+		q.renew(&in)
 	case Complete:
-		q.complete(in)
+		q.complete(&in)
 	case Publish:
 		q.publish(in.Task)
 	case Release:
-		q.release(in)
+		q.release(&in)
 	case Poll:
 		q.poll(in.Worker, in.Accepting)
 	case PollEnd:
 		q.pollEnd(in.Worker)
 	case Disconnect:
 		q.disconnect(in.Worker)
+	case Drain:
+		q.drain(in.Worker, true)
+	case Undrain:
+		q.drain(in.Worker, false)
+	case Weigh:
+		q.weigh(&in)
 	case Tick:
 		q.tick()
 	default:
 		panic("queue: unknown kind of input")
 	}
+	if q.config.NoWorkerTimeout < 0 {
+		q.failStranded()
+	}
 	out, q.out = q.out, nil
 	return out
 }
 
-func (q *Queue) emit(o Output) { q.out = append(q.out, o) }
+// emit copies field by field: to copy what was just written by words in larger
+// pieces stalls the processor, which took a quarter of a cycle's time.
+func (q *Queue) emit(o Output) {
+	q.out = append(q.out, Output{})
+	to := &q.out[len(q.out)-1]
+	to.Kind, to.Reason, to.Level, to.Attempt, to.Group = o.Kind, o.Reason, o.Level, o.Attempt, o.Group
+	to.Operation, to.Task, to.Worker = o.Operation, o.Task, o.Worker
+}
 
 // Depth is what a platform queue holds.
 type Depth struct {
 	Queued    int
+	Resting   int // until their back-off is over
 	Executing int
-	// OldestQueued is when the task at the head was queued; Never if none is.
+	// OldestQueued is when the task was queued that has waited longest; Never if
+	// none waits. With the policy fifo it is that of the first, which was there
+	// before if it was queued again.
 	OldestQueued Time
 }
 
@@ -204,10 +296,14 @@ func (q *Queue) Depth(p PlatformID) Depth {
 	if int(p) >= len(q.platforms) {
 		return Depth{OldestQueued: Never}
 	}
-	leaf := &q.platforms[p].waiting
-	d := Depth{Queued: leaf.count, Executing: q.platforms[p].executing, OldestQueued: Never}
-	if leaf.first != none {
-		d.OldestQueued = q.tasks.at(leaf.first).queuedAt
+	platform := &q.platforms[p]
+	d := Depth{Queued: platform.queued, Resting: platform.resting, Executing: platform.executing, OldestQueued: Never}
+	oldest := q.nodes.at(platform.root).next
+	if q.keepsLines {
+		oldest = q.oldest(&platform.line)
+	}
+	if oldest != none {
+		d.OldestQueued = q.tasks.at(oldest).since
 	}
 	return d
 }

@@ -5,6 +5,7 @@ import (
 	"os"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/weir-build/weir/system/queue"
 	"github.com/weir-build/weir/system/queue/queuetest"
@@ -12,10 +13,32 @@ import (
 
 func TestScripts(t *testing.T) { queuetest.RunScripts(t, "testdata/*.txt") }
 
+// policies are all presets, and trees that aren't common.
+func policies(t testing.TB) []queue.Policy {
+	t.Helper()
+	var all []queue.Policy
+	for _, text := range append(queue.Presets(),
+		"priority ageing=3s",
+		"priority ageing=off",
+		"shortest patience=off",
+		"tenant=fair invocation=priority task=shortest ageing=2s patience=2 cost=expected",
+		"tenant=priority correlated=fair task=priority ageing=7s cost=measured",
+		"correlated=shortest invocation=fifo task=fifo",
+		"fair-shortest cost=measured",
+	) {
+		p, err := queue.ParsePolicy(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, p)
+	}
+	return all
+}
+
 // TestRandomHistories takes more seeds where the environment asks for them, as
 // `make proof` does.
 func TestRandomHistories(t *testing.T) {
-	seeds := uint64(200)
+	seeds := uint64(20)
 	if text := os.Getenv("WEIR_PROOF_SEEDS"); text != "" {
 		n, err := strconv.ParseUint(text, 10, 32)
 		if err != nil {
@@ -23,46 +46,75 @@ func TestRandomHistories(t *testing.T) {
 		}
 		seeds = n
 	}
-	for seed := range seeds {
-		queuetest.RunHistory(t, seed, 400)
+	for _, policy := range policies(t) {
+		t.Run(policy.String(), func(t *testing.T) {
+			t.Parallel()
+			for seed := range seeds {
+				queuetest.RunHistory(t, policy, seed, 400)
+			}
+			t.Logf("%d seeds of 400 steps", seeds)
+		})
 	}
-	t.Logf("%d seeds of 400 steps", seeds)
 }
 
 func TestSameInputsSameOutputs(t *testing.T) {
-	first, second := queuetest.RunHistory(t, 7, 2000), queuetest.RunHistory(t, 7, 2000)
-	if first != second {
-		t.Errorf("fingerprints of one seed differ: %x, %x", first, second)
-	}
-	if other := queuetest.RunHistory(t, 8, 2000); other == first {
-		t.Errorf("two seeds have the fingerprint %x", first)
+	for _, policy := range policies(t) {
+		first, second := queuetest.RunHistory(t, policy, 7, 500), queuetest.RunHistory(t, policy, 7, 500)
+		if first != second {
+			t.Errorf("%v: fingerprints of one seed differ: %x, %x", policy, first, second)
+		}
+		if other := queuetest.RunHistory(t, policy, 8, 500); other == first {
+			t.Errorf("%v: two seeds have the fingerprint %x", policy, first)
+		}
 	}
 }
 
 func TestSteadyStateAllocatesNothing(t *testing.T) {
-	c := newCycle(1000, 100)
-	if got := testing.AllocsPerRun(10_000, c.run); got != 0 {
-		t.Errorf("a cycle allocates %v times, want 0", got)
+	for _, policy := range policies(t) {
+		c := newCycle(policy, load{queued: 1000, workers: 100, invocations: 50})
+		if got := testing.AllocsPerRun(10_000, c.run); got != 0 {
+			t.Errorf("%v: a cycle allocates %v times, want 0", policy, got)
+		}
 	}
 }
 
 // BenchmarkCycle is one enqueue, lease and completion with so many tasks queued:
 // the worker reports and takes the next task in one poll.
 func BenchmarkCycle(b *testing.B) {
-	for _, queued := range []int{1e3, 1e4, 1e5, 1e6} {
-		b.Run(fmt.Sprintf("rule=fifo/queued=%d", queued), func(b *testing.B) {
-			c := newCycle(queued, 64)
-			b.ReportAllocs()
-			for b.Loop() {
-				c.run()
+	for _, name := range queue.Presets() {
+		policy, err := queue.ParsePolicy(name)
+		if err != nil {
+			b.Fatal(err)
+		}
+		loads := []load{{queued: 1e3}, {queued: 1e4}, {queued: 1e5}, {queued: 1e6}}
+		if policy != (queue.Policy{}) {
+			for i := range loads {
+				loads[i].invocations = 100
 			}
-			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "cycles/s")
-		})
+			loads = append(loads, load{queued: 1e5, invocations: 1e4})
+		}
+		for _, l := range loads {
+			b.Run(fmt.Sprintf("policy=%s/queued=%d/invocations=%d", name, l.queued, l.invocations), func(b *testing.B) {
+				l.workers = 64
+				c := newCycle(policy, l)
+				b.ReportAllocs()
+				for b.Loop() {
+					c.run()
+				}
+				b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "cycles/s")
+			})
+		}
 	}
 }
 
-// cycle keeps a queue at a depth.
+// load is what a cycle keeps a queue at.
+type load struct {
+	queued, workers int
+	invocations     int // ten to a correlated one, of ten tenants; 0 for tasks with no traits
+}
+
 type cycle struct {
+	load    load
 	queue   *queue.Queue
 	now     queue.Time
 	next    uint64
@@ -77,9 +129,9 @@ type held struct {
 	attempt uint32
 }
 
-func newCycle(queued, workers int) *cycle {
-	c := &cycle{queue: queue.New(queue.Config{}), workers: make([]held, workers)}
-	for range queued + workers {
+func newCycle(policy queue.Policy, l load) *cycle {
+	c := &cycle{load: l, queue: queue.New(queue.Config{Policy: policy}), workers: make([]held, l.workers)}
+	for range l.queued + l.workers {
 		c.enqueue()
 	}
 	for i := range c.workers {
@@ -88,7 +140,7 @@ func newCycle(queued, workers int) *cycle {
 		c.out = c.queue.Step(c.now, queue.Input{Kind: queue.Serve, Worker: c.workers[i].worker}, c.out[:0])
 		c.poll(&c.workers[i])
 	}
-	for range 2 * (queued + workers) {
+	for range 2 * (l.queued + l.workers) {
 		c.run()
 	}
 	return c
@@ -100,12 +152,17 @@ func (c *cycle) enqueue() {
 	z := c.next * 0x9e3779b97f4a7c15
 	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
 	z ^= z >> 27
-	var key queue.Key
+	in := queue.Input{Kind: queue.Enqueue}
 	for i := range 8 {
-		key[i] = byte(z >> (8 * i))
-		key[8+i] = byte(c.next >> (8 * i))
+		in.Key[i] = byte(z >> (8 * i))
+		in.Key[8+i] = byte(c.next >> (8 * i))
 	}
-	c.out = c.queue.Step(c.now, queue.Input{Kind: queue.Enqueue, Key: key}, c.out[:0])
+	if n := uint64(c.load.invocations); n > 0 {
+		in.Invocation = uint32(1 + z>>32%n)
+		in.Correlated, in.Tenant = 1+in.Invocation/10, 1+in.Invocation/10%10
+		in.Priority, in.Expected = int32(z>>61), time.Duration(z>>30)
+	}
+	c.out = c.queue.Step(c.now, in, c.out[:0])
 }
 
 func (c *cycle) poll(h *held) {

@@ -10,8 +10,10 @@ type InputKind uint8
 
 // The inputs, with the fields of [Input] they use.
 const (
-	// Enqueue asks for work: Key, Platform, Timeout. The new operation counts as
-	// watched once. It is answered by Queued or Attached, in that step.
+	// Enqueue asks for work: Key, Platform, Timeout, and what rules go by. The new
+	// operation counts as watched once. It is answered by Queued, Attached or
+	// Refused, in that step. A task that is joined keeps what rules go by, but
+	// for its Priority, which becomes that of the most urgent operation.
 	Enqueue InputKind = iota + 1
 	// Watch and Unwatch count the streams that wait for an Operation.
 	Watch
@@ -39,6 +41,13 @@ const (
 	PollEnd
 	// Disconnect ends a Worker's session; others get its leases.
 	Disconnect
+	// Drain lets a Worker keep its leases and get no new ones, until Undrain.
+	Drain
+	Undrain
+
+	// Weigh gives Tenant, Correlated and Invocation, those that aren't 0, a Weight
+	// in fair shares. Groups have 1 unless told otherwise; it is 1,000,000 at most.
+	Weigh
 
 	// Tick lets what has expired by now expire.
 	Tick
@@ -56,7 +65,24 @@ type Input struct {
 	Worker    WorkerID
 	Timeout   time.Duration // of the command; 0 means none
 	Key       Key
+
+	// What rules go by. Tenant, Correlated and Invocation are numbers that the
+	// caller gives to groups of tasks, densely from 1 on: memory is kept for the
+	// largest. 0 is the group of all that have none. When nothing refers to a
+	// number any more, Freed says so.
+	Tenant, Correlated, Invocation uint32
+	Weight                         uint32
+	// Priority is the more urgent the lower, as REAPI's.
+	Priority int32
+	// Expected is how long the task will take, by the caller's best guess; 0 if
+	// it has none.
+	Expected time.Duration
+	// Affinity is equal for tasks that are better run by the same worker, as
+	// those with the same input root; 0 if there are none.
+	Affinity uint64
 }
+
+func (in *Input) groups() groups { return groups{in.Tenant, in.Correlated, in.Invocation} }
 
 // OutputKind says what is to be done.
 type OutputKind uint8
@@ -73,7 +99,7 @@ const (
 	Offered
 	// Lost: Task's Attempt by Worker came to nothing, for Reason.
 	Lost
-	// Requeued: after that, Task waits for another attempt.
+	// Requeued: after that, and its back-off, Task waits for another attempt.
 	Requeued
 	// Revoked: Worker no longer holds (Task, Attempt) and should stop, for
 	// Reason.
@@ -89,6 +115,14 @@ const (
 	Connected
 	// WorkerGone: Worker was silent for too long and is forgotten.
 	WorkerGone
+	// Refused: nothing was made, for Reason.
+	Refused
+	// Resting: Task's Attempt came to nothing and it has to pause. Requeued
+	// follows, when it waits for the next.
+	Resting
+	// Freed: nothing refers to Group of Level any more, which an input named; the
+	// caller may give the number to another one.
+	Freed
 )
 
 // Reason is why something ended.
@@ -114,9 +148,13 @@ const (
 	LeaseLost
 	// Released: the worker gave the lease back.
 	Released
+	// NoWorker: for too long no worker served the task's platform.
+	NoWorker
+	// QueueFull: the tenant has as many tasks queued as it may.
+	QueueFull
 )
 
-var reasons = [...]string{"none", "completed", "cancelled", "abandoned", "exhausted", "timed_out", "worker_lost", "worker_left", "lease_lost", "released"}
+var reasons = [...]string{"none", "completed", "cancelled", "abandoned", "exhausted", "timed_out", "worker_lost", "worker_left", "lease_lost", "released", "no_worker", "queue_full"}
 
 func (r Reason) String() string { return reasons[r] }
 
@@ -124,7 +162,9 @@ func (r Reason) String() string { return reasons[r] }
 type Output struct {
 	Kind      OutputKind
 	Reason    Reason
+	Level     Level
 	Attempt   uint32
+	Group     uint32
 	Operation OperationID
 	Task      TaskID
 	Worker    WorkerID

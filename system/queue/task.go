@@ -4,14 +4,20 @@ import "time"
 
 // platform is the part of the queue that serves one kind of worker.
 type platform struct {
-	waiting   list // tasks; the leaf of the policy's tree
-	idle      list // services of workers that wait for a task
-	executing int
+	root       uint32 // node; of the tree of waiting tasks
+	idle       list   // services of workers that wait for a task
+	line       line   // not if there is but one leaf
+	queued     int    // that wait
+	resting    int    // that will, after their back-off
+	executing  int
+	workers    int  // that serve it
+	unservedAt Time // since when there is none
 }
 
 func (q *Queue) platform(p PlatformID) *platform {
 	for int(p) >= len(q.platforms) {
-		q.platforms = append(q.platforms, platform{})
+		root, _ := q.nodes.add()
+		q.platforms = append(q.platforms, platform{root: root, unservedAt: q.now})
 	}
 	return &q.platforms[p]
 }
@@ -19,43 +25,72 @@ func (q *Queue) platform(p PlatformID) *platform {
 type state uint8
 
 const (
-	waiting  state = iota // in the leaf of its platform
+	waiting  state = iota // in the tree of its platform
+	resting               // until its back-off is over
 	leased                // held by a worker
-	finished              // has a result, not published yet
+	finished              // has a result, not published yet; or is between states
 )
 
 type task struct {
 	key        Key
 	state      state
-	offered    bool // leased, and not reported by the worker so far
-	passed     bool // waits, and another was taken in its stead
+	offered    bool  // leased, and not reported by the worker so far
+	passed     uint8 // how often another was taken in its stead
+	plain      bool  // has no affinity
 	platform   PlatformID
 	attempt    uint32 // the latest, from 1
 	worker     uint32 // that holds it, if leased
-	heap       uint32 // place in byTimeout, from 1; 0 if not there
+	leaf       uint32 // node it waits in
 	lastWorker WorkerID
 	arrival    uint64
-	queuedAt   Time
+	since      Time // when it was queued, if it waits, or leased, if it is
 	renewedAt  Time
-	deadline   Time // if in byTimeout
 	timeout    time.Duration
 	operations list
+	groups     groups
+	priority   int32
 }
 
-func (q *Queue) enqueue(in Input) {
-	var index uint32
+// traits are what not all rules go by. They lie apart from the tasks, which are
+// the more to the cache the smaller they are, and aren't looked at of a task that
+// is plain.
+type traits struct {
+	arrivedAt Time
+	expected  time.Duration
+	affinity  uint64
+}
+
+func (q *Queue) enqueue(in *Input) {
+	var index, slot uint32
 	if in.Key != (Key{}) {
-		index = q.byKey.find(&q.tasks, in.Key)
+		index, slot = q.byKey.find(&q.tasks, in.Key)
 	}
 	if index != none {
 		q.emit(Output{Kind: Attached, Task: q.taskID(index), Operation: q.attach(index)})
+		q.raise(index, in.Priority)
+		q.freeAll(in.groups())
+		return
+	}
+	if q.full(in.Tenant) && q.platform(in.Platform).idle.first == none {
+		q.emit(Output{Kind: Refused, Reason: QueueFull})
+		q.freeAll(in.groups())
 		return
 	}
 	index, t := q.tasks.add()
 	q.arrivals++
 	t.key, t.platform, t.timeout, t.arrival = in.Key, in.Platform, in.Timeout, q.arrivals
+	t.groups, t.priority, t.plain = in.groups(), in.Priority, in.Affinity == 0
+	for l, id := range t.groups {
+		q.refer(Level(l), id)
+	}
+	if int(index) >= len(q.traits) {
+		q.traits = append(q.traits, make([]traits, int(index)+1-len(q.traits))...)
+	}
+	if len(q.levels) > 0 || !t.plain {
+		q.traits[index] = traits{q.now, in.Expected, in.Affinity}
+	}
 	if in.Key != (Key{}) {
-		q.byKey.add(in.Key, index)
+		q.byKey.add(in.Key, index, slot)
 	}
 	q.emit(Output{Kind: Queued, Task: q.taskID(index), Operation: q.attach(index)})
 	q.giveOrQueue(index)
@@ -64,13 +99,13 @@ func (q *Queue) enqueue(in Input) {
 // giveOrQueue leases a task to a worker that waits, or lets it wait.
 func (q *Queue) giveOrQueue(index uint32) {
 	t := q.tasks.at(index)
-	t.state, t.queuedAt = waiting, q.now
+	t.state, t.since = waiting, q.now
 	p := q.platform(t.platform)
 	if s := q.idleFor(p, t.lastWorker); s != none {
 		q.lease(index, q.services.at(s).worker)
 		return
 	}
-	q.push(&p.waiting, index)
+	q.push(index)
 }
 
 // idleFor returns the service of the worker that has waited longest, other than
@@ -88,20 +123,24 @@ func (q *Queue) idleFor(p *platform, not WorkerID) uint32 {
 // lease gives a task, which is in no queue, to a worker with a free slot.
 func (q *Queue) lease(index, holder uint32) {
 	t, w := q.tasks.at(index), q.workers.at(holder)
-	t.state, t.worker, t.offered, t.passed = leased, holder, true, false
+	t.state, t.worker, t.offered, t.passed = leased, holder, true, 0
 	t.attempt++
-	t.renewedAt = q.now
-	q.leased.append(&w.leases, index)
+	t.since, t.renewedAt = q.now, q.now
+	if !t.plain {
+		w.remember(q.traits[index].affinity)
+	}
+	q.queued.append(&w.leases, index)
 	q.renewed.append(&q.byRenewal, index)
 	q.platforms[t.platform].executing++
 	if t.timeout > 0 {
-		t.deadline = q.now + Time(t.timeout+q.config.TimeoutSlack)
-		q.byTimeout.push(&q.tasks, index)
+		q.timed.set(&q.byTimeout, index, order{high: int64(q.now) + int64(t.timeout+q.config.TimeoutSlack), arrival: t.arrival})
 	}
 	// Whoever got a task is last in line for the next.
-	q.unidle(holder)
-	if w.waits && w.leases.count < int(w.slots) {
-		q.makeIdle(holder)
+	if w.idles {
+		q.unidle(holder)
+		if w.wants() {
+			q.makeIdle(holder)
+		}
 	}
 	q.emit(Output{Kind: Leased, Task: q.taskID(index), Worker: q.workerID(holder), Attempt: t.attempt})
 }
@@ -110,13 +149,16 @@ func (q *Queue) lease(index, holder uint32) {
 // dealt with, the worker's free slot is to be filled.
 func (q *Queue) unlease(index uint32) (holder uint32) {
 	t := q.tasks.at(index)
-	q.leased.remove(&q.workers.at(t.worker).leases, index)
+	q.queued.remove(&q.workers.at(t.worker).leases, index)
 	q.renewed.remove(&q.byRenewal, index)
 	q.platforms[t.platform].executing--
-	if t.heap != 0 {
-		q.byTimeout.remove(&q.tasks, index)
+	if t.timeout > 0 {
+		q.timed.remove(&q.byTimeout, index)
 	}
 	t.state, t.lastWorker = finished, q.workerID(t.worker)
+	if q.measured {
+		q.correct(index, time.Duration(q.now-t.since))
+	}
 	return t.worker
 }
 
@@ -127,6 +169,10 @@ func (q *Queue) requeue(index uint32, reason Reason) {
 	q.emit(Output{Kind: Lost, Task: q.taskID(index), Attempt: t.attempt, Worker: t.lastWorker, Reason: reason})
 	if int(t.attempt) >= q.config.MaxAttempts {
 		q.end(index, Exhausted)
+		return
+	}
+	if q.config.BackOff > 0 {
+		q.rest(index)
 		return
 	}
 	q.emit(Output{Kind: Requeued, Task: q.taskID(index)})
@@ -143,27 +189,33 @@ func (q *Queue) end(index uint32, reason Reason) {
 	if t.key != (Key{}) {
 		q.byKey.remove(t.key, index)
 	}
-	attempt := t.attempt
+	if !t.plain {
+		q.traits[index] = traits{}
+	}
+	attempt, groups := t.attempt, t.groups
 	q.tasks.remove(index)
 	q.emit(Output{Kind: TaskDone, Task: id, Attempt: attempt, Reason: reason})
+	for l, id := range groups {
+		q.unrefer(Level(l), id)
+	}
 }
 
-// withdraw makes a task neither queued nor leased. The worker that held it, if
+// withdraw makes a task neither queued nor resting nor leased. The worker that held it, if
 // any, is told and returned, as by unlease.
 func (q *Queue) withdraw(index uint32, reason Reason) (holder uint32) {
-	t := q.tasks.at(index)
-	if t.state == leased {
+	switch t := q.tasks.at(index); t.state {
+	case leased:
 		q.emit(Output{Kind: Revoked, Task: q.taskID(index), Attempt: t.attempt, Worker: q.workerID(t.worker), Reason: reason})
 		return q.unlease(index)
-	}
-	if t.state == waiting {
-		q.queued.remove(&q.platforms[t.platform].waiting, index)
-		t.state = finished
+	case waiting:
+		q.pull(index, 0)
+	case resting:
+		q.unrest(index)
 	}
 	return none
 }
 
-func (q *Queue) complete(in Input) {
+func (q *Queue) complete(in *Input) {
 	index, t := q.tasks.find(uint64(in.Task))
 	if t == nil || t.state == finished {
 		return

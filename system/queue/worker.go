@@ -4,9 +4,39 @@ type worker struct {
 	slots    uint32
 	waits    bool // between Poll and PollEnd, and accepting
 	idles    bool // in the idle lists of its platforms
+	drained  bool // gets no new tasks
 	leases   list // of tasks
 	services list
 	polledAt Time
+
+	remembers  bool // any affinity
+	turn       uint8
+	affinities [affinityMemory]uint64 // of the latest tasks that had one
+}
+
+// wants tells whether a worker is to get tasks now.
+func (w *worker) wants() bool {
+	return w.waits && !w.drained && w.leases.count < int(w.slots)
+}
+
+func (w *worker) remember(affinity uint64) {
+	if affinity != 0 {
+		w.affinities[w.turn] = affinity
+		w.turn = (w.turn + 1) % affinityMemory
+		w.remembers = true
+	}
+}
+
+func (w *worker) remembered(affinity uint64) bool {
+	if affinity == 0 {
+		return false
+	}
+	for _, known := range w.affinities {
+		if known == affinity {
+			return true
+		}
+	}
+	return false
 }
 
 // service is a worker's place in the idle list of a platform.
@@ -15,7 +45,7 @@ type service struct {
 	platform PlatformID
 }
 
-func (q *Queue) connect(in Input) {
+func (q *Queue) connect(in *Input) {
 	index, w := q.workers.add()
 	w.slots, w.polledAt = in.Slots, q.now
 	q.polled.append(&q.byPoll, index)
@@ -32,7 +62,8 @@ func (q *Queue) serve(id WorkerID, p PlatformID) {
 			return
 		}
 	}
-	q.platform(p)
+	q.platform(p).workers++
+	q.strand(p)
 	s, service := q.services.add()
 	service.worker, service.platform = index, p
 	q.served.append(&w.services, s)
@@ -42,7 +73,7 @@ func (q *Queue) serve(id WorkerID, p PlatformID) {
 	}
 }
 
-func (q *Queue) renew(in Input) {
+func (q *Queue) renew(in *Input) {
 	index, t := q.tasks.find(uint64(in.Task))
 	holder, w := q.workers.find(uint64(in.Worker))
 	if w == nil {
@@ -57,7 +88,7 @@ func (q *Queue) renew(in Input) {
 	q.renewed.append(&q.byRenewal, index)
 }
 
-func (q *Queue) release(in Input) {
+func (q *Queue) release(in *Input) {
 	index, t := q.tasks.find(uint64(in.Task))
 	if t == nil || t.state != leased || t.attempt != in.Attempt || q.workerID(t.worker) != in.Worker {
 		return
@@ -76,7 +107,7 @@ func (q *Queue) poll(id WorkerID, accepting bool) {
 	w.polledAt = q.now
 	q.polled.remove(&q.byPoll, index)
 	q.polled.append(&q.byPoll, index)
-	for l := w.leases.first; l != none; l = q.leased.next(l) {
+	for l := w.leases.first; l != none; l = q.queued.next(l) {
 		if t := q.tasks.at(l); t.offered {
 			q.emit(Output{Kind: Offered, Task: q.taskID(l), Attempt: t.attempt, Worker: id})
 		}
@@ -97,21 +128,36 @@ func (q *Queue) refill(index uint32) {
 	if index == none {
 		return
 	}
-	if w := q.workers.at(index); w.waits && w.leases.count < int(w.slots) {
-		q.makeIdle(index)
+	w := q.workers.at(index)
+	if w.wants() {
 		q.fill(index)
+	}
+	if w.wants() {
+		q.makeIdle(index)
 	}
 }
 
-// fill gives an idle worker tasks until it or the queue has no more: the oldest
-// of all its platforms first.
+// drain lets a worker get no new tasks, or lets it get them again.
+func (q *Queue) drain(id WorkerID, drained bool) {
+	index, w := q.workers.find(uint64(id))
+	if w == nil {
+		return
+	}
+	w.drained = drained
+	if drained {
+		q.unidle(index)
+	}
+	q.refill(index)
+}
+
+// fill gives a worker tasks until it wants or the queue has no more: what comes
+// first of all its platforms, first.
 func (q *Queue) fill(index uint32) {
-	for w := q.workers.at(index); w.idles; {
+	for w := q.workers.at(index); w.wants(); {
 		best := none
 		for s := w.services.first; s != none; s = q.served.next(s) {
-			leaf := &q.platforms[q.services.at(s).platform].waiting
-			t := q.pick(leaf, q.workerID(index))
-			if t != none && (best == none || q.tasks.at(t).arrival < q.tasks.at(best).arrival) {
+			t := q.pick(&q.platforms[q.services.at(s).platform], index)
+			if t != none && (best == none || q.orderOf(q.across, t).before(q.orderOf(q.across, best))) {
 				best = t
 			}
 		}
@@ -158,8 +204,12 @@ func (q *Queue) lose(index uint32, reason Reason) {
 	w.waits = false
 	q.unidle(index)
 	for s := w.services.first; s != none; s = w.services.first {
+		p := q.services.at(s).platform
 		q.served.remove(&w.services, s)
 		q.services.remove(s)
+		q.platforms[p].workers--
+		q.platforms[p].unservedAt = q.now
+		q.strand(p)
 	}
 	q.polled.remove(&q.byPoll, index)
 	for l := w.leases.first; l != none; l = w.leases.first {

@@ -3,6 +3,7 @@ package queuetest
 import (
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/weir-build/weir/system/queue"
 )
@@ -15,9 +16,13 @@ import (
 //   - lease a task to two workers, or to one that doesn't serve its platform,
 //     isn't waiting or has no slot free;
 //   - leave a task waiting while a worker that could take it waits too;
-//   - lease a task before an older one that the worker could have had, unless
-//     the worker just failed on that one;
-//   - exceed the attempts allowed.
+//   - lease another task than the twin would, which knows the rules by heart and
+//     nothing of how the queue finds its way;
+//   - exceed the attempts allowed, lease a task during its back-off, or give a
+//     drained worker anything;
+//   - refuse a tenant that has room, or let it queue more than it may;
+//   - give up on a platform that is served;
+//   - free a number that is referred to, or forget to.
 type Checker struct {
 	t      *testing.T
 	queue  *queue.Queue
@@ -26,18 +31,30 @@ type Checker struct {
 	tasks      map[queue.TaskID]*taskAccount
 	operations map[queue.OperationID]queue.TaskID
 	workers    map[queue.WorkerID]*workerAccount
-	waiting    []queue.TaskID // in the order of arrival
+	waiting    map[queue.TaskID]bool
+	named      map[group]bool // numbers not freed so far
+	weights    map[group]uint32
+	twin       *twin
 	arrivals   int
+	now        queue.Time
+}
+
+type group struct {
+	level  queue.Level
+	number uint32
+}
+
+func groupsOf(in queue.Input) []group {
+	return []group{{queue.TenantLevel, in.Tenant}, {queue.CorrelatedLevel, in.Correlated}, {queue.InvocationLevel, in.Invocation}}
 }
 
 type taskAccount struct {
-	arrival    int
-	platform   queue.PlatformID
-	key        queue.Key
+	*twinTask
 	operations int
 	attempt    uint32
 	worker     queue.WorkerID // 0 if not leased
-	last       queue.WorkerID
+	leasedAt   queue.Time
+	resting    bool
 	finished   bool
 }
 
@@ -45,7 +62,11 @@ type workerAccount struct {
 	slots, held int
 	serves      []queue.PlatformID
 	waits       bool
+	drained     bool
+	ends        bool
 }
+
+func (w *workerAccount) wants() bool { return w.waits && !w.drained && w.held < w.slots }
 
 // NewChecker returns a Checker of an empty queue.
 func NewChecker(t *testing.T, config queue.Config) *Checker {
@@ -57,11 +78,22 @@ func NewChecker(t *testing.T, config queue.Config) *Checker {
 		tasks:      make(map[queue.TaskID]*taskAccount),
 		operations: make(map[queue.OperationID]queue.TaskID),
 		workers:    make(map[queue.WorkerID]*workerAccount),
+		waiting:    make(map[queue.TaskID]bool),
+		named:      make(map[group]bool),
+		weights:    make(map[group]uint32),
+		twin:       newTwin(config.Policy),
 	}
 }
 
 // NextDeadline is the queue's.
 func (c *Checker) NextDeadline() queue.Time { return c.queue.NextDeadline() }
+
+// Hash is the queue's.
+func (c *Checker) Hash() uint64 { return c.queue.Hash() }
+
+// Named returns how many numbers of groups there are that the queue should have
+// freed, if nothing is open.
+func (c *Checker) Named() int { return len(c.named) }
 
 // Open returns the numbers of tasks, operations and workers there are.
 func (c *Checker) Open() (tasks, operations, workers int) {
@@ -71,6 +103,21 @@ func (c *Checker) Open() (tasks, operations, workers int) {
 // Step steps the queue and checks what it did.
 func (c *Checker) Step(now queue.Time, in queue.Input) []queue.Output {
 	c.t.Helper()
+	c.now = max(c.now, now)
+	switch in.Kind {
+	case queue.Enqueue, queue.Weigh:
+		for _, g := range groupsOf(in) {
+			if g.number != 0 {
+				c.named[g] = true
+				if in.Kind == queue.Weigh {
+					c.weights[g] = in.Weight
+				}
+			}
+		}
+	}
+	if in.Kind == queue.Weigh {
+		c.twin.weigh(in)
+	}
 	if w := c.workers[in.Worker]; w != nil {
 		switch in.Kind {
 		case queue.Serve:
@@ -81,6 +128,8 @@ func (c *Checker) Step(now queue.Time, in queue.Input) []queue.Output {
 			w.waits = in.Accepting
 		case queue.PollEnd:
 			w.waits = false
+		case queue.Drain, queue.Undrain:
+			w.drained = in.Kind == queue.Drain
 		case queue.Disconnect:
 			c.forget(in.Worker)
 		}
@@ -102,13 +151,22 @@ func (c *Checker) account(in queue.Input, o queue.Output) {
 	switch o.Kind {
 	case queue.Queued:
 		c.arrivals++
-		c.tasks[o.Task] = &taskAccount{arrival: c.arrivals, platform: in.Platform, key: in.Key, operations: 1}
+		task = &taskAccount{twinTask: &twinTask{id: o.Task, arrival: c.arrivals, arrivedAt: c.now, in: in}, operations: 1}
+		c.tasks[o.Task] = task
 		c.operations[o.Operation] = o.Task
-		c.waiting = append(c.waiting, o.Task)
+		c.enqueue(task)
+		if limit := c.config.MaxQueued; limit > 0 && c.queued(in.Tenant) > limit && !c.wanted(in.Platform) {
+			c.t.Fatalf("%v: the tenant has more than %d tasks queued", describe(o), limit)
+		}
+	case queue.Refused:
+		if limit := c.config.MaxQueued; limit == 0 || c.queued(in.Tenant) < limit || c.wanted(in.Platform) {
+			c.t.Fatalf("%v: the tenant has room", describe(o))
+		}
 	case queue.Attached:
-		if task == nil || task.key != in.Key {
+		if task == nil || task.in.Key != in.Key {
 			c.t.Fatalf("%v: attached to the wrong task", describe(o))
 		}
+		c.twin.join(task.twinTask, in)
 		task.operations++
 		c.operations[o.Operation] = o.Task
 	case queue.Leased:
@@ -123,7 +181,13 @@ func (c *Checker) account(in queue.Input, o queue.Output) {
 		if task == nil || task.worker != 0 {
 			c.t.Fatalf("%v: queued again while leased", describe(o))
 		}
-		c.requeue(o.Task, task)
+		task.resting = false
+		c.enqueue(task)
+	case queue.Resting:
+		if task == nil || task.worker != 0 || c.config.BackOff == 0 {
+			c.t.Fatalf("%v: nothing to rest from", describe(o))
+		}
+		task.resting = true
 	case queue.Revoked:
 		if task != nil && task.worker == o.Worker && task.attempt == o.Attempt {
 			c.free(task)
@@ -133,8 +197,8 @@ func (c *Checker) account(in queue.Input, o queue.Output) {
 			c.t.Fatalf("%v: finished twice", describe(o))
 		}
 		c.free(task)
-		task.finished = true
-		c.unqueue(o.Task)
+		task.finished, task.resting = true, false
+		c.unqueue(task)
 	case queue.OperationDone:
 		if c.operations[o.Operation] != o.Task || task == nil {
 			c.t.Fatalf("%v: ended an operation that isn't the task's", describe(o))
@@ -146,37 +210,53 @@ func (c *Checker) account(in queue.Input, o queue.Output) {
 			c.t.Fatalf("%v: ended with operations left, or twice", describe(o))
 		}
 		c.free(task)
-		c.unqueue(o.Task)
+		c.unqueue(task)
 		delete(c.tasks, o.Task)
+		if o.Reason == queue.NoWorker && c.served(task.in.Platform) {
+			c.t.Fatalf("%v: there is a worker for it", describe(o))
+		}
 	case queue.Connected:
 		c.workers[o.Worker] = &workerAccount{slots: int(in.Slots)}
 	case queue.WorkerGone:
 		c.forget(o.Worker)
 		delete(c.workers, o.Worker)
+	case queue.Freed:
+		c.freed(o)
 	}
+}
+
+func (c *Checker) freed(o queue.Output) {
+	c.t.Helper()
+	g := group{o.Level, o.Group}
+	if !c.named[g] || c.weights[g] > 1 {
+		c.t.Fatalf("%v: freed twice, or though it has a weight", describe(o))
+	}
+	for id, task := range c.tasks {
+		if groupsOf(task.in)[o.Level] == g {
+			c.t.Fatalf("%v: freed, though %v is of it", describe(o), id)
+		}
+	}
+	delete(c.named, g)
 }
 
 func (c *Checker) leased(o queue.Output, task *taskAccount) {
 	c.t.Helper()
 	w := c.workers[o.Worker]
-	if task == nil || w == nil || task.worker != 0 || task.finished {
+	if task == nil || w == nil || task.worker != 0 || task.finished || task.resting {
 		c.t.Fatalf("%v: leased twice, or nothing to nobody", describe(o))
 	}
-	if !w.waits || w.held >= w.slots || !slices.Contains(w.serves, task.platform) {
+	if !w.wants() || !slices.Contains(w.serves, task.in.Platform) {
 		c.t.Fatalf("%v: the worker can't take it: %+v", describe(o), *w)
 	}
 	if o.Attempt != task.attempt+1 || int(o.Attempt) > c.config.MaxAttempts {
 		c.t.Fatalf("%v: the last attempt was %d", describe(o), task.attempt)
 	}
-	for _, other := range c.waiting {
-		if other == o.Task {
-			break
-		}
-		if t := c.tasks[other]; slices.Contains(w.serves, t.platform) && t.last != o.Worker {
-			c.t.Fatalf("%v: passed over the older %v", describe(o), other)
-		}
+	if want := c.twin.choose(o.Worker, w.serves); want != task.twinTask {
+		c.t.Fatalf("%v: the twin would lease %v", describe(o), want.id)
 	}
-	c.unqueue(o.Task)
+	c.twin.serve(task.twinTask, o.Worker)
+	delete(c.waiting, o.Task)
+	task.leasedAt = c.now
 	task.worker, task.attempt = o.Worker, o.Attempt
 	w.held++
 }
@@ -189,40 +269,73 @@ func (c *Checker) free(task *taskAccount) {
 		w.held--
 	}
 	task.last, task.worker = task.worker, 0
+	c.twin.ended(task.twinTask, time.Duration(c.now-task.leasedAt))
 }
 
-func (c *Checker) requeue(id queue.TaskID, task *taskAccount) {
-	at := slices.IndexFunc(c.waiting, func(other queue.TaskID) bool { return c.tasks[other].arrival > task.arrival })
-	if at < 0 {
-		at = len(c.waiting)
-	}
-	c.waiting = slices.Insert(c.waiting, at, id)
+func (c *Checker) enqueue(task *taskAccount) {
+	c.waiting[task.id] = true
+	c.twin.add(task.twinTask)
 }
 
-func (c *Checker) unqueue(id queue.TaskID) {
-	if at := slices.Index(c.waiting, id); at >= 0 {
-		c.waiting = slices.Delete(c.waiting, at, at+1)
+func (c *Checker) unqueue(task *taskAccount) {
+	if c.waiting[task.id] {
+		delete(c.waiting, task.id)
+		c.twin.remove(task.twinTask)
 	}
+}
+
+// queued counts the tasks of a tenant that wait or rest.
+func (c *Checker) queued(tenant uint32) (n int) {
+	for id, task := range c.tasks {
+		if task.in.Tenant == tenant && (c.waiting[id] || task.resting) {
+			n++
+		}
+	}
+	return n
+}
+
+// served tells whether there is a worker for a platform, wanted whether one waits.
+func (c *Checker) served(p queue.PlatformID) bool {
+	for _, w := range c.workers {
+		if !w.ends && slices.Contains(w.serves, p) {
+			return true
+		}
+	}
+	return false
+}
+
+func (c *Checker) wanted(p queue.PlatformID) bool {
+	for _, w := range c.workers {
+		if w.wants() && slices.Contains(w.serves, p) {
+			return true
+		}
+	}
+	return false
 }
 
 // forget makes a worker that ends unable to be given anything.
-func (c *Checker) forget(id queue.WorkerID) { c.workers[id].waits = false }
+func (c *Checker) forget(id queue.WorkerID) { c.workers[id].waits, c.workers[id].ends = false, true }
 
 // conserves checks that no task waits for a worker that waits for a task.
 func (c *Checker) conserves() {
 	c.t.Helper()
-	for _, id := range c.waiting {
-		for w, account := range c.workers {
-			if account.waits && account.held < account.slots && slices.Contains(account.serves, c.tasks[id].platform) {
-				c.t.Fatalf("%v waits for a worker and %v for a task", id, w)
-			}
+	for id := range c.waiting {
+		if c.wanted(c.tasks[id].in.Platform) {
+			c.t.Fatalf("%v waits for a worker and a worker for a task", id)
 		}
 	}
-	queued := 0
+	queued, resting := 0, 0
 	for p := range queue.PlatformID(8) {
 		queued += c.queue.Depth(p).Queued
+		resting += c.queue.Depth(p).Resting
 	}
-	if queued != len(c.waiting) {
-		c.t.Fatalf("the queue holds %d tasks, %d should wait", queued, len(c.waiting))
+	rest := 0
+	for _, task := range c.tasks {
+		if task.resting {
+			rest++
+		}
+	}
+	if queued != len(c.waiting) || resting != rest {
+		c.t.Fatalf("the queue holds %d tasks and %d at rest, should be %d and %d", queued, resting, len(c.waiting), rest)
 	}
 }

@@ -10,26 +10,36 @@ import (
 	"github.com/weir-build/weir/system/queue"
 )
 
-// RunHistory plays a random history of so many steps through a Checker and
-// returns a fingerprint of everything the queue did. Clients come, join, cancel
+// RunHistory plays a random history of so many steps under a policy through a
+// Checker and returns a fingerprint of everything the queue did. Clients come, join, cancel
 // and leave; workers come, poll, lose replies, report late, twice or not at all,
 // and vanish. At the end everything is wound up and nothing may be left.
-func RunHistory(t *testing.T, seed uint64, steps int) uint64 {
+func RunHistory(t *testing.T, policy queue.Policy, seed uint64, steps int) uint64 {
 	t.Helper()
 	random := rand.New(rand.NewPCG(seed, 1))
-	h := &history{
-		random: random,
-		check: NewChecker(t, queue.Config{
-			MaxAttempts: 1 + random.IntN(4), LeaseTimeout: 20 * time.Second,
-			SessionTimeout: 30 * time.Second, OrphanGrace: 15 * time.Second,
-		}),
+	config := queue.Config{
+		Policy: policy, MaxAttempts: 1 + random.IntN(4), LeaseTimeout: 20 * time.Second,
+		SessionTimeout: 30 * time.Second, OrphanGrace: 15 * time.Second, TimeoutSlack: 5 * time.Second,
 	}
+	if random.IntN(2) == 0 {
+		config.BackOff, config.MaxBackOff = time.Second, 3*time.Second
+	}
+	if random.IntN(4) == 0 {
+		config.MaxQueued = 1 + random.IntN(6)
+	}
+	if random.IntN(3) == 0 {
+		config.NoWorkerTimeout = 10*time.Second*time.Duration(random.IntN(2)) - 1
+	}
+	h := &history{random: random, check: NewChecker(t, config)}
 	for range steps {
 		h.act()
 	}
 	h.windUp()
 	if tasks, operations, workers := h.check.Open(); tasks+operations+workers > 0 {
-		t.Fatalf("seed %d: %d tasks, %d operations, %d workers are left", seed, tasks, operations, workers)
+		t.Fatalf("policy %v, seed %d: %d tasks, %d operations, %d workers are left", policy, seed, tasks, operations, workers)
+	}
+	if n := h.check.Named(); n > 0 {
+		t.Fatalf("policy %v, seed %d: %d groups were not freed", policy, seed, n)
 	}
 	return h.sum
 }
@@ -76,6 +86,7 @@ func (h *history) step(in queue.Input) {
 		}
 	}
 	binary.Write(hash, binary.LittleEndian, h.check.NextDeadline())
+	binary.Write(hash, binary.LittleEndian, h.check.Hash())
 	h.sum = hash.Sum64()
 }
 
@@ -89,6 +100,7 @@ func (h *history) act() {
 		if n < 10 {
 			in.Timeout = time.Duration(1+h.random.IntN(60)) * time.Second
 		}
+		h.traits(&in)
 		h.step(in)
 	case n < 29:
 		h.step(queue.Input{Kind: queue.Cancel, Operation: pick(h, h.operations)})
@@ -103,6 +115,14 @@ func (h *history) act() {
 		h.step(queue.Input{Kind: queue.Serve, Worker: pick(h, h.workers), Platform: queue.PlatformID(h.random.IntN(platforms))})
 	case n < 42:
 		h.step(queue.Input{Kind: queue.Disconnect, Worker: pick(h, h.workers)})
+	case n < 43:
+		h.step(queue.Input{Kind: queue.Drain, Worker: pick(h, h.workers)})
+	case n < 45:
+		h.step(queue.Input{Kind: queue.Undrain, Worker: pick(h, h.workers)})
+	case n < 46:
+		in := queue.Input{Kind: queue.Weigh, Weight: uint32(h.random.IntN(4))}
+		h.groups(&in)
+		h.step(in)
 	case n < 62:
 		h.report(pick(h, h.workers))
 	case n < 67:
@@ -123,6 +143,23 @@ func (h *history) act() {
 	}
 }
 
+// traits gives a task something for rules to go by. There are few values of each,
+// so that there are ties, and many without.
+func (h *history) traits(in *queue.Input) {
+	h.groups(in)
+	if h.random.IntN(2) == 0 {
+		in.Priority = int32(h.random.IntN(5) - 2)
+	}
+	if h.random.IntN(3) > 0 {
+		in.Expected = time.Duration(h.random.IntN(1 << h.random.IntN(36)))
+	}
+	in.Affinity = uint64(h.random.IntN(4))
+}
+
+func (h *history) groups(in *queue.Input) {
+	in.Tenant, in.Correlated, in.Invocation = uint32(h.random.IntN(3)), uint32(h.random.IntN(3)), uint32(h.random.IntN(4))
+}
+
 // report is one poll of a worker: it may forget a lease.
 func (h *history) report(w queue.WorkerID) {
 	for _, l := range h.leases {
@@ -137,6 +174,11 @@ func (h *history) report(w queue.WorkerID) {
 func (h *history) windUp() {
 	for _, t := range h.finished {
 		h.step(queue.Input{Kind: queue.Publish, Task: t})
+	}
+	for tenant := range uint32(3) {
+		for i := range uint32(4) {
+			h.step(queue.Input{Kind: queue.Weigh, Tenant: tenant, Correlated: min(i, 2), Invocation: i})
+		}
 	}
 	for _, o := range h.operations {
 		h.step(queue.Input{Kind: queue.Cancel, Operation: o})

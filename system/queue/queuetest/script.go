@@ -23,7 +23,7 @@ var update = flag.Bool("update", false, "rewrite the expected output of scripts;
 // lines; each is one input, below which the outputs stand, indented:
 //
 //	# a comment
-//	config attempts=2 session=60s
+//	config attempts=2 session=60s fair-priority ageing=30s
 //	enqueue key=a platform=1 timeout=10s
 //	  queued t1 o1
 //	+5s
@@ -32,7 +32,8 @@ var update = flag.Bool("update", false, "rewrite the expected output of scripts;
 //
 // A line that starts with + lets time pass; a tick follows by itself when
 // deadlines lie in that time, each at its own. Handles are written as the
-// outputs write them, keys are words.
+// outputs write them, keys are words. In a config line, what isn't a setting is a
+// part of the policy.
 func RunScripts(t *testing.T, pattern string) {
 	files, err := filepath.Glob(pattern)
 	if err != nil || len(files) == 0 {
@@ -117,6 +118,7 @@ var outputNames = map[queue.OutputKind]string{
 	queue.Queued: "queued", queue.Attached: "attached", queue.Leased: "leased", queue.Offered: "offered",
 	queue.Lost: "lost", queue.Requeued: "requeued", queue.Revoked: "revoked", queue.Finished: "finished",
 	queue.OperationDone: "operation done", queue.TaskDone: "task done", queue.Connected: "connected", queue.WorkerGone: "worker gone",
+	queue.Refused: "refused", queue.Resting: "resting", queue.Freed: "freed",
 }
 
 func describe(o queue.Output) string {
@@ -133,6 +135,9 @@ func describe(o queue.Output) string {
 	if o.Worker != 0 {
 		text += " " + o.Worker.String()
 	}
+	if o.Kind == queue.Freed {
+		text += fmt.Sprintf(" %v=%d", o.Level, o.Group)
+	}
 	if o.Reason != 0 {
 		text += ": " + o.Reason.String()
 	}
@@ -143,7 +148,7 @@ var inputKinds = map[string]queue.InputKind{
 	"enqueue": queue.Enqueue, "watch": queue.Watch, "unwatch": queue.Unwatch, "cancel": queue.Cancel,
 	"connect": queue.Connect, "serve": queue.Serve, "renew": queue.Renew, "complete": queue.Complete,
 	"publish": queue.Publish, "release": queue.Release, "poll": queue.Poll, "pollend": queue.PollEnd,
-	"disconnect": queue.Disconnect, "tick": queue.Tick,
+	"disconnect": queue.Disconnect, "drain": queue.Drain, "undrain": queue.Undrain, "weigh": queue.Weigh, "tick": queue.Tick,
 }
 
 func (r *runner) input(words []string) queue.Input {
@@ -165,6 +170,20 @@ func (r *runner) input(words []string) queue.Input {
 			in.Attempt = uint32(r.number(value))
 		case "timeout":
 			in.Timeout = r.duration(value)
+		case "tenant":
+			in.Tenant = uint32(r.number(value))
+		case "correlated":
+			in.Correlated = uint32(r.number(value))
+		case "invocation":
+			in.Invocation = uint32(r.number(value))
+		case "weight":
+			in.Weight = uint32(r.number(value))
+		case "priority":
+			in.Priority = int32(r.number(value))
+		case "expected":
+			in.Expected = r.duration(value)
+		case "affinity":
+			in.Affinity = uint64(r.number(value))
 		case "closed":
 			in.Accepting = false
 		case "publish":
@@ -198,6 +217,7 @@ func (r *runner) handle(in *queue.Input, word string) {
 
 func (r *runner) config(words []string) queue.Config {
 	var c queue.Config
+	var policy []string
 	for _, word := range words {
 		name, value, _ := strings.Cut(word, "=")
 		switch name {
@@ -209,11 +229,23 @@ func (r *runner) config(words []string) queue.Config {
 			c.LeaseTimeout = r.duration(value)
 		case "grace":
 			c.OrphanGrace = r.duration(value)
+		case "backoff":
+			c.BackOff = r.duration(value)
+		case "maxbackoff":
+			c.MaxBackOff = r.duration(value)
+		case "queued":
+			c.MaxQueued = r.number(value)
+		case "noworker":
+			c.NoWorkerTimeout = r.duration(value)
 		case "slack":
 			c.TimeoutSlack = r.duration(value)
 		default:
-			r.t.Fatalf("unknown setting %q", name)
+			policy = append(policy, word)
 		}
+	}
+	var err error
+	if c.Policy, err = queue.ParsePolicy(strings.Join(policy, " ")); err != nil {
+		r.t.Fatal(err)
 	}
 	return c
 }

@@ -1,0 +1,124 @@
+package queue
+
+import "encoding/binary"
+
+// Hash returns a fingerprint of the whole state, by which a replay can tell
+// whether it has come to where the original was. Queues of the same
+// configuration that have taken the same inputs have the same one; if two have
+// different ones they may act differently from now on, if only by the handles
+// they give out. It looks at everything: its cost grows with what the queue
+// holds.
+//
+// Heaps and tables aren't looked at: they find what is elsewhere, and how they
+// are laid out decides nothing.
+func (q *Queue) Hash() uint64 {
+	h := hash(offset64)
+	h.add(uint64(q.now), q.arrivals)
+	for i := range h.slab(&q.tasks.free, len(q.tasks.entries)) {
+		e := &q.tasks.entries[i]
+		t, r := &e.value, &q.traits[i]
+		h.add(binary.LittleEndian.Uint64(t.key[:8]), binary.LittleEndian.Uint64(t.key[8:]))
+		h.add(uint64(e.generation), uint64(t.state), flag(t.offered), uint64(t.passed), uint64(t.platform), uint64(t.attempt),
+			uint64(t.worker), uint64(t.leaf), uint64(t.lastWorker), t.arrival, uint64(t.since), uint64(t.renewedAt), uint64(t.timeout))
+		h.add(uint64(t.priority), uint64(r.arrivedAt), uint64(r.expected), r.affinity)
+		h.groups(t.groups)
+		h.list(&t.operations, q.attached)
+	}
+	for i := range h.slab(&q.operations.free, len(q.operations.entries)) {
+		e := &q.operations.entries[i]
+		h.add(uint64(e.generation), uint64(e.value.task), uint64(e.value.watchers), uint64(e.value.unwatchedAt))
+	}
+	for i := range h.slab(&q.workers.free, len(q.workers.entries)) {
+		e := &q.workers.entries[i]
+		w := &e.value
+		h.add(uint64(e.generation), uint64(w.slots), flag(w.waits), flag(w.idles), flag(w.drained), uint64(w.polledAt), uint64(w.turn))
+		h.add(w.affinities[:]...)
+		h.list(&w.leases, q.queued)
+		h.list(&w.services, q.served)
+	}
+	for i := range h.slab(&q.services.free, len(q.services.entries)) {
+		e := &q.services.entries[i]
+		h.add(uint64(e.generation), uint64(e.value.worker), uint64(e.value.platform))
+	}
+	for i := range h.slab(&q.nodes.free, len(q.nodes.entries)) {
+		e := &q.nodes.entries[i]
+		n := &e.value
+		h.add(uint64(e.generation), uint64(n.parent), uint64(n.id), uint64(n.depth), uint64(n.next), n.tag, n.virtual, n.began)
+		h.list(&n.tasks, q.queued)
+	}
+	for i := range q.platforms {
+		p := &q.platforms[i]
+		h.add(uint64(p.root), uint64(p.queued), uint64(p.resting), uint64(p.executing), uint64(p.workers), uint64(p.unservedAt))
+		h.list(&p.idle, q.idle)
+		for _, place := range p.line.places[p.line.head:] {
+			if q.stands(place) {
+				h.add(uint64(place.task), uint64(place.since))
+			}
+		}
+	}
+	for l := range q.groups {
+		h.add(uint64(len(q.groups[l])))
+		for _, g := range q.groups[l] {
+			h.add(uint64(g.refers), uint64(g.weight), uint64(g.queued))
+		}
+	}
+	h.list(&q.byRenewal, q.renewed)
+	h.list(&q.byUnwatched, q.unwatched)
+	h.list(&q.byPoll, q.polled)
+	for t := range q.tasks.entries {
+		if q.timed.has(uint32(t)) {
+			heap := q.byTimeout
+			if q.tasks.at(uint32(t)).state == resting {
+				heap = q.byRest
+			}
+			h.add(uint64(t), uint64(heap[q.timed.places[t]-1].high))
+		}
+	}
+	return uint64(h)
+}
+
+// hash takes in words: FNV-1a's step, a word at a time instead of a byte, and the
+// high bits folded back, which a product alone never moves down.
+type hash uint64
+
+const (
+	offset64 = 14695981039346656037
+	odd64    = 0x9e3779b97f4a7c15
+)
+
+func (h *hash) add(words ...uint64) {
+	for _, w := range words {
+		*h = (*h ^ hash(w)) * odd64
+		*h ^= *h >> 32
+	}
+}
+
+func (h *hash) groups(g groups) {
+	for _, id := range g {
+		h.add(uint64(id))
+	}
+}
+
+func (h *hash) list(l *list, links links) {
+	h.add(uint64(l.count))
+	for i := l.first; i != none; i = links.next(i) {
+		h.add(uint64(i))
+	}
+}
+
+// slab adds what decides the next handles, and returns how many entries to look
+// at.
+func (h *hash) slab(free *[]uint32, entries int) int {
+	h.add(uint64(entries), uint64(len(*free)))
+	for _, i := range *free {
+		h.add(uint64(i))
+	}
+	return entries
+}
+
+func flag(b bool) uint64 {
+	if b {
+		return 1
+	}
+	return 0
+}

@@ -1,0 +1,245 @@
+package queue
+
+// The tree of a platform. A node picks a child by its rule; the leaves are lists
+// of tasks by arrival. There is a node only for what has tasks waiting, or owes a
+// fair node something.
+//
+// A node knows the task it would give, and the children of each are in a heap by
+// what they would give, so a task that comes or goes costs a step in the heap of
+// each node above it, and nothing at all where it isn't the next.
+
+type node struct {
+	depth   uint8 // below the root; picks by the rule of this level
+	parent  uint32
+	id      uint32 // sets it apart from its siblings
+	next    uint32 // the task it would give, or none
+	tasks   list   // if it is a leaf
+	tag     uint64 // in a fair parent
+	began   uint64 // in a fair parent: arrival of the task it began to wait with
+	virtual uint64 // virtual time, if it is fair
+	waiting heap   // children with a task to give
+	owing   heap   // children without, if it is fair
+}
+
+// grouping is what a level sorts tasks by.
+type grouping uint8
+
+const (
+	byTenant     = grouping(TenantLevel)
+	byCorrelated = grouping(CorrelatedLevel)
+	byInvocation = grouping(InvocationLevel)
+	byPriority   = grouping(3)
+	byDuration   = grouping(4)
+)
+
+// level is how nodes of one depth pick, and by what they sort tasks.
+type level struct {
+	by   grouping
+	rule Rule
+}
+
+// group is what sets the child that has a task apart from its siblings.
+func (q *Queue) group(depth int, index uint32) uint32 {
+	t := q.tasks.at(index)
+	switch q.levels[depth].by {
+	case byPriority:
+		return uint32(t.priority)
+	case byDuration:
+		return durationCode(q.traits[index].expectedDuration())
+	case byTenant:
+		return t.groups[TenantLevel]
+	case byCorrelated:
+		return t.groups[CorrelatedLevel]
+	}
+	return t.groups[InvocationLevel]
+}
+
+// orderOf is how tasks follow each other under a rule.
+func (q *Queue) orderOf(rule Rule, index uint32) order {
+	var o order
+	switch rule {
+	case Priority:
+		o = q.priorityOrder(index)
+	case Shortest:
+		o = q.shortestOrder(index)
+	}
+	o.arrival = q.tasks.at(index).arrival
+	return o
+}
+
+// orderIn is the place of a child that has a task to give among its siblings.
+func (q *Queue) orderIn(parent, child *node) order {
+	if rule := q.levels[parent.depth].rule; rule != Fair {
+		return q.orderOf(rule, child.next)
+	}
+	return order{high: int64(child.tag), arrival: child.began}
+}
+
+// nextOf is the task that a node would give.
+func (q *Queue) nextOf(n *node) uint32 {
+	if int(n.depth) == len(q.levels) {
+		return n.tasks.first
+	}
+	if len(n.waiting) == 0 {
+		return none
+	}
+	return q.nodes.at(n.waiting[0].index).next
+}
+
+// leafOf finds or makes the leaf that a task belongs to.
+func (q *Queue) leafOf(index uint32) uint32 {
+	n := q.platforms[q.tasks.at(index).platform].root
+	for depth := range q.levels {
+		id := q.group(depth, index)
+		child := q.children.find(n, id)
+		if child == none {
+			var made *node
+			child, made = q.nodes.add()
+			made.parent, made.id, made.depth, made.tag = n, id, uint8(depth+1), q.nodes.at(n).virtual
+			q.children.add(n, id, child)
+			if by := q.levels[depth].by; by <= byInvocation {
+				q.refer(Level(by), id)
+			}
+		}
+		n = child
+	}
+	return n
+}
+
+// push puts a task into its leaf.
+func (q *Queue) push(index uint32) {
+	t := q.tasks.at(index)
+	p := &q.platforms[t.platform]
+	p.queued++
+	t.leaf = p.root
+	if len(q.levels) > 0 {
+		t.leaf = q.leafOf(index)
+	}
+	leaf := q.place(index)
+	if leaf.next != leaf.tasks.first {
+		q.refresh(t.leaf, 0, false)
+	}
+	if q.keepsLines {
+		q.enterLine(index)
+	}
+}
+
+// place enters a task in the list of its leaf: at the end, if it is new, or newer
+// than all there.
+func (q *Queue) place(index uint32) *node {
+	t := q.tasks.at(index)
+	leaf := q.nodes.at(t.leaf)
+	if last := leaf.tasks.last; last == none || t.arrival == q.arrivals || q.tasks.at(last).arrival < t.arrival {
+		q.queued.append(&leaf.tasks, index)
+	} else {
+		q.insert(&leaf.tasks, index)
+	}
+	return leaf
+}
+
+// take takes a picked task out of the tree and charges for it.
+func (q *Queue) take(index uint32) {
+	t := q.tasks.at(index)
+	leaf := q.nodes.at(t.leaf)
+	if leaf.tasks.first != index {
+		q.tasks.at(leaf.tasks.first).passed++
+	}
+	if len(q.levels) > 0 {
+		q.pull(index, q.cost(index))
+	} else {
+		q.pull(index, 0)
+	}
+}
+
+// pull takes a task out of the tree, and charges for it unless the cost is 0.
+func (q *Queue) pull(index uint32, cost int64) {
+	t := q.tasks.at(index)
+	t.state = finished
+	leaf := q.nodes.at(t.leaf)
+	q.platforms[t.platform].queued--
+	q.queued.remove(&leaf.tasks, index)
+	if len(q.levels) == 0 {
+		leaf.next = leaf.tasks.first
+	} else {
+		q.refresh(t.leaf, cost, cost > 0)
+	}
+	if q.keepsLines {
+		q.leaveLine(index)
+	}
+}
+
+// refresh carries a change below a node up to the root: what each node would give
+// now, and what place it has by that. Fair nodes charge a cost, unless it is 0.
+// Unless it is to be thorough, it ends where nothing changes.
+func (q *Queue) refresh(n uint32, cost int64, thorough bool) {
+	for {
+		child := q.nodes.at(n)
+		next := q.nextOf(child)
+		if next == child.next && !thorough {
+			return
+		}
+		had := child.next != none
+		child.next = next
+		p := child.parent
+		if p == none {
+			return
+		}
+		parent := q.nodes.at(p)
+		fair := q.levels[parent.depth].rule == Fair
+		if fair && cost > 0 {
+			q.charge(parent, child, cost)
+		}
+		switch {
+		case next != none:
+			if !had {
+				child.began = q.tasks.at(next).arrival
+				if q.siblings.has(n) {
+					q.siblings.remove(&parent.owing, n) // its tag is ahead of virtual time
+				}
+			}
+			q.siblings.set(&parent.waiting, n, q.orderIn(parent, child))
+		default:
+			if had {
+				q.siblings.remove(&parent.waiting, n)
+			}
+			q.leave(p, n)
+		}
+		if fair && cost > 0 {
+			q.forgive(p)
+		}
+		n = p
+	}
+}
+
+// leave forgets a child that has nothing to give, or notes what it owes.
+func (q *Queue) leave(p, n uint32) {
+	parent := q.nodes.at(p)
+	if len(parent.waiting) == 0 {
+		for len(parent.owing) > 0 {
+			other := parent.owing[len(parent.owing)-1].index
+			q.siblings.remove(&parent.owing, other)
+			q.forget(other)
+		}
+		parent.virtual = 0
+		q.forget(n)
+		return
+	}
+	if tag := q.nodes.at(n).tag; q.levels[parent.depth].rule == Fair && !parent.behind(tag) {
+		q.siblings.set(&parent.owing, n, order{high: int64(tag), arrival: uint64(n)})
+		return
+	}
+	q.forget(n)
+}
+
+// forget ends a node that has no children and is in no heap.
+func (q *Queue) forget(n uint32) {
+	forgotten := q.nodes.at(n)
+	q.children.remove(forgotten.parent, forgotten.id)
+	q.siblings.release(&forgotten.waiting)
+	q.siblings.release(&forgotten.owing)
+	by, id := q.levels[forgotten.depth-1].by, forgotten.id
+	q.nodes.remove(n)
+	if by <= byInvocation {
+		q.unrefer(Level(by), id)
+	}
+}
