@@ -8,10 +8,12 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/weir-build/weir/system/queue"
 	"github.com/weir-build/weir/system/stack"
 	"github.com/weir-build/weir/system/telemetry"
 )
@@ -84,6 +86,7 @@ was slow. OTEL_TRACES_SAMPLER and OTEL_TRACES_SAMPLER_ARG say the same.`,
 	flags.StringVar(&cluster.JWKSet, "jwks", "", "file of keys (JWK Set): clients must show a JWT signed by one of them")
 	flags.StringVar(&cluster.Tokens, "worker-tokens", "", "file of worker tokens (JSON): workers must show one of them")
 	flags.StringVar(&cluster.Token, "worker-token", "", "file of the token that this cluster's own workers show")
+	flags.TextVar(&cluster.Execution.Policy, "policy", queue.Policy{}, "which task a worker gets next: "+strings.Join(queue.Presets(), ", ")+", or a tree of rules")
 	flags.DurationVar(&cluster.Execution.DefaultTimeout, "default-timeout", 0, "how long an action may run that names no timeout (default 1h)")
 	flags.Float64Var(&f.sample, "trace-sample", 1, "share of builds that leave spans, from 0 to 1")
 	flags.DurationVar(&f.slow, "trace-slow", telemetry.DefaultSlow, "how long an action takes that makes its build leave spans anyway")

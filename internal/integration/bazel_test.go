@@ -85,8 +85,9 @@ func TestBazelBuildsWideGraph(t *testing.T) {
 		t.Fatalf("the project has %d actions, want about 200", p.actions)
 	}
 	w := newWorkspace(t, p.files)
-	c := up(t, "--workers", "2", "--slots", "4", "--memory")
-	b := w.build(t, c.url(), "//...", "--jobs=64")
+	// Bazel refuses a priority outside of what Capabilities tell of.
+	c := up(t, "--workers", "2", "--slots", "4", "--memory", "--policy", "fair-priority")
+	b := w.build(t, c.url(), "//...", "--jobs=64", "--remote_execution_priority=-7")
 	b.want(t, p.actions, 0)
 	p.wantTotal(t, w, seed)
 	r := c.drain(t, lifecycle.Options{})

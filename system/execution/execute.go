@@ -61,6 +61,7 @@ func (s *Server) Execute(request *repb.ExecuteRequest, stream repb.Execution_Exe
 		return toStatus(err)
 	}
 	defer s.tellKept(ctx, op)
+	op.priority = request.GetExecutionPolicy().GetPriority()
 	follow := follower{op: op, send: stream.Send}
 	if !request.SkipCacheLookup {
 		s.apply(func(now time.Time) {
@@ -219,6 +220,7 @@ func (s *Server) enqueue(ctx context.Context, op *operation) error {
 			s.step(now, in)
 		}
 		in.Platform = p.id
+		s.rank(&in, op, action)
 		err = s.join(now, op, in, &task{
 			instance: op.instance, digest: op.action, platform: p,
 			payload: &anypb.Any{TypeUrl: actionType, Value: data},

@@ -111,6 +111,9 @@ type Server struct {
 	metrics   *metrics
 	instances map[string]*instance
 
+	// grouped and ranked say what the policy goes by: groups of tasks, priorities.
+	grouped, ranked bool
+
 	shell shell
 	// maxHold bounds how long a poll is held.
 	maxHold time.Duration
@@ -165,6 +168,7 @@ func New(c Config) (*Server, error) {
 		return nil, errors.New("execution-server: the queue's timeouts and attempts can't be negative")
 	}
 	s.maxHold = min(maxHold, cmp.Or(c.Queue.SessionTimeout, time.Minute)/3, cmp.Or(c.Queue.LeaseTimeout, time.Minute)/3)
+	s.grouped, s.ranked = c.Queue.Policy.Groups(), c.Queue.Policy.Uses(queue.Priority)
 	s.shell.init(c.Queue)
 	s.metrics = newMetrics(c.Registerer, s)
 	if c.NewHolder != nil {
@@ -218,7 +222,7 @@ func (s *Server) GetCapabilities(_ context.Context, request *repb.GetCapabilitie
 	if _, err := s.instance(request.InstanceName); err != nil {
 		return nil, toStatus(err)
 	}
-	return &repb.ServerCapabilities{
+	c := &repb.ServerCapabilities{
 		ExecutionCapabilities: &repb.ExecutionCapabilities{
 			DigestFunction:  digest.Function,
 			DigestFunctions: []repb.DigestFunction_Value{digest.Function},
@@ -226,7 +230,11 @@ func (s *Server) GetCapabilities(_ context.Context, request *repb.GetCapabilitie
 		},
 		LowApiVersion:  LowAPIVersion,
 		HighApiVersion: HighAPIVersion,
-	}, nil
+	}
+	if s.ranked {
+		c.ExecutionCapabilities.ExecutionPriorityCapabilities = priorities
+	}
+	return c, nil
 }
 
 func (s *Server) instance(name string) (*instance, error) {

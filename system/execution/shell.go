@@ -34,6 +34,7 @@ type shell struct {
 	bots       map[botKey]*session
 	leases     map[string]*lease // by id, while their task is open
 	platforms  platforms
+	groups     groups
 	sequence   uint64
 	ended      []*operation // kept for the TTL, oldest first
 	endedBytes int          // of their responses
@@ -57,6 +58,7 @@ type operation struct {
 	instance *instance
 	action   digest.Digest
 	client   client // who asked, for spans
+	priority int32  // the lower the sooner
 	about    []byte // an ExecuteOperationMetadata but for its stage
 
 	id        queue.OperationID // 0 until it has a task
@@ -188,6 +190,8 @@ func (s *Server) step(now time.Time, in queue.Input) {
 			s.operationDone(now, o)
 		case queue.TaskDone:
 			s.taskDone(now, o)
+		case queue.Freed:
+			sh.groups.freed(o.Level, o.Group)
 		case queue.WorkerGone:
 			s.metrics.sessionsExpired.Inc()
 			s.logger.Warn("worker lost: it was silent for too long", "worker.id", sh.workers[o.Worker].botID)

@@ -239,6 +239,17 @@ func (p Policy) String() string {
 	return strings.Join(words, " ")
 }
 
+// Uses reports whether some level goes by a rule.
+func (p Policy) Uses(r Rule) bool {
+	return p.Tenant == r || p.Correlated == r || p.Invocation == r || p.Task == r
+}
+
+// Groups reports whether tasks are grouped: if not, it means nothing which groups
+// they come with.
+func (p Policy) Groups() bool {
+	return p.Tenant != NoRule || p.Correlated != NoRule || p.Invocation != NoRule
+}
+
 // MarshalText and UnmarshalText let configuration files hold policies.
 func (p Policy) MarshalText() ([]byte, error) { return []byte(p.String()), nil }
 

@@ -20,6 +20,9 @@ type Execution struct {
 	// Storage is the URL of the storage-server.
 	Storage string `yaml:"storage"`
 
+	// Policy says which task a worker gets next: the name of a preset, and what
+	// differs from it. See queue.ParsePolicy; default fifo.
+	Policy queue.Policy `yaml:"policy"`
 	// The times of the scheduler; 0 means the default, see package queue.
 	SessionTimeout time.Duration `yaml:"session_timeout"`
 	LeaseTimeout   time.Duration `yaml:"lease_timeout"`
@@ -47,6 +50,7 @@ func NewExecution(c Execution, t *telemetry.Telemetry, listener net.Listener) (*
 		Instances: c.Instances,
 		Storage:   client,
 		Queue: queue.Config{
+			Policy:         c.Policy,
 			SessionTimeout: c.SessionTimeout, LeaseTimeout: c.LeaseTimeout, OrphanGrace: c.OrphanGrace, MaxAttempts: c.MaxAttempts,
 		},
 		DefaultTimeout: c.DefaultTimeout, MaxTimeout: c.MaxTimeout, ResultTTL: c.ResultTTL,
