@@ -43,7 +43,7 @@ func (r *run) next() []build.Span {
 }
 
 // streamWindow is as many spans as are remembered where memory is not to grow.
-const streamWindow = 1 << 13
+const streamWindow = 1 << 12
 
 // BenchmarkBuild makes the spans of actions; BenchmarkBuildAndCheck also gives
 // them to a checker, one that remembers all and one with a window.

@@ -110,12 +110,14 @@ func (s *Span) attr(key string) *build.Attribute {
 	return nil
 }
 
-// set makes s the span b, with the attributes that b has.
+// set makes s the span b, with the attributes that b has. Fields one by one: a
+// literal is made elsewhere first and copied.
 func (s *Span) set(b *build.Span) {
-	*s = Span{
-		Trace: b.ID.Trace, ID: b.ID.Span, Parent: b.Parent, Name: b.Name, Start: b.Start, End: b.End,
-		Failed: b.Error != "", Error: b.Error, Attributes: b.Attributes, Links: s.Links[:0], kind: kindOf(b.Name),
-	}
+	s.Trace, s.ID, s.Parent = b.ID.Trace, b.ID.Span, b.Parent
+	s.Name, s.Service, s.kind = b.Name, "", kindOf(b.Name)
+	s.Start, s.End = b.Start, b.End
+	s.Failed, s.Error = b.Error != "", b.Error
+	s.Attributes, s.Links = b.Attributes, s.Links[:0]
 	if b.Link.Valid() {
 		s.Links = append(s.Links, Link{b.Link, b.LinkKind})
 	}
