@@ -39,6 +39,9 @@ const (
 	// name. The root of a build comes last, and until then all calls of its client
 	// wait for it.
 	maxWaiting = 100
+	// maxUntold bounds the stages of a trace that nobody knows the times of: there
+	// are two for each attempt that was lost.
+	maxUntold = 10_000
 	// maxNames bounds the different names of spans that are told apart in
 	// messages; a client may invent more.
 	maxNames = 1 << 16
@@ -79,6 +82,7 @@ type traceState struct {
 	missing  map[SpanID]*waiting
 	absent   uint64 // the bits of the ids that are or were in missing: most others can be told by it
 	families map[SpanID]*family
+	untold   map[SpanID]bool // stages without times, whose calls are excused
 	roots    int
 	remote   bool // a parent is elsewhere, and may be
 }
@@ -273,7 +277,7 @@ func (c *Checker) checkParent(t *traceState, s *Span, start int64, name uint32) 
 		t.roots++
 		return
 	}
-	if c.known.find(t.number, s.Parent) != nil {
+	if c.known.find(t.number, s.Parent) != nil || t.untold[s.Parent] {
 		return
 	}
 	if len(c.remote) > 0 && (c.remote[tracecontext.Context{Trace: t.id, Span: s.Parent}] || c.remote[tracecontext.Context{Trace: t.id}]) {
@@ -354,7 +358,7 @@ func (c *Checker) closeTrace(t *traceState) {
 	if c.latest == t {
 		c.latest = nil
 	}
-	t.missing, t.families = nil, nil
+	t.missing, t.families, t.untold = nil, nil, nil
 }
 
 func (c *Checker) checkRoots(t *traceState) {

@@ -82,6 +82,11 @@ func (c *Checker) drop(t *traceState, f *family) {
 	if c.current == f {
 		c.current = nil
 	}
+	for _, w := range f.workers {
+		if w.owner == f {
+			w.owner = nil
+		}
+	}
 	*f = family{children: f.children[:0], workers: f.workers[:0]}
 	c.idle = append(c.idle, f)
 }
@@ -168,9 +173,12 @@ func (c *Checker) closeFamily(t *traceState, f *family) {
 			"has %d of the %d spans that %s says its tree has", f.have, f.want, semconv.AttrTreeSpans)}, f.span.start)
 	}
 	for _, w := range f.workers {
-		c.checkFamily(t, w)
-		c.drop(t, w)
+		if w.owner == f {
+			c.checkFamily(t, w)
+			c.drop(t, w)
+		}
 	}
+	f.workers = f.workers[:0]
 	c.checkFamily(t, f)
 	c.drop(t, f)
 }
@@ -250,11 +258,16 @@ func (c *Checker) adopt(t *traceState, f *family) {
 		return
 	}
 	for i, id := range untoldStages(t.id, f.id) {
-		if told[i] || c.known.add(known{id: id, parent: f.id, start: f.span.start, trace: t.number}) != nil {
+		if told[i] {
 			continue
 		}
 		delete(t.missing, id)
-		c.forget(t, id)
+		if len(t.untold) < maxUntold {
+			if t.untold == nil {
+				t.untold = make(map[SpanID]bool)
+			}
+			t.untold[id] = true
+		}
 	}
 }
 

@@ -301,3 +301,58 @@ func TestSpansWithoutValidIDsAreCounted(t *testing.T) {
 		t.Errorf("got %d strays and %d spans, want one of each", traces.Strays(), len(traces.Get(trace).Spans))
 	}
 }
+
+// Attempts that were lost, workers below workers or below calls, windows of a span
+// or two: whatever is closed in whatever order, no tree is taken for another's.
+func TestNarrowWindowsHoldTogether(t *testing.T) {
+	r := rand.New(rand.NewPCG(3, 9))
+	root := tracecontext.OfInvocation("lost")
+	spans := []build.Span{{Name: semconv.SpanInvocation, ID: root, Start: at(0), End: at(9000)}}
+	for i := range 40 {
+		a := newRun().action
+		a.Context, a.Parent = root.Child(semconv.SpanAction, uint64(i)), root.Span
+		lost := build.Attempt{Queued: at(20), Leased: at(21), Ended: at(22), Worker: "w", RetryReason: "worker_lost"}
+		a.Attempts = append([]build.Attempt{lost, lost}, a.Attempts...)
+		a.Attempts[1].Queued, a.Attempts[1].Leased, a.Attempts[1].Ended = at(23), at(24), at(25)
+		first := len(spans)
+		spans = build.Spans(a, spans)
+		call := build.Worker(a.Context, 1).Child(semconv.SpanInputFetch, 0)
+		spans = append(spans, build.Span{Name: "a/Call", ID: call.Child("call", 0), Parent: call.Span, Start: at(21), End: at(22)})
+		if i%8 == 0 {
+			// A worker below a call, and one below a worker.
+			stray := spans[len(spans)-1].ID.Child("stray", 0)
+			spans = append(spans, build.Span{Name: semconv.SpanWorker, ID: stray, Parent: spans[len(spans)-1].ID.Span, Start: at(21), End: at(22)},
+				build.Span{Name: semconv.SpanExecute, ID: stray.Child("x", 0), Parent: stray.Span, Start: at(21), End: at(22)},
+				build.Span{Name: semconv.SpanWorker, ID: stray.Child("y", 0), Parent: spans[first].ID.Child(semconv.SpanWorker, 3).Span, Start: at(3000), End: at(3001)})
+		}
+	}
+	all := lifecycle.NewChecker(lifecycle.Options{})
+	all.AddBuilt(spans)
+	want := all.Finish()
+	for _, v := range want.Violations {
+		if v.Rule != lifecycle.StagePlace {
+			t.Fatalf("got %v, want strays only", v)
+		}
+	}
+	if len(want.Violations) != 10 {
+		t.Fatalf("got %d violations, want two for each of 5 strays", len(want.Violations))
+	}
+	for round := range 200 {
+		mixed := slices.Clone(spans)
+		r.Shuffle(len(mixed), func(i, j int) { mixed[i], mixed[j] = mixed[j], mixed[i] })
+		whole := lifecycle.NewChecker(lifecycle.Options{})
+		whole.AddBuilt(mixed)
+		// Stages that are below the wrong parent may come when the tree they aren't
+		// of is whole already; nothing else may be found, and nobody else blamed.
+		for _, v := range whole.Finish().Violations {
+			if v.Rule != lifecycle.StagePlace && v.Rule != lifecycle.WholeTree {
+				t.Fatalf("round %d: %v", round, v)
+			}
+		}
+		narrow := lifecycle.NewChecker(lifecycle.Options{Window: 1 + r.IntN(100), ClientRoots: true})
+		narrow.AddBuilt(mixed)
+		if report := narrow.Finish(); report.Spans != len(spans) {
+			t.Fatalf("round %d: %d spans of %d", round, report.Spans, len(spans))
+		}
+	}
+}
