@@ -19,8 +19,23 @@ const (
 // a file of spans is going to need: all that is read stays, and to look for garbage
 // in it, again at each doubling, took a third of the time. From the first
 // collection on all is as usual. The Go compiler begins in the same way
-// (cmd/compile, base.AdjustStartingHeap).
+// (cmd/compile, base.AdjustStartingHeap). It does nothing once there was a
+// collection, or where its pace was set: in the environment, or by a call before.
 func startHeap(fileBytes int64) {
+	var m runtime.MemStats
+	if runtime.ReadMemStats(&m); m.NumGC > 0 {
+		return
+	}
+	const usual = 100
+	if before := debug.SetGCPercent(usual); before != usual {
+		debug.SetGCPercent(before)
+		return
+	}
+	postpone(fileBytes)
+}
+
+// postpone puts the next collection off, and only that.
+func postpone(fileBytes int64) {
 	wanted := min(heapOfFile*fileBytes, maxStartingHeap)
 	if wanted <= leastHeap {
 		return

@@ -10,7 +10,7 @@ import (
 func TestHeapStartsLargeOnce(t *testing.T) {
 	usual := debug.SetGCPercent(100)
 	defer debug.SetGCPercent(usual)
-	startHeap(64 << 20)
+	postpone(64 << 20)
 	const percent = 100 * heapOfFile * (64 << 20) / leastHeap
 	if got := debug.SetGCPercent(percent); got != percent {
 		t.Errorf("the first collection comes at %d %%, want %d", got, percent)
@@ -22,5 +22,10 @@ func TestHeapStartsLargeOnce(t *testing.T) {
 		}
 		debug.SetGCPercent(got)
 		runtime.GC()
+	}
+	// There was a collection: from now on nothing is put off.
+	startHeap(64 << 20)
+	if got := debug.SetGCPercent(100); got != 100 {
+		t.Errorf("after a collection the next comes at %d %%, want 100", got)
 	}
 }

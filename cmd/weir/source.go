@@ -153,10 +153,13 @@ func (s *source) load(ctx context.Context) (*lifecycle.Traces, error) {
 
 func (s *source) read(ctx context.Context) (*lifecycle.Traces, error) {
 	traces := &lifecycle.Traces{ActionsOnly: s.actionsOnly}
-	switch {
-	case s.jaeger != "":
+	if s.jaeger != "" {
 		return traces, s.fromJaeger(ctx, traces.AddRecord)
-	case !s.selects():
+	}
+	if info, err := os.Stat(spansOf(s.run)); err == nil {
+		startHeap(info.Size())
+	}
+	if !s.selects() {
 		return traces, eachRecord(s.run, traces.AddRecord)
 	}
 	wanted := s.wanted()
@@ -241,7 +244,7 @@ func (s *source) check(ctx context.Context, checker *lifecycle.Checker) error {
 // eachRecord gives the records of a run folder, or of a file of spans, to add. It
 // goes on behind records that make no sense, and says where they are.
 func eachRecord(run string, add func(record []byte) error) error {
-	file, err := openSpans(run)
+	file, err := os.Open(spansOf(run))
 	if err != nil {
 		return err
 	}
@@ -265,20 +268,12 @@ func eachRecord(run string, add func(record []byte) error) error {
 	return errors.Join(problems...)
 }
 
-// openSpans opens the spans of a run folder, or a file of spans.
-func openSpans(run string) (*os.File, error) {
-	info, err := os.Stat(run)
-	if err != nil {
-		return nil, err
+// spansOf returns the path of the spans of a run folder, or of a file of spans.
+func spansOf(run string) string {
+	if info, err := os.Stat(run); err == nil && info.IsDir() {
+		return filepath.Join(run, spansFile)
 	}
-	if info.IsDir() {
-		run = filepath.Join(run, spansFile)
-		if info, err = os.Stat(run); err != nil {
-			return nil, err
-		}
-	}
-	startHeap(info.Size())
-	return os.Open(run)
+	return run
 }
 
 // invocationTraces returns the traces with spans that name a build. Problems of
