@@ -21,6 +21,10 @@ import (
 // wait for it.
 const publishTimeout = 10 * time.Second
 
+// statisticsTimeout bounds the reading of statistics. Clients wait for that too, and
+// it is only the trace that lacks them.
+const statisticsTimeout = time.Second
+
 // publishers is how many results are on their way to the action cache without a
 // goroutine of their own.
 const publishers = 64
@@ -129,20 +133,22 @@ func originOf(packed *anypb.Any) tracecontext.Context {
 // whatever came of that: it is written to the action cache, and the statistics that
 // BuildBox's runners keep in a blob are read for the trace.
 func (s *Server) publish(t *task, result *repb.ActionResult, cacheable bool, statistics *repb.Digest) {
-	ctx, cancel := context.WithTimeout(context.Background(), publishTimeout)
-	defer cancel()
-	ctx = t.leader.client.under(ctx, t.leader.client.action)
-	var usage []build.Attribute
-	if statistics != nil {
-		var err error
-		if usage, err = readStatistics(ctx, t.instance, statistics); err != nil {
-			s.logger.DebugContext(ctx, "statistics of an action not read", "action", t.digest, "err", err)
-		}
-	}
+	ctx := t.leader.client.under(context.Background(), t.leader.client.action)
 	if cacheable {
-		if err := t.instance.storage.UpdateActionResult(ctx, t.digest, result); err != nil {
+		write, cancel := context.WithTimeout(ctx, publishTimeout)
+		if err := t.instance.storage.UpdateActionResult(write, t.digest, result); err != nil {
 			s.logger.WarnContext(ctx, "result not cached", "action", t.digest, "err", err)
 		}
+		cancel()
+	}
+	var usage []build.Attribute
+	if statistics != nil {
+		read, cancel := context.WithTimeout(ctx, statisticsTimeout)
+		var err error
+		if usage, err = readStatistics(read, t.instance, statistics); err != nil {
+			s.logger.DebugContext(ctx, "statistics of an action not read", "action", t.digest, "err", err)
+		}
+		cancel()
 	}
 	s.locked(func(now time.Time) {
 		if usage != nil {
@@ -181,7 +187,7 @@ func readStatistics(ctx context.Context, at *instance, d *repb.Digest) ([]build.
 // awaitPublished waits until no result is on its way, for as long as one may be.
 // It returns false if one still is.
 func (s *Server) awaitPublished() bool {
-	timer := time.NewTimer(publishTimeout)
+	timer := time.NewTimer(publishTimeout + statisticsTimeout)
 	defer timer.Stop()
 	for {
 		s.shell.mu.Lock()
