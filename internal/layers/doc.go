@@ -31,8 +31,8 @@ NONE < system/queue, traces/build
 planned system/queue < system/queue/journal
 planned NONE < loadgen/workload, sim/des, reports/stats
 
-# The store and its parts.
-NONE < system/cas/lru
+# The store and its parts, and a log.
+NONE < system/cas/lru, system/segments
 system/cas/lru < system/cas/files
 system/cas/files, system/cas/lru < system/cas
 system/cas, system/cas/files, system/cas/lru < system/actioncache

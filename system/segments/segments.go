@@ -1,0 +1,438 @@
+// Package segments keeps a log in numbered files, safe to kill at any moment.
+//
+// A [Log] is appended to in memory, which costs a copy. What was appended is
+// written by Flush, after which a killed process loses nothing of it, and
+// reaches the disk by Sync, after which a power failure doesn't either. Both are
+// shared: whoever comes first does it for all that was appended before.
+//
+// A file is a segment. Rotate begins another one with what its owner says is
+// worth knowing of all before, so that older segments are needed no more and are
+// removed. A segment has its name only when that beginning is on disk: the last
+// one is always whole but for its end, where a killed process may have left half a
+// write.
+//
+// What the bytes mean is the owner's (package system/queue/journal, for one), and
+// so is to find the end of what is whole, at which [Log.Resume] cuts the last
+// segment:
+//
+//	l, err := segments.Open(dir, 1)
+//	if last, ok := l.Last(); ok {
+//		size := … // read last.Path
+//		err = l.Resume(size)
+//	} else {
+//		l.Rotate(beginning)
+//	}
+//	place := l.Append(func(b []byte) []byte { return append(b, "what happened"...) })
+//	err = l.Sync(ctx, place)
+package segments
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"syscall"
+)
+
+// suffix ends the name of a segment's file, which begins with its number.
+const suffix = ".journal"
+
+// temporary follows that while the segment isn't one yet.
+const temporary = ".tmp"
+
+// ErrInUse is returned, wrapped, when another process has the folder.
+var ErrInUse = errors.New("another process uses it")
+
+// ErrClosed is returned by a Log that was closed.
+var ErrClosed = errors.New("the log is closed")
+
+// A Segment is one file of a log.
+type Segment struct {
+	Number uint64
+	Path   string
+}
+
+// List returns the segments in a folder, oldest first.
+func List(dir string) ([]Segment, error) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	var list []Segment
+	for _, e := range entries { // sorted by name, hence by number
+		digits, ok := strings.CutSuffix(e.Name(), suffix)
+		if n, err := strconv.ParseUint(digits, 10, 64); ok && err == nil && e.Name() == fileName(n) {
+			list = append(list, Segment{n, filepath.Join(dir, e.Name())})
+		}
+	}
+	return list, nil
+}
+
+// fileName pads with zeros, so that names sort as numbers do.
+func fileName(n uint64) string { return fmt.Sprintf("%08d%s", n, suffix) }
+
+// Log is a log that is being written. It is safe for concurrent use.
+type Log struct {
+	dir  string
+	lock *os.File
+	keep int
+
+	mu       sync.Mutex
+	pending  []chunk // appended and not written; guarded by mu
+	spare    []byte  // a buffer to append to next; guarded by mu
+	appended int64   // bytes, ever; guarded by mu
+	size     int64   // of the newest segment, with what is pending; guarded by mu
+
+	writing sync.Mutex   // held to write; comes before mu
+	written atomic.Int64 // changed with writing held
+	file    *os.File     // guarded by writing
+	number  uint64       // of file; guarded by writing
+	retired []*os.File   // older ones, on disk and still open; guarded by writing
+	failed  error        // of a write, after which nothing is written any more; guarded by writing
+
+	syncing sync.Mutex
+	synced  int64         // guarded by syncing
+	broken  error         // guarded by syncing
+	round   chan struct{} // closed when the next sync is over; guarded by syncing
+
+	wanted chan struct{} // holds a token when a sync is asked for
+	quit   chan struct{} // closed to end the syncer
+	done   chan struct{} // closed when it has ended
+}
+
+// chunk is bytes that go to one file.
+type chunk struct {
+	data   []byte
+	begins bool // a segment
+}
+
+// Open takes over a folder, which is made if need be, for one process at a time. It
+// will keep so many older segments beside the last one.
+func Open(dir string, keep int) (*Log, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	lock, err := lockDir(dir)
+	if err != nil {
+		return nil, err
+	}
+	l := &Log{
+		dir: dir, lock: lock, keep: keep,
+		round: make(chan struct{}), wanted: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{}),
+	}
+	if err := l.tidy(); err != nil {
+		lock.Close()
+		return nil, err
+	}
+	go l.sync()
+	return l, nil
+}
+
+// tidy removes the beginnings of segments that never were.
+func (l *Log) tidy() error {
+	left, err := filepath.Glob(filepath.Join(l.dir, "*"+suffix+temporary))
+	if err != nil {
+		return err
+	}
+	for _, path := range left {
+		if err := os.Remove(path); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// lockDir keeps other processes out of a folder until the file is closed.
+func lockDir(dir string) (*os.File, error) {
+	f, err := os.OpenFile(filepath.Join(dir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("%s: %w", dir, ErrInUse)
+	}
+	return f, nil
+}
+
+// Last returns the last segment, if there is one.
+func (l *Log) Last() (last Segment, ok bool, err error) {
+	list, err := List(l.dir)
+	if err != nil || len(list) == 0 {
+		return Segment{}, false, err
+	}
+	return list[len(list)-1], true, nil
+}
+
+// Resume goes on with the last segment from size on, and cuts off what is behind
+// that.
+func (l *Log) Resume(size int64) error {
+	last, ok, err := l.Last()
+	if err != nil {
+		return err
+	}
+	if !ok {
+		return fmt.Errorf("%s has no segment to go on with", l.dir)
+	}
+	f, err := os.OpenFile(last.Path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(f.Truncate(size), seekEnd(f)); err != nil {
+		f.Close()
+		return fmt.Errorf("cut %s at byte %d: %w", last.Path, size, err)
+	}
+	l.writing.Lock()
+	l.file, l.number = f, last.Number
+	l.writing.Unlock()
+	l.mu.Lock()
+	l.size = size
+	l.mu.Unlock()
+	return nil
+}
+
+func seekEnd(f *os.File) error {
+	_, err := f.Seek(0, io.SeekEnd)
+	return err
+}
+
+// Append lets add append to a buffer, and returns the place after that, for Flush
+// and Sync. The caller sees to the order of its calls.
+func (l *Log) Append(add func([]byte) []byte) int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if n := len(l.pending); n == 0 || l.pending[n-1].begins {
+		l.pending = append(l.pending, chunk{data: l.spare[:0]})
+		l.spare = nil
+	}
+	last := &l.pending[len(l.pending)-1]
+	before := len(last.data)
+	last.data = add(last.data)
+	l.grow(len(last.data) - before)
+	return l.appended
+}
+
+func (l *Log) grow(n int) {
+	l.appended += int64(n)
+	l.size += int64(n)
+}
+
+// Rotate begins a segment with some bytes, which the log owns from now on. What is
+// appended later goes there.
+func (l *Log) Rotate(beginning []byte) int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.pending = append(l.pending, chunk{beginning, true})
+	l.size = 0
+	l.grow(len(beginning))
+	return l.appended
+}
+
+// Size returns how large the newest segment is, or will be when all is written.
+func (l *Log) Size() int64 {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.size
+}
+
+// Flush writes what was appended up to a place, so that the end of the process
+// doesn't lose it.
+func (l *Log) Flush(place int64) error {
+	if l.written.Load() >= place {
+		return nil
+	}
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	if l.written.Load() >= place {
+		return nil
+	}
+	l.write()
+	return l.failed
+}
+
+// write writes all that is pending; writing is held.
+func (l *Log) write() {
+	l.mu.Lock()
+	chunks, end := l.pending, l.appended
+	l.pending = nil
+	l.mu.Unlock()
+	if l.failed != nil {
+		return
+	}
+	for _, c := range chunks {
+		switch {
+		case c.begins:
+			l.failed = l.begin(c.data)
+		case l.file == nil:
+			l.failed = fmt.Errorf("%s has no segment to append to", l.dir)
+		default:
+			_, l.failed = l.file.Write(c.data)
+		}
+		if l.failed != nil {
+			return
+		}
+	}
+	l.written.Store(end)
+	if n := len(chunks); n > 0 && !chunks[n-1].begins {
+		l.mu.Lock()
+		l.spare = chunks[n-1].data
+		l.mu.Unlock()
+	}
+}
+
+// begin makes the next segment. The one before must be on disk first: what is
+// needed of it afterwards is nothing, but a crash in between must find it.
+func (l *Log) begin(data []byte) error {
+	if l.file != nil {
+		if err := syscall.Fdatasync(int(l.file.Fd())); err != nil {
+			return fmt.Errorf("sync %s: %w", l.file.Name(), err)
+		}
+	}
+	path := filepath.Join(l.dir, fileName(l.number+1))
+	f, err := os.OpenFile(path+temporary, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err == nil {
+		err = os.Rename(path+temporary, path)
+	}
+	if err == nil {
+		err = syncDir(l.dir)
+	}
+	if err != nil {
+		f.Close()
+		return fmt.Errorf("begin %s: %w", path, err)
+	}
+	if l.file != nil {
+		l.retired = append(l.retired, l.file)
+	}
+	l.file = f
+	l.number++
+	return l.prune()
+}
+
+// prune removes segments that are needed no more.
+func (l *Log) prune() error {
+	list, err := List(l.dir)
+	if err != nil {
+		return err
+	}
+	for _, s := range list[:max(0, len(list)-1-l.keep)] {
+		if err := os.Remove(s.Path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+func syncDir(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Sync()
+}
+
+// Sync returns when what was appended up to a place is on disk, or ctx is done.
+func (l *Log) Sync(ctx context.Context, place int64) error {
+	for {
+		l.syncing.Lock()
+		synced, broken, round := l.synced, l.broken, l.round
+		l.syncing.Unlock()
+		if synced >= place {
+			return nil
+		}
+		if broken != nil {
+			return broken
+		}
+		select {
+		case l.wanted <- struct{}{}:
+		default:
+		}
+		select {
+		case <-round:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// sync serves those who wait in Sync, until the log is closed.
+func (l *Log) sync() {
+	defer close(l.done)
+	for {
+		select {
+		case <-l.wanted:
+		case <-l.quit:
+			return
+		}
+		end, err := l.syncOnce()
+		l.tell(end, err)
+		if err != nil {
+			return
+		}
+	}
+}
+
+func (l *Log) syncOnce() (int64, error) {
+	l.writing.Lock()
+	l.write()
+	f, end, err := l.file, l.written.Load(), l.failed
+	retired := l.retired
+	l.retired = nil
+	l.writing.Unlock()
+	for _, old := range retired {
+		old.Close()
+	}
+	if err != nil {
+		return 0, err
+	}
+	if f == nil {
+		return end, nil
+	}
+	// Others may write meanwhile.
+	if err := syscall.Fdatasync(int(f.Fd())); err != nil {
+		return 0, fmt.Errorf("sync %s: %w", f.Name(), err)
+	}
+	return end, nil
+}
+
+func (l *Log) tell(end int64, err error) {
+	l.syncing.Lock()
+	defer l.syncing.Unlock()
+	l.synced, l.broken = max(l.synced, end), err
+	close(l.round)
+	l.round = make(chan struct{})
+}
+
+// Close syncs all that was appended and gives the folder back. Nobody may append
+// any more.
+func (l *Log) Close() error {
+	l.mu.Lock()
+	end := l.appended
+	l.mu.Unlock()
+	err := l.Sync(context.Background(), end)
+	close(l.quit)
+	<-l.done
+	l.tell(0, ErrClosed)
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	for _, f := range append(l.retired, l.file) {
+		if f != nil {
+			err = errors.Join(err, f.Close())
+		}
+	}
+	return errors.Join(err, l.lock.Close())
+}
