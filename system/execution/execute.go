@@ -211,13 +211,9 @@ func (s *Server) enqueue(ctx context.Context, op *operation) error {
 			s.shell.finished = append(s.shell.finished, op)
 			return
 		}
-		p, serve, platformErr := s.platform(op.instance, wanted)
-		if platformErr != nil {
-			err = platformErr
+		var p *platform
+		if p, err = s.platform(now, op.instance, wanted); err != nil {
 			return
-		}
-		for _, in := range serve {
-			s.step(now, in)
 		}
 		in.Platform = p.id
 		s.rank(&in, op, action)

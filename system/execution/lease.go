@@ -1,10 +1,11 @@
 package execution
 
 import (
+	"path"
+	"strconv"
 	"time"
 
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
-	"github.com/google/uuid"
 	spb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
 
@@ -109,7 +110,7 @@ func outcomeOf(r *bots.Lease) (response *repb.ExecuteResponse, final bool) {
 func (s *Server) lease(now time.Time, o queue.Output) {
 	session, t := s.shell.workers[o.Worker], s.shell.tasks[o.Task]
 	l := &lease{
-		id: uuid.NewString(), task: t, attempt: o.Attempt, worker: o.Worker, botID: session.botID,
+		id: t.leaseID(o.Attempt), task: t, attempt: o.Attempt, worker: o.Worker, botID: session.botID,
 		state: bots.LeaseState_PENDING,
 	}
 	t.leases = append(t.leases, l)
@@ -121,6 +122,12 @@ func (s *Server) lease(now time.Time, o queue.Output) {
 	try.Leased, try.Worker = now, session.botID
 	t.platform.waits.Observe(now.Sub(try.Queued).Seconds())
 	s.shell.stage(t, repb.ExecutionStage_EXECUTING)
+}
+
+// leaseID names an attempt at a task: by the id of the operation that leads it, so
+// that a server that takes over knows the lease by what it knows of the task.
+func (t *task) leaseID(attempt uint32) string {
+	return path.Base(t.leader.name) + "-" + strconv.FormatUint(uint64(attempt), 10)
 }
 
 // lost notes that an attempt came to nothing; the lock is held.

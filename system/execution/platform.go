@@ -1,9 +1,11 @@
 package execution
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
 	"github.com/prometheus/client_golang/prometheus"
@@ -109,26 +111,38 @@ func offered(w *bots.Worker) []property {
 
 // platform returns the platform with these properties. A new one is served from
 // the start by every worker that can; the lock is held.
-func (s *Server) platform(at *instance, list []property) (*platform, []queue.Input, error) {
+func (s *Server) platform(now time.Time, at *instance, list []property) (*platform, error) {
 	sh := &s.shell
-	key := platformKey{at.name, fmt.Sprintf("%q", list)}
-	if p, ok := sh.platforms.byKey[key]; ok {
-		return p, nil, nil
+	if p, ok := sh.platforms.byKey[keyOf(at, list)]; ok {
+		return p, nil
 	}
 	if len(sh.platforms.all) >= maxPlatforms {
-		return nil, nil, &limitError{"too many different platforms are in use: " + platformText(list) + " would be one more"}
+		return nil, &limitError{"too many different platforms are in use: " + platformText(list) + " would be one more"}
 	}
-	p := &platform{id: queue.PlatformID(len(sh.platforms.all)), instance: at, text: platformText(list), properties: list, waits: s.metrics.wait(at.name, platformText(list))}
-	sh.platforms.byKey[key] = p
-	sh.platforms.all = append(sh.platforms.all, p)
-	var inputs []queue.Input
+	p := s.newPlatform(at, list)
+	var serving []*session
 	for _, session := range sh.sessions {
 		if session.instance == at && p.serves(session.offered) {
-			session.serves = append(session.serves, p)
-			p.workers++
-			inputs = append(inputs, queue.Input{Kind: queue.Serve, Worker: session.worker, Platform: p.id})
+			serving = append(serving, session)
 		}
 	}
-	slices.SortFunc(inputs, func(a, b queue.Input) int { return int(uint32(a.Worker)) - int(uint32(b.Worker)) })
-	return p, inputs, nil
+	slices.SortFunc(serving, func(a, b *session) int { return cmp.Compare(uint32(a.worker), uint32(b.worker)) })
+	for _, session := range serving {
+		s.serve(now, session, p)
+	}
+	return p, nil
+}
+
+// newPlatform gives a platform the next number; the lock is held.
+func (s *Server) newPlatform(at *instance, list []property) *platform {
+	all := &s.shell.platforms
+	text := platformText(list)
+	p := &platform{id: queue.PlatformID(len(all.all)), instance: at, text: text, properties: list, waits: s.metrics.wait(at.name, text)}
+	all.byKey[keyOf(at, list)] = p
+	all.all = append(all.all, p)
+	return p
+}
+
+func keyOf(at *instance, list []property) platformKey {
+	return platformKey{at.name, fmt.Sprintf("%q", list)}
 }

@@ -87,19 +87,35 @@ func (s *Server) connect(now time.Time, session *session) error {
 	if len(sh.sessions) >= maxSessions {
 		return &limitError{"too many workers are connected"}
 	}
-	out := sh.queue.Step(sh.time(now), queue.Input{Kind: queue.Connect, Slots: uint32(session.slots)}, nil)
-	session.worker = out[0].Worker
-	sh.workers[session.worker] = session
-	sh.sessions[session.name] = session
-	sh.bots[botKey{session.instance, session.botID}] = session
+	sh.connecting = session
+	s.step(now, queue.Input{Kind: queue.Connect, Slots: uint32(session.slots)})
 	for _, p := range sh.platforms.all {
 		if p.instance == session.instance && p.serves(session.offered) {
-			session.serves = append(session.serves, p)
-			p.workers++
-			s.step(now, queue.Input{Kind: queue.Serve, Worker: session.worker, Platform: p.id})
+			s.serve(now, session, p)
 		}
 	}
 	return nil
+}
+
+// connect enters the session that connects as a worker of the queue.
+func (s *shell) connect(worker queue.WorkerID) {
+	session := s.connecting
+	s.connecting = nil
+	session.worker = worker
+	s.workers[session.worker] = session
+	s.sessions[session.name] = session
+	s.bots[botKey{session.instance, session.botID}] = session
+}
+
+// serve lets a session take tasks of a platform; the lock is held.
+func (s *Server) serve(now time.Time, session *session, p *platform) {
+	session.serve(p)
+	s.step(now, queue.Input{Kind: queue.Serve, Worker: session.worker, Platform: p.id})
+}
+
+func (session *session) serve(p *platform) {
+	session.serves = append(session.serves, p)
+	p.workers++
 }
 
 // disconnect ends a session; the lock is held.

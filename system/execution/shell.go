@@ -46,9 +46,11 @@ type shell struct {
 	// of what is open have been written.
 	draining, stopped bool
 
-	// joining and fresh are what an Enqueue under way is for.
-	joining *operation
-	fresh   *task
+	// joining and fresh are what an Enqueue under way is for, connecting what a
+	// Connect is.
+	joining    *operation
+	fresh      *task
+	connecting *session
 }
 
 // operation is what a client waits for.
@@ -168,8 +170,13 @@ func (s *shell) time(now time.Time) queue.Time { return queue.Time(now.Sub(s.epo
 
 // step steps the queue and does what it says; the lock is held.
 func (s *Server) step(now time.Time, in queue.Input) {
+	s.shell.out = s.shell.queue.Step(s.shell.time(now), in, s.shell.out[:0])
+	s.carryOut(now, s.shell.out)
+}
+
+// carryOut does what the queue says; the lock is held.
+func (s *Server) carryOut(now time.Time, out []queue.Output) {
 	sh := &s.shell
-	out := sh.queue.Step(sh.time(now), in, sh.out[:0])
 	for _, o := range out {
 		switch o.Kind {
 		case queue.Queued, queue.Attached:
@@ -192,13 +199,14 @@ func (s *Server) step(now time.Time, in queue.Input) {
 			s.taskDone(now, o)
 		case queue.Freed:
 			sh.groups.freed(o.Level, o.Group)
+		case queue.Connected:
+			sh.connect(o.Worker)
 		case queue.WorkerGone:
 			s.metrics.sessionsExpired.Inc()
 			s.logger.Warn("worker lost: it was silent for too long", "worker.id", sh.workers[o.Worker].botID)
 			sh.forgetSession(sh.workers[o.Worker])
 		}
 	}
-	sh.out = out
 }
 
 // stage notes a stage of all operations of a task.
