@@ -65,3 +65,12 @@ func (q *Queue) unwatch(id OperationID) {
 		q.unwatched.append(&q.byUnwatched, o)
 	}
 }
+
+// Watchers returns how many watch an operation; 0 if it has ended.
+func (q *Queue) Watchers(id OperationID) int {
+	_, op := q.operations.find(uint64(id))
+	if op == nil {
+		return 0
+	}
+	return int(op.watchers)
+}

@@ -42,6 +42,7 @@ var sources = []string{
 	"bots/bots.proto",
 	"executionstats/execution_stats.proto",
 	"localcas/local_cas.proto",
+	"notes/notes.proto",
 }
 
 var plugins = []string{"protoc-gen-go", "protoc-gen-go-grpc"}
