@@ -28,7 +28,7 @@ planned NONE < reports/result
 
 # Pure: no clock, goroutine, log, I/O, context or randomness of its own.
 NONE < system/queue, traces/build
-planned system/queue < system/queue/journal
+system/queue < system/queue/journal
 planned NONE < loadgen/workload, sim/des, reports/stats
 
 # The store and its parts, and a log.

@@ -1,0 +1,38 @@
+package journal
+
+import (
+	"encoding/binary"
+	"hash/crc32"
+)
+
+// Append writes a record as it was read.
+func (r *Record) Append(b []byte) []byte {
+	switch r.Kind {
+	case HeaderKind:
+		return AppendHeader(b, &r.Header)
+	case ImageKind:
+		return appendImage(b, r.Image)
+	case NoteKind:
+		return AppendNote(b, r.Now, r.Note)
+	case MarkKind:
+		return AppendMark(b, r.Now, r.Hash)
+	case SyncKind:
+		return AppendSync(b, r.Offset)
+	}
+	return AppendStep(b, r.Now, &r.Input, r.Outputs, r.Note)
+}
+
+var AppendImage = appendImage
+
+// Reseal gives each frame the checksum that fits.
+func Reseal(b []byte) []byte {
+	for rest := b; len(rest) >= frameHead; {
+		n := int(binary.LittleEndian.Uint32(rest))
+		if n > len(rest)-frameHead {
+			break
+		}
+		binary.LittleEndian.PutUint32(rest[4:], crc32.Checksum(rest[frameHead:frameHead+n], castagnoli))
+		rest = rest[frameHead+n:]
+	}
+	return b
+}

@@ -1,0 +1,8 @@
+package queue
+
+// Version is that of the rules by which this package decides. Raise it whenever
+// equal inputs may lead to other outputs, or to another state, than before: a
+// journal names the version that wrote it, and a reader that finds a decision it
+// wouldn't take says so. Journals of older versions stay readable: what they
+// recorded is followed, not decided again.
+const Version = 1
