@@ -24,7 +24,7 @@ const (
 	StepKind
 	// MarkKind says what the queue's hash is here: Now, Hash.
 	MarkKind
-	// SyncKind says that all before it was on disk when it was written.
+	// SyncKind says how much before it was on disk when it was written: Synced.
 	SyncKind
 )
 
@@ -156,12 +156,13 @@ func AppendMark(b []byte, now queue.Time, hash uint64) []byte {
 	return end(b, start)
 }
 
-// AppendSync records that everything before it is on disk. It must come first in
-// what is written after a sync has returned, and nowhere else; offset is that of
-// the sync in its file. See [TornError] for what a reader makes of it.
-func AppendSync(b []byte, offset int64) []byte {
+// AppendSync records that the file was on disk up to synced when this was written, at
+// offset. It is to come first in what is written after a sync has returned, and may
+// come anywhere. See [TornError] for what a reader makes of it.
+func AppendSync(b []byte, offset, synced int64) []byte {
 	b, start := begin(b, SyncKind)
 	b = binary.LittleEndian.AppendUint64(b, uint64(offset))
+	b = binary.LittleEndian.AppendUint64(b, uint64(synced))
 	return end(b, start)
 }
 

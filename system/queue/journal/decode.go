@@ -24,6 +24,7 @@ type Record struct {
 	Note    []byte
 	Image   []byte
 	Hash    uint64
+	Synced  int64
 }
 
 // body is what is left of a body that is being decoded. There is one way to
@@ -142,6 +143,9 @@ func (r *Record) decode(b []byte) error {
 	case SyncKind:
 		if at := int64(d.uint64()); at != r.Offset {
 			return fmt.Errorf("a sync is here that was written at offset %d", at)
+		}
+		if r.Synced = int64(d.uint64()); r.Synced < 0 || r.Synced > r.Offset {
+			return fmt.Errorf("a sync at offset %d is of all up to %d", r.Offset, r.Synced)
 		}
 	default:
 		return fmt.Errorf("there is no record of kind %d", b[0])

@@ -17,7 +17,7 @@ func (r *Record) Append(b []byte) []byte {
 	case MarkKind:
 		return AppendMark(b, r.Now, r.Hash)
 	case SyncKind:
-		return AppendSync(b, r.Offset)
+		return AppendSync(b, r.Offset, r.Synced)
 	}
 	return AppendStep(b, r.Now, &r.Input, r.Outputs, r.Note)
 }

@@ -128,10 +128,10 @@ func small() (segment []byte, offsets []int64) {
 	frame(journal.AppendImage(segment, []byte("image")))
 	frame(journal.AppendNote(segment, 4, []byte("names")))
 	frame(journal.AppendMark(segment, 5, 1<<63))
-	frame(journal.AppendSync(segment, int64(len(segment))))
+	frame(journal.AppendSync(segment, int64(len(segment)), int64(len(segment))))
 	frame(journal.AppendStep(segment, 6e15, &enqueue, queued, []byte("digest")))
 	frame(journal.AppendStep(segment, 6e15, &poll, leased, nil))
-	frame(journal.AppendSync(segment, int64(len(segment))))
+	frame(journal.AppendSync(segment, int64(len(segment)), int64(len(segment))))
 	frame(journal.AppendStep(segment, 6e15, &poll, nil, nil))
 	frame(journal.AppendStep(segment, 6e15, &queue.Input{Kind: queue.Tick}, nil, nil))
 	return segment, append(offsets, int64(len(segment)))
@@ -217,7 +217,7 @@ func TestSyncFarBehind(t *testing.T) {
 	b := journal.AppendHeader(nil, &journal.Header{})
 	broken := int64(len(b))
 	for n := range 3000 {
-		b = journal.AppendNote(b, 0, journal.AppendSync(nil, int64(n)))
+		b = journal.AppendNote(b, 0, journal.AppendSync(nil, int64(n), int64(n)))
 		b = journal.AppendNote(b, 0, make([]byte, n))
 	}
 	b[broken+9]++
@@ -225,7 +225,11 @@ func TestSyncFarBehind(t *testing.T) {
 	if _, err := read(t, b); !errors.As(err, &torn) || torn.Offset != broken {
 		t.Errorf("without a sync: %v, want torn at %d", err, broken)
 	}
-	b = journal.AppendSync(b, int64(len(b)))
+	b = journal.AppendSync(b, int64(len(b)), broken)
+	if _, err := read(t, b); !errors.As(err, &torn) || torn.Offset != broken {
+		t.Errorf("with a sync of what is before it: %v, want torn at %d", err, broken)
+	}
+	b = journal.AppendSync(b, int64(len(b)), int64(len(b)))
 	var corrupt *journal.CorruptError
 	for _, from := range []io.Reader{bytes.NewReader(b), iotest.HalfReader(bytes.NewReader(b)), iotest.DataErrReader(bytes.NewReader(b))} {
 		r := journal.NewReader(from)
@@ -270,7 +274,7 @@ func TestWrongRecords(t *testing.T) {
 		{journal.AppendMark(nil, 1, 2), 0, "one header"},
 		{journal.AppendHeader(bytes.Clone(header), &journal.Header{}), len(header), "one header"},
 		{fair, 0, "policy"},
-		{journal.AppendSync(bytes.Clone(header), 3), len(header), "written at offset 3"},
+		{journal.AppendSync(bytes.Clone(header), 3, 3), len(header), "written at offset 3"},
 	} {
 		var corrupt *journal.CorruptError
 		_, err := read(t, c.segment)

@@ -13,11 +13,11 @@ import (
 // its writer died. All before Offset counts, and the file is to be cut there:
 // nobody was told that what follows is kept.
 //
-// A frame that is incomplete or fails its checksum is torn if no sync follows.
-// A writer begins what it writes after a sync with a SyncKind frame, so if there
-// is one, the broken frame was on disk as it should be: that is a [CorruptError].
-// Valid frames behind the broken one say nothing: a disk may have written the
-// second half of what was not synced, and not the first.
+// A frame that is incomplete or fails its checksum is torn if nothing tells that it
+// was on disk. A writer begins what it writes after a sync with a SyncKind frame, so
+// if there is one that covers the broken frame, the disk had it as it should be: that
+// is a [CorruptError]. Valid frames behind the broken one say nothing by themselves: a
+// disk may have written the second half of what was not synced, and not the first.
 type TornError struct{ Offset int64 }
 
 func (e *TornError) Error() string {
@@ -38,7 +38,7 @@ func (e *CorruptError) Error() string {
 const readSize = 256 << 10
 
 // syncFrame is the size of a sync in its frame.
-const syncFrame = frameHead + 1 + 8
+const syncFrame = frameHead + 1 + 8 + 8
 
 // Reader reads the records of one segment.
 type Reader struct {
@@ -152,8 +152,9 @@ func (r *Reader) broken(reason string) error {
 		if len(rest) < syncFrame {
 			return &TornError{offset}
 		}
-		if bytes.Equal(rest[:syncFrame], AppendSync(want[:0], r.offset)) {
-			return &CorruptError{offset, fmt.Sprintf("%s, though all before offset %d was on disk", reason, r.offset)}
+		synced := int64(binary.LittleEndian.Uint64(rest[syncFrame-8:]))
+		if synced > offset && bytes.Equal(rest[:syncFrame], AppendSync(want[:0], r.offset, synced)) {
+			return &CorruptError{offset, fmt.Sprintf("%s, though all before offset %d was on disk", reason, synced)}
 		}
 	}
 }
