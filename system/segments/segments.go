@@ -13,9 +13,10 @@
 //
 // What the bytes mean is the owner's (package system/queue/journal, for one), and
 // so is to find the end of what is whole, at which [Log.Resume] cuts the last
-// segment:
+// segment. To tell what a crash tore from what a disk lost, the owner may have the
+// log write how far it was synced, as soon as something else is written:
 //
-//	l, err := segments.Open(dir, 1)
+//	l, err := segments.Open(dir, segments.Config{Synced: journal.AppendSync})
 //	if last, ok := l.Last(); ok {
 //		size := … // read last.Path
 //		err = l.Resume(size)
@@ -53,6 +54,16 @@ var ErrInUse = errors.New("another process uses it")
 // ErrClosed is returned by a Log that was closed.
 var ErrClosed = errors.New("the log is closed")
 
+// Config configures a Log.
+type Config struct {
+	// Keep is how many segments are kept besides the last one.
+	Keep int
+	// Synced appends, at an offset in a file, that the file was on disk up to
+	// another one when that was written. It is called before something is written
+	// after a sync. If it is nil, nothing tells of syncs.
+	Synced func(b []byte, offset, synced int64) []byte
+}
+
 // A Segment is one file of a log.
 type Segment struct {
 	Number uint64
@@ -80,20 +91,24 @@ func fileName(n uint64) string { return fmt.Sprintf("%08d%s", n, suffix) }
 
 // Log is a log that is being written. It is safe for concurrent use.
 type Log struct {
-	dir  string
-	lock *os.File
-	keep int
+	dir    string
+	lock   *os.File
+	config Config
 
 	mu       sync.Mutex
 	pending  []chunk // appended and not written; guarded by mu
 	spare    []byte  // a buffer to append to next; guarded by mu
 	appended int64   // bytes, ever; guarded by mu
 	size     int64   // of the newest segment, with what is pending; guarded by mu
+	closed   bool    // guarded by mu
 
 	writing sync.Mutex   // held to write; comes before mu
 	written atomic.Int64 // changed with writing held
 	file    *os.File     // guarded by writing
 	number  uint64       // of file; guarded by writing
+	offset  int64        // of file's end; guarded by writing
+	safe    int64        // so much of file is on disk; guarded by writing
+	told    int64        // so much of it the file says is; guarded by writing
 	retired []*os.File   // older ones, on disk and still open; guarded by writing
 	failed  error        // of a write, after which nothing is written any more; guarded by writing
 
@@ -113,9 +128,8 @@ type chunk struct {
 	begins bool // a segment
 }
 
-// Open takes over a folder, which is made if need be, for one process at a time. It
-// will keep so many older segments beside the last one.
-func Open(dir string, keep int) (*Log, error) {
+// Open takes over a folder, which is made if need be, for one process at a time.
+func Open(dir string, config Config) (*Log, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -124,7 +138,7 @@ func Open(dir string, keep int) (*Log, error) {
 		return nil, err
 	}
 	l := &Log{
-		dir: dir, lock: lock, keep: keep,
+		dir: dir, lock: lock, config: config,
 		round: make(chan struct{}), wanted: make(chan struct{}, 1), quit: make(chan struct{}), done: make(chan struct{}),
 	}
 	if err := l.tidy(); err != nil {
@@ -190,7 +204,7 @@ func (l *Log) Resume(size int64) error {
 		return fmt.Errorf("cut %s at byte %d: %w", last.Path, size, err)
 	}
 	l.writing.Lock()
-	l.file, l.number = f, last.Number
+	l.file, l.number, l.offset = f, last.Number, size
 	l.writing.Unlock()
 	l.mu.Lock()
 	l.size = size
@@ -204,10 +218,14 @@ func seekEnd(f *os.File) error {
 }
 
 // Append lets add append to a buffer, and returns the place after that, for Flush
-// and Sync. The caller sees to the order of its calls.
+// and Sync. The caller sees to the order of its calls. Once the log is closed it does
+// nothing.
 func (l *Log) Append(add func([]byte) []byte) int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.closed {
+		return l.appended
+	}
 	if n := len(l.pending); n == 0 || l.pending[n-1].begins {
 		l.pending = append(l.pending, chunk{data: l.spare[:0]})
 		l.spare = nil
@@ -229,6 +247,9 @@ func (l *Log) grow(n int) {
 func (l *Log) Rotate(beginning []byte) int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	if l.closed {
+		return l.appended
+	}
 	l.pending = append(l.pending, chunk{beginning, true})
 	l.size = 0
 	l.grow(len(beginning))
@@ -273,7 +294,7 @@ func (l *Log) write() {
 		case l.file == nil:
 			l.failed = fmt.Errorf("%s has no segment to append to", l.dir)
 		default:
-			_, l.failed = l.file.Write(c.data)
+			l.failed = l.writeTo(c.data)
 		}
 		if l.failed != nil {
 			return
@@ -285,6 +306,20 @@ func (l *Log) write() {
 		l.spare = chunks[n-1].data
 		l.mu.Unlock()
 	}
+}
+
+func (l *Log) writeTo(data []byte) error {
+	if l.config.Synced != nil && l.safe > l.told {
+		n, err := l.file.Write(l.config.Synced(nil, l.offset, l.safe))
+		l.offset += int64(n)
+		l.told = l.safe
+		if err != nil {
+			return err
+		}
+	}
+	n, err := l.file.Write(data)
+	l.offset += int64(n)
+	return err
 }
 
 // begin makes the next segment. The one before must be on disk first: what is
@@ -319,6 +354,7 @@ func (l *Log) begin(data []byte) error {
 	}
 	l.file = f
 	l.number++
+	l.offset, l.safe, l.told = int64(len(data)), int64(len(data)), 0
 	return l.prune()
 }
 
@@ -328,7 +364,7 @@ func (l *Log) prune() error {
 	if err != nil {
 		return err
 	}
-	for _, s := range list[:max(0, len(list)-1-l.keep)] {
+	for _, s := range list[:max(0, len(list)-1-l.config.Keep)] {
 		if err := os.Remove(s.Path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
@@ -389,7 +425,7 @@ func (l *Log) sync() {
 func (l *Log) syncOnce() (int64, error) {
 	l.writing.Lock()
 	l.write()
-	f, end, err := l.file, l.written.Load(), l.failed
+	f, end, offset, err := l.file, l.written.Load(), l.offset, l.failed
 	retired := l.retired
 	l.retired = nil
 	l.writing.Unlock()
@@ -406,6 +442,11 @@ func (l *Log) syncOnce() (int64, error) {
 	if err := syscall.Fdatasync(int(f.Fd())); err != nil {
 		return 0, fmt.Errorf("sync %s: %w", f.Name(), err)
 	}
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	if l.file == f {
+		l.safe = offset
+	}
 	return end, nil
 }
 
@@ -417,10 +458,10 @@ func (l *Log) tell(end int64, err error) {
 	l.round = make(chan struct{})
 }
 
-// Close syncs all that was appended and gives the folder back. Nobody may append
-// any more.
+// Close syncs all that was appended and gives the folder back.
 func (l *Log) Close() error {
 	l.mu.Lock()
+	l.closed = true
 	end := l.appended
 	l.mu.Unlock()
 	err := l.Sync(context.Background(), end)

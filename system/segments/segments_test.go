@@ -18,7 +18,7 @@ func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func open(t *testing.T, dir string, keep int) *Log {
 	t.Helper()
-	l, err := Open(dir, keep)
+	l, err := Open(dir, Config{Keep: keep})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,7 +100,7 @@ func TestRotateLeavesTheNewestAndWhatIsKept(t *testing.T) {
 
 func TestResumeCutsTheTail(t *testing.T) {
 	dir := t.TempDir()
-	l, err := Open(dir, 0)
+	l, err := Open(dir, Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -132,7 +132,7 @@ func TestResumeCutsTheTail(t *testing.T) {
 func TestFolderIsForOneProcess(t *testing.T) {
 	dir := t.TempDir()
 	open(t, dir, 0)
-	if _, err := Open(dir, 0); !errors.Is(err, ErrInUse) {
+	if _, err := Open(dir, Config{}); !errors.Is(err, ErrInUse) {
 		t.Errorf("opened twice: %v", err)
 	}
 }
@@ -169,6 +169,32 @@ func TestEveryoneWaitsForTheSameSync(t *testing.T) {
 	}
 }
 
+// TestFileTellsWhatWasSynced: what was written while the disk was busy isn't.
+func TestFileTellsWhatWasSynced(t *testing.T) {
+	dir := t.TempDir()
+	l, err := Open(dir, Config{Synced: func(b []byte, offset, synced int64) []byte {
+		return fmt.Appendf(b, "<%d at %d>", synced, offset)
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Sync(t.Context(), l.Rotate([]byte("begin"))); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Sync(t.Context(), appendText(l, "one")); err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{"two", "three"} {
+		if err := l.Flush(appendText(l, text)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	check(t, dir, "1:begin<5 at 5>one<16 at 16>twothree")
+}
+
 func TestSyncGivesUpWithItsCaller(t *testing.T) {
 	l := open(t, t.TempDir(), 0)
 	l.Rotate([]byte("begin"))
@@ -184,7 +210,7 @@ func TestSyncGivesUpWithItsCaller(t *testing.T) {
 // TestFailedWriteIsTheLast: what comes after a hole could not be read.
 func TestFailedWriteIsTheLast(t *testing.T) {
 	dir := t.TempDir()
-	l, err := Open(dir, 0)
+	l, err := Open(dir, Config{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -209,7 +235,7 @@ func TestFailedWriteIsTheLast(t *testing.T) {
 }
 
 func BenchmarkAppend(b *testing.B) {
-	l, err := Open(b.TempDir(), 0)
+	l, err := Open(b.TempDir(), Config{})
 	if err != nil {
 		b.Fatal(err)
 	}
