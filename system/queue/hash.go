@@ -52,14 +52,15 @@ func (q *Queue) Hash() uint64 {
 		h.list(&p.idle, q.idle)
 		for _, place := range p.line.places[p.line.head:] {
 			if q.stands(place) {
-				h.add(uint64(place.task), uint64(place.since))
+				h.add(uint64(place.task), uint64(place.attempt))
 			}
 		}
 	}
 	for l := range q.groups {
-		h.add(uint64(len(q.groups[l])))
-		for _, g := range q.groups[l] {
-			h.add(uint64(g.refers), uint64(g.weight), uint64(g.queued))
+		for id, g := range q.groups[l] {
+			if g != (groupState{}) {
+				h.add(uint64(l), uint64(id), uint64(g.refers), uint64(g.weight), uint64(g.queued))
+			}
 		}
 	}
 	h.list(&q.byRenewal, q.renewed)

@@ -71,7 +71,7 @@ func (q *Queue) enqueue(in *Input) {
 		q.freeAll(in.groups())
 		return
 	}
-	if q.full(in.Tenant) && q.platform(in.Platform).idle.first == none {
+	if q.refuses(in) {
 		q.emit(Output{Kind: Refused, Reason: QueueFull})
 		q.freeAll(in.groups())
 		return
@@ -96,12 +96,26 @@ func (q *Queue) enqueue(in *Input) {
 	q.giveOrQueue(index)
 }
 
+// refuses tells whether a task isn't to be made.
+func (q *Queue) refuses(in *Input) bool {
+	p := q.platform(in.Platform)
+	if q.follows {
+		return q.fact().Kind == Refused
+	}
+	return q.full(in.Tenant) && p.idle.first == none
+}
+
 // giveOrQueue leases a task to a worker that waits, or lets it wait.
 func (q *Queue) giveOrQueue(index uint32) {
 	t := q.tasks.at(index)
 	t.state, t.since = waiting, q.now
 	p := q.platform(t.platform)
-	if s := q.idleFor(p, t.lastWorker); s != none {
+	if q.follows {
+		if holder := q.recordedWorker(index); holder != none {
+			q.lease(index, holder)
+			return
+		}
+	} else if s := q.idleFor(p, t.lastWorker); s != none {
 		q.lease(index, q.services.at(s).worker)
 		return
 	}
