@@ -129,5 +129,10 @@ func (q *Queue) unrest(index uint32) {
 	t.state = finished
 }
 
+// restsUntil is when the back-off of a resting task is over.
+func (q *Queue) restsUntil(index uint32) Time {
+	return Time(q.byRest[q.timed.places[index]-1].high)
+}
+
 // due tells whether the first time of a heap has come.
 func (q *Queue) due(h heap) bool { return len(h) > 0 && q.now >= Time(h[0].high) }

@@ -16,7 +16,8 @@ type platform struct {
 
 func (q *Queue) platform(p PlatformID) *platform {
 	for int(p) >= len(q.platforms) {
-		root, _ := q.nodes.add()
+		root, n := q.nodes.add()
+		n.id = uint32(len(q.platforms))
 		q.platforms = append(q.platforms, platform{root: root, unservedAt: q.now})
 	}
 	return &q.platforms[p]
@@ -58,6 +59,14 @@ type traits struct {
 	arrivedAt Time
 	expected  time.Duration
 	affinity  uint64
+}
+
+// traitsOf returns the traits of a task, or zero ones if nobody looks at them.
+func (q *Queue) traitsOf(index uint32) traits {
+	if len(q.levels) == 0 && q.tasks.at(index).plain {
+		return traits{}
+	}
+	return q.traits[index]
 }
 
 func (q *Queue) enqueue(in *Input) {
@@ -147,7 +156,7 @@ func (q *Queue) lease(index, holder uint32) {
 	q.renewed.append(&q.byRenewal, index)
 	q.platforms[t.platform].executing++
 	if t.timeout > 0 {
-		q.timed.set(&q.byTimeout, index, order{high: int64(q.now) + int64(t.timeout+q.config.TimeoutSlack), arrival: t.arrival})
+		q.timed.set(&q.byTimeout, index, q.timeoutOrder(t))
 	}
 	// Whoever got a task is last in line for the next.
 	if w.idles {
@@ -157,6 +166,11 @@ func (q *Queue) lease(index, holder uint32) {
 		}
 	}
 	q.emit(Output{Kind: Leased, Task: q.taskID(index), Worker: q.workerID(holder), Attempt: t.attempt})
+}
+
+// timeoutOrder is by when a leased task has run for too long.
+func (q *Queue) timeoutOrder(t *task) order {
+	return order{high: int64(t.since) + int64(t.timeout+q.config.TimeoutSlack), arrival: t.arrival}
 }
 
 // unlease takes a task away from its worker, which it returns: once the task is

@@ -34,14 +34,14 @@ type Step struct {
 }
 
 // RecordHistory is RunHistory, and returns all that happened.
-func RecordHistory(t *testing.T, policy queue.Policy, seed uint64, steps int) *History {
+func RecordHistory(t testing.TB, policy queue.Policy, seed uint64, steps int) *History {
 	t.Helper()
 	record := &History{}
 	runHistory(t, policy, seed, steps, record)
 	return record
 }
 
-func runHistory(t *testing.T, policy queue.Policy, seed uint64, steps int, record *History) uint64 {
+func runHistory(t testing.TB, policy queue.Policy, seed uint64, steps int, record *History) uint64 {
 	t.Helper()
 	random := rand.New(rand.NewPCG(seed, 1))
 	config := queue.Config{
