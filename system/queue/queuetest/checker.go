@@ -54,6 +54,7 @@ type taskAccount struct {
 	attempt    uint32
 	worker     queue.WorkerID // 0 if not leased
 	leasedAt   queue.Time
+	queuedAt   queue.Time
 	resting    bool
 	finished   bool
 }
@@ -84,6 +85,9 @@ func NewChecker(t testing.TB, config queue.Config) *Checker {
 		twin:       newTwin(config.Policy),
 	}
 }
+
+// Config is the queue's.
+func (c *Checker) Config() queue.Config { return c.config }
 
 // NextDeadline is the queue's.
 func (c *Checker) NextDeadline() queue.Time { return c.queue.NextDeadline() }
@@ -143,6 +147,44 @@ func (c *Checker) Step(now queue.Time, in queue.Input) []queue.Output {
 	}
 	c.conserves()
 	return out
+}
+
+// Reload saves the queue and loads it with another configuration, as a restart
+// does, and goes on with that. Of the attempts allowed there must be no fewer.
+func (c *Checker) Reload(config queue.Config) {
+	c.t.Helper()
+	if config.MaxAttempts == 0 {
+		config.MaxAttempts = 5
+	}
+	loaded, err := queue.Load(config, c.queue.Save(nil))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	if config == c.config && loaded.Hash() != c.queue.Hash() {
+		c.t.Fatal("with the same configuration, the loaded queue has another hash")
+	}
+	undated := c.config.Policy.Task == queue.NoRule && !c.config.Policy.Groups() && config.Policy != c.config.Policy
+	for id, task := range c.tasks {
+		if undated && task.in.Affinity == 0 {
+			task.arrivedAt, task.in.Expected = c.now, 0
+			if c.waiting[id] {
+				task.arrivedAt = task.queuedAt
+			}
+		}
+	}
+	if config.Policy != c.config.Policy {
+		c.twin = c.twin.under(config.Policy)
+		for _, task := range c.tasks {
+			c.twin.name(task.twinTask)
+		}
+	}
+	for g := range c.named {
+		if !loaded.Refers(g.level, g.number) {
+			c.freed(queue.Output{Level: g.level, Group: g.number})
+		}
+	}
+	c.queue, c.config = loaded, config
+	c.conserves()
 }
 
 func (c *Checker) account(in queue.Input, o queue.Output) {
@@ -274,6 +316,7 @@ func (c *Checker) free(task *taskAccount) {
 
 func (c *Checker) enqueue(task *taskAccount) {
 	c.waiting[task.id] = true
+	task.queuedAt = c.now
 	c.twin.add(task.twinTask)
 }
 
