@@ -4,6 +4,7 @@
 //	weir demo      a cluster, a build sent to it, and what that looked like
 //	weir serve     one role of a cluster
 //	weir trace     what happened, and whether the record of it is sound
+//	weir journal   what a scheduler wrote down, and what it would decide today
 //
 // The command line is a contract: each command has an example in its --help, and
 // exits with 0 only when what was asked of it is done or true.
@@ -87,7 +88,7 @@ Every run leaves a folder below ./runs, which the trace commands read:
 		Version:       version(),
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(upCommand(), demoCommand(), serveCommand(), traceCommand())
+	root.AddCommand(upCommand(), demoCommand(), serveCommand(), traceCommand(), journalCommand())
 	return root
 }
 

@@ -26,7 +26,7 @@ func TestScripts(t *testing.T) {
 
 // setup puts recorded builds where the scripts find them.
 func setup(env *testscript.Env) error {
-	return errors.Join(recordRuns(env), writeBuilds(env), writeDamaged(env))
+	return errors.Join(recordRuns(env), writeBuilds(env), writeDamaged(env), writeJournals(env))
 }
 
 // record writes a real record of another tool to a file, `record NAME FILE`: they

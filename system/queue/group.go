@@ -13,7 +13,7 @@ const (
 
 var levelNames = [...]string{"tenant", "correlated", "invocation"}
 
-func (l Level) String() string { return levelNames[l] }
+func (l Level) String() string { return wordOf(levelNames[:], int(l)) }
 
 // groups are the numbers a task comes with, one for each level; 0 is the group
 // of all that come without.

@@ -282,6 +282,11 @@ func (q *Queue) emit(o Output) {
 	to.Operation, to.Task, to.Worker = o.Operation, o.Task, o.Worker
 }
 
+// Open returns how many tasks, operations and workers there are.
+func (q *Queue) Open() (tasks, operations, workers int) {
+	return q.tasks.used(), q.operations.used(), q.workers.used()
+}
+
 // Depth is what a platform queue holds.
 type Depth struct {
 	Queued    int

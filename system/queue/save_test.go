@@ -48,6 +48,13 @@ func TestLoadedActsAsSaved(t *testing.T) {
 	})
 }
 
+// TestNothingIsLostByANewPolicy has the checker go on after each restart.
+func TestNothingIsLostByANewPolicy(t *testing.T) {
+	for seed := range proofSeeds(t) * 5 {
+		queuetest.RunHistoryWithRestarts(t, policies(t), seed, 300)
+	}
+}
+
 // TestLoadTellsBrokenImages: whatever is missing or in excess.
 func TestLoadTellsBrokenImages(t *testing.T) {
 	for seed := range uint64(10) {

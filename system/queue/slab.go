@@ -41,6 +41,9 @@ func (s *slab[T]) remove(index uint32) {
 	s.free = append(s.free, index)
 }
 
+// used returns how many objects there are.
+func (s *slab[T]) used() int { return max(0, len(s.entries)-1-len(s.free)) }
+
 // at returns the object at an index in use.
 func (s *slab[T]) at(index uint32) *T { return &s.entries[index].value }
 

@@ -156,7 +156,7 @@ const (
 
 var reasons = [...]string{"none", "completed", "cancelled", "abandoned", "exhausted", "timed_out", "worker_lost", "worker_left", "lease_lost", "released", "no_worker", "queue_full"}
 
-func (r Reason) String() string { return reasons[r] }
+func (r Reason) String() string { return wordOf(reasons[:], int(r)) }
 
 // Output is one thing to be done.
 type Output struct {

@@ -1,7 +1,9 @@
 package journal
 
 import (
+	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/weir-build/weir/system/queue"
 )
@@ -16,6 +18,13 @@ type Recovery struct {
 	Now    queue.Time   // of the last record
 	Counts [SyncKind + 1]int
 
+	// Decide lets steps be decided again, not followed: the first that has other
+	// outputs ends the recovery with [ErrDiffers]. Policy, if it isn't nil, decides
+	// instead of the writer's; then Freed is left out of the comparison, which
+	// depends on it.
+	Decide bool
+	Policy *queue.Policy
+
 	// First is the first step that led to other outputs than were recorded, and
 	// Differing how many did. If this program's core has another version than the
 	// writer's had, that is what changed; if not, the journal isn't what was
@@ -26,6 +35,7 @@ type Recovery struct {
 	image   []byte
 	fresh   bool // nothing came after the header, but notes
 	loading bool // the mark that ends a snapshot hasn't come
+	keeps   bool // the queue of the segment before, which the snapshot is of
 	own     []queue.Output
 }
 
@@ -48,6 +58,9 @@ type MarkError struct {
 func (e *MarkError) Error() string {
 	return fmt.Sprintf("the mark at offset %d is of a queue with hash %016x, and this one has %016x", e.Offset, e.Want, e.Got)
 }
+
+// ErrDiffers says that a decision would be taken differently: First is it.
+var ErrDiffers = errors.New("a decision differs")
 
 // Complete tells whether there is a queue to go on with: a header was read, and its
 // snapshot, if it has one, up to its mark.
@@ -77,13 +90,22 @@ func (r *Recovery) Apply(rec *Record) error {
 
 func (r *Recovery) begin(rec *Record) error {
 	h := &rec.Header
+	r.keeps = r.Policy != nil && r.Complete() && r.config(h) == r.config(&r.Header)
 	if r.Queue == nil {
-		r.Queue = queue.New(h.Config)
+		r.Queue = queue.New(r.config(h))
 	} else if h.Sequence != r.Header.Sequence+1 {
 		return &CorruptError{rec.Offset, fmt.Sprintf("this is segment %d, after segment %d", h.Sequence, r.Header.Sequence)}
 	}
 	r.Header, r.image, r.fresh, r.loading = *h, nil, true, false
 	return nil
+}
+
+func (r *Recovery) config(h *Header) queue.Config {
+	config := h.Config
+	if r.Policy != nil {
+		config.Policy = *r.Policy
+	}
+	return config
 }
 
 func (r *Recovery) step(rec *Record) error {
@@ -95,27 +117,60 @@ func (r *Recovery) step(rec *Record) error {
 		return &CorruptError{rec.Offset, "a step comes before the snapshot's mark"}
 	}
 	r.Now, r.fresh = rec.Now, false
+	if r.Decide {
+		r.own = r.Queue.Step(rec.Now, *in, r.own[:0])
+		recorded, own := rec.Outputs, r.own
+		if r.Policy != nil {
+			recorded, own = withoutFreed(recorded), withoutFreed(own)
+		}
+		if !slices.Equal(recorded, own) {
+			r.differ(rec, recorded, own)
+			return ErrDiffers
+		}
+		return nil
+	}
 	var differs int
 	if r.own, differs = r.Queue.Follow(rec.Now, *in, rec.Outputs, r.own[:0]); differs >= 0 {
-		r.Differing++
-		if r.First == nil {
-			r.First = &Difference{rec.Offset, rec.Now, *in, append([]queue.Output(nil), rec.Outputs...), append([]queue.Output(nil), r.own...), differs}
-		}
+		r.differ(rec, rec.Outputs, r.own)
 	}
 	return nil
 }
 
+func (r *Recovery) differ(rec *Record, recorded, own []queue.Output) {
+	r.Differing++
+	if r.First != nil {
+		return
+	}
+	index := 0
+	for index < min(len(recorded), len(own)) && recorded[index] == own[index] {
+		index++
+	}
+	r.First = &Difference{rec.Offset, rec.Now, rec.Input, slices.Clone(recorded), slices.Clone(own), index}
+}
+
+func withoutFreed(out []queue.Output) []queue.Output {
+	freed := func(o queue.Output) bool { return o.Kind == queue.Freed }
+	if !slices.ContainsFunc(out, freed) {
+		return out
+	}
+	return slices.DeleteFunc(slices.Clone(out), freed)
+}
+
 func (r *Recovery) mark(rec *Record) error {
 	if r.loading {
-		q, err := queue.Load(r.Header.Config, r.image)
+		q, err := queue.Load(r.config(&r.Header), r.image)
 		if err != nil {
 			return &CorruptError{rec.Offset, err.Error()}
 		}
-		r.Queue, r.loading, r.image = q, false, nil
+		if !r.keeps { // as it does where the image has forgotten what this policy remembers
+			r.Queue = q
+		}
+		r.loading, r.image = false, nil
 	}
 	r.fresh = false
-	// Another version may mean something else by a hash.
-	if r.Header.Core != queue.Version {
+	// Another version may mean something else by a hash, and another policy leads to
+	// another state.
+	if r.Header.Core != queue.Version || r.Policy != nil {
 		return nil
 	}
 	if got := r.Queue.Hash(); got != rec.Hash {

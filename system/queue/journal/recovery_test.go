@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -43,7 +44,14 @@ func write(t testing.TB, h *queuetest.History, steps int) (segments [][]byte) {
 }
 
 func recoverFrom(segments ...[]byte) (*journal.Recovery, error) {
-	var r journal.Recovery
+	return apply(&journal.Recovery{}, segments)
+}
+
+func decide(p *queue.Policy, segments ...[]byte) (*journal.Recovery, error) {
+	return apply(&journal.Recovery{Decide: true, Policy: p}, segments)
+}
+
+func apply(r *journal.Recovery, segments [][]byte) (*journal.Recovery, error) {
 	for _, s := range segments {
 		reader := journal.NewReader(bytes.NewReader(s))
 		var rec journal.Record
@@ -56,11 +64,11 @@ func recoverFrom(segments ...[]byte) (*journal.Recovery, error) {
 				err = r.Apply(&rec)
 			}
 			if err != nil {
-				return &r, err
+				return r, err
 			}
 		}
 	}
-	return &r, nil
+	return r, nil
 }
 
 func history(t testing.TB, policy string, seed uint64) *queuetest.History {
@@ -159,6 +167,52 @@ func TestRecoverySaysWhatIsWrong(t *testing.T) {
 	if err != nil || r.Differing != 2 || r.First == nil || r.First.Index != 0 || r.First.Recorded[0] != queued || r.First.Own[0].Task != queued.Task-1 {
 		t.Errorf("%v, differs %d times, first %+v", err, r.Differing, r.First)
 	}
+}
+
+// TestDecideAgain: the same policy decides as it did; another one differs at the
+// first lease that it would have given otherwise, and not before.
+func TestDecideAgain(t *testing.T) {
+	shortest := queue.Policy{Task: queue.Shortest}
+	differed := 0
+	for seed := range uint64(10) {
+		h := history(t, "fifo", seed)
+		segments := write(t, h, 70)
+		if r, err := decide(nil, segments...); err != nil || r.First != nil {
+			t.Errorf("seed %d: decided again, %v: %+v", seed, err, r.First)
+		}
+		r, err := decide(&shortest, segments...)
+		if err == nil {
+			continue
+		}
+		differed++
+		if !errors.Is(err, journal.ErrDiffers) {
+			t.Fatal(err)
+		}
+		// Up to there a queue of the other policy does the same.
+		config := h.Config
+		config.Policy = shortest
+		q := queue.New(config)
+		for i, s := range h.Steps {
+			got := withoutFreed(q.Step(s.Now, s.Input, nil))
+			if want := withoutFreed(s.Outputs); !slices.Equal(got, want) {
+				d := r.First
+				if r.Counts[journal.StepKind] != i+1 || d.Input != s.Input || !slices.Equal(d.Own, got) || !slices.Equal(d.Recorded, want) {
+					t.Errorf("seed %d: differs at %+v, want %d steps, %v and %v", seed, d, i+1, want, got)
+				}
+				if d.Own[d.Index].Kind != queue.Leased && d.Recorded[d.Index].Kind != queue.Leased {
+					t.Errorf("seed %d: differs by no lease: %+v", seed, d)
+				}
+				break
+			}
+		}
+	}
+	if differed == 0 {
+		t.Error("no seed tells fifo from shortest")
+	}
+}
+
+func withoutFreed(out []queue.Output) []queue.Output {
+	return slices.DeleteFunc(slices.Clone(out), func(o queue.Output) bool { return o.Kind == queue.Freed })
 }
 
 func offsetsOf(t testing.TB, segment []byte) (offsets []int64) {

@@ -54,6 +54,7 @@ type taskAccount struct {
 	attempt    uint32
 	worker     queue.WorkerID // 0 if not leased
 	leasedAt   queue.Time
+	queuedAt   queue.Time
 	resting    bool
 	finished   bool
 }
@@ -84,6 +85,9 @@ func NewChecker(t testing.TB, config queue.Config) *Checker {
 		twin:       newTwin(config.Policy),
 	}
 }
+
+// Config is the queue's.
+func (c *Checker) Config() queue.Config { return c.config }
 
 // NextDeadline is the queue's.
 func (c *Checker) NextDeadline() queue.Time { return c.queue.NextDeadline() }
@@ -145,6 +149,44 @@ func (c *Checker) Step(now queue.Time, in queue.Input) []queue.Output {
 	return out
 }
 
+// Reload saves the queue and loads it with another configuration, as a restart
+// does, and goes on with that. Of the attempts allowed there must be no fewer.
+func (c *Checker) Reload(config queue.Config) {
+	c.t.Helper()
+	if config.MaxAttempts == 0 {
+		config.MaxAttempts = 5
+	}
+	loaded, err := queue.Load(config, c.queue.Save(nil))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	if config == c.config && loaded.Hash() != c.queue.Hash() {
+		c.t.Fatal("with the same configuration, the loaded queue has another hash")
+	}
+	undated := c.config.Policy.Task == queue.NoRule && !c.config.Policy.Groups() && config.Policy != c.config.Policy
+	for id, task := range c.tasks {
+		if undated && task.in.Affinity == 0 {
+			task.arrivedAt, task.in.Expected = c.now, 0
+			if c.waiting[id] {
+				task.arrivedAt = task.queuedAt
+			}
+		}
+	}
+	if config.Policy != c.config.Policy {
+		c.twin = c.twin.under(config.Policy)
+		for _, task := range c.tasks {
+			c.twin.name(task.twinTask)
+		}
+	}
+	for g := range c.named {
+		if !loaded.Refers(g.level, g.number) {
+			c.freed(queue.Output{Level: g.level, Group: g.number})
+		}
+	}
+	c.queue, c.config = loaded, config
+	c.conserves()
+}
+
 func (c *Checker) account(in queue.Input, o queue.Output) {
 	c.t.Helper()
 	task := c.tasks[o.Task]
@@ -156,15 +198,15 @@ func (c *Checker) account(in queue.Input, o queue.Output) {
 		c.operations[o.Operation] = o.Task
 		c.enqueue(task)
 		if limit := c.config.MaxQueued; limit > 0 && c.queued(in.Tenant) > limit && !c.wanted(in.Platform) {
-			c.t.Fatalf("%v: the tenant has more than %d tasks queued", describe(o), limit)
+			c.t.Fatalf("%v: the tenant has more than %d tasks queued", o, limit)
 		}
 	case queue.Refused:
 		if limit := c.config.MaxQueued; limit == 0 || c.queued(in.Tenant) < limit || c.wanted(in.Platform) {
-			c.t.Fatalf("%v: the tenant has room", describe(o))
+			c.t.Fatalf("%v: the tenant has room", o)
 		}
 	case queue.Attached:
 		if task == nil || task.in.Key != in.Key {
-			c.t.Fatalf("%v: attached to the wrong task", describe(o))
+			c.t.Fatalf("%v: attached to the wrong task", o)
 		}
 		c.twin.join(task.twinTask, in)
 		task.operations++
@@ -173,19 +215,19 @@ func (c *Checker) account(in queue.Input, o queue.Output) {
 		c.leased(o, task)
 	case queue.Offered:
 		if task == nil || task.worker != o.Worker || task.attempt != o.Attempt {
-			c.t.Fatalf("%v: offered again what isn't leased", describe(o))
+			c.t.Fatalf("%v: offered again what isn't leased", o)
 		}
 	case queue.Lost:
 		c.free(task)
 	case queue.Requeued:
 		if task == nil || task.worker != 0 {
-			c.t.Fatalf("%v: queued again while leased", describe(o))
+			c.t.Fatalf("%v: queued again while leased", o)
 		}
 		task.resting = false
 		c.enqueue(task)
 	case queue.Resting:
 		if task == nil || task.worker != 0 || c.config.BackOff == 0 {
-			c.t.Fatalf("%v: nothing to rest from", describe(o))
+			c.t.Fatalf("%v: nothing to rest from", o)
 		}
 		task.resting = true
 	case queue.Revoked:
@@ -194,26 +236,26 @@ func (c *Checker) account(in queue.Input, o queue.Output) {
 		}
 	case queue.Finished:
 		if task == nil || task.finished {
-			c.t.Fatalf("%v: finished twice", describe(o))
+			c.t.Fatalf("%v: finished twice", o)
 		}
 		c.free(task)
 		task.finished, task.resting = true, false
 		c.unqueue(task)
 	case queue.OperationDone:
 		if c.operations[o.Operation] != o.Task || task == nil {
-			c.t.Fatalf("%v: ended an operation that isn't the task's", describe(o))
+			c.t.Fatalf("%v: ended an operation that isn't the task's", o)
 		}
 		delete(c.operations, o.Operation)
 		task.operations--
 	case queue.TaskDone:
 		if task == nil || task.operations != 0 {
-			c.t.Fatalf("%v: ended with operations left, or twice", describe(o))
+			c.t.Fatalf("%v: ended with operations left, or twice", o)
 		}
 		c.free(task)
 		c.unqueue(task)
 		delete(c.tasks, o.Task)
 		if o.Reason == queue.NoWorker && c.served(task.in.Platform) {
-			c.t.Fatalf("%v: there is a worker for it", describe(o))
+			c.t.Fatalf("%v: there is a worker for it", o)
 		}
 	case queue.Connected:
 		c.workers[o.Worker] = &workerAccount{slots: int(in.Slots)}
@@ -229,11 +271,11 @@ func (c *Checker) freed(o queue.Output) {
 	c.t.Helper()
 	g := group{o.Level, o.Group}
 	if !c.named[g] || c.weights[g] > 1 {
-		c.t.Fatalf("%v: freed twice, or though it has a weight", describe(o))
+		c.t.Fatalf("%v: freed twice, or though it has a weight", o)
 	}
 	for id, task := range c.tasks {
 		if groupsOf(task.in)[o.Level] == g {
-			c.t.Fatalf("%v: freed, though %v is of it", describe(o), id)
+			c.t.Fatalf("%v: freed, though %v is of it", o, id)
 		}
 	}
 	delete(c.named, g)
@@ -243,16 +285,16 @@ func (c *Checker) leased(o queue.Output, task *taskAccount) {
 	c.t.Helper()
 	w := c.workers[o.Worker]
 	if task == nil || w == nil || task.worker != 0 || task.finished || task.resting {
-		c.t.Fatalf("%v: leased twice, or nothing to nobody", describe(o))
+		c.t.Fatalf("%v: leased twice, or nothing to nobody", o)
 	}
 	if !w.wants() || !slices.Contains(w.serves, task.in.Platform) {
-		c.t.Fatalf("%v: the worker can't take it: %+v", describe(o), *w)
+		c.t.Fatalf("%v: the worker can't take it: %+v", o, *w)
 	}
 	if o.Attempt != task.attempt+1 || int(o.Attempt) > c.config.MaxAttempts {
-		c.t.Fatalf("%v: the last attempt was %d", describe(o), task.attempt)
+		c.t.Fatalf("%v: the last attempt was %d", o, task.attempt)
 	}
 	if want := c.twin.choose(o.Worker, w.serves); want != task.twinTask {
-		c.t.Fatalf("%v: the twin would lease %v", describe(o), want.id)
+		c.t.Fatalf("%v: the twin would lease %v", o, want.id)
 	}
 	c.twin.serve(task.twinTask, o.Worker)
 	delete(c.waiting, o.Task)
@@ -274,6 +316,7 @@ func (c *Checker) free(task *taskAccount) {
 
 func (c *Checker) enqueue(task *taskAccount) {
 	c.waiting[task.id] = true
+	task.queuedAt = c.now
 	c.twin.add(task.twinTask)
 }
 

@@ -16,7 +16,29 @@ import (
 // and vanish. At the end everything is wound up and nothing may be left.
 func RunHistory(t *testing.T, policy queue.Policy, seed uint64, steps int) uint64 {
 	t.Helper()
-	return runHistory(t, policy, seed, steps, nil)
+	return runHistory(t, policy, seed, steps, nil, nil)
+}
+
+// RunHistoryWithRestarts is RunHistory with a queue that is saved and loaded
+// again now and then, half of the time under another of the policies and with
+// other times and limits.
+func RunHistoryWithRestarts(t *testing.T, policies []queue.Policy, seed uint64, steps int) {
+	t.Helper()
+	random := rand.New(rand.NewPCG(seed, 2))
+	first := policies[random.IntN(len(policies))]
+	runHistory(t, first, seed, steps, nil, func(h *history) {
+		config := h.check.Config()
+		if random.IntN(20) > 0 {
+			return
+		}
+		if random.IntN(2) == 0 {
+			config.Policy = policies[random.IntN(len(policies))]
+			config.SessionTimeout = time.Duration(20+random.IntN(20)) * time.Second
+			config.LeaseTimeout = time.Duration(10+random.IntN(20)) * time.Second
+			config.MaxQueued, config.NoWorkerTimeout = random.IntN(2)*random.IntN(6), time.Duration(random.IntN(3))*5*time.Second
+		}
+		h.check.Reload(config)
+	})
 }
 
 // History is what happened to a queue from its beginning on.
@@ -37,11 +59,11 @@ type Step struct {
 func RecordHistory(t testing.TB, policy queue.Policy, seed uint64, steps int) *History {
 	t.Helper()
 	record := &History{}
-	runHistory(t, policy, seed, steps, record)
+	runHistory(t, policy, seed, steps, record, nil)
 	return record
 }
 
-func runHistory(t testing.TB, policy queue.Policy, seed uint64, steps int, record *History) uint64 {
+func runHistory(t testing.TB, policy queue.Policy, seed uint64, steps int, record *History, after func(*history)) uint64 {
 	t.Helper()
 	random := rand.New(rand.NewPCG(seed, 1))
 	config := queue.Config{
@@ -57,7 +79,7 @@ func runHistory(t testing.TB, policy queue.Policy, seed uint64, steps int, recor
 	if random.IntN(3) == 0 {
 		config.NoWorkerTimeout = 10*time.Second*time.Duration(random.IntN(2)) - 1
 	}
-	h := &history{random: random, check: NewChecker(t, config), record: record}
+	h := &history{random: random, check: NewChecker(t, config), record: record, after: after}
 	if record != nil {
 		record.Config = config
 	}
@@ -89,7 +111,8 @@ type history struct {
 	leases     []lease // known to their workers, some long lost
 	finished   []queue.TaskID
 	sum        uint64
-	record     *History // nil if nobody wants it
+	record     *History       // nil if nobody wants it
+	after      func(*history) // each step, if it isn't nil
 }
 
 const (
@@ -123,6 +146,9 @@ func (h *history) step(in queue.Input) {
 	binary.Write(hash, binary.LittleEndian, h.check.NextDeadline())
 	binary.Write(hash, binary.LittleEndian, h.check.Hash())
 	h.sum = hash.Sum64()
+	if h.after != nil {
+		h.after(h)
+	}
 }
 
 func (h *history) act() {

@@ -110,38 +110,8 @@ func (r *runner) pass(d time.Duration) {
 
 func (r *runner) step(in queue.Input) {
 	for _, o := range r.check.Step(r.now, in) {
-		fmt.Fprintf(&r.text, "  %s\n", describe(o))
+		fmt.Fprintf(&r.text, "  %v\n", o)
 	}
-}
-
-var outputNames = map[queue.OutputKind]string{
-	queue.Queued: "queued", queue.Attached: "attached", queue.Leased: "leased", queue.Offered: "offered",
-	queue.Lost: "lost", queue.Requeued: "requeued", queue.Revoked: "revoked", queue.Finished: "finished",
-	queue.OperationDone: "operation done", queue.TaskDone: "task done", queue.Connected: "connected", queue.WorkerGone: "worker gone",
-	queue.Refused: "refused", queue.Resting: "resting", queue.Freed: "freed",
-}
-
-func describe(o queue.Output) string {
-	text := outputNames[o.Kind]
-	if o.Task != 0 {
-		text += " " + o.Task.String()
-	}
-	if o.Operation != 0 {
-		text += " " + o.Operation.String()
-	}
-	if o.Attempt != 0 {
-		text += " attempt=" + strconv.Itoa(int(o.Attempt))
-	}
-	if o.Worker != 0 {
-		text += " " + o.Worker.String()
-	}
-	if o.Kind == queue.Freed {
-		text += fmt.Sprintf(" %v=%d", o.Level, o.Group)
-	}
-	if o.Reason != 0 {
-		text += ": " + o.Reason.String()
-	}
-	return text
 }
 
 var inputKinds = map[string]queue.InputKind{

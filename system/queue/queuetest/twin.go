@@ -22,6 +22,17 @@ type twin struct {
 	recent  map[queue.WorkerID][]uint64
 }
 
+// under returns a twin of another policy with the same tasks waiting. Nothing is
+// owed under it.
+func (w *twin) under(p queue.Policy) *twin {
+	other := newTwin(p)
+	other.weights, other.recent = w.weights, w.recent
+	for _, t := range w.waiting {
+		other.add(t)
+	}
+	return other
+}
+
 type twinLevel struct {
 	name string
 	rule queue.Rule

@@ -1,0 +1,70 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/rogpeppe/go-internal/testscript"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/weir-build/weir/system/proto/notes"
+	"github.com/weir-build/weir/system/queue"
+	"github.com/weir-build/weir/system/queue/journal"
+)
+
+// writeJournals writes a journal of two segments: two tasks, of which the second is
+// the shorter one, and a worker that gets the first. There are others that are torn
+// or damaged, and one that says what no queue would have done.
+func writeJournals(env *testscript.Env) error {
+	header := journal.Header{Core: queue.Version, Sequence: 1, Epoch: time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC).UnixNano()}
+	q := queue.New(header.Config)
+	now := queue.Time(0)
+	var out []queue.Output
+	step := func(b []byte, in queue.Input, note []byte) []byte {
+		now += queue.Time(time.Second)
+		out = q.Step(now, in, out[:0])
+		return journal.AppendStep(b, now, &in, out, note)
+	}
+	note, err := proto.Marshal(&notes.Note{Platforms: []*notes.Platform{{Id: 0, Instance: "main"}}})
+	if err != nil {
+		return err
+	}
+	first := journal.AppendHeader(nil, &header)
+	first = step(first, queue.Input{Kind: queue.Enqueue, Key: queue.Key{1}, Expected: time.Hour}, note)
+	first = step(first, queue.Input{Kind: queue.Enqueue, Key: queue.Key{2}, Expected: time.Second}, nil)
+
+	header.Sequence++
+	second := journal.AppendSnapshot(journal.AppendHeader(nil, &header), q)
+	second = journal.AppendNote(second, now, note)
+	second = journal.AppendMark(second, now, q.Hash())
+	second = journal.AppendSync(second, int64(len(second)), int64(len(second)))
+	middle := len(second)
+	second = step(second, queue.Input{Kind: queue.Connect, Slots: 1}, nil)
+	worker := out[0].Worker
+	second = step(second, queue.Input{Kind: queue.Serve, Worker: worker}, nil)
+	end := len(second)
+	second = step(second, queue.Input{Kind: queue.Poll, Worker: worker, Accepting: true}, nil)
+	impossible := queue.Input{Kind: queue.Enqueue}
+	differs := journal.AppendStep(bytes.Clone(second), now, &impossible, []queue.Output{{Kind: queue.Refused, Reason: queue.QueueFull}, {Kind: queue.Leased, Task: 9}}, nil)
+	wrong := journal.AppendMark(bytes.Clone(second), now, 5)
+	second = journal.AppendMark(second, now, q.Hash())
+
+	corrupt := journal.AppendSync(bytes.Clone(second), int64(len(second)), int64(len(second)))
+	corrupt[middle+10] ^= 1
+
+	dir := filepath.Join(env.WorkDir, "journal")
+	if err := os.Mkdir(dir, 0o777); err != nil {
+		return err
+	}
+	for name, content := range map[string][]byte{
+		"journal/00000001.journal": first, "journal/00000002.journal": second, "journal/lock": nil,
+		"torn.journal": second[:end+3], "halfway.journal": second[:middle-60], "corrupt.journal": corrupt,
+		"differs.journal": differs, "wrong.journal": wrong,
+	} {
+		err = errors.Join(err, os.WriteFile(filepath.Join(env.WorkDir, name), content, 0o666))
+	}
+	return errors.Join(err, os.Mkdir(filepath.Join(env.WorkDir, "nothing"), 0o777))
+}
