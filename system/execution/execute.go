@@ -239,7 +239,7 @@ func (s *Server) join(now time.Time, op *operation, in queue.Input, fresh *task)
 		s.step(now, queue.Input{Kind: queue.Watch, Operation: op.id})
 	}
 	if op.task == fresh && !fresh.isLeased() {
-		fresh.attempts[0].QueueReason = fresh.platform.queueReason()
+		fresh.attempts[0].QueueReason = s.queuedBecause(fresh)
 	}
 	return nil
 }
@@ -256,6 +256,7 @@ func (s *Server) enter(now time.Time, o queue.Output) {
 		op.task.id = o.Task
 		op.task.attempts = append(op.task.attempts, build.Attempt{Queued: now})
 		sh.tasks[o.Task] = op.task
+		sh.census.move(op.task, waits)
 	} else {
 		op.task = sh.tasks[o.Task]
 		op.outcome.deduplicated, op.outcome.joined, op.outcome.cache = true, now, semconv.CacheDeduplicated

@@ -12,7 +12,6 @@ import (
 
 	"github.com/weir-build/weir/system/proto/bots"
 	"github.com/weir-build/weir/system/queue"
-	"github.com/weir-build/weir/traces/semconv"
 )
 
 // property is one key and value of a platform.
@@ -25,15 +24,8 @@ type platform struct {
 	text       string // key=value, sorted, comma separated
 	properties []property
 	workers    int // sessions that serve it
+	drained    int // of these
 	waits      prometheus.Observer
-}
-
-// queueReason says why a task of the platform can't be leased at once.
-func (p *platform) queueReason() string {
-	if p.workers == 0 {
-		return semconv.ReasonNoWorker
-	}
-	return semconv.ReasonBusy
 }
 
 // platformKey tells platforms apart, whatever their properties hold.

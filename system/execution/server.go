@@ -12,6 +12,9 @@
 //	session.go     a worker, connected
 //	lease.go       one attempt at a task: offered, reported, lost, revoked
 //	shell.go       the lock; inputs in, outputs out
+//	explain.go     why something waits
+//	state.go       what is queued and executing, and for whom
+//	drain.go       which workers get no more
 //	publish.go     a result's way to the action cache and to its clients
 //	spans.go       the span tree of an operation, once it is over
 //	held.go        the same where the build isn't sampled: it may yet be kept
@@ -36,6 +39,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/weir-build/weir/system/digest"
+	"github.com/weir-build/weir/system/proto/admin"
 	"github.com/weir-build/weir/system/proto/bots"
 	"github.com/weir-build/weir/system/queue"
 	"github.com/weir-build/weir/system/remote"
@@ -105,6 +109,7 @@ type Server struct {
 	repb.UnimplementedCapabilitiesServer
 	longrunningpb.UnimplementedOperationsServer
 	bots.UnimplementedBotsServer
+	admin.UnimplementedAdminServer
 
 	config    Config
 	logger    *slog.Logger
@@ -121,6 +126,8 @@ type Server struct {
 	holder   *telemetry.Holder // nil if nobody wants what isn't sampled
 	held     atomic.Int64      // trees handed to it
 	treeSize atomic.Int64      // the spans of one of them
+
+	watchers atomic.Int64 // who look at the state
 
 	// publishers takes results to the action cache; published holds a token when
 	// the last one has arrived.
@@ -183,6 +190,7 @@ func (s *Server) Register(r grpc.ServiceRegistrar) {
 	repb.RegisterCapabilitiesServer(r, s)
 	longrunningpb.RegisterOperationsServer(r, s)
 	bots.RegisterBotsServer(r, s)
+	admin.RegisterAdminServer(r, s)
 }
 
 // Run lets time pass for the queue until ctx is done, then ends all polls and

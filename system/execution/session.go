@@ -37,6 +37,8 @@ type session struct {
 	slots         int
 	interruptible bool
 	status        bots.BotStatus
+	connected     time.Time
+	drained       bool
 
 	leases map[string]*lease
 	// changed is set when there is something to tell the worker.
@@ -88,7 +90,9 @@ func (s *Server) connect(now time.Time, session *session) error {
 		return &limitError{"too many workers are connected"}
 	}
 	sh.connecting = session
+	session.connected = now
 	s.step(now, queue.Input{Kind: queue.Connect, Slots: uint32(session.slots)})
+	s.redrain(now, session)
 	for _, p := range sh.platforms.all {
 		if p.instance == session.instance && p.serves(session.offered) {
 			s.serve(now, session, p)
@@ -116,6 +120,9 @@ func (s *Server) serve(now time.Time, session *session, p *platform) {
 func (session *session) serve(p *platform) {
 	session.serves = append(session.serves, p)
 	p.workers++
+	if session.drained {
+		p.drained++
+	}
 }
 
 // disconnect ends a session; the lock is held.
@@ -132,6 +139,9 @@ func (s *shell) forgetSession(session *session) {
 	}
 	for _, p := range session.serves {
 		p.workers--
+		if session.drained {
+			p.drained--
+		}
 	}
 	session.rouse()
 }

@@ -35,6 +35,8 @@ type shell struct {
 	leases     map[string]*lease // by id, while their task is open
 	platforms  platforms
 	groups     groups
+	census     census
+	drains     drains
 	sequence   uint64
 	ended      []*operation // kept for the TTL, oldest first
 	endedBytes int          // of their responses
@@ -108,6 +110,8 @@ type task struct {
 	response *repb.ExecuteResponse
 	packed   *anypb.Any // response, for the wire
 	usage    []build.Attribute
+
+	place place // among those of its invocation
 }
 
 func (s *shell) init(config queue.Config) {
@@ -259,6 +263,7 @@ func (s *Server) end(now time.Time, op *operation, response *repb.ExecuteRespons
 func (s *Server) taskDone(now time.Time, o queue.Output) {
 	t := s.shell.tasks[o.Task]
 	delete(s.shell.tasks, o.Task)
+	s.shell.census.move(t, gone)
 	for _, l := range t.leases {
 		delete(s.shell.leases, l.id)
 	}

@@ -46,6 +46,11 @@ type limitError struct{ reason string }
 
 func (e *limitError) Error() string { return e.reason }
 
+// unknownError says that there is no such thing.
+type unknownError struct{ reason string }
+
+func (e *unknownError) Error() string { return e.reason }
+
 // toStatus gives an error the status that REAPI has for it. It is the only
 // place where codes are chosen for errors.
 func toStatus(err error) error {
@@ -58,6 +63,7 @@ func toStatus(err error) error {
 		missing   *missingError
 		bad       *invalidError
 		limit     *limitError
+		unknown   *unknownError
 	)
 	switch {
 	case errors.As(err, &malformed), errors.As(err, &instance), errors.As(err, &bad):
@@ -66,6 +72,8 @@ func toStatus(err error) error {
 		return missingStatus(err.Error(), missing.d)
 	case errors.As(err, &limit):
 		return status.Error(codes.ResourceExhausted, err.Error())
+	case errors.As(err, &unknown):
+		return status.Error(codes.NotFound, err.Error())
 	case errors.Is(err, context.Canceled):
 		return status.Error(codes.Canceled, err.Error())
 	case errors.Is(err, context.DeadlineExceeded):
