@@ -3,6 +3,9 @@
 //	weir up        a whole cluster on this machine
 //	weir demo      a cluster, a build sent to it, and what that looked like
 //	weir serve     one role of a cluster
+//	weir top       what is queued and executing, live
+//	weir queue     why something waits
+//	weir drain     workers that get no more
 //	weir trace     what happened, and whether the record of it is sound
 //
 // The command line is a contract: each command has an example in its --help, and
@@ -87,7 +90,7 @@ Every run leaves a folder below ./runs, which the trace commands read:
 		Version:       version(),
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(upCommand(), demoCommand(), serveCommand(), traceCommand())
+	root.AddCommand(upCommand(), demoCommand(), serveCommand(), topCommand(), queueCommand(), drainCommand(), traceCommand())
 	return root
 }
 

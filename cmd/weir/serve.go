@@ -74,6 +74,7 @@ as infra.tracing.slow_action (1m) are kept anyway.`,
       - build.bazel.remote.execution.v2.Execution
       - google.bytestream.ByteStream
       - google.longrunning.Operations
+      - weir.admin.v1.Admin
   - addr: 127.0.0.1:8981
     auth_scheme: dev_only_no_auth
     allowed_service_names:

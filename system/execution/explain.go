@@ -296,20 +296,27 @@ func (w *wait) capacityText() string {
 // placeText says where the task stands.
 func (w *wait) placeText() string {
 	q := &w.queue
-	switch {
-	case q.Exact && q.Ahead == 0:
-		return fmt.Sprintf("Of %s of its platform it comes next.", count(q.Queued, "queued task", "queued tasks"))
-	case q.Exact:
-		return fmt.Sprintf("Of %s of its platform %s before it.", count(q.Queued, "queued task", "queued tasks"), count(q.Ahead, "comes", "come"))
+	before := "none comes before it"
+	if q.Ahead > 0 {
+		before = count(q.Ahead, "comes before it", "come before it")
 	}
-	inner := "its equals"
-	for i, b := range q.Branches {
-		if b.By == "invocation" || b.By == "correlated" || b.By == "tenant" {
-			inner = named(b.By, w.names[i])
+	if !q.Exact {
+		within := "among its equals"
+		for i, b := range q.Branches {
+			if isGroup(b.By) {
+				within = "in " + named(b.By, w.names[i])
+			}
 		}
+		before += " " + within
 	}
-	return fmt.Sprintf("Of %s of its platform %s before it in %s.", count(q.Queued, "queued task", "queued tasks"), count(q.Ahead, "comes", "come"), inner)
+	if q.Hold == queue.HeldBusy {
+		before = "it comes next"
+	}
+	return fmt.Sprintf("Of %s of its platform %s.", count(q.Queued, "queued task", "queued tasks"), before)
 }
+
+// isGroup tells the levels of groups from those that sort the tasks of one.
+func isGroup(by string) bool { return by == "tenant" || by == "correlated" || by == "invocation" }
 
 func groupWord(by string) string {
 	if by == "correlated" {
