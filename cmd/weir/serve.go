@@ -232,6 +232,7 @@ func serveOne(ctx context.Context, name string, infra adminConfig, below string,
 		}
 		return errNotReady
 	}, t)
+	admin.AddPages(role.Pages)
 	listeners, err := infra.listen()
 	if err != nil {
 		return errors.Join(err, folder.close(nil))

@@ -70,5 +70,5 @@ func NewExecution(c Execution, t *telemetry.Telemetry, listener net.Listener) (*
 			<-ended
 		})
 	}
-	return &Role{Name: "execution-server", Telemetry: t, Addr: listener.Addr().String(), run: run, close: client.Close}, nil
+	return &Role{Name: "execution-server", Telemetry: t, Addr: listener.Addr().String(), Pages: server.Pages(), run: run, close: client.Close}, nil
 }
