@@ -2,6 +2,7 @@ package execution_test
 
 import (
 	"context"
+	"log/slog"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/weir-build/weir/system/execution"
 	"github.com/weir-build/weir/system/proto/admin"
 	"github.com/weir-build/weir/system/queue"
 )
@@ -195,5 +197,62 @@ func TestStateCountsInvocations(t *testing.T) {
 	}
 	if _, err := watch.Recv(); err != nil {
 		t.Errorf("the second state: %v", err)
+	}
+}
+
+func TestFailureNamesWhatIsMissing(t *testing.T) {
+	c := start(t, queue.Config{NoWorkerTimeout: -1})
+	c.bot("a", "OSFamily", "linux")
+	response := c.execute(c.upload("a", wanting("OSFamily", "windows"))).until(repb.ExecutionStage_COMPLETED)
+	want := "no worker has served the platform OSFamily=windows for too long: no worker has OSFamily=windows (1 has OSFamily=linux)"
+	if got := response.Status; got.GetCode() != int32(codes.FailedPrecondition) || got.GetMessage() != want {
+		t.Errorf("got %v, want FAILED_PRECONDITION: %s", got, want)
+	}
+	// What was found out once is found out anew when there are other workers.
+	c.bot("b", "OSFamily", "macos")
+	response = c.execute(c.upload("b", wanting("OSFamily", "windows"))).until(repb.ExecutionStage_COMPLETED)
+	if want = "(1 has OSFamily=linux, 1 has OSFamily=macos)"; !strings.HasSuffix(response.Status.GetMessage(), want) {
+		t.Errorf("got %q, want it to end with %q", response.Status.GetMessage(), want)
+	}
+}
+
+// records hands on what is logged with one message.
+type records struct {
+	slog.Handler
+	message string
+	to      chan slog.Record
+}
+
+func (r records) Enabled(context.Context, slog.Level) bool { return true }
+
+func (r records) Handle(_ context.Context, record slog.Record) error {
+	if record.Message == r.message {
+		r.to <- record
+	}
+	return nil
+}
+
+func TestLongWaitsAreLogged(t *testing.T) {
+	logged := make(chan slog.Record, 10)
+	c := start(t, queue.Config{}, func(c *execution.Config) {
+		c.LongWait = time.Millisecond
+		c.Logger = slog.New(records{slog.DiscardHandler, "an action has waited for long", logged})
+	})
+	s := c.queued("a", wanting("OSFamily", "windows"))
+	c.queued("b", wanting("OSFamily", "windows"))
+	got := make(map[string]string)
+	select {
+	case record := <-logged:
+		record.Attrs(func(a slog.Attr) bool { got[a.Key] = a.Value.String(); return true })
+	case <-time.After(patiently):
+		t.Fatal("nothing is logged")
+	}
+	if got["operation"] != s.name || got["reason"] != "no_matching_worker" || got["platform"] != "OSFamily=windows" ||
+		!strings.Contains(got["why"], `no worker is connected to instance ""`) {
+		t.Errorf("logged %v, want the first action, and that there is no worker", got)
+	}
+	c.halt()
+	if n := len(logged); n > 0 {
+		t.Errorf("%d more warnings of the platform within a minute, want none", n)
 	}
 }

@@ -206,7 +206,7 @@ func (s *Server) enqueue(ctx context.Context, op *operation) error {
 	}
 	s.locked(func(now time.Time) {
 		if op.cancelled {
-			response := failure(queue.Cancelled, nil)
+			response := failure(queue.Cancelled, nil, "")
 			s.end(now, op, response, pack(response))
 			s.shell.finished = append(s.shell.finished, op)
 			return

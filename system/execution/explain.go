@@ -364,6 +364,21 @@ type lack struct {
 	fewest  []property
 }
 
+// lacks says what a platform asks for that no worker has. Many tasks of a platform
+// fail at once for want of a worker: it is found out once for all. The lock is held.
+func (s *shell) lacks(p *platform) string {
+	if p.lackOf != s.roster+1 {
+		var sessions []*session
+		for _, session := range s.sessions {
+			if session.instance == p.instance {
+				sessions = append(sessions, session)
+			}
+		}
+		p.lacks, p.lackOf = missing(p.properties, sessions).text(p.instance.name), s.roster+1
+	}
+	return p.lacks
+}
+
 // missing compares what is wanted with what workers offer. It takes time by both.
 func missing(wanted []property, sessions []*session) lack {
 	l := lack{workers: len(sessions), offers: make(map[string]map[string]int)}
@@ -404,8 +419,12 @@ func missing(wanted []property, sessions []*session) lack {
 	return l
 }
 
-// maxOffers bounds how many other values of a property are told.
-const maxOffers = 3
+// What is told is bounded: other values of a property, and properties that nobody
+// has.
+const (
+	maxOffers  = 3
+	maxNobodys = 5
+)
 
 // text says what is missing, without the full stop.
 func (l lack) text(instance string) string {
@@ -417,7 +436,11 @@ func (l lack) text(instance string) string {
 			count(l.nearest, "is", "are"), l.example, plural(l.nearest, "lacks", "lack"), texts(l.fewest))
 	}
 	var parts []string
-	for _, want := range l.nobodys {
+	for i, want := range l.nobodys {
+		if i == maxNobodys {
+			parts = append(parts, fmt.Sprintf("nor what %d more of its properties ask for", len(l.nobodys)-i))
+			break
+		}
 		part := fmt.Sprintf("no worker has %s=%s", want.key, want.value)
 		values := l.offers[want.key]
 		if len(values) == 0 {

@@ -26,6 +26,10 @@ type platform struct {
 	workers    int // sessions that serve it
 	drained    int // of these
 	waits      prometheus.Observer
+
+	lacks  string    // what no worker had, when the roster was
+	lackOf uint64    // this, and one more
+	warned time.Time // of a long wait
 }
 
 // platformKey tells platforms apart, whatever their properties hold.

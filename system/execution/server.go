@@ -13,6 +13,7 @@
 //	lease.go       one attempt at a task: offered, reported, lost, revoked
 //	shell.go       the lock; inputs in, outputs out
 //	explain.go     why something waits
+//	waits.go       warnings of what waits for long
 //	state.go       what is queued and executing, and for whom
 //	drain.go       which workers get no more
 //	publish.go     a result's way to the action cache and to its clients
@@ -59,6 +60,9 @@ const (
 	// defaultResultTTL is how long an ended operation can still be asked for: a
 	// client that reconnects does so within minutes.
 	defaultResultTTL = 10 * time.Minute
+	// defaultLongWait is long enough for machines of a cloud to be started, and
+	// short enough that the build still waits when somebody looks.
+	defaultLongWait = 5 * time.Minute
 	// maxEnded bounds the ended operations kept, at a few hundred bytes each.
 	maxEnded = 200_000
 	// maxEndedBytes bounds their responses, which hold inlined output.
@@ -89,6 +93,9 @@ type Config struct {
 	DefaultTimeout, MaxTimeout time.Duration
 	// ResultTTL is how long ended operations are kept. Zero means 10 min.
 	ResultTTL time.Duration
+	// LongWait is how long an action waits for a worker that is worth a warning in
+	// the log. Zero means 5 min, negative that none is.
+	LongWait time.Duration
 
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
@@ -149,7 +156,7 @@ func New(c Config) (*Server, error) {
 	for _, d := range []struct {
 		field *time.Duration
 		value time.Duration
-	}{{&c.DefaultTimeout, defaultTimeout}, {&c.MaxTimeout, defaultMaxTimeout}, {&c.ResultTTL, defaultResultTTL}} {
+	}{{&c.DefaultTimeout, defaultTimeout}, {&c.MaxTimeout, defaultMaxTimeout}, {&c.ResultTTL, defaultResultTTL}, {&c.LongWait, defaultLongWait}} {
 		if *d.field == 0 {
 			*d.field = d.value
 		}
@@ -204,8 +211,13 @@ func (s *Server) Run(ctx context.Context) error {
 	defer close(quit)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	waits := time.NewTicker(warnInterval(s.config.LongWait))
+	defer waits.Stop()
 	for {
 		select {
+		case <-waits.C:
+			s.warnOfWaits(ctx)
+			continue
 		case <-ctx.Done():
 			// Nothing new is taken; results that are in reach their clients before
 			// these are sent away.

@@ -106,6 +106,7 @@ func (s *shell) connect(worker queue.WorkerID) {
 	session := s.connecting
 	s.connecting = nil
 	session.worker = worker
+	s.roster++
 	s.workers[session.worker] = session
 	s.sessions[session.name] = session
 	s.bots[botKey{session.instance, session.botID}] = session
@@ -132,6 +133,7 @@ func (s *Server) disconnect(now time.Time, session *session) {
 }
 
 func (s *shell) forgetSession(session *session) {
+	s.roster++
 	delete(s.workers, session.worker)
 	delete(s.sessions, session.name)
 	if key := (botKey{session.instance, session.botID}); s.bots[key] == session {

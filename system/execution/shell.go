@@ -37,6 +37,7 @@ type shell struct {
 	groups     groups
 	census     census
 	drains     drains
+	roster     uint64 // how often a session came or went
 	sequence   uint64
 	ended      []*operation // kept for the TTL, oldest first
 	endedBytes int          // of their responses
@@ -238,7 +239,11 @@ func (s *Server) operationDone(now time.Time, o queue.Output) {
 	t.attached = slices.DeleteFunc(t.attached, func(other *operation) bool { return other == op })
 	response, packed := t.response, t.packed
 	if o.Reason != queue.Completed {
-		response = failure(o.Reason, t)
+		why := ""
+		if o.Reason == queue.NoWorker {
+			why = s.shell.lacks(t.platform)
+		}
+		response = failure(o.Reason, t, why)
 		packed = pack(response)
 	}
 	s.end(now, op, response, packed)

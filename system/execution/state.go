@@ -209,7 +209,7 @@ func (session *session) withLeases() *admin.Worker {
 	w := session.message()
 	var held []*lease
 	for _, l := range session.leases {
-		if l.state != bots.LeaseState_CANCELLED {
+		if l.state != bots.LeaseState_CANCELLED && l.task.place.standing != gone {
 			held = append(held, l)
 		}
 	}

@@ -97,8 +97,9 @@ func missingStatus(message string, d digest.Digest) error {
 	return s.Err()
 }
 
-// failure returns the response of a task that ended without a result.
-func failure(reason queue.Reason, t *task) *repb.ExecuteResponse {
+// failure returns the response of a task that ended without a result. Why is what is
+// missing if no worker served it.
+func failure(reason queue.Reason, t *task, why string) *repb.ExecuteResponse {
 	s := &spb.Status{}
 	switch reason {
 	case queue.Cancelled:
@@ -109,7 +110,7 @@ func failure(reason queue.Reason, t *task) *repb.ExecuteResponse {
 		s.Code, s.Message = int32(codes.DeadlineExceeded), fmt.Sprintf("the action ran longer than its timeout of %v", t.timeout)
 	case queue.NoWorker:
 		s.Code = int32(codes.FailedPrecondition)
-		s.Message = fmt.Sprintf("no worker has offered the platform %s for too long", t.platform.text)
+		s.Message = fmt.Sprintf("no worker has served the platform %s for too long: %s", t.platform.text, why)
 	case queue.Exhausted:
 		s.Code = int32(codes.Aborted)
 		s.Message = fmt.Sprintf("given up after %d attempts:", len(t.attempts))

@@ -212,3 +212,23 @@ func (q *Queue) branch(n uint32) Branch {
 	}
 	return b
 }
+
+// Oldest returns the task of a platform that Depth tells of, which has waited
+// longest; 0 if none waits.
+func (q *Queue) Oldest(p PlatformID) TaskID {
+	if int(p) >= len(q.platforms) {
+		return 0
+	}
+	index := q.oldestOf(&q.platforms[p])
+	if index == none {
+		return 0
+	}
+	return q.taskID(index)
+}
+
+func (q *Queue) oldestOf(p *platform) uint32 {
+	if q.keepsLines {
+		return q.oldest(&p.line)
+	}
+	return q.nodes.at(p.root).next
+}

@@ -1,6 +1,8 @@
 package queue_test
 
 import (
+	"math/rand/v2"
+	"strings"
 	"testing"
 	"time"
 
@@ -25,6 +27,12 @@ func TestExplainByArrival(t *testing.T) {
 	other := s.enqueue(queue.Input{Platform: 1})
 	s.wantHold(a, queue.HeldBusy, 0)
 	s.wantHold(b, queue.HeldArrival, 1)
+	if got := s.queue.Oldest(0); got != a {
+		t.Errorf("the oldest is %v, want %v", got, a)
+	}
+	if got := s.queue.Oldest(7); got != 0 {
+		t.Errorf("the oldest of an unknown platform is %v, want none", got)
+	}
 	e := s.wantHold(c, queue.HeldArrival, 2)
 	if e.Workers != 1 || e.Slots != 1 || e.Busy != 0 || e.Queued != 3 || !e.Exact {
 		t.Errorf("got %+v, want one worker, free, and three queued", e)
@@ -97,5 +105,51 @@ func TestExplainBackOff(t *testing.T) {
 	s.step(queue.Input{Kind: queue.Release, Worker: s.worker, Task: id, Attempt: 1})
 	if e := s.wantHold(id, queue.HeldBackOff, 0); e.RestsUntil != s.now+queue.Time(time.Minute) || e.Resting != 1 {
 		t.Errorf("got %+v, want it to rest for a minute", e)
+	}
+}
+
+// What is told of a task's place comes true: of all that wait, the one that is served
+// is the only one that nothing comes before, and where the place is exact so many are
+// served before it.
+func TestExplainComesTrue(t *testing.T) {
+	for _, policy := range queue.Presets() {
+		for seed := range uint64(10) {
+			random := rand.New(rand.NewPCG(seed, 3))
+			s := newServer(t, policy)
+			place := make(map[queue.TaskID]int)
+			exact := true
+			for group := uint32(1); group < 5; group++ { // so that none is freed
+				s.step(queue.Input{Kind: queue.Weigh, Tenant: group, Correlated: group, Invocation: group, Weight: 2 + group})
+			}
+			for range 60 {
+				s.now += queue.Time(random.Int64N(int64(time.Minute)))
+				s.enqueue(queue.Input{
+					Tenant: 1 + random.Uint32N(3), Correlated: random.Uint32N(3), Invocation: random.Uint32N(5),
+					Priority: int32(random.IntN(5)), Expected: time.Duration(random.Int64N(int64(time.Minute))),
+				})
+			}
+			for id := range s.tasks {
+				e, _ := s.queue.Explain(id)
+				place[id], exact = e.Ahead, exact && e.Exact
+			}
+			for i := range 60 {
+				var next []queue.TaskID
+				for id := range s.tasks {
+					if s.queue.Held(id) == queue.HeldBusy {
+						next = append(next, id)
+					}
+				}
+				served, _ := s.serve()
+				if len(next) != 1 || next[0] != served {
+					t.Fatalf("%s, seed %d: %v was served, and %v were told to come next", policy, seed, served, next)
+				}
+				if exact && place[served] != i {
+					t.Fatalf("%s, seed %d: %v was served after %d, and told to come after %d", policy, seed, served, i, place[served])
+				}
+			}
+			if grouped := strings.HasPrefix(policy, "fair"); exact == grouped {
+				t.Errorf("%s: places are exact: %v", policy, exact)
+			}
+		}
 	}
 }

@@ -34,6 +34,9 @@ type Execution struct {
 	MaxTimeout     time.Duration `yaml:"max_timeout"`
 	// ResultTTL is how long the result of an operation is kept.
 	ResultTTL time.Duration `yaml:"result_ttl"`
+	// LongWait is how long an action waits that is worth a warning; default 5 min,
+	// negative: none is.
+	LongWait time.Duration `yaml:"long_wait"`
 }
 
 // NewExecution returns an execution-server that will serve on a listener.
@@ -53,7 +56,7 @@ func NewExecution(c Execution, t *telemetry.Telemetry, listener net.Listener) (*
 			Policy:         c.Policy,
 			SessionTimeout: c.SessionTimeout, LeaseTimeout: c.LeaseTimeout, OrphanGrace: c.OrphanGrace, MaxAttempts: c.MaxAttempts,
 		},
-		DefaultTimeout: c.DefaultTimeout, MaxTimeout: c.MaxTimeout, ResultTTL: c.ResultTTL,
+		DefaultTimeout: c.DefaultTimeout, MaxTimeout: c.MaxTimeout, ResultTTL: c.ResultTTL, LongWait: c.LongWait,
 		Logger: t.Logger, Registerer: t.Registerer, Record: record, NewHolder: t.NewHolder, Slow: t.Slow(),
 	})
 	if err != nil {
