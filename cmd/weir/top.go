@@ -51,6 +51,9 @@ func runTop(ctx context.Context, out io.Writer, f *topFlags) error {
 	if f.format == "json" && !f.once {
 		return usageError{fmt.Errorf("--format json needs --once")}
 	}
+	if f.interval < 200*time.Millisecond || f.interval > time.Minute {
+		return usageError{fmt.Errorf("--interval %v: want 200ms to 1m", f.interval)}
+	}
 	client, conn, err := f.server.dial()
 	if err != nil {
 		return err
