@@ -61,6 +61,10 @@ func (q *Queue) charge(parent, child *node, cost int64) {
 // behind tells whether a tag is no longer owed.
 func (n *node) behind(tag uint64) bool { return int64(n.virtual-tag) >= 0 }
 
+// owingOrder is the place of an idle child among its siblings. It decides in which
+// order they are forgotten, and so the order of Freed.
+func owingOrder(n *node) order { return order{high: int64(n.tag), arrival: uint64(n.id)} }
+
 // forgive forgets idle children that owe nothing any more.
 func (q *Queue) forgive(p uint32) {
 	for {
@@ -107,7 +111,7 @@ func (q *Queue) correct(index uint32, took time.Duration) {
 			q.siblings.remove(&parent.owing, n)
 			q.forget(n)
 		default:
-			q.siblings.set(&parent.owing, n, order{high: int64(child.tag), arrival: uint64(n)})
+			q.siblings.set(&parent.owing, n, owingOrder(child))
 		}
 		n = p
 	}

@@ -10,23 +10,24 @@ import "encoding/binary"
 // holds.
 //
 // Heaps and tables aren't looked at: they find what is elsewhere, and how they
-// are laid out decides nothing.
+// are laid out decides nothing. Nor does how nodes and services are numbered, of
+// which nobody has handles.
 func (q *Queue) Hash() uint64 {
 	h := hash(offset64)
 	h.add(uint64(q.now), q.arrivals)
 	for i := range h.slab(&q.tasks.free, len(q.tasks.entries)) {
 		e := &q.tasks.entries[i]
-		t, r := &e.value, &q.traits[i]
-		h.add(binary.LittleEndian.Uint64(t.key[:8]), binary.LittleEndian.Uint64(t.key[8:]))
-		h.add(uint64(e.generation), uint64(t.state), flag(t.offered), uint64(t.passed), uint64(t.platform), uint64(t.attempt),
-			uint64(t.worker), uint64(t.leaf), uint64(t.lastWorker), t.arrival, uint64(t.since), uint64(t.renewedAt), uint64(t.timeout))
-		h.add(uint64(t.priority), uint64(r.arrivedAt), uint64(r.expected), r.affinity)
-		h.groups(t.groups)
-		h.list(&t.operations, q.attached)
+		h.add(uint64(e.generation))
+		if e.generation&1 == 1 {
+			q.hashTask(&h, uint32(i))
+		}
 	}
 	for i := range h.slab(&q.operations.free, len(q.operations.entries)) {
 		e := &q.operations.entries[i]
-		h.add(uint64(e.generation), uint64(e.value.task), uint64(e.value.watchers), uint64(e.value.unwatchedAt))
+		h.add(uint64(e.generation), uint64(e.value.task), uint64(e.value.watchers))
+		if e.value.watchers == 0 {
+			h.add(uint64(e.value.unwatchedAt))
+		}
 	}
 	for i := range h.slab(&q.workers.free, len(q.workers.entries)) {
 		e := &q.workers.entries[i]
@@ -34,47 +35,84 @@ func (q *Queue) Hash() uint64 {
 		h.add(uint64(e.generation), uint64(w.slots), flag(w.waits), flag(w.idles), flag(w.drained), uint64(w.polledAt), uint64(w.turn))
 		h.add(w.affinities[:]...)
 		h.list(&w.leases, q.queued)
-		h.list(&w.services, q.served)
+		for s := w.services.first; s != none; s = q.served.next(s) {
+			h.add(uint64(q.services.at(s).platform))
+		}
 	}
-	for i := range h.slab(&q.services.free, len(q.services.entries)) {
-		e := &q.services.entries[i]
-		h.add(uint64(e.generation), uint64(e.value.worker), uint64(e.value.platform))
-	}
-	for i := range h.slab(&q.nodes.free, len(q.nodes.entries)) {
-		e := &q.nodes.entries[i]
-		n := &e.value
-		h.add(uint64(e.generation), uint64(n.parent), uint64(n.id), uint64(n.depth), uint64(n.next), n.tag, n.virtual, n.began)
-		h.list(&n.tasks, q.queued)
-	}
+	h.add(q.hashTree())
 	for i := range q.platforms {
 		p := &q.platforms[i]
-		h.add(uint64(p.root), uint64(p.queued), uint64(p.resting), uint64(p.executing), uint64(p.workers), uint64(p.unservedAt))
-		h.list(&p.idle, q.idle)
+		h.add(uint64(p.queued), uint64(p.resting), uint64(p.executing), uint64(p.workers), uint64(p.unservedAt), uint64(p.idle.count))
+		for s := p.idle.first; s != none; s = q.idle.next(s) {
+			h.add(uint64(q.services.at(s).worker))
+		}
 		for _, place := range p.line.places[p.line.head:] {
 			if q.stands(place) {
-				h.add(uint64(place.task), uint64(place.since))
+				h.add(uint64(place.task), uint64(place.attempt))
 			}
 		}
 	}
 	for l := range q.groups {
-		h.add(uint64(len(q.groups[l])))
-		for _, g := range q.groups[l] {
-			h.add(uint64(g.refers), uint64(g.weight), uint64(g.queued))
+		for id, g := range q.groups[l] {
+			if g != (groupState{}) {
+				h.add(uint64(l), uint64(id), uint64(g.refers), uint64(g.weight), uint64(g.queued))
+			}
 		}
 	}
 	h.list(&q.byRenewal, q.renewed)
 	h.list(&q.byUnwatched, q.unwatched)
 	h.list(&q.byPoll, q.polled)
-	for t := range q.tasks.entries {
-		if q.timed.has(uint32(t)) {
-			heap := q.byTimeout
-			if q.tasks.at(uint32(t)).state == resting {
-				heap = q.byRest
-			}
-			h.add(uint64(t), uint64(heap[q.timed.places[t]-1].high))
-		}
-	}
 	return uint64(h)
+}
+
+// hashTask adds what is known of a task in the state it is in.
+func (q *Queue) hashTask(h *hash, i uint32) {
+	t, r := q.tasks.at(i), q.traitsOf(i)
+	h.add(binary.LittleEndian.Uint64(t.key[:8]), binary.LittleEndian.Uint64(t.key[8:]))
+	h.add(uint64(t.state), uint64(t.platform), uint64(t.attempt), uint64(t.lastWorker), t.arrival, uint64(t.timeout))
+	h.add(uint64(t.priority), uint64(r.arrivedAt), uint64(r.expected), r.affinity)
+	h.groups(t.groups)
+	h.list(&t.operations, q.attached)
+	switch t.state {
+	case waiting:
+		h.add(uint64(t.since), uint64(t.passed))
+	case resting:
+		h.add(uint64(q.restsUntil(i)))
+	case leased:
+		h.add(uint64(t.since), uint64(t.worker), uint64(t.renewedAt), flag(t.offered))
+	}
+}
+
+// hashTree returns a fingerprint of all nodes. They are known by their paths, and
+// come in no order: it is a sum.
+func (q *Queue) hashTree() uint64 {
+	var sum hash
+	for i := range q.nodes.entries {
+		e := &q.nodes.entries[i]
+		if e.generation&1 == 0 {
+			continue
+		}
+		n, h := &e.value, hash(offset64)
+		for above := n; ; above = q.nodes.at(above.parent) {
+			h.add(uint64(above.id))
+			if above.parent == none {
+				break
+			}
+		}
+		h.add(uint64(n.next))
+		h.list(&n.tasks, q.queued)
+		if q.isShare(n) {
+			h.add(n.tag)
+			if n.next != none {
+				h.add(n.began)
+			}
+		}
+		if q.isFair(n) {
+			h.add(n.virtual)
+		}
+		sum += h
+	}
+	return uint64(sum)
 }
 
 // hash takes in words: FNV-1a's step, a word at a time instead of a byte, and the

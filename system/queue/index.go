@@ -1,6 +1,9 @@
 package queue
 
-import "encoding/binary"
+import (
+	"encoding/binary"
+	"math/bits"
+)
 
 // index finds tasks by key. It is an open-addressed table with linear probing
 // (Knuth 6.4, algorithms L and R). Each slot holds a part of the key beside the
@@ -36,6 +39,13 @@ func (x *index) find(tasks *slab[task], k Key) (t, at uint32) {
 		}
 	}
 	return none, i
+}
+
+// reserve makes room for so many tasks.
+func (x *index) reserve(count int) {
+	if len(x.slots) == 0 && count > 0 {
+		x.slots = make([]slot, max(minIndex, 1<<bits.Len(uint(2*count))))
+	}
 }
 
 // add enters a task under its key at the slot that find has just returned for it.

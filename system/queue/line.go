@@ -13,9 +13,12 @@ type line struct {
 	head   int
 }
 
+// place is of a task since an attempt: it waits once after each. By the time it
+// could not be told from an earlier place, when an attempt took no time, and who
+// is first would depend on whether anybody had asked for the oldest in between.
 type place struct {
-	task  TaskID
-	since Time
+	task    TaskID
+	attempt uint32
 }
 
 const minLine = 64
@@ -27,7 +30,7 @@ func (q *Queue) enterLine(index uint32) {
 	if len(p.line.places) >= 2*p.queued+minLine {
 		q.tidy(&p.line)
 	}
-	p.line.places = append(p.line.places, place{q.taskID(index), t.since})
+	p.line.places = append(p.line.places, place{q.taskID(index), t.attempt})
 	q.strand(t.platform)
 }
 
@@ -39,7 +42,7 @@ func (q *Queue) leaveLine(index uint32) {
 // stands tells whether a task still waits in a place.
 func (q *Queue) stands(p place) bool {
 	_, t := q.tasks.find(uint64(p.task))
-	return t != nil && t.state == waiting && t.since == p.since
+	return t != nil && t.state == waiting && t.attempt == p.attempt
 }
 
 // oldest returns the first of a line, or none.
@@ -124,6 +127,11 @@ func (q *Queue) unrest(index uint32) {
 	q.platforms[t.platform].resting--
 	q.countQueued(index, ^uint32(0))
 	t.state = finished
+}
+
+// restsUntil is when the back-off of a resting task is over.
+func (q *Queue) restsUntil(index uint32) Time {
+	return Time(q.byRest[q.timed.places[index]-1].high)
 }
 
 // due tells whether the first time of a heap has come.

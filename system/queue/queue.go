@@ -169,6 +169,8 @@ type Queue struct {
 	keepsLines bool
 	now        Time
 	out        []Output // of the step under way
+	follows    bool     // it takes outputs for facts
+	following  following
 
 	tasks      slab[task]
 	traits     []traits // of tasks

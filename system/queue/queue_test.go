@@ -35,9 +35,10 @@ func policies(t testing.TB) []queue.Policy {
 	return all
 }
 
-// TestRandomHistories takes more seeds where the environment asks for them, as
-// `make proof` does.
-func TestRandomHistories(t *testing.T) {
+// proofSeeds is how many seeds to try: more where the environment asks for them,
+// as `make proof` does.
+func proofSeeds(t testing.TB) uint64 {
+	t.Helper()
 	seeds := uint64(20)
 	if text := os.Getenv("WEIR_PROOF_SEEDS"); text != "" {
 		n, err := strconv.ParseUint(text, 10, 32)
@@ -46,6 +47,11 @@ func TestRandomHistories(t *testing.T) {
 		}
 		seeds = n
 	}
+	return seeds
+}
+
+func TestRandomHistories(t *testing.T) {
+	seeds := proofSeeds(t)
 	for _, policy := range policies(t) {
 		t.Run(policy.String(), func(t *testing.T) {
 			t.Parallel()

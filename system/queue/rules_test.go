@@ -292,3 +292,35 @@ func TestHashTellsStatesApart(t *testing.T) {
 		seen = append(seen, hash)
 	}
 }
+
+// TestDepthChangesNothing: to ask how old the oldest task is takes out of the line
+// who no longer waits. A task that came back at the very time it had come, after an
+// attempt that took no time, was then behind others, and else before them.
+func TestDepthChangesNothing(t *testing.T) {
+	const task, worker = queue.TaskID(1<<32 | 1), queue.WorkerID(1<<32 | 1)
+	run := func(ask bool) (out []queue.Output, hash uint64) {
+		q := queue.New(queue.Config{NoWorkerTimeout: time.Second})
+		for _, in := range []queue.Input{
+			{Kind: queue.Connect, Slots: 1},
+			{Kind: queue.Serve, Worker: worker},
+			{Kind: queue.Enqueue},
+			{Kind: queue.Enqueue},
+			{Kind: queue.Poll, Worker: worker, Accepting: true},
+			{Kind: queue.PollEnd, Worker: worker},
+			{Kind: queue.Release, Worker: worker, Task: task, Attempt: 1},
+			{Kind: queue.Disconnect, Worker: worker},
+		} {
+			q.Step(0, in, nil)
+			if ask {
+				q.Depth(0)
+			}
+		}
+		hash = q.Hash()
+		return q.Step(queue.Time(time.Second), queue.Input{Kind: queue.Tick}, nil), hash
+	}
+	asked, askedHash := run(true)
+	got, hash := run(false)
+	if !slices.Equal(got, asked) || hash != askedHash {
+		t.Errorf("without asking %x, %v; with it %x, %v", hash, got, askedHash, asked)
+	}
+}

@@ -16,7 +16,8 @@ type platform struct {
 
 func (q *Queue) platform(p PlatformID) *platform {
 	for int(p) >= len(q.platforms) {
-		root, _ := q.nodes.add()
+		root, n := q.nodes.add()
+		n.id = uint32(len(q.platforms))
 		q.platforms = append(q.platforms, platform{root: root, unservedAt: q.now})
 	}
 	return &q.platforms[p]
@@ -60,6 +61,14 @@ type traits struct {
 	affinity  uint64
 }
 
+// traitsOf returns the traits of a task, or zero ones if nobody looks at them.
+func (q *Queue) traitsOf(index uint32) traits {
+	if len(q.levels) == 0 && q.tasks.at(index).plain {
+		return traits{}
+	}
+	return q.traits[index]
+}
+
 func (q *Queue) enqueue(in *Input) {
 	var index, slot uint32
 	if in.Key != (Key{}) {
@@ -71,7 +80,7 @@ func (q *Queue) enqueue(in *Input) {
 		q.freeAll(in.groups())
 		return
 	}
-	if q.full(in.Tenant) && q.platform(in.Platform).idle.first == none {
+	if q.refuses(in) {
 		q.emit(Output{Kind: Refused, Reason: QueueFull})
 		q.freeAll(in.groups())
 		return
@@ -96,12 +105,26 @@ func (q *Queue) enqueue(in *Input) {
 	q.giveOrQueue(index)
 }
 
+// refuses tells whether a task isn't to be made.
+func (q *Queue) refuses(in *Input) bool {
+	p := q.platform(in.Platform)
+	if q.follows {
+		return q.fact().Kind == Refused
+	}
+	return q.full(in.Tenant) && p.idle.first == none
+}
+
 // giveOrQueue leases a task to a worker that waits, or lets it wait.
 func (q *Queue) giveOrQueue(index uint32) {
 	t := q.tasks.at(index)
 	t.state, t.since = waiting, q.now
 	p := q.platform(t.platform)
-	if s := q.idleFor(p, t.lastWorker); s != none {
+	if q.follows {
+		if holder := q.recordedWorker(index); holder != none {
+			q.lease(index, holder)
+			return
+		}
+	} else if s := q.idleFor(p, t.lastWorker); s != none {
 		q.lease(index, q.services.at(s).worker)
 		return
 	}
@@ -133,7 +156,7 @@ func (q *Queue) lease(index, holder uint32) {
 	q.renewed.append(&q.byRenewal, index)
 	q.platforms[t.platform].executing++
 	if t.timeout > 0 {
-		q.timed.set(&q.byTimeout, index, order{high: int64(q.now) + int64(t.timeout+q.config.TimeoutSlack), arrival: t.arrival})
+		q.timed.set(&q.byTimeout, index, q.timeoutOrder(t))
 	}
 	// Whoever got a task is last in line for the next.
 	if w.idles {
@@ -143,6 +166,11 @@ func (q *Queue) lease(index, holder uint32) {
 		}
 	}
 	q.emit(Output{Kind: Leased, Task: q.taskID(index), Worker: q.workerID(holder), Attempt: t.attempt})
+}
+
+// timeoutOrder is by when a leased task has run for too long.
+func (q *Queue) timeoutOrder(t *task) order {
+	return order{high: int64(t.since) + int64(t.timeout+q.config.TimeoutSlack), arrival: t.arrival}
 }
 
 // unlease takes a task away from its worker, which it returns: once the task is

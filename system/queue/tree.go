@@ -11,7 +11,7 @@ package queue
 type node struct {
 	depth   uint8 // below the root; picks by the rule of this level
 	parent  uint32
-	id      uint32 // sets it apart from its siblings
+	id      uint32 // sets it apart from its siblings; of a root, its platform
 	next    uint32 // the task it would give, or none
 	tasks   list   // if it is a leaf
 	tag     uint64 // in a fair parent
@@ -75,6 +75,16 @@ func (q *Queue) orderIn(parent, child *node) order {
 	return order{high: int64(child.tag), arrival: child.began}
 }
 
+// isFair tells whether a node is fair to its children, and isShare whether it is
+// such a child.
+func (q *Queue) isFair(n *node) bool {
+	return int(n.depth) < len(q.levels) && q.levels[n.depth].rule == Fair
+}
+
+func (q *Queue) isShare(n *node) bool {
+	return n.parent != none && q.levels[n.depth-1].rule == Fair
+}
+
 // nextOf is the task that a node would give.
 func (q *Queue) nextOf(n *node) uint32 {
 	if int(n.depth) == len(q.levels) {
@@ -93,10 +103,7 @@ func (q *Queue) leafOf(index uint32) uint32 {
 		id := q.group(depth, index)
 		child := q.children.find(n, id)
 		if child == none {
-			var made *node
-			child, made = q.nodes.add()
-			made.parent, made.id, made.depth, made.tag = n, id, uint8(depth+1), q.nodes.at(n).virtual
-			q.children.add(n, id, child)
+			child, _ = q.addNode(n, id)
 			if by := q.levels[depth].by; by <= byInvocation {
 				q.refer(Level(by), id)
 			}
@@ -106,8 +113,24 @@ func (q *Queue) leafOf(index uint32) uint32 {
 	return n
 }
 
-// push puts a task into its leaf.
+func (q *Queue) addNode(parent, id uint32) (uint32, *node) {
+	child, made := q.nodes.add()
+	above := q.nodes.at(parent)
+	made.parent, made.id, made.depth, made.tag = parent, id, above.depth+1, above.virtual
+	q.children.add(parent, id, child)
+	return child, made
+}
+
+// push lets a task wait.
 func (q *Queue) push(index uint32) {
+	q.pushBack(index)
+	if q.keepsLines {
+		q.enterLine(index)
+	}
+}
+
+// pushBack puts a task into its leaf.
+func (q *Queue) pushBack(index uint32) {
 	t := q.tasks.at(index)
 	p := &q.platforms[t.platform]
 	p.queued++
@@ -118,9 +141,6 @@ func (q *Queue) push(index uint32) {
 	leaf := q.place(index)
 	if leaf.next != leaf.tasks.first {
 		q.refresh(t.leaf, 0, false)
-	}
-	if q.keepsLines {
-		q.enterLine(index)
 	}
 }
 
@@ -216,7 +236,7 @@ func (q *Queue) leave(p, n uint32) {
 	parent := q.nodes.at(p)
 	if len(parent.waiting) == 0 {
 		for len(parent.owing) > 0 {
-			other := parent.owing[len(parent.owing)-1].index
+			other := parent.owing[0].index
 			q.siblings.remove(&parent.owing, other)
 			q.forget(other)
 		}
@@ -225,7 +245,7 @@ func (q *Queue) leave(p, n uint32) {
 		return
 	}
 	if tag := q.nodes.at(n).tag; q.levels[parent.depth].rule == Fair && !parent.behind(tag) {
-		q.siblings.set(&parent.owing, n, order{high: int64(tag), arrival: uint64(n)})
+		q.siblings.set(&parent.owing, n, owingOrder(q.nodes.at(n)))
 		return
 	}
 	q.forget(n)

@@ -155,11 +155,10 @@ func (q *Queue) drain(id WorkerID, drained bool) {
 func (q *Queue) fill(index uint32) {
 	for w := q.workers.at(index); w.wants(); {
 		best := none
-		for s := w.services.first; s != none; s = q.served.next(s) {
-			t := q.pick(&q.platforms[q.services.at(s).platform], index)
-			if t != none && (best == none || q.orderOf(q.across, t).before(q.orderOf(q.across, best))) {
-				best = t
-			}
+		if q.follows {
+			best = q.recordedTask(index)
+		} else {
+			best = q.choose(w, index)
 		}
 		if best == none {
 			return
@@ -167,6 +166,18 @@ func (q *Queue) fill(index uint32) {
 		q.take(best)
 		q.lease(best, index)
 	}
+}
+
+// choose returns the task that comes first of all platforms of a worker, or none.
+func (q *Queue) choose(w *worker, index uint32) uint32 {
+	best := none
+	for s := w.services.first; s != none; s = q.served.next(s) {
+		t := q.pick(&q.platforms[q.services.at(s).platform], index)
+		if t != none && (best == none || q.orderOf(q.across, t).before(q.orderOf(q.across, best))) {
+			best = t
+		}
+	}
+	return best
 }
 
 // makeIdle puts a worker last in line for the tasks of its platforms.

@@ -321,8 +321,22 @@ func bit(set bool, value uint64) uint64 {
 	return 0
 }
 
-func appendImage(b, image []byte) []byte {
-	b, start := begin(b, ImageKind)
-	b = append(b, image...)
-	return end(b, start)
+// AppendSnapshot saves a queue, in as many images as it takes. A snapshot is
+// complete with the shell's notes and the mark that follow it.
+func AppendSnapshot(b []byte, q *queue.Queue) []byte {
+	start := len(b)
+	b = q.Save(b)
+	// Make room for the frames' heads, from the last one on.
+	const head = frameHead + 1
+	size := len(b) - start
+	frames := (size + imageSize - 1) / imageSize
+	b = append(b, make([]byte, frames*head)...)
+	for i := frames - 1; i >= 0; i-- {
+		from, to := start+i*imageSize, start+i*(imageSize+head)
+		n := min(imageSize, size-i*imageSize)
+		copy(b[to+head:], b[from:from+n])
+		b[to+frameHead] = byte(ImageKind)
+		end(b[:to+head+n], to)
+	}
+	return b
 }

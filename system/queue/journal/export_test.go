@@ -11,7 +11,7 @@ func (r *Record) Append(b []byte) []byte {
 	case HeaderKind:
 		return AppendHeader(b, &r.Header)
 	case ImageKind:
-		return appendImage(b, r.Image)
+		return AppendImage(b, r.Image)
 	case NoteKind:
 		return AppendNote(b, r.Now, r.Note)
 	case MarkKind:
@@ -22,7 +22,11 @@ func (r *Record) Append(b []byte) []byte {
 	return AppendStep(b, r.Now, &r.Input, r.Outputs, r.Note)
 }
 
-var AppendImage = appendImage
+// AppendImage writes a part of an image.
+func AppendImage(b, image []byte) []byte {
+	b, start := begin(b, ImageKind)
+	return end(append(b, image...), start)
+}
 
 // Reseal gives each frame the checksum that fits.
 func Reseal(b []byte) []byte {

@@ -24,7 +24,7 @@ import (
 //   - give up on a platform that is served;
 //   - free a number that is referred to, or forget to.
 type Checker struct {
-	t      *testing.T
+	t      testing.TB
 	queue  *queue.Queue
 	config queue.Config
 
@@ -69,7 +69,7 @@ type workerAccount struct {
 func (w *workerAccount) wants() bool { return w.waits && !w.drained && w.held < w.slots }
 
 // NewChecker returns a Checker of an empty queue.
-func NewChecker(t *testing.T, config queue.Config) *Checker {
+func NewChecker(t testing.TB, config queue.Config) *Checker {
 	if config.MaxAttempts == 0 {
 		config.MaxAttempts = 5
 	}

@@ -16,6 +16,33 @@ import (
 // and vanish. At the end everything is wound up and nothing may be left.
 func RunHistory(t *testing.T, policy queue.Policy, seed uint64, steps int) uint64 {
 	t.Helper()
+	return runHistory(t, policy, seed, steps, nil)
+}
+
+// History is what happened to a queue from its beginning on.
+type History struct {
+	Config queue.Config
+	Steps  []Step
+}
+
+// Step is one input, what it led to, and the queue's hash after it.
+type Step struct {
+	Now     queue.Time
+	Input   queue.Input
+	Outputs []queue.Output
+	Hash    uint64
+}
+
+// RecordHistory is RunHistory, and returns all that happened.
+func RecordHistory(t testing.TB, policy queue.Policy, seed uint64, steps int) *History {
+	t.Helper()
+	record := &History{}
+	runHistory(t, policy, seed, steps, record)
+	return record
+}
+
+func runHistory(t testing.TB, policy queue.Policy, seed uint64, steps int, record *History) uint64 {
+	t.Helper()
 	random := rand.New(rand.NewPCG(seed, 1))
 	config := queue.Config{
 		Policy: policy, MaxAttempts: 1 + random.IntN(4), LeaseTimeout: 20 * time.Second,
@@ -30,7 +57,10 @@ func RunHistory(t *testing.T, policy queue.Policy, seed uint64, steps int) uint6
 	if random.IntN(3) == 0 {
 		config.NoWorkerTimeout = 10*time.Second*time.Duration(random.IntN(2)) - 1
 	}
-	h := &history{random: random, check: NewChecker(t, config)}
+	h := &history{random: random, check: NewChecker(t, config), record: record}
+	if record != nil {
+		record.Config = config
+	}
 	for range steps {
 		h.act()
 	}
@@ -59,6 +89,7 @@ type history struct {
 	leases     []lease // known to their workers, some long lost
 	finished   []queue.TaskID
 	sum        uint64
+	record     *History // nil if nobody wants it
 }
 
 const (
@@ -69,7 +100,11 @@ const (
 func (h *history) step(in queue.Input) {
 	hash := fnv.New64a()
 	binary.Write(hash, binary.LittleEndian, h.sum)
-	for _, o := range h.check.Step(h.now, in) {
+	out := h.check.Step(h.now, in)
+	if h.record != nil {
+		h.record.Steps = append(h.record.Steps, Step{h.now, in, out, h.check.Hash()})
+	}
+	for _, o := range out {
 		binary.Write(hash, binary.LittleEndian, o)
 		switch o.Kind {
 		case queue.Queued, queue.Attached:
