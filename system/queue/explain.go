@@ -3,8 +3,8 @@ package queue
 // Hold is why a task isn't leased to a worker.
 type Hold uint8
 
-// The holds. A task may be held by several; it is told the first of them, in this
-// order, without which it would be no nearer.
+// The holds. A task may be held by several; it is told the first of them, and of the
+// policy's rules the one nearest to the root: without it the others wouldn't matter.
 const (
 	// NotHeld: it is leased, or has its result.
 	NotHeld Hold = iota
