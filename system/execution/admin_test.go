@@ -7,12 +7,14 @@ import (
 	"testing"
 	"time"
 
+	"cloud.google.com/go/longrunning/autogen/longrunningpb"
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
 	"github.com/weir-build/weir/system/execution"
 	"github.com/weir-build/weir/system/proto/admin"
+	"github.com/weir-build/weir/system/proto/bots"
 	"github.com/weir-build/weir/system/queue"
 )
 
@@ -25,6 +27,13 @@ func (c *cluster) explain(name string) *admin.Explanation {
 		c.t.Fatal(err)
 	}
 	return e
+}
+
+func (c *cluster) cancel(name string) {
+	c.t.Helper()
+	if _, err := c.ops.CancelOperation(c.t.Context(), &longrunningpb.CancelOperationRequest{Name: name}); err != nil {
+		c.t.Fatal(err)
+	}
 }
 
 // queued executes an action and waits until it is queued.
@@ -105,13 +114,21 @@ func TestExplainFollowsATask(t *testing.T) {
 		t.Errorf("the first is %v, want it executed by w", e)
 	}
 	// The worker gives it back: it pauses.
-	back := active(lease)
-	back.State = 5 // CANCELLED
-	worker.poll(briefly, back)
+	back := &bots.Lease{Id: lease.Id, State: bots.LeaseState_CANCELLED}
+	next := worker.poll(patiently, back)
 	e = c.explain(first.name)
 	wantText(t, e, "back_off", "its attempt 1, on w, ended: released. It pauses for")
 	if len(e.Attempts) != 1 || e.Attempts[0].Ending != "released" || e.RestsUntil == nil {
 		t.Errorf("attempts %v until %v, want one that was released, and a pause", e.Attempts, e.RestsUntil)
+	}
+	worker.poll(briefly, done(t, next[0], 7))
+	second.until(repb.ExecutionStage_COMPLETED)
+	if e = c.explain(second.name); e.State != "done" || e.Text != "It is done: the command exited with 7." {
+		t.Errorf("the second is %v, want it done with 7", e)
+	}
+	c.cancel(first.name)
+	if e = c.explain(first.name); e.State != "done" || e.Text != "It ended with Canceled: the operation was cancelled." {
+		t.Errorf("the first is %v, want it cancelled", e)
 	}
 	if _, err := c.admin().Explain(t.Context(), &admin.ExplainRequest{Name: "operations/unknown"}); status.Code(err) != codes.NotFound {
 		t.Errorf("an unknown operation gives %v, want NotFound", err)
@@ -197,6 +214,46 @@ func TestStateCountsInvocations(t *testing.T) {
 	}
 	if _, err := watch.Recv(); err != nil {
 		t.Errorf("the second state: %v", err)
+	}
+}
+
+// However a task comes to its end, it counts no more after it.
+func TestInvocationsAreForgotten(t *testing.T) {
+	c := start(t, queue.Config{MaxAttempts: 2})
+	count := func() int {
+		t.Helper()
+		state, err := c.admin().GetState(t.Context(), &admin.GetStateRequest{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return len(state.Invocations)
+	}
+	worker := c.bot("w")
+	completed := c.queuedFor(of(t.Context(), "completed"), "a")
+	joined := c.queuedFor(of(t.Context(), "joined"), "a")
+	lease := worker.take()
+	cancelled := c.queuedFor(of(t.Context(), "cancelled"), "b")
+	if n := count(); n != 2 {
+		t.Errorf("%d builds have tasks, want the one that began the first, and that of the second", n)
+	}
+	c.cancel(cancelled.name)
+	c.cancel(completed.name) // others still wait for its work
+	if n := count(); n != 1 {
+		t.Errorf("%d builds have tasks, want that of the first", n)
+	}
+	worker.poll(briefly, done(t, lease, 0))
+	joined.until(repb.ExecutionStage_COMPLETED)
+	exhausted := c.queuedFor(of(t.Context(), "exhausted"), "c")
+	for range 2 {
+		lease = worker.take()
+		worker.poll(briefly, &bots.Lease{Id: lease.Id, State: bots.LeaseState_CANCELLED})
+	}
+	response := exhausted.until(repb.ExecutionStage_COMPLETED)
+	if want := "given up after 2 attempts: 1 on w: released; 2 on w: released"; response.Status.GetMessage() != want {
+		t.Errorf("got %q, want %q", response.Status.GetMessage(), want)
+	}
+	if n := count(); n != 0 {
+		t.Errorf("%d builds have tasks, want none", n)
 	}
 }
 

@@ -99,19 +99,21 @@ func (s *Server) notDrained(d drain, about []*session) error {
 	return &unknownError{d.about() + " of instance " + fmt.Sprintf("%q", d.instance.name) + " weren't drained: weir top lists what is"}
 }
 
-// redrain makes a session drained or not, as the rules have it; the lock is held.
+// redrain makes a session drained or not, as the rules have it, whatever the queue
+// knows of it. The lock is held.
 func (s *Server) redrain(now time.Time, session *session) {
 	drained := s.shell.drains.rule(session) != nil
-	if drained == session.drained {
-		return
-	}
-	session.drained = drained
 	kind, by := queue.Undrain, -1
 	if drained {
 		kind, by = queue.Drain, 1
 	}
-	for _, p := range session.serves {
-		p.drained += by
+	if drained != session.drained {
+		session.drained = drained
+		for _, p := range session.serves {
+			p.drained += by
+		}
 	}
-	s.step(now, queue.Input{Kind: kind, Worker: session.worker})
+	if drained != s.shell.queue.Drained(session.worker) {
+		s.step(now, queue.Input{Kind: kind, Worker: session.worker})
+	}
 }

@@ -213,6 +213,12 @@ func (q *Queue) branch(n uint32) Branch {
 	return b
 }
 
+// Drained tells whether a worker gets no new tasks, as Drain has it.
+func (q *Queue) Drained(id WorkerID) bool {
+	_, w := q.workers.find(uint64(id))
+	return w != nil && w.drained
+}
+
 // Oldest returns the task of a platform that Depth tells of, which has waited
 // longest; 0 if none waits.
 func (q *Queue) Oldest(p PlatformID) TaskID {
