@@ -29,6 +29,9 @@ func (s *Server) Drain(ctx context.Context, request *admin.DrainRequest) (*admin
 	if d.worker == "" && d.property.key == "" {
 		return nil, toStatus(invalid("neither a worker nor a property is named"))
 	}
+	if n := len(d.property.key) + len(d.property.value); n > maxPlatformBytes {
+		return nil, toStatus(invalid("the property has %d bytes, more than %d", n, maxPlatformBytes))
+	}
 	response := new(admin.DrainResponse)
 	s.locked(func(now time.Time) {
 		d.since = now
@@ -53,7 +56,7 @@ func byBot(a, b *session) int { return cmp.Compare(a.botID, b.botID) }
 // message is a worker as operators see it, without its leases. The lock is held.
 func (session *session) message() *admin.Worker {
 	return &admin.Worker{
-		Name: session.botID, Properties: platformText(session.offered), Status: statusWord(session.status),
+		Name: session.botID, Properties: brief(platformText(session.offered)), Status: statusWord(session.status),
 		Drained: session.drained, Connected: timestamppb.New(session.connected),
 		Slots: uint32(session.slots), Busy: uint32(session.busy()),
 	}

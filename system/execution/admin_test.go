@@ -217,6 +217,27 @@ func TestStateCountsInvocations(t *testing.T) {
 	}
 }
 
+// What others chose the length of doesn't make a state too large to be sent.
+func TestStateIsBounded(t *testing.T) {
+	c := start(t, queue.Config{})
+	long := strings.Repeat("ü", 1500)
+	c.bot("w", "key", long)
+	c.queuedFor(of(t.Context(), long), "a", wanting("key", "x"+long))
+	state, err := c.admin().GetState(t.Context(), &admin.GetStateRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, text := range []string{state.Workers[0].Properties, state.Queues[0].Platform, state.Invocations[0].Id, state.Waits[0].Platform, state.Waits[0].Invocation} {
+		if len(text) > 510 || !strings.HasSuffix(text, "ü…") {
+			t.Errorf("%d bytes are told, which end with %q; want 500, with a mark", len(text), text[len(text)-4:])
+		}
+	}
+	_, err = c.admin().Drain(t.Context(), &admin.DrainRequest{Which: &admin.DrainRequest_Property{Property: &admin.Property{Key: "key", Value: long + long}}})
+	if status.Code(err) != codes.InvalidArgument {
+		t.Errorf("a drain by a property of %d bytes: %v, want InvalidArgument", 2*len(long), err)
+	}
+}
+
 // However a task comes to its end, it counts no more after it.
 func TestInvocationsAreForgotten(t *testing.T) {
 	c := start(t, queue.Config{MaxAttempts: 2})

@@ -59,6 +59,11 @@ func (s *Server) serveState(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusNotFound)
 		return
 	}
+	if err := s.beginWatch(); err != nil {
+		http.Error(w, err.Error(), http.StatusServiceUnavailable)
+		return
+	}
+	defer s.watchers.Add(-1)
 	state, err := protojson.MarshalOptions{UseProtoNames: true, EmitDefaultValues: true}.Marshal(s.state(at, 0))
 	if err == nil {
 		state, err = json.Marshal(struct {

@@ -19,6 +19,9 @@ import (
 const (
 	defaultListed = 50
 	maxListed     = 1000
+	// maxToldBytes bounds each text that others chose, so that the whole fits into a
+	// message: it is enough for any screen.
+	maxToldBytes = 500
 	// maxToldLeases bounds the leases told of each worker: a screen has no room for
 	// more.
 	maxToldLeases = 8
@@ -53,9 +56,8 @@ func (s *Server) Watch(request *admin.WatchRequest, stream admin.Admin_WatchServ
 			return toStatus(invalid("interval %v isn't between %v and %v", interval, minInterval, maxInterval))
 		}
 	}
-	if s.watchers.Add(1) > maxWatchers {
-		s.watchers.Add(-1)
-		return toStatus(&limitError{"too many are watching: try again later"})
+	if err := s.beginWatch(); err != nil {
+		return toStatus(err)
 	}
 	defer s.watchers.Add(-1)
 	ticker := time.NewTicker(interval)
@@ -72,6 +74,15 @@ func (s *Server) Watch(request *admin.WatchRequest, stream admin.Admin_WatchServ
 			return errDraining
 		}
 	}
+}
+
+// beginWatch counts one more who looks at the state; who is let in takes it back.
+func (s *Server) beginWatch() error {
+	if s.watchers.Add(1) > maxWatchers {
+		s.watchers.Add(-1)
+		return &limitError{"too many are watching: try again later"}
+	}
+	return nil
 }
 
 // state is what goes on in an instance, with up to limit of each kind listed. It
@@ -103,8 +114,8 @@ func (s *Server) state(at *instance, limit uint32) *admin.State {
 	s.stateInvocations(state, at, n)
 	for _, t := range sh.census.oldest(at, n) {
 		state.Waits = append(state.Waits, &admin.Wait{
-			Operation: t.leader.name, About: t.leader.client.about(), Platform: t.platform.text,
-			Invocation: t.leader.client.metadata.GetToolInvocationId(), Since: timestamppb.New(t.since()), Reason: s.queuedBecause(t),
+			Operation: t.leader.name, About: t.leader.client.about(), Platform: brief(t.platform.text),
+			Invocation: brief(t.leader.client.metadata.GetToolInvocationId()), Since: timestamppb.New(t.since()), Reason: s.queuedBecause(t),
 		})
 	}
 	for i := range sh.drains {
@@ -157,7 +168,7 @@ func (s *Server) stateQueues(state *admin.State, at *instance, sessions []*sessi
 		if c.Workers+c.Queued+c.Resting+c.Executing == 0 {
 			continue
 		}
-		q := &admin.Queue{Platform: p.text, Capacity: c}
+		q := &admin.Queue{Platform: brief(p.text), Capacity: c}
 		if depth.OldestQueued != queue.Never {
 			q.Oldest = timestamppb.New(s.shell.epoch.Add(time.Duration(depth.OldestQueued)))
 		}
@@ -183,7 +194,7 @@ func (s *Server) stateInvocations(state *admin.State, at *instance, n int) {
 	})
 	for _, i := range list[:min(len(list), n)] {
 		m := &admin.Invocation{
-			Id: i.key.id, Correlated: i.client.metadata.GetCorrelatedInvocationsId(), Tool: i.client.metadata.GetToolDetails().GetToolName(),
+			Id: brief(i.key.id), Correlated: brief(i.client.metadata.GetCorrelatedInvocationsId()), Tool: brief(i.client.metadata.GetToolDetails().GetToolName()),
 			Queued: uint32(i.queued), Executing: uint32(i.executing),
 		}
 		if i.first != nil {
@@ -230,7 +241,15 @@ func (l *lease) try() *build.Attempt { return &l.task.attempts[l.attempt-1] }
 
 // about says what an action is: its mnemonic and target, as far as the client told.
 func (c *client) about() string {
-	return strings.TrimSpace(c.metadata.GetActionMnemonic() + " " + c.metadata.GetTargetId())
+	return brief(strings.TrimSpace(c.metadata.GetActionMnemonic() + " " + c.metadata.GetTargetId()))
+}
+
+// brief shortens a text to what is told of it.
+func brief(text string) string {
+	if len(text) <= maxToldBytes {
+		return text
+	}
+	return strings.ToValidUTF8(text[:maxToldBytes], "") + "…"
 }
 
 func (d *drain) message() *admin.DrainRule {
