@@ -290,6 +290,9 @@ func (w *wait) capacityText() string {
 	if len(less) > 0 {
 		text += " (" + strings.Join(less, ", ") + ")"
 	}
+	if q.Busy < q.Slots && w.leaving == 0 {
+		text += "; a free one is given out when its worker asks next"
+	}
 	return text + "."
 }
 
