@@ -4,6 +4,8 @@
 GO ?= go
 # How many seeds the long proofs take; .ci/run scales them down.
 PROOF_SEEDS ?= 10000
+# How often they kill a server under load.
+PROOF_KILLS ?= 200
 # How many inputs each fuzz target tries in `make proof`.
 FUZZ_RUNS ?= 1000000
 # How many interleaved rounds `make bench` takes, and which benchmarks.
@@ -50,6 +52,7 @@ race: ## the race detector over everything that shares memory
 
 proof: ## the long proofs: many seeds of random histories, every fuzz target
 	WEIR_PROOF_SEEDS=$(PROOF_SEEDS) $(GO) test -count=1 -timeout 60m -run 'TestRandomHistories|TestSimulation$$|TestNothingIsLost' -v ./system/queue/
+	WEIR_PROOF_KILLS=$(PROOF_KILLS) $(GO) test -count=1 -timeout 60m -run 'TestKillsLoseNothing' -v ./system/execution/
 	FUZZ_RUNS=$(FUZZ_RUNS) ./internal/fuzz.sh
 
 bench: ## our servers next to the floor, in interleaved rounds

@@ -22,7 +22,7 @@ package layers
 // with "planned" is for packages that may not be there yet.
 const Rules = `
 # Words: names and messages, for everybody.
-NONE < system/digest, system/proto/bots, system/proto/localcas, system/proto/executionstats
+NONE < system/digest, system/proto/bots, system/proto/localcas, system/proto/executionstats, system/proto/notes
 NONE < traces/semconv, traces/tracecontext
 planned NONE < reports/result
 
@@ -58,7 +58,7 @@ traces/build, traces/otlpfile < system/telemetry
 # storage-server's services, and the worker, which starts runners.
 system/telemetry < system/proxy
 system/actioncache, system/cas, system/telemetry < system/storage
-system/cas, system/queue, system/remote, system/telemetry, traces/build < system/execution
+system/cas, system/queue, system/queue/journal, system/remote, system/segments, system/telemetry, traces/build < system/execution
 system/actioncache, system/cas, system/remote, system/storage, system/telemetry < system/casd
 system/cas, system/remote, system/runner, system/runner/proctree, system/telemetry < system/worker
 

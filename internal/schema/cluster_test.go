@@ -55,6 +55,7 @@ func start(t *testing.T) *driver {
 	d.write(tokens, content)
 	d.cluster = clustertest.Start(t, stack.Cluster{
 		Instance: instance, Workers: 1, Slots: 1, Platform: []string{realPool}, StorageQuota: 64 << 20, Tokens: tokens, Token: d.token,
+		Execution: stack.Execution{Journal: stack.Journal{Dir: filepath.Join(t.TempDir(), "journal")}},
 	})
 	recorder := d.cluster.Recorder("client")
 	d.client, d.tracer = d.cluster.Dial(recorder), recorder.Tracer

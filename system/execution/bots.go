@@ -140,6 +140,9 @@ func (s *Server) poll(ctx context.Context, session *session, bot *bots.BotSessio
 	if reply == nil {
 		return nil, status.Error(codes.Aborted, "another poll of this session took over")
 	}
+	if err := s.tell(); err != nil {
+		return nil, err
+	}
 	if len(offers) > 0 {
 		outcome = "lease"
 		grpc.SetTrailer(ctx, offers)

@@ -19,6 +19,7 @@ import (
 
 	"github.com/weir-build/weir/system/cas"
 	"github.com/weir-build/weir/system/digest"
+	"github.com/weir-build/weir/system/proto/notes"
 	"github.com/weir-build/weir/system/queue"
 	"github.com/weir-build/weir/system/telemetry"
 	"github.com/weir-build/weir/traces/build"
@@ -29,6 +30,7 @@ import (
 var (
 	actionType   = pack(new(repb.Action)).TypeUrl
 	metadataType = pack(new(repb.ExecuteOperationMetadata)).TypeUrl
+	responseType = pack(new(repb.ExecuteResponse)).TypeUrl
 	stageField   = new(repb.ExecuteOperationMetadata).ProtoReflect().Descriptor().Fields().ByName("stage").Number()
 )
 
@@ -36,6 +38,10 @@ var (
 // action cache, so that both go out together. It is far below what a client
 // would notice, and a few times what the answer takes.
 const lookupPatience = 5 * time.Millisecond
+
+// prepareTimeout bounds what is done for an operation before it has a task, once its
+// client has been told of it and may have left: the storage's own retries are shorter.
+const prepareTimeout = 2 * time.Minute
 
 // Execute makes an operation of an action and streams its stages:
 //
@@ -45,7 +51,8 @@ const lookupPatience = 5 * time.Millisecond
 //	COMPLETED     done, with the ExecuteResponse
 //
 // Faults of the request are the call's status; whatever goes wrong after the
-// first message is the response's.
+// first message is the response's. From that message on the operation goes on without
+// the stream, if need be: somebody may wait for it by WaitExecution.
 func (s *Server) Execute(request *repb.ExecuteRequest, stream repb.Execution_ExecuteServer) error {
 	ctx := stream.Context()
 	at, err := s.instance(request.InstanceName)
@@ -56,44 +63,75 @@ func (s *Server) Execute(request *repb.ExecuteRequest, stream repb.Execution_Exe
 	if err != nil {
 		return toStatus(err)
 	}
-	op, err := s.open(ctx, at, action)
+	op, err := s.open(ctx, at, action, request)
 	if err != nil {
 		return toStatus(err)
 	}
 	defer s.tellKept(ctx, op)
-	op.priority = request.GetExecutionPolicy().GetPriority()
-	follow := follower{op: op, send: stream.Send}
-	if !request.SkipCacheLookup {
-		s.apply(func(now time.Time) {
-			op.outcome.cache, op.outcome.cacheCheck = semconv.CacheMiss, build.Interval{Start: now, End: now}
-			op.enter(repb.ExecutionStage_CACHE_CHECK)
-		})
-		result, err := s.lookup(ctx, op, &follow)
-		if err != nil {
-			s.abandon(op, err)
-			return err
+	f := &follower{op: op, send: stream.Send, accept: func() error { return s.accept(ctx, op) }}
+	work, release := s.outlive(ctx, op)
+	err = s.prepare(work, op, f)
+	release()
+	if err != nil {
+		return toStatus(err)
+	}
+	return s.follow(ctx, f)
+}
+
+// outlive returns a context for work on an operation, which goes on without its
+// client if that has been told of the operation.
+func (s *Server) outlive(ctx context.Context, op *operation) (work context.Context, release func()) {
+	work, cancel := context.WithTimeout(context.WithoutCancel(ctx), prepareTimeout)
+	stop := context.AfterFunc(ctx, func() {
+		s.shell.mu.Lock()
+		told := op.told
+		s.shell.mu.Unlock()
+		if !told {
+			cancel()
 		}
-		if result != nil {
-			s.apply(func(now time.Time) {
-				response := &repb.ExecuteResponse{Result: result, CachedResult: true}
+	})
+	return work, func() {
+		stop()
+		cancel()
+	}
+}
+
+// prepare gives an operation the result that the cache has, or a task. What goes
+// wrong is its error if there is no stage yet that the client is told of; the operation
+// ends in any case. The follower may be nil.
+func (s *Server) prepare(ctx context.Context, op *operation, f *follower) error {
+	if op.outcome.cache != semconv.CacheSkipped {
+		if result := s.lookup(ctx, op, f); result != nil {
+			s.locked(func(now time.Time) {
 				op.outcome.cache, op.outcome.link = semconv.CacheHit, origin(result)
-				s.end(now, op, response, pack(response))
-				s.shell.finished = append(s.shell.finished, op)
+				s.endEarly(now, op, &repb.ExecuteResponse{Result: result, CachedResult: true})
 			})
-			_, err := follow.catchUp(&s.shell)
-			return err
+			return nil
 		}
 	}
-	if err := s.enqueue(ctx, op); err != nil {
-		s.abandon(op, err)
-		if len(op.stages) == 1 {
-			// Nothing has been sent: the call itself can carry the status.
-			return toStatus(err)
-		}
-		_, err := follow.catchUp(&s.shell)
-		return err
+	err := s.enqueue(ctx, op)
+	if err == nil {
+		return nil
 	}
-	return s.follow(ctx, &follow)
+	s.locked(func(now time.Time) {
+		if ctx.Err() != nil && s.shell.draining && op.place > 0 {
+			return // the next process goes on with it
+		}
+		s.endEarly(now, op, &repb.ExecuteResponse{Status: status.Convert(toStatus(err)).Proto()})
+		if len(op.stages) > 1 {
+			err = nil // the response has it
+		}
+	})
+	return err
+}
+
+// endEarly ends an operation that has no task; the lock is held.
+func (s *Server) endEarly(now time.Time, op *operation, response *repb.ExecuteResponse) {
+	s.end(now, op, response, pack(response))
+	s.shell.finished = append(s.shell.finished, op)
+	if op.place > 0 {
+		s.journalNote(now, &notes.Note{Ended: op.name, Response: op.response.Value})
+	}
 }
 
 // WaitExecution takes up the stream of an operation, ended ones too.
@@ -119,14 +157,18 @@ func (s *Server) tellKept(ctx context.Context, op *operation) {
 }
 
 // open makes an operation that nobody knows of yet but by its name.
-func (s *Server) open(ctx context.Context, at *instance, action digest.Digest) (*operation, error) {
+func (s *Server) open(ctx context.Context, at *instance, action digest.Digest, request *repb.ExecuteRequest) (*operation, error) {
 	op := &operation{
 		name:     digest.OperationName(at.name, uuid.NewString()),
 		instance: at,
 		action:   action,
 		client:   clientOf(ctx),
-		about:    pack(&repb.ExecuteOperationMetadata{ActionDigest: action.Proto(), DigestFunction: digest.Function}).Value,
-		outcome:  outcome{received: time.Now(), cache: semconv.CacheSkipped},
+		about:    about(action),
+		priority: request.GetExecutionPolicy().GetPriority(),
+		outcome:  outcome{received: time.Now(), cache: semconv.CacheMiss},
+	}
+	if request.SkipCacheLookup {
+		op.outcome.cache = semconv.CacheSkipped
 	}
 	s.shell.mu.Lock()
 	defer s.shell.mu.Unlock()
@@ -142,38 +184,38 @@ func (s *Server) open(ctx context.Context, at *instance, action digest.Digest) (
 	return op, nil
 }
 
-// abandon ends an operation that never got a task.
-func (s *Server) abandon(op *operation, err error) {
-	response := &repb.ExecuteResponse{Status: status.Convert(toStatus(err)).Proto()}
-	s.apply(func(now time.Time) {
-		s.end(now, op, response, pack(response))
-		s.shell.finished = append(s.shell.finished, op)
-	})
+// about is what an operation's metadata say but for what changes.
+func about(action digest.Digest) []byte {
+	return pack(&repb.ExecuteOperationMetadata{ActionDigest: action.Proto(), DigestFunction: digest.Function}).Value
 }
 
 // lookup asks the action cache. Trouble with it costs an execution, not the
-// operation. The error is that of the client's stream: if the answer takes longer
-// than lookupPatience, the client is told of the operation before it.
-func (s *Server) lookup(ctx context.Context, op *operation, follow *follower) (*repb.ActionResult, error) {
-	told := make(chan error, 1)
+// operation. If the answer takes longer than lookupPatience, the client is told of
+// the operation before it.
+func (s *Server) lookup(ctx context.Context, op *operation, f *follower) *repb.ActionResult {
+	s.locked(func(now time.Time) {
+		op.outcome.cacheCheck = build.Interval{Start: now, End: now}
+		op.enter(repb.ExecutionStage_CACHE_CHECK)
+	})
+	told := make(chan struct{})
 	timer := time.AfterFunc(lookupPatience, func() {
-		_, err := follow.catchUp(&s.shell)
-		told <- err
+		defer close(told)
+		if f != nil {
+			f.catchUp(&s.shell) // if that fails, so will the next message
+		}
 	})
 	result, err := op.instance.storage.ActionResult(op.client.under(ctx, op.client.action.Leaf(semconv.SpanCacheCheck, 0)), op.action)
-	s.apply(func(now time.Time) { op.outcome.cacheCheck.End = now })
+	s.locked(func(now time.Time) { op.outcome.cacheCheck.End = now })
 	if !timer.Stop() {
-		if err := <-told; err != nil {
-			return nil, err
-		}
+		<-told
 	}
 	if err != nil {
 		if !errors.Is(err, cas.ErrNotFound) && ctx.Err() == nil {
 			s.logger.WarnContext(ctx, "action cache look-up failed, executing", "action", op.action, "err", err)
 		}
-		return nil, nil
+		return nil
 	}
-	return result, nil
+	return result
 }
 
 // enqueue loads the action and gives the operation a task: a new one, or that of
@@ -204,33 +246,37 @@ func (s *Server) enqueue(ctx context.Context, op *operation) error {
 	if !action.DoNotCache {
 		in.Key = key(op.instance.name, op.action)
 	}
+	fresh := &task{
+		instance: op.instance, digest: op.action,
+		payload: &anypb.Any{TypeUrl: actionType, Value: data},
+		noCache: action.DoNotCache, timeout: timeout, leader: op,
+	}
+	var noted []byte
+	if s.log != nil {
+		noted = note(&notes.Note{Operation: op.note(), Task: fresh.note()})
+	}
 	s.locked(func(now time.Time) {
 		if op.cancelled {
-			response := failure(queue.Cancelled, nil)
-			s.end(now, op, response, pack(response))
-			s.shell.finished = append(s.shell.finished, op)
+			s.endEarly(now, op, failure(queue.Cancelled, nil))
 			return
 		}
 		var p *platform
 		if p, err = s.platform(now, op.instance, wanted); err != nil {
 			return
 		}
-		in.Platform = p.id
+		fresh.platform, in.Platform = p, p.id
 		s.rank(&in, op, action)
-		err = s.join(now, op, in, &task{
-			instance: op.instance, digest: op.action, platform: p,
-			payload: &anypb.Any{TypeUrl: actionType, Value: data},
-			noCache: action.DoNotCache, timeout: timeout, leader: op,
-		})
+		err = s.join(now, op, in, fresh, noted)
 	})
 	return err
 }
 
 // join enqueues an operation, for which fresh is the task if there is no equal
-// one; the lock is held.
-func (s *Server) join(now time.Time, op *operation, in queue.Input, fresh *task) error {
-	s.shell.joining, s.shell.fresh = op, fresh
+// one, and noted what the journal is to know of both; the lock is held.
+func (s *Server) join(now time.Time, op *operation, in queue.Input, fresh *task, noted []byte) error {
+	s.shell.joining, s.shell.fresh, s.shell.noted = op, fresh, noted
 	s.step(now, in)
+	op.place = s.shell.place
 	s.shell.joining, s.shell.fresh = nil, nil
 	if op.task == nil {
 		return &limitError{"too many actions of this tenant are queued: try again when some have ended"}
@@ -238,10 +284,15 @@ func (s *Server) join(now time.Time, op *operation, in queue.Input, fresh *task)
 	for range op.early {
 		s.step(now, queue.Input{Kind: queue.Watch, Operation: op.id})
 	}
+	joined(op, fresh)
+	return nil
+}
+
+// joined notes why a fresh task has to wait.
+func joined(op *operation, fresh *task) {
 	if op.task == fresh && !fresh.isLeased() {
 		fresh.attempts[0].QueueReason = fresh.platform.queueReason()
 	}
-	return nil
 }
 
 // enter gives the operation that joins its task, before anything follows from
@@ -347,6 +398,7 @@ func key(instance string, action digest.Digest) queue.Key {
 // follower sends the stages of an operation in order.
 type follower struct {
 	op     *operation
+	accept func() error // before the first message
 	send   func(*longrunningpb.Operation) error
 	sent   int  // of op.stages
 	latest bool // begin with the latest stage
@@ -360,7 +412,16 @@ func (f *follower) catchUp(sh *shell) (done bool, err error) {
 	}
 	stages := slices.Clone(f.op.stages[f.sent:])
 	response := f.op.response
+	if f.accept != nil && len(stages) > 0 {
+		f.op.told = true
+	}
 	sh.mu.Unlock()
+	if f.accept != nil && len(stages) > 0 {
+		if err := f.accept(); err != nil {
+			return false, err
+		}
+		f.accept = nil
+	}
 	for _, stage := range stages {
 		if err := f.send(f.op.message(stage, response)); err != nil {
 			return false, err

@@ -2,13 +2,20 @@ package execution
 
 import (
 	"encoding/binary"
+	"fmt"
 	"math"
+	"slices"
 
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
 
 	"github.com/weir-build/weir/system/digest"
+	"github.com/weir-build/weir/system/proto/notes"
 	"github.com/weir-build/weir/system/queue"
 )
+
+// maxGroups bounds the numbers of a level: each open task has one at most, and the
+// queue keeps memory for the largest.
+const maxGroups = maxOpen
 
 // levels is how many kinds of groups there are.
 const levels = int(queue.InvocationLevel) + 1
@@ -19,6 +26,7 @@ type groups struct {
 	numbers [levels]map[string]uint32
 	names   [levels][]string // by number; 0 is the group of all that have none
 	free    [levels][]uint32
+	made    []*notes.Group // since the journal was told last
 }
 
 // number returns the number of a group, 0 for one without a name.
@@ -41,7 +49,55 @@ func (g *groups) number(level queue.Level, name string) uint32 {
 		g.names[level] = append(g.names[level], name)
 	}
 	g.numbers[level][name] = n
+	g.made = append(g.made, &notes.Group{Level: uint32(level), Number: n, Name: name})
 	return n
+}
+
+// assign gives a group the number that it had when it was noted.
+func (g *groups) assign(noted *notes.Group) error {
+	n := noted.Number
+	if noted.Level >= uint32(levels) || n == 0 || n > maxGroups || noted.Name == "" {
+		return fmt.Errorf("group %q of level %d can't have the number %d", noted.Name, noted.Level, n)
+	}
+	level := queue.Level(noted.Level)
+	if g.numbers[level] == nil {
+		g.numbers[level], g.names[level] = make(map[string]uint32), []string{""}
+	}
+	for uint32(len(g.names[level])) <= n {
+		g.free[level] = append(g.free[level], uint32(len(g.names[level])))
+		g.names[level] = append(g.names[level], "")
+	}
+	i := slices.Index(g.free[level], n)
+	if i < 0 {
+		return fmt.Errorf("number %d of level %d is for %q and for %q", n, level, g.names[level][n], noted.Name)
+	}
+	g.free[level] = slices.Delete(g.free[level], i, i+1)
+	g.numbers[level][noted.Name], g.names[level][n] = n, noted.Name
+	return nil
+}
+
+// keep takes back the numbers that aren't in use.
+func (g *groups) keep(inUse func(queue.Level, uint32) bool) {
+	for level := range g.names {
+		for n, name := range g.names[level] {
+			if name != "" && !inUse(queue.Level(level), uint32(n)) {
+				g.freed(queue.Level(level), uint32(n))
+			}
+		}
+	}
+}
+
+// notes returns all groups that have a number.
+func (g *groups) notes() []*notes.Group {
+	var list []*notes.Group
+	for level := range g.names {
+		for n, name := range g.names[level] {
+			if name != "" {
+				list = append(list, &notes.Group{Level: uint32(level), Number: uint32(n), Name: name})
+			}
+		}
+	}
+	return list
 }
 
 // freed takes a number back.

@@ -13,7 +13,6 @@ import (
 	"cloud.google.com/go/longrunning/autogen/longrunningpb"
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
 	"github.com/prometheus/client_golang/prometheus"
-	"go.uber.org/goleak"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials/insecure"
@@ -35,8 +34,6 @@ import (
 	"github.com/weir-build/weir/system/telemetry"
 	"github.com/weir-build/weir/traces/otlpfile"
 )
-
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 // cluster is an execution-server on a real storage-server, both on loopback.
 type cluster struct {

@@ -37,6 +37,9 @@ func newMetrics(r prometheus.Registerer, s *Server) *metrics {
 		executing: telemetry.Desc(semconv.TasksExecuting),
 		workers:   telemetry.Desc(semconv.Workers),
 		slots:     telemetry.Desc(semconv.WorkerSlots),
+		written:   telemetry.Desc(semconv.JournalWritten),
+		syncs:     telemetry.Desc(semconv.JournalSyncs),
+		syncing:   telemetry.Desc(semconv.JournalSyncTime),
 	})
 	return m
 }
@@ -51,15 +54,24 @@ func (m *metrics) wait(instance, platform string) prometheus.Observer {
 type states struct {
 	server                                   *Server
 	depth, oldest, executing, workers, slots *prometheus.Desc
+	written, syncs, syncing                  *prometheus.Desc
 }
 
 func (c *states) Describe(ch chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{c.depth, c.oldest, c.executing, c.workers, c.slots} {
+	for _, d := range []*prometheus.Desc{c.depth, c.oldest, c.executing, c.workers, c.slots, c.written, c.syncs, c.syncing} {
 		ch <- d
 	}
 }
 
 func (c *states) Collect(ch chan<- prometheus.Metric) {
+	if log := c.server.log; log != nil {
+		stats := log.Stats()
+		for desc, value := range map[*prometheus.Desc]float64{
+			c.written: float64(stats.Written), c.syncs: float64(stats.Syncs), c.syncing: stats.Syncing.Seconds(),
+		} {
+			ch <- prometheus.MustNewConstMetric(desc, prometheus.CounterValue, value)
+		}
+	}
 	sh := &c.server.shell
 	sh.mu.Lock()
 	defer sh.mu.Unlock()

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/weir-build/weir/system/digest"
+	"github.com/weir-build/weir/system/proto/notes"
 	"github.com/weir-build/weir/system/queue"
 )
 
@@ -135,8 +136,11 @@ func (s *Server) CancelOperation(_ context.Context, request *longrunningpb.Cance
 	}
 	s.locked(func(now time.Time) {
 		op.cancelled = true
-		if op.id != 0 {
+		switch {
+		case op.id != 0:
 			s.step(now, queue.Input{Kind: queue.Cancel, Operation: op.id})
+		case op.place > 0 && op.response == nil:
+			s.journalNote(now, &notes.Note{Cancelled: op.name})
 		}
 	})
 	return new(emptypb.Empty), nil
@@ -154,6 +158,9 @@ func (s *Server) DeleteOperation(_ context.Context, request *longrunningpb.Delet
 		return nil, status.Errorf(codes.FailedPrecondition, "operation %q is not done: cancel it first", request.Name)
 	}
 	delete(s.shell.names, op.name)
+	if op.place > 0 {
+		s.journalNote(time.Now(), &notes.Note{Deleted: op.name})
+	}
 	return new(emptypb.Empty), nil
 }
 

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/weir-build/weir/system/proto/bots"
+	"github.com/weir-build/weir/system/proto/notes"
 	"github.com/weir-build/weir/system/queue"
 	"github.com/weir-build/weir/traces/semconv"
 )
@@ -44,7 +45,8 @@ type platformKey struct {
 
 type platforms struct {
 	byKey map[platformKey]*platform
-	all   []*platform // by id
+	all   []*platform       // by id
+	made  []*notes.Platform // since the journal was told last
 }
 
 // properties returns what an action asks for: its own platform, or that of its
@@ -140,6 +142,7 @@ func (s *Server) newPlatform(at *instance, list []property) *platform {
 	p := &platform{id: queue.PlatformID(len(all.all)), instance: at, text: text, properties: list, waits: s.metrics.wait(at.name, text)}
 	all.byKey[keyOf(at, list)] = p
 	all.all = append(all.all, p)
+	all.made = append(all.made, p.note())
 	return p
 }
 

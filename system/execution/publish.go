@@ -12,6 +12,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/weir-build/weir/system/digest"
+	"github.com/weir-build/weir/system/proto/notes"
 	"github.com/weir-build/weir/system/queue"
 	"github.com/weir-build/weir/traces/build"
 	"github.com/weir-build/weir/traces/tracecontext"
@@ -41,13 +42,12 @@ func (s *Server) complete(now time.Time, l *lease, response *repb.ExecuteRespons
 	if result != nil {
 		t.stamp(result, l)
 	}
-	cacheable := !t.noCache && result != nil && result.ExitCode == 0 && response.Status.GetCode() == int32(codes.OK)
 	t.response, t.packed = response, pack(response)
-	var statistics *repb.Digest
-	if s.config.Record != nil && t.usage == nil && t.leader.client.action.Sampled {
-		statistics = build.StatisticsDigest(result.GetExecutionMetadata())
-	}
+	cacheable, statistics := s.toPublish(t)
 	nothing := !cacheable && statistics == nil
+	if s.log != nil {
+		s.shell.noted = note(&notes.Note{Response: t.packed.Value})
+	}
 	s.step(now, queue.Input{
 		Kind: queue.Complete, Task: t.id, Attempt: l.attempt, Worker: l.worker, Accepting: nothing,
 	})
@@ -61,6 +61,17 @@ func (s *Server) complete(now time.Time, l *lease, response *repb.ExecuteRespons
 	default:
 		go job()
 	}
+}
+
+// toPublish says what is left to do with the result of a task: whether it is to be
+// cached, and which statistics are to be read for the trace.
+func (s *Server) toPublish(t *task) (cacheable bool, statistics *repb.Digest) {
+	result := t.response.Result
+	cacheable = !t.noCache && result != nil && result.ExitCode == 0 && t.response.Status.GetCode() == int32(codes.OK)
+	if s.config.Record != nil && t.usage == nil && t.leader.client.action.Sampled {
+		statistics = build.StatisticsDigest(result.GetExecutionMetadata())
+	}
+	return cacheable, statistics
 }
 
 // servePublishers runs publications until quit is closed. Goroutines that stay

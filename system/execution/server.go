@@ -39,6 +39,7 @@ import (
 	"github.com/weir-build/weir/system/proto/bots"
 	"github.com/weir-build/weir/system/queue"
 	"github.com/weir-build/weir/system/remote"
+	"github.com/weir-build/weir/system/segments"
 	"github.com/weir-build/weir/system/telemetry"
 	"github.com/weir-build/weir/traces/build"
 )
@@ -94,6 +95,8 @@ type Config struct {
 	// NewHolder returns what holds the actions of traces that aren't sampled, as
 	// telemetry.NewHolder does; nil, or a nil result, means that nobody wants them.
 	NewHolder func(spans func(telemetry.Packed) []build.Span) *telemetry.Holder
+	// Journal keeps what is queued for the next process.
+	Journal Journal
 	// Slow is how long an action takes that is a reason to keep its build; 0 is
 	// none.
 	Slow time.Duration
@@ -115,6 +118,10 @@ type Server struct {
 	grouped, ranked bool
 
 	shell shell
+	log   *segments.Log // the journal's; nil if there is none
+	left  unfinished    // for Run to take up
+	// broken holds an error of the journal, by which the server ends.
+	broken chan error
 	// maxHold bounds how long a poll is held.
 	maxHold time.Duration
 
@@ -137,7 +144,8 @@ type instance struct {
 	blobs   *remote.Batcher
 }
 
-// New returns a server. Run must run for as long as it serves.
+// New returns a server, which has taken over what its journal tells of. Run must run
+// for as long as it serves.
 func New(c Config) (*Server, error) {
 	for _, d := range []struct {
 		field *time.Duration
@@ -155,6 +163,7 @@ func New(c Config) (*Server, error) {
 		instances:  make(map[string]*instance),
 		publishers: make(chan func()),
 		published:  make(chan struct{}, 1),
+		broken:     make(chan error, 1),
 		stopping:   make(chan struct{}),
 	}
 	for _, name := range c.Instances {
@@ -174,6 +183,9 @@ func New(c Config) (*Server, error) {
 	if c.NewHolder != nil {
 		s.holder = c.NewHolder(heldSpans)
 	}
+	if err := s.recover(); err != nil {
+		return nil, fmt.Errorf("execution-server: %w", err)
+	}
 	return s, nil
 }
 
@@ -187,13 +199,15 @@ func (s *Server) Register(r grpc.ServiceRegistrar) {
 
 // Run lets time pass for the queue until ctx is done, then ends all polls and
 // waits for results that are being published. Streams of operations that aren't
-// done end with UNAVAILABLE, at which clients reconnect.
+// done end with UNAVAILABLE, at which clients reconnect. It returns an error, at once,
+// if the journal can't be written any more.
 func (s *Server) Run(ctx context.Context) error {
 	var serving sync.WaitGroup
 	quit := make(chan struct{})
 	serving.Go(func() { s.servePublishers(quit) })
 	defer serving.Wait()
 	defer close(quit)
+	s.takeUp(ctx, &serving)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -208,7 +222,10 @@ func (s *Server) Run(ctx context.Context) error {
 				giveUp := !s.awaitPublished()
 				left = !s.recordOpen(giveUp)
 			}
-			return nil
+			return s.closeJournal()
+		case err := <-s.broken:
+			close(s.stopping)
+			return errors.Join(err, s.closeJournal())
 		case <-timer.C:
 			s.apply(nil, queue.Input{Kind: queue.Tick})
 		case <-s.shell.sooner:

@@ -11,6 +11,7 @@ import (
 
 	"github.com/weir-build/weir/system/digest"
 	"github.com/weir-build/weir/system/proto/bots"
+	"github.com/weir-build/weir/system/proto/notes"
 	"github.com/weir-build/weir/system/queue"
 )
 
@@ -88,6 +89,9 @@ func (s *Server) connect(now time.Time, session *session) error {
 		return &limitError{"too many workers are connected"}
 	}
 	sh.connecting = session
+	if s.log != nil {
+		sh.noted = note(&notes.Note{Session: session.note()})
+	}
 	s.step(now, queue.Input{Kind: queue.Connect, Slots: uint32(session.slots)})
 	for _, p := range sh.platforms.all {
 		if p.instance == session.instance && p.serves(session.offered) {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/weir-build/weir/system/digest"
 	"github.com/weir-build/weir/system/queue"
+	"github.com/weir-build/weir/system/queue/journal"
 	"github.com/weir-build/weir/traces/build"
 	"github.com/weir-build/weir/traces/tracecontext"
 )
@@ -51,6 +52,17 @@ type shell struct {
 	joining    *operation
 	fresh      *task
 	connecting *session
+
+	// noted is the note for the journal of the input under way. place is where the
+	// journal ends, began where its newest segment began, with so many bytes of
+	// snapshot.
+	noted         []byte
+	place, began  int64
+	snapshotBytes int64
+	// wrote is who wrote the journal that is taken over from, latest the latest
+	// time in it.
+	wrote  journal.Header
+	latest queue.Time
 }
 
 // operation is what a client waits for.
@@ -66,6 +78,8 @@ type operation struct {
 	id        queue.OperationID // 0 until it has a task
 	early     int               // watchers that came before
 	cancelled bool              // before
+	told      bool              // its client knows of it, or is about to
+	place     int64             // in the journal, 0 if it has no record
 	task      *task
 	stages    []repb.ExecutionStage_Value // all it went through
 	response  *anypb.Any                  // an ExecuteResponse, once done
@@ -146,6 +160,7 @@ func (s *Server) locked(f func(now time.Time)) {
 	now := time.Now()
 	f(now)
 	s.shell.forget(now, s.config.ResultTTL)
+	s.rotateIfDue(now)
 	finished := s.shell.finished
 	s.shell.finished = nil
 	if s.shell.stopped {
@@ -170,8 +185,10 @@ func (s *shell) time(now time.Time) queue.Time { return queue.Time(now.Sub(s.epo
 
 // step steps the queue and does what it says; the lock is held.
 func (s *Server) step(now time.Time, in queue.Input) {
-	s.shell.out = s.shell.queue.Step(s.shell.time(now), in, s.shell.out[:0])
-	s.carryOut(now, s.shell.out)
+	sh := &s.shell
+	sh.out = sh.queue.Step(sh.time(now), in, sh.out[:0])
+	s.journalStep(now, &in)
+	s.carryOut(now, sh.out)
 }
 
 // carryOut does what the queue says; the lock is held.

@@ -42,7 +42,7 @@ func (c *client) under(ctx context.Context, parent tracecontext.Context) context
 // record tells metrics and trace of an operation that is over, and lets go of
 // what only they needed. Nobody else uses that any more.
 func (s *Server) record(op *operation) {
-	defer func() { op.task, op.outcome, op.client = nil, outcome{}, client{} }()
+	defer op.release()
 	response := op.outcome.executed
 	code := codes.Code(response.GetStatus().GetCode())
 	how := "executed"
@@ -64,6 +64,9 @@ func (s *Server) record(op *operation) {
 	}
 }
 
+// release lets go of all that isn't told of an operation that ended.
+func (op *operation) release() { op.task, op.outcome, op.client = nil, outcome{}, client{} }
+
 // recordOpen tells of the operations that are under way when the server stops,
 // so that what hangs below them has a parent. It comes last: what happens after
 // it leaves no span. While a result is on its way it does nothing and returns
@@ -79,6 +82,9 @@ func (s *Server) recordOpen(giveUp bool) bool {
 		return false
 	}
 	s.shell.stopped = true
+	if s.log != nil {
+		return true // the next process goes on with them
+	}
 	tell := func(op *operation) {
 		last := *op
 		if last.response == nil {

@@ -7,9 +7,10 @@
 //
 // A file is a segment. Rotate begins another one with what its owner says is
 // worth knowing of all before, so that older segments are needed no more and are
-// removed. A segment has its name only when that beginning is on disk: the last
-// one is always whole but for its end, where a killed process may have left half a
-// write.
+// removed. It is written beside the older one, which goes on until the new one has
+// caught up and is on disk, and gets its name then: nobody waits for it, and the last
+// segment is always whole but for its end, where a killed process may have left half
+// a write.
 //
 // What the bytes mean is the owner's (package system/queue/journal, for one), and
 // so is to find the end of what is whole, at which [Log.Resume] cuts the last
@@ -21,7 +22,7 @@
 //		size := … // read last.Path
 //		err = l.Resume(size)
 //	} else {
-//		l.Rotate(beginning)
+//		_, err = l.Rotate(beginning)
 //	}
 //	place := l.Append(func(b []byte) []byte { return append(b, "what happened"...) })
 //	err = l.Sync(ctx, place)
@@ -40,6 +41,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"syscall"
+	"time"
 )
 
 // suffix ends the name of a segment's file, which begins with its number.
@@ -96,11 +98,11 @@ type Log struct {
 	config Config
 
 	mu       sync.Mutex
-	pending  []chunk // appended and not written; guarded by mu
-	spare    []byte  // a buffer to append to next; guarded by mu
-	appended int64   // bytes, ever; guarded by mu
-	size     int64   // of the newest segment, with what is pending; guarded by mu
-	closed   bool    // guarded by mu
+	pending  []byte // appended and not written; guarded by mu
+	spare    []byte // a buffer to append to next; guarded by mu
+	appended int64  // bytes, ever; guarded by mu
+	next     *next  // the segment that is being begun, or nil; guarded by mu
+	closed   bool   // guarded by mu
 
 	writing sync.Mutex   // held to write; comes before mu
 	written atomic.Int64 // changed with writing held
@@ -117,15 +119,18 @@ type Log struct {
 	broken  error         // guarded by syncing
 	round   chan struct{} // closed when the next sync is over; guarded by syncing
 
+	rotating    sync.WaitGroup
+	syncs, took atomic.Int64 // see Stats
+
 	wanted chan struct{} // holds a token when a sync is asked for
 	quit   chan struct{} // closed to end the syncer
 	done   chan struct{} // closed when it has ended
 }
 
-// chunk is bytes that go to one file.
-type chunk struct {
-	data   []byte
-	begins bool // a segment
+// next is a segment that is being begun.
+type next struct {
+	beginning []byte
+	since     []byte // what was appended since then, and isn't in it
 }
 
 // Open takes over a folder, which is made if need be, for one process at a time.
@@ -206,9 +211,6 @@ func (l *Log) Resume(size int64) error {
 	l.writing.Lock()
 	l.file, l.number, l.offset = f, last.Number, size
 	l.writing.Unlock()
-	l.mu.Lock()
-	l.size = size
-	l.mu.Unlock()
 	return nil
 }
 
@@ -226,41 +228,66 @@ func (l *Log) Append(add func([]byte) []byte) int64 {
 	if l.closed {
 		return l.appended
 	}
-	if n := len(l.pending); n == 0 || l.pending[n-1].begins {
-		l.pending = append(l.pending, chunk{data: l.spare[:0]})
-		l.spare = nil
+	if l.pending == nil {
+		l.pending, l.spare = l.spare[:0], nil
 	}
-	last := &l.pending[len(l.pending)-1]
-	before := len(last.data)
-	last.data = add(last.data)
-	l.grow(len(last.data) - before)
+	before := len(l.pending)
+	l.pending = add(l.pending)
+	l.appended += int64(len(l.pending) - before)
+	if l.next != nil {
+		l.next.since = append(l.next.since, l.pending[before:]...)
+	}
 	return l.appended
 }
 
-func (l *Log) grow(n int) {
-	l.appended += int64(n)
-	l.size += int64(n)
-}
-
-// Rotate begins a segment with some bytes, which the log owns from now on. What is
-// appended later goes there.
-func (l *Log) Rotate(beginning []byte) int64 {
+// Rotate begins a segment with what is worth knowing of all that was appended so
+// far, by bytes that the log owns from now on. It does nothing, and returns false,
+// while another one is being begun. The first segment of a log is there when it
+// returns.
+func (l *Log) Rotate(beginning []byte) (begun bool, err error) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.closed {
-		return l.appended
+	if l.closed || l.next != nil {
+		l.mu.Unlock()
+		return false, nil
 	}
-	l.pending = append(l.pending, chunk{beginning, true})
-	l.size = 0
-	l.grow(len(beginning))
-	return l.appended
+	n := &next{beginning: beginning}
+	l.next = n
+	l.mu.Unlock()
+	l.writing.Lock()
+	first := l.file == nil
+	l.writing.Unlock()
+	if first {
+		return true, l.begin(n)
+	}
+	l.rotating.Go(func() {
+		if err := l.begin(n); err != nil {
+			l.writing.Lock()
+			if l.failed == nil {
+				l.failed = err
+			}
+			l.writing.Unlock()
+		}
+	})
+	return true, nil
 }
 
-// Size returns how large the newest segment is, or will be when all is written.
-func (l *Log) Size() int64 {
+// Rotating tells whether a segment is being begun.
+func (l *Log) Rotating() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.size
+	return l.next != nil
+}
+
+// Stats is what a log has done.
+type Stats struct {
+	Written int64 // bytes
+	Syncs   int64
+	Syncing time.Duration // the disk took for them
+}
+
+// Stats returns what the log has done.
+func (l *Log) Stats() Stats {
+	return Stats{l.written.Load(), l.syncs.Load(), time.Duration(l.took.Load())}
 }
 
 // Flush writes what was appended up to a place, so that the end of the process
@@ -281,31 +308,23 @@ func (l *Log) Flush(place int64) error {
 // write writes all that is pending; writing is held.
 func (l *Log) write() {
 	l.mu.Lock()
-	chunks, end := l.pending, l.appended
+	data, end := l.pending, l.appended
 	l.pending = nil
 	l.mu.Unlock()
-	if l.failed != nil {
+	if l.failed != nil || len(data) == 0 {
 		return
 	}
-	for _, c := range chunks {
-		switch {
-		case c.begins:
-			l.failed = l.begin(c.data)
-		case l.file == nil:
-			l.failed = fmt.Errorf("%s has no segment to append to", l.dir)
-		default:
-			l.failed = l.writeTo(c.data)
-		}
-		if l.failed != nil {
-			return
-		}
+	if l.file == nil {
+		l.failed = fmt.Errorf("%s has no segment to append to", l.dir)
+		return
+	}
+	if l.failed = l.writeTo(data); l.failed != nil {
+		return
 	}
 	l.written.Store(end)
-	if n := len(chunks); n > 0 && !chunks[n-1].begins {
-		l.mu.Lock()
-		l.spare = chunks[n-1].data
-		l.mu.Unlock()
-	}
+	l.mu.Lock()
+	l.spare = data
+	l.mu.Unlock()
 }
 
 func (l *Log) writeTo(data []byte) error {
@@ -322,40 +341,90 @@ func (l *Log) writeTo(data []byte) error {
 	return err
 }
 
-// begin makes the next segment. The one before must be on disk first: what is
-// needed of it afterwards is nothing, but a crash in between must find it.
-func (l *Log) begin(data []byte) error {
-	if l.file != nil {
-		if err := syscall.Fdatasync(int(l.file.Fd())); err != nil {
-			return fmt.Errorf("sync %s: %w", l.file.Name(), err)
-		}
-	}
-	path := filepath.Join(l.dir, fileName(l.number+1))
+// begin makes the next segment, without the others' waiting for it but at the end.
+func (l *Log) begin(n *next) error {
+	l.writing.Lock()
+	number := l.number + 1
+	l.writing.Unlock()
+	path := filepath.Join(l.dir, fileName(number))
 	f, err := os.OpenFile(path+temporary, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(data)
+	_, err = f.Write(n.beginning)
 	if err == nil {
 		err = f.Sync()
 	}
-	if err == nil {
-		err = os.Rename(path+temporary, path)
+	size := int64(len(n.beginning))
+	n.beginning = nil
+	for err == nil && l.since(n) > catchUp {
+		var more int
+		more, err = f.Write(l.takeSince(n))
+		size += int64(more)
 	}
 	if err == nil {
-		err = syncDir(l.dir)
+		err = l.change(f, path, size, n)
 	}
 	if err != nil {
 		f.Close()
 		return fmt.Errorf("begin %s: %w", path, err)
 	}
+	return l.prune()
+}
+
+// catchUp is how much of what came since a segment was begun is left for when
+// everybody has to wait: a write of less than a millisecond.
+const catchUp = 256 << 10
+
+func (l *Log) since(n *next) int {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(n.since)
+}
+
+func (l *Log) takeSince(n *next) []byte {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	data := n.since
+	n.since = nil
+	return data
+}
+
+// change lets a new segment take the place of the old one.
+func (l *Log) change(f *os.File, path string, size int64, n *next) error {
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	l.write()
+	if l.failed != nil {
+		return l.failed
+	}
+	// Between the write above and here more may be appended. It is pending, and in
+	// n.since as well: what is pending is then the new segment's.
+	l.mu.Lock()
+	data, end := n.since, l.appended
+	n.since, l.next = nil, nil
+	l.pending = nil
+	l.mu.Unlock()
+	if _, err := f.Write(data); err != nil {
+		return err
+	}
+	if err := f.Sync(); err != nil {
+		return err
+	}
+	if err := os.Rename(path+temporary, path); err != nil {
+		return err
+	}
+	if err := syncDir(l.dir); err != nil {
+		return err
+	}
 	if l.file != nil {
 		l.retired = append(l.retired, l.file)
 	}
-	l.file = f
-	l.number++
-	l.offset, l.safe, l.told = int64(len(data)), int64(len(data)), 0
-	return l.prune()
+	size += int64(len(data))
+	l.file, l.number = f, l.number+1
+	l.offset, l.safe, l.told = size, size, 0
+	l.written.Store(end)
+	return nil
 }
 
 // prune removes segments that are needed no more.
@@ -439,9 +508,12 @@ func (l *Log) syncOnce() (int64, error) {
 		return end, nil
 	}
 	// Others may write meanwhile.
+	started := time.Now()
 	if err := syscall.Fdatasync(int(f.Fd())); err != nil {
 		return 0, fmt.Errorf("sync %s: %w", f.Name(), err)
 	}
+	l.syncs.Add(1)
+	l.took.Add(int64(time.Since(started)))
 	l.writing.Lock()
 	defer l.writing.Unlock()
 	if l.file == f {
@@ -464,6 +536,7 @@ func (l *Log) Close() error {
 	l.closed = true
 	end := l.appended
 	l.mu.Unlock()
+	l.rotating.Wait()
 	err := l.Sync(context.Background(), end)
 	close(l.quit)
 	<-l.done

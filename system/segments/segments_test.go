@@ -34,6 +34,15 @@ func appendText(l *Log, text string) int64 {
 	return l.Append(func(b []byte) []byte { return append(b, text...) })
 }
 
+// rotate begins a segment and waits until it is there.
+func rotate(t testing.TB, l *Log, beginning string) {
+	t.Helper()
+	if begun, err := l.Rotate([]byte(beginning)); !begun || err != nil {
+		t.Fatalf("a segment was begun: %v, %v", begun, err)
+	}
+	l.rotating.Wait()
+}
+
 // content returns what is in the files, by name.
 func content(t *testing.T, dir string) string {
 	t.Helper()
@@ -62,10 +71,10 @@ func check(t *testing.T, dir, want string) {
 func TestFlushWritesAllThatWasAppended(t *testing.T) {
 	dir := t.TempDir()
 	l := open(t, dir, 0)
-	l.Rotate([]byte("begin "))
+	rotate(t, l, "begin ")
 	first := appendText(l, "one ")
 	appendText(l, "two ")
-	check(t, dir, "")
+	check(t, dir, "1:begin ")
 	if err := l.Flush(first); err != nil {
 		t.Fatal(err)
 	}
@@ -84,18 +93,45 @@ func TestFlushWritesAllThatWasAppended(t *testing.T) {
 func TestRotateLeavesTheNewestAndWhatIsKept(t *testing.T) {
 	dir := t.TempDir()
 	l := open(t, dir, 1)
-	l.Rotate([]byte("a"))
+	rotate(t, l, "a")
 	appendText(l, "1")
-	l.Rotate([]byte("b"))
-	appendText(l, "2")
-	if got := l.Size(); got != 2 {
-		t.Errorf("the newest segment has %d bytes, want 2", got)
-	}
-	end := l.Rotate([]byte("c"))
-	if err := l.Sync(t.Context(), end); err != nil {
+	rotate(t, l, "b")
+	check(t, dir, "1:a1 2:b")
+	if err := l.Flush(appendText(l, "2")); err != nil {
 		t.Fatal(err)
 	}
+	rotate(t, l, "c")
 	check(t, dir, "2:b2 3:c")
+}
+
+// TestOldSegmentGoesOnMeanwhile holds up a new segment before its last step, for
+// which everybody has to wait.
+func TestOldSegmentGoesOnMeanwhile(t *testing.T) {
+	dir := t.TempDir()
+	l := open(t, dir, 1)
+	rotate(t, l, "a")
+	n := &next{beginning: []byte("b")}
+	l.next = n
+	appendText(l, "1")
+	if again, err := l.Rotate([]byte("c")); again || err != nil {
+		t.Errorf("a segment was begun within another: %v, %v", again, err)
+	}
+	if err := l.Sync(t.Context(), appendText(l, "2")); err != nil {
+		t.Fatal(err)
+	}
+	check(t, dir, "1:a12")
+	last := appendText(l, "3")
+	if err := l.begin(n); err != nil {
+		t.Fatal(err)
+	}
+	check(t, dir, "1:a123 2:b123")
+	if err := l.Flush(last); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.Flush(appendText(l, "4")); err != nil {
+		t.Fatal(err)
+	}
+	check(t, dir, "1:a123 2:b1234")
 }
 
 func TestResumeCutsTheTail(t *testing.T) {
@@ -104,7 +140,7 @@ func TestResumeCutsTheTail(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	l.Rotate([]byte("whole torn"))
+	rotate(t, l, "whole torn")
 	if err := l.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -137,34 +173,63 @@ func TestFolderIsForOneProcess(t *testing.T) {
 	}
 }
 
-// TestEveryoneWaitsForTheSameSync appends from many sides, with rotations in
-// between: each must find its own in the file when Sync returns, in whole.
-func TestEveryoneWaitsForTheSameSync(t *testing.T) {
+// TestEverySegmentIsAllSoFar appends from many sides and begins segments in between,
+// each with all that was appended before: then each file is the beginning of all, up
+// to what was synced at least, and the last one is all.
+func TestEverySegmentIsAllSoFar(t *testing.T) {
 	dir := t.TempDir()
 	l := open(t, dir, 1000)
-	l.Rotate([]byte("\n"))
-	var writers sync.WaitGroup
-	const writing, each = 8, 50
-	for w := range writing {
+	rotate(t, l, "")
+	var (
+		writers sync.WaitGroup
+		mu      sync.Mutex // gives what is appended its order
+		all     string     // guarded by mu
+	)
+	for w := range 8 {
 		writers.Go(func() {
-			for i := range each {
-				if w == 0 && i%10 == 5 {
-					l.Rotate([]byte("\n"))
+			for i := range 50 {
+				line := fmt.Sprintf("w%d-%d\n", w, i)
+				mu.Lock()
+				if w == 0 && i%5 == 2 {
+					if _, err := l.Rotate([]byte(all)); err != nil {
+						t.Error(err)
+					}
 				}
-				if err := l.Sync(t.Context(), appendText(l, fmt.Sprintf("w%d-%d\n", w, i))); err != nil {
+				all += line
+				place := appendText(l, line)
+				mu.Unlock()
+				if err := l.Sync(t.Context(), place); err != nil {
 					t.Error(err)
 					return
+				}
+				list, err := List(dir)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				data, err := os.ReadFile(list[len(list)-1].Path)
+				if err != nil {
+					t.Error(err)
+				}
+				if !strings.Contains(string(data), line) {
+					t.Errorf("%q is synced, and not in the newest segment", line)
 				}
 			}
 		})
 	}
 	writers.Wait()
-	got := content(t, dir)
-	for w := range writing {
-		for i := range each {
-			if line := fmt.Sprintf("\nw%d-%d\n", w, i); strings.Count(got, line) != 1 {
-				t.Errorf("%q is there %d times, want once", line, strings.Count(got, line))
-			}
+	l.rotating.Wait()
+	list, err := List(dir)
+	if err != nil || len(list) < 2 {
+		t.Fatalf("%d segments: %v", len(list), err)
+	}
+	for i, s := range list {
+		data, err := os.ReadFile(s.Path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.HasPrefix(all, string(data)) || i == len(list)-1 && string(data) != all {
+			t.Errorf("segment %d of %d isn't all so far: %d bytes", s.Number, len(list), len(data))
 		}
 	}
 }
@@ -178,9 +243,7 @@ func TestFileTellsWhatWasSynced(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := l.Sync(t.Context(), l.Rotate([]byte("begin"))); err != nil {
-		t.Fatal(err)
-	}
+	rotate(t, l, "begin")
 	if err := l.Sync(t.Context(), appendText(l, "one")); err != nil {
 		t.Fatal(err)
 	}
@@ -197,7 +260,7 @@ func TestFileTellsWhatWasSynced(t *testing.T) {
 
 func TestSyncGivesUpWithItsCaller(t *testing.T) {
 	l := open(t, t.TempDir(), 0)
-	l.Rotate([]byte("begin"))
+	rotate(t, l, "begin")
 	l.writing.Lock() // as if a write took for ever
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
@@ -214,9 +277,7 @@ func TestFailedWriteIsTheLast(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := l.Sync(t.Context(), l.Rotate([]byte("begin"))); err != nil {
-		t.Fatal(err)
-	}
+	rotate(t, l, "begin")
 	l.writing.Lock()
 	l.file.Close()
 	l.writing.Unlock()
@@ -240,7 +301,7 @@ func BenchmarkAppend(b *testing.B) {
 		b.Fatal(err)
 	}
 	defer l.Close()
-	l.Rotate([]byte("begin"))
+	rotate(b, l, "begin")
 	record := bytes.Repeat([]byte("x"), 500)
 	for b.Loop() {
 		place := l.Append(func(to []byte) []byte { return append(to, record...) })

@@ -2,6 +2,7 @@ package stack
 
 import (
 	"context"
+	"errors"
 	"net"
 	"time"
 
@@ -34,6 +35,21 @@ type Execution struct {
 	MaxTimeout     time.Duration `yaml:"max_timeout"`
 	// ResultTTL is how long the result of an operation is kept.
 	ResultTTL time.Duration `yaml:"result_ttl"`
+
+	// Journal keeps what is queued and executing for the next process: what it was
+	// that a client was told of isn't lost when the server is killed.
+	Journal Journal `yaml:"journal"`
+}
+
+// Journal configures the journal of an execution-server.
+type Journal struct {
+	// Dir is its folder. Empty means that there is no journal.
+	Dir string `yaml:"dir"`
+	// SegmentSize is how large a file of it gets, about; default 64M.
+	SegmentSize Size `yaml:"segment_size"`
+	// Keep is how many older files are kept for `weir journal`, besides the one
+	// that is needed.
+	Keep int `yaml:"keep"`
 }
 
 // NewExecution returns an execution-server that will serve on a listener.
@@ -54,7 +70,8 @@ func NewExecution(c Execution, t *telemetry.Telemetry, listener net.Listener) (*
 			SessionTimeout: c.SessionTimeout, LeaseTimeout: c.LeaseTimeout, OrphanGrace: c.OrphanGrace, MaxAttempts: c.MaxAttempts,
 		},
 		DefaultTimeout: c.DefaultTimeout, MaxTimeout: c.MaxTimeout, ResultTTL: c.ResultTTL,
-		Logger: t.Logger, Registerer: t.Registerer, Record: record, NewHolder: t.NewHolder, Slow: t.Slow(),
+		Journal: execution.Journal{Dir: c.Journal.Dir, SegmentBytes: int64(c.Journal.SegmentSize), Keep: c.Journal.Keep},
+		Logger:  t.Logger, Registerer: t.Registerer, Record: record, NewHolder: t.NewHolder, Slow: t.Slow(),
 	})
 	if err != nil {
 		return nil, err
@@ -63,12 +80,21 @@ func NewExecution(c Execution, t *telemetry.Telemetry, listener net.Listener) (*
 		// The queue's time goes on until the last call has been told to end.
 		passing, halt := context.WithCancel(context.WithoutCancel(ctx))
 		defer halt()
+		// If it can't go on, neither can the server.
+		ctx, stop := context.WithCancelCause(ctx)
+		defer stop(nil)
 		ended := make(chan error, 1)
-		go func() { ended <- server.Run(passing) }()
-		return serve(ctx, t, listener, server, func() {
+		go func() {
+			err := server.Run(passing)
+			ended <- err
+			stop(err)
+		}()
+		var broken error
+		err := serve(ctx, t, listener, server, func() {
 			halt()
-			<-ended
+			broken = <-ended
 		})
+		return errors.Join(err, broken)
 	}
 	return &Role{Name: "execution-server", Telemetry: t, Addr: listener.Addr().String(), run: run, close: client.Close}, nil
 }

@@ -24,7 +24,13 @@ var (
 		"Worker sessions lost to silence.", nil}
 	BotPolls = Metric{"weir_bot_polls_total", Counter, "{poll}",
 		"Bots polls answered, by what they brought: lease, change or nothing.", []string{"outcome"}}
+	JournalWritten = Metric{"weir_journal_written_bytes_total", Counter, "By",
+		"Bytes written to the journal, snapshots included.", nil}
+	JournalSyncs = Metric{"weir_journal_syncs_total", Counter, "{sync}",
+		"Times the journal was brought to disk, for all that waited for it.", nil}
+	JournalSyncTime = Metric{"weir_journal_sync_seconds_total", Counter, "s",
+		"Time that the disk took for that.", nil}
 )
 
 var executionMetrics = []Metric{QueueDepth, QueueOldestAge, QueueWait, TasksExecuting, Operations, TaskRetries,
-	StageDuration, Workers, WorkerSlots, SessionsExpired, BotPolls}
+	StageDuration, Workers, WorkerSlots, SessionsExpired, BotPolls, JournalWritten, JournalSyncs, JournalSyncTime}

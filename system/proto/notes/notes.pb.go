@@ -654,10 +654,10 @@ type Task struct {
 	// An Action, as the worker gets it.
 	Action   []byte `protobuf:"bytes,1,opt,name=action,proto3" json:"action,omitempty"`
 	Uncached bool   `protobuf:"varint,2,opt,name=uncached,proto3" json:"uncached,omitempty"`
-	Platform uint32 `protobuf:"varint,3,opt,name=platform,proto3" json:"platform,omitempty"`
 	Timeout  int64  `protobuf:"varint,4,opt,name=timeout,proto3" json:"timeout,omitempty"`
-	// In a snapshot. The leader is there even if it has ended: its trace has the
+	// In a snapshot: else the platform is the input's. The leader is there even if it has ended: its trace has the
 	// work.
+	Platform      uint32     `protobuf:"varint,3,opt,name=platform,proto3" json:"platform,omitempty"`
 	Id            uint64     `protobuf:"fixed64,5,opt,name=id,proto3" json:"id,omitempty"`
 	Leader        *Operation `protobuf:"bytes,6,opt,name=leader,proto3" json:"leader,omitempty"`
 	Attempts      []*Attempt `protobuf:"bytes,7,rep,name=attempts,proto3" json:"attempts,omitempty"`
@@ -710,16 +710,16 @@ func (x *Task) GetUncached() bool {
 	return false
 }
 
-func (x *Task) GetPlatform() uint32 {
+func (x *Task) GetTimeout() int64 {
 	if x != nil {
-		return x.Platform
+		return x.Timeout
 	}
 	return 0
 }
 
-func (x *Task) GetTimeout() int64 {
+func (x *Task) GetPlatform() uint32 {
 	if x != nil {
-		return x.Timeout
+		return x.Platform
 	}
 	return 0
 }
@@ -936,9 +936,9 @@ const file_notes_notes_proto_rawDesc = "" +
 	"\x04done\x18\x17 \x01(\bR\x04done\"\x82\x02\n" +
 	"\x04Task\x12\x16\n" +
 	"\x06action\x18\x01 \x01(\fR\x06action\x12\x1a\n" +
-	"\buncached\x18\x02 \x01(\bR\buncached\x12\x1a\n" +
-	"\bplatform\x18\x03 \x01(\rR\bplatform\x12\x18\n" +
-	"\atimeout\x18\x04 \x01(\x03R\atimeout\x12\x0e\n" +
+	"\buncached\x18\x02 \x01(\bR\buncached\x12\x18\n" +
+	"\atimeout\x18\x04 \x01(\x03R\atimeout\x12\x1a\n" +
+	"\bplatform\x18\x03 \x01(\rR\bplatform\x12\x0e\n" +
 	"\x02id\x18\x05 \x01(\x06R\x02id\x120\n" +
 	"\x06leader\x18\x06 \x01(\v2\x18.weir.notes.v1.OperationR\x06leader\x122\n" +
 	"\battempts\x18\a \x03(\v2\x16.weir.notes.v1.AttemptR\battempts\x12\x1a\n" +

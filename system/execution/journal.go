@@ -1,0 +1,194 @@
+package execution
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/weir-build/weir/system/proto/notes"
+	"github.com/weir-build/weir/system/queue"
+	"github.com/weir-build/weir/system/queue/journal"
+	"github.com/weir-build/weir/system/segments"
+)
+
+// The journal: every input of the queue with what was decided, and the notes of the
+// shell that go with it. What was told to anybody is in it before:
+//
+//	a client's first message     on disk (accept)
+//	a reply to a worker          written, so that only a power failure loses it (tell)
+//
+// A segment begins with the whole state. What an ended operation came to is in it
+// until its time is up.
+
+// Journal configures the journal.
+type Journal struct {
+	// Dir is the folder it is in; empty means that there is none, and that what is
+	// queued is lost with the process.
+	Dir string
+	// SegmentBytes is how large a segment gets before another is begun, if the
+	// state isn't so large that twice its size is more. Default 64 MiB.
+	SegmentBytes int64
+	// Keep is how many older segments are kept, for `weir journal`. Default 0.
+	Keep int
+}
+
+const defaultSegmentBytes = 64 << 20
+
+// journalStep appends the step of the queue that was made, what it names, and the
+// note that goes with it; the lock is held.
+func (s *Server) journalStep(now time.Time, in *queue.Input) {
+	sh := &s.shell
+	if s.log != nil {
+		if len(sh.platforms.made)+len(sh.groups.made) > 0 {
+			s.journalNote(now, &notes.Note{Platforms: sh.platforms.made, Groups: sh.groups.made})
+		}
+		at := sh.time(now)
+		sh.place = s.log.Append(func(b []byte) []byte { return journal.AppendStep(b, at, in, sh.out, sh.noted) })
+	}
+	sh.noted, sh.platforms.made, sh.groups.made = nil, nil, nil
+}
+
+// journalNote appends a note by itself; the lock is held.
+func (s *Server) journalNote(now time.Time, n *notes.Note) {
+	if s.log == nil {
+		return
+	}
+	data := note(n)
+	s.shell.place = s.log.Append(func(b []byte) []byte { return journal.AppendNote(b, s.shell.time(now), data) })
+}
+
+// accept returns when an operation would outlive this process and its machine's
+// power: then the client may be told of it.
+func (s *Server) accept(ctx context.Context, op *operation) error {
+	if s.log == nil {
+		return nil
+	}
+	s.shell.mu.Lock()
+	if op.place == 0 {
+		s.journalNote(time.Now(), &notes.Note{Operation: op.note()})
+		op.place = s.shell.place
+	}
+	place := op.place
+	s.shell.mu.Unlock()
+	return s.kept(s.log.Sync(ctx, place))
+}
+
+// tell returns when all that has been decided would outlive this process.
+func (s *Server) tell() error {
+	if s.log == nil {
+		return nil
+	}
+	s.shell.mu.Lock()
+	place := s.shell.place
+	s.shell.mu.Unlock()
+	return s.kept(s.log.Flush(place))
+}
+
+// kept makes a status of an error of the journal, and ends Run by it.
+func (s *Server) kept(err error) error {
+	if err == nil {
+		return nil
+	}
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		return toStatus(err) // the caller left
+	}
+	s.breakBy(err)
+	return status.Errorf(codes.Unavailable, "the journal can't be written, the server ends: %v", err)
+}
+
+// breakBy ends Run by an error.
+func (s *Server) breakBy(err error) {
+	select {
+	case s.broken <- err:
+	default: // it ends by another
+	}
+}
+
+// header is that of a segment of this server.
+func (s *Server) header() *journal.Header {
+	return &journal.Header{Core: queue.Version, Config: s.config.Queue, Epoch: s.shell.epoch.UnixNano()}
+}
+
+// rotateIfDue begins another segment when the last one has grown enough; the lock
+// is held.
+func (s *Server) rotateIfDue(now time.Time) {
+	sh := &s.shell
+	limit := max(cmp.Or(s.config.Journal.SegmentBytes, defaultSegmentBytes), 2*sh.snapshotBytes)
+	if s.log == nil || sh.place-sh.began <= limit {
+		return
+	}
+	if _, err := s.rotate(now); err != nil {
+		s.breakBy(err)
+	}
+}
+
+// rotate begins another segment with the state, unless one is being begun; the lock
+// is held.
+func (s *Server) rotate(now time.Time) (begun bool, err error) {
+	sh := &s.shell
+	if s.log.Rotating() {
+		return false, nil
+	}
+	beginning := s.beginning(now)
+	sh.snapshotBytes, sh.began = int64(len(beginning)), sh.place
+	return s.log.Rotate(beginning)
+}
+
+// beginning returns the state as a segment begins with it; the lock is held.
+func (s *Server) beginning(now time.Time) []byte {
+	sh := &s.shell
+	at := sh.time(now)
+	b := journal.AppendHeader(make([]byte, 0, sh.snapshotBytes+sh.snapshotBytes/8), s.header())
+	b = journal.AppendSnapshot(b, sh.queue)
+	add := func(n *notes.Note) { b = journal.AppendNote(b, at, note(n)) }
+	for _, p := range sh.platforms.all {
+		add(&notes.Note{Platforms: []*notes.Platform{p.note()}})
+	}
+	for _, g := range sh.groups.notes() {
+		add(&notes.Note{Groups: []*notes.Group{g}})
+	}
+	for _, id := range slices.Sorted(maps.Keys(sh.workers)) {
+		add(&notes.Note{Session: sh.workers[id].state()})
+	}
+	for _, id := range slices.Sorted(maps.Keys(sh.tasks)) {
+		add(&notes.Note{Task: sh.tasks[id].state(sh.workers, sh.queue)})
+	}
+	for _, op := range sh.ended {
+		if sh.names[op.name] == op {
+			add(&notes.Note{Operation: op.state(sh.queue)})
+		}
+	}
+	open := slices.Collect(maps.Values(sh.names))
+	slices.SortFunc(open, func(a, b *operation) int { return cmp.Compare(a.sequence, b.sequence) })
+	for _, op := range open {
+		if op.response == nil && (op.task != nil || op.place > 0) {
+			add(&notes.Note{Operation: op.state(sh.queue)})
+		}
+	}
+	return journal.AppendMark(b, at, sh.queue.Hash())
+}
+
+func (s *Server) openLog() (*segments.Log, error) {
+	return segments.Open(s.config.Journal.Dir, segments.Config{Keep: s.config.Journal.Keep, Synced: journal.AppendSync})
+}
+
+// closeJournal ends the journal, with a mark by which one can tell that it is whole.
+func (s *Server) closeJournal() error {
+	if s.log == nil {
+		return nil
+	}
+	s.locked(func(now time.Time) {
+		s.shell.place = s.log.Append(func(b []byte) []byte { return journal.AppendMark(b, s.shell.time(now), s.shell.queue.Hash()) })
+	})
+	if err := s.log.Close(); err != nil {
+		return fmt.Errorf("journal: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,256 @@
+package execution
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/weir-build/weir/system/digest"
+	"github.com/weir-build/weir/system/proto/bots"
+	"github.com/weir-build/weir/system/proto/notes"
+	"github.com/weir-build/weir/system/queue"
+	"github.com/weir-build/weir/traces/build"
+	"github.com/weir-build/weir/traces/semconv"
+	"github.com/weir-build/weir/traces/tracecontext"
+)
+
+// What the shell knows, as the journal has it. The other way round is recover.go.
+
+// note encodes a note.
+func note(n *notes.Note) []byte {
+	data, err := proto.Marshal(n)
+	if err != nil {
+		// As with pack: strings that came from outside have been checked.
+		panic("marshal a note: " + err.Error())
+	}
+	return data
+}
+
+// note describes an operation as it was asked for.
+func (op *operation) note() *notes.Operation {
+	n := &notes.Operation{
+		Name: op.name, Instance: op.instance.name,
+		ActionHash: op.action.Hash[:], ActionSizeBytes: op.action.SizeBytes,
+		Sequence: op.sequence, Priority: op.priority, SkipsCache: op.outcome.cache == semconv.CacheSkipped,
+		Request:  []byte(op.client.header),
+		Received: stamp(op.outcome.received), Cache: op.outcome.cache,
+		CacheCheckStart: stamp(op.outcome.cacheCheck.Start), CacheCheckEnd: stamp(op.outcome.cacheCheck.End),
+	}
+	if op.client.call.Valid() {
+		n.Call = op.client.call.String()
+	}
+	return n
+}
+
+// state describes an operation as it is; the lock is held.
+func (op *operation) state(q *queue.Queue) *notes.Operation {
+	n := op.note()
+	if len(op.stages) > 0 {
+		n.Stage = int32(op.stages[len(op.stages)-1])
+	}
+	if op.response != nil {
+		n.Done, n.Response, n.Ended = true, op.response.Value, stamp(op.endedAt)
+		return n
+	}
+	if op.task != nil {
+		n.Id, n.Task, n.Watchers = uint64(op.id), uint64(op.task.id), int32(q.Watchers(op.id))
+		n.Deduplicated, n.Joined = op.outcome.deduplicated, stamp(op.outcome.joined)
+		if op.outcome.link.Valid() {
+			n.Link = op.outcome.link.String()
+		}
+	}
+	return n
+}
+
+// note describes a task as it was asked for. Its platform is the input's.
+func (t *task) note() *notes.Task {
+	return &notes.Task{Action: t.payload.Value, Uncached: t.noCache, Timeout: int64(t.timeout)}
+}
+
+// state describes a task as it is; the lock is held.
+func (t *task) state(workers map[queue.WorkerID]*session, q *queue.Queue) *notes.Task {
+	n := t.note()
+	n.Id, n.Platform = uint64(t.id), uint32(t.platform.id)
+	n.Leader = t.leader.state(q)
+	if t.packed != nil {
+		n.Response = t.packed.Value
+	}
+	for i := range t.attempts {
+		a := &t.attempts[i]
+		n.Attempts = append(n.Attempts, &notes.Attempt{
+			Queued: stamp(a.Queued), Leased: stamp(a.Leased), Ended: stamp(a.Ended),
+			Worker: a.Worker, QueueReason: a.QueueReason, RetryReason: a.RetryReason, Counts: a.Counts, Late: a.Late,
+		})
+	}
+	for _, l := range t.leases {
+		a := n.Attempts[l.attempt-1]
+		a.Session = uint64(l.worker)
+		if owner := workers[l.worker]; owner != nil && owner.leases[l.id] == l {
+			a.State = int32(l.state)
+		}
+	}
+	return n
+}
+
+// note describes a worker that connects.
+func (session *session) note() *notes.Session {
+	return &notes.Session{
+		Name: session.name, BotId: session.botID, Instance: session.instance.name,
+		Offered: noteProperties(session.offered), Slots: uint32(session.slots), Interruptible: session.interruptible,
+	}
+}
+
+// state describes a worker that is connected; the lock is held.
+func (session *session) state() *notes.Session {
+	n := session.note()
+	n.Worker, n.Status = uint64(session.worker), int32(session.status)
+	return n
+}
+
+func (p *platform) note() *notes.Platform {
+	return &notes.Platform{Id: uint32(p.id), Instance: p.instance.name, Properties: noteProperties(p.properties)}
+}
+
+func noteProperties(list []property) []*notes.Property {
+	noted := make([]*notes.Property, len(list))
+	for i, p := range list {
+		noted[i] = &notes.Property{Key: p.key, Value: p.value}
+	}
+	return noted
+}
+
+func propertiesOf(noted []*notes.Property) []property {
+	list := make([]property, len(noted))
+	for i, p := range noted {
+		list[i] = property{p.GetKey(), p.GetValue()}
+	}
+	return list
+}
+
+// stamp is a time in a note.
+func stamp(t time.Time) uint64 {
+	if t.IsZero() {
+		return 0
+	}
+	return uint64(t.UnixNano())
+}
+
+func timeOf(stamp uint64) time.Time {
+	if stamp == 0 {
+		return time.Time{}
+	}
+	return time.Unix(0, int64(stamp))
+}
+
+// operationOf makes an operation that was noted. It has no task yet.
+func (s *Server) operationOf(n *notes.Operation) (*operation, error) {
+	at, err := s.instanceOf(n.GetInstance(), "operation", n.GetName())
+	if err != nil {
+		return nil, err
+	}
+	if instance, err := digest.ParseOperationName(n.Name); err != nil || instance != at.name {
+		return nil, fmt.Errorf("operation %q is not one of instance %q", n.Name, at.name)
+	}
+	action := digest.Digest{SizeBytes: n.ActionSizeBytes}
+	if copy(action.Hash[:], n.ActionHash) != len(action.Hash) || action.SizeBytes < 0 {
+		return nil, fmt.Errorf("operation %q has no digest of an action", n.Name)
+	}
+	op := &operation{
+		name: n.Name, instance: at, action: action, sequence: n.Sequence, priority: n.Priority, about: about(action),
+		outcome: outcome{
+			received: timeOf(n.Received), cache: n.Cache, deduplicated: n.Deduplicated, joined: timeOf(n.Joined),
+			cacheCheck: build.Interval{Start: timeOf(n.CacheCheckStart), End: timeOf(n.CacheCheckEnd)},
+		},
+	}
+	if op.client, err = clientWas(n); err != nil {
+		return nil, fmt.Errorf("operation %q: %w", n.Name, err)
+	}
+	if n.Link != "" {
+		if op.outcome.link, err = tracecontext.Parse(n.Link); err != nil {
+			return nil, fmt.Errorf("operation %q: %w", n.Name, err)
+		}
+	}
+	if n.Stage != 0 {
+		op.stages = append(op.stages, repb.ExecutionStage_Value(n.Stage))
+	}
+	return op, nil
+}
+
+// clientWas returns who asked for an operation that was noted.
+func clientWas(n *notes.Operation) (client, error) {
+	c := client{header: string(n.Request)}
+	if n.Call != "" {
+		var err error
+		if c.call, err = tracecontext.Parse(n.Call); err != nil {
+			return c, err
+		}
+		c.action = c.call.Child(semconv.SpanAction, 0)
+	}
+	if len(n.Request) > 0 {
+		c.metadata = new(repb.RequestMetadata)
+		if err := proto.Unmarshal(n.Request, c.metadata); err != nil {
+			c.metadata = nil // as it was when it came
+		}
+	}
+	return c, nil
+}
+
+// taskOf makes a task that was noted, which an operation leads.
+func (s *Server) taskOf(n *notes.Task, leader *operation, p queue.PlatformID) (*task, error) {
+	all := s.shell.platforms.all
+	if int(p) >= len(all) {
+		return nil, fmt.Errorf("the task of operation %q is of platform %d, of which the journal doesn't tell", leader.name, p)
+	}
+	return &task{
+		instance: leader.instance, digest: leader.action, payload: &anypb.Any{TypeUrl: actionType, Value: slices.Clone(n.Action)},
+		platform: all[p], noCache: n.Uncached, timeout: time.Duration(n.Timeout), leader: leader,
+	}, nil
+}
+
+// attemptsOf fills in the attempts of a task that was noted, and its leases.
+func (s *Server) attemptsOf(t *task, list []*notes.Attempt) {
+	for i, n := range list {
+		t.attempts = append(t.attempts, build.Attempt{
+			Queued: timeOf(n.Queued), Leased: timeOf(n.Leased), Ended: timeOf(n.Ended),
+			Worker: n.Worker, QueueReason: n.QueueReason, RetryReason: n.RetryReason, Counts: n.Counts, Late: n.Late,
+		})
+		if n.Session == 0 {
+			continue
+		}
+		attempt := uint32(i + 1)
+		l := &lease{
+			id: t.leaseID(attempt), task: t, attempt: attempt, worker: queue.WorkerID(n.Session), botID: n.Worker,
+			state: bots.LeaseState(n.State),
+		}
+		t.leases = append(t.leases, l)
+		s.shell.leases[l.id] = l
+		if owner := s.shell.workers[l.worker]; owner != nil && n.State != 0 {
+			owner.leases[l.id] = l
+		}
+	}
+}
+
+// sessionOf makes a worker's session that was noted.
+func (s *Server) sessionOf(n *notes.Session) (*session, error) {
+	at, err := s.instanceOf(n.GetInstance(), "worker", n.GetBotId())
+	if err != nil {
+		return nil, err
+	}
+	return &session{
+		name: n.Name, botID: n.BotId, instance: at, offered: propertiesOf(n.Offered),
+		slots: int(n.Slots), interruptible: n.Interruptible, status: bots.BotStatus(n.Status),
+		leases: make(map[string]*lease),
+	}, nil
+}
+
+// instanceOf finds the instance of something that was noted.
+func (s *Server) instanceOf(name, what, which string) (*instance, error) {
+	if at, ok := s.instances[name]; ok {
+		return at, nil
+	}
+	return nil, fmt.Errorf("%s %q is of instance %q, which isn't served: serve it until the journal has nothing of it, or begin another journal", what, which, name)
+}

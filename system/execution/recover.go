@@ -1,0 +1,427 @@
+package execution
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
+	"github.com/prometheus/client_golang/prometheus"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/weir-build/weir/system/proto/bots"
+	"github.com/weir-build/weir/system/proto/notes"
+	"github.com/weir-build/weir/system/queue"
+	"github.com/weir-build/weir/system/queue/journal"
+	"github.com/weir-build/weir/system/segments"
+)
+
+// known is the place of a record from before.
+const known = 1
+
+// Recovery: the newest segment is read, and the shell does again what it did when it
+// was written, by the same functions: what the queue decided is in the journal, what
+// was told to the shell is in the notes. Nothing of it reaches metrics, logs or
+// spans, where it has been. Time stands still while no server runs: nobody is lost,
+// and nothing times out, by that.
+
+// recover takes over from the journal, if there is one, and goes on with it.
+func (s *Server) recover() error {
+	if s.config.Journal.Dir == "" {
+		return nil
+	}
+	log, err := s.openLog()
+	if err != nil {
+		return fmt.Errorf("journal: %w", err)
+	}
+	if err := s.recoverFrom(log); err != nil {
+		return errors.Join(fmt.Errorf("journal: %w", err), log.Close())
+	}
+	s.log, s.left = log, s.shell.unfinished()
+	s.locked(func(now time.Time) {
+		s.partFromPeers(now)
+		_, err = s.rotate(now)
+	})
+	return err
+}
+
+// recoverFrom reads the newest segment of a log.
+func (s *Server) recoverFrom(log *segments.Log) error {
+	last, ok, err := log.Last()
+	if err != nil || !ok {
+		return err
+	}
+	f, err := os.Open(last.Path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	started, sh := time.Now(), &s.shell
+	loud := s.silence()
+	size, err := s.replay(f)
+	loud()
+	if err != nil {
+		return fmt.Errorf("%s: %w", last.Path, err)
+	}
+	// Time goes on from where it was, and by the rules of now.
+	sh.epoch = time.Now().Add(-time.Duration(sh.latest))
+	if sh.wrote.Config != s.config.Queue {
+		if sh.queue, err = queue.Load(s.config.Queue, sh.queue.Save(nil)); err != nil {
+			return fmt.Errorf("%s: by the new configuration: %w", last.Path, err)
+		}
+		sh.groups.keep(sh.queue.Refers)
+	}
+	s.logger.Info("took over from the journal", "journal", last.Path, "operations", len(sh.operations), "tasks", len(sh.tasks),
+		"workers", len(sh.workers), "duration", time.Since(started))
+	return log.Resume(size)
+}
+
+// silence keeps what is done again from metrics and logs, until the function it
+// returns is called.
+func (s *Server) silence() func() {
+	told, logger := s.metrics, s.logger
+	s.metrics, s.logger = newMetrics(prometheus.NewRegistry(), s), slog.New(slog.DiscardHandler)
+	return func() {
+		s.metrics, s.logger = told, logger
+		for _, p := range s.shell.platforms.all {
+			p.waits = s.metrics.wait(p.instance.name, p.text)
+		}
+	}
+}
+
+// replayNote takes over what stands by itself in the journal.
+func (s *Server) replayNote(now time.Time, data []byte) error {
+	n := new(notes.Note)
+	if err := proto.Unmarshal(data, n); err != nil {
+		return err
+	}
+	sh := &s.shell
+	for _, p := range n.Platforms {
+		at, err := s.instanceOf(p.Instance, "platform", platformText(propertiesOf(p.Properties)))
+		if err != nil {
+			return err
+		}
+		if made := s.newPlatform(at, propertiesOf(p.Properties)); made.id != queue.PlatformID(p.Id) {
+			return fmt.Errorf("platform %d is there as platform %d", p.Id, made.id)
+		}
+	}
+	sh.platforms.made = nil // the journal knows
+	for _, g := range n.Groups {
+		if err := sh.groups.assign(g); err != nil {
+			return err
+		}
+	}
+	switch {
+	case n.Session != nil:
+		session, err := s.sessionOf(n.Session)
+		if err != nil {
+			return err
+		}
+		sh.connecting = session
+		sh.connect(queue.WorkerID(n.Session.Worker))
+		for _, p := range sh.platforms.all {
+			if p.instance == session.instance && p.serves(session.offered) {
+				session.serve(p)
+			}
+		}
+	case n.Task != nil:
+		return s.replayTask(n.Task)
+	case n.Operation != nil:
+		return s.replayOperation(now, n.Operation)
+	case n.Ended != "":
+		if op := sh.names[n.Ended]; op != nil {
+			return s.replayEnd(now, op, n.Response)
+		}
+	case n.Cancelled != "":
+		if op := sh.names[n.Cancelled]; op != nil {
+			op.cancelled = true
+		}
+	case n.Deleted != "":
+		delete(sh.names, n.Deleted)
+	}
+	return nil
+}
+
+// replayTask takes over a task of a snapshot.
+func (s *Server) replayTask(n *notes.Task) error {
+	leader, err := s.operationOf(n.Leader)
+	if err != nil {
+		return err
+	}
+	t, err := s.taskOf(n, leader, queue.PlatformID(n.Platform))
+	if err != nil {
+		return err
+	}
+	t.id = queue.TaskID(n.Id)
+	leader.task = t
+	if n.Leader.Done {
+		leader.response = &anypb.Any{TypeUrl: responseType, Value: slices.Clone(n.Leader.Response)}
+	}
+	if len(n.Attempts) == 0 {
+		return fmt.Errorf("the task of operation %q has no attempt, not even one that waits", leader.name)
+	}
+	s.attemptsOf(t, n.Attempts)
+	if n.Response != nil {
+		if err := t.cameTo(n.Response); err != nil {
+			return err
+		}
+	}
+	s.shell.tasks[t.id] = t
+	return nil
+}
+
+// replayOperation takes over an operation of a snapshot, or one that a client was
+// told of before it had a task.
+func (s *Server) replayOperation(now time.Time, n *notes.Operation) error {
+	sh := &s.shell
+	var t *task
+	if n.Task != 0 {
+		if t = sh.tasks[queue.TaskID(n.Task)]; t == nil {
+			return fmt.Errorf("operation %q is of a task of which the journal doesn't tell", n.Name)
+		}
+	}
+	var op *operation
+	if t != nil && t.leader.name == n.Name {
+		op = t.leader
+	} else {
+		var err error
+		if op, err = s.operationOf(n); err != nil {
+			return err
+		}
+	}
+	sh.names[op.name] = op
+	sh.sequence = max(sh.sequence, op.sequence)
+	op.place, op.told = known, true
+	switch {
+	case n.Done:
+		op.stages = nil
+		if err := s.replayEnd(timeOf(n.Ended), op, n.Response); err != nil {
+			return err
+		}
+		op.release()
+	case t != nil:
+		op.id, op.task = queue.OperationID(n.Id), t
+		sh.operations[op.id] = op
+		t.attached = append(t.attached, op)
+	}
+	return nil
+}
+
+// replayEnd ends an operation that has no task.
+func (s *Server) replayEnd(at time.Time, op *operation, data []byte) error {
+	response := new(repb.ExecuteResponse)
+	if err := proto.Unmarshal(data, response); err != nil {
+		return fmt.Errorf("the response of operation %q: %w", op.name, err)
+	}
+	s.end(at, op, response, &anypb.Any{TypeUrl: responseType, Value: slices.Clone(data)})
+	return nil
+}
+
+// cameTo notes the response that a task came to.
+func (t *task) cameTo(data []byte) error {
+	t.response = new(repb.ExecuteResponse)
+	if err := proto.Unmarshal(data, t.response); err != nil {
+		return fmt.Errorf("the result of operation %q: %w", t.leader.name, err)
+	}
+	t.packed = &anypb.Any{TypeUrl: responseType, Value: slices.Clone(data)}
+	return nil
+}
+
+// before does what the shell did before a step of the queue.
+func (s *Server) before(in *queue.Input, noted []byte) error {
+	sh := &s.shell
+	n := new(notes.Note)
+	if err := proto.Unmarshal(noted, n); err != nil {
+		return err
+	}
+	switch in.Kind {
+	case queue.Enqueue:
+		op, err := s.operationOf(n.Operation)
+		if err != nil {
+			return err
+		}
+		if told := sh.names[op.name]; told != nil {
+			told.outcome = op.outcome
+			op = told
+		}
+		if sh.fresh, err = s.taskOf(n.Task, op, in.Platform); err != nil {
+			return err
+		}
+		sh.joining = op
+		sh.names[op.name] = op
+		sh.sequence = max(sh.sequence, op.sequence)
+	case queue.Connect:
+		session, err := s.sessionOf(n.Session)
+		if err != nil {
+			return err
+		}
+		sh.connecting = session
+	case queue.Serve:
+		session, all := sh.workers[in.Worker], sh.platforms.all
+		if session == nil || int(in.Platform) >= len(all) {
+			return fmt.Errorf("worker %v serves platform %d, of which the journal doesn't tell", in.Worker, in.Platform)
+		}
+		session.serve(all[in.Platform])
+	case queue.Renew:
+		if l := s.leaseOf(in); l != nil {
+			l.state = bots.LeaseState_ACTIVE
+		}
+	case queue.Release, queue.Complete:
+		l := s.leaseOf(in)
+		if l == nil {
+			return fmt.Errorf("attempt %d at %v ends, of which the journal doesn't tell", in.Attempt, in.Task)
+		}
+		if owner := sh.workers[l.worker]; owner != nil {
+			delete(owner.leases, l.id)
+		}
+		if in.Kind == queue.Complete {
+			return l.task.cameTo(n.Response)
+		}
+	}
+	return nil
+}
+
+func (s *Server) leaseOf(in *queue.Input) *lease {
+	if t := s.shell.tasks[in.Task]; t != nil {
+		return s.shell.leases[t.leaseID(in.Attempt)]
+	}
+	return nil
+}
+
+// after does what the shell did after a step of the queue.
+func (s *Server) after(now time.Time, in *queue.Input) {
+	sh := &s.shell
+	switch in.Kind {
+	case queue.Enqueue:
+		joined(sh.joining, sh.fresh)
+		if sh.joining.task == nil && sh.joining.place == 0 {
+			delete(sh.names, sh.joining.name) // refused, and the client told of nothing else
+		}
+		sh.joining.place, sh.joining.told = known, true
+		sh.joining, sh.fresh = nil, nil
+	case queue.Disconnect:
+		if session := sh.workers[in.Worker]; session != nil {
+			sh.forgetSession(session)
+		}
+	}
+	for _, op := range sh.finished {
+		op.release()
+	}
+	sh.finished = sh.finished[:0]
+	sh.forget(now, s.config.ResultTTL)
+}
+
+// partFromPeers ends the streams and polls that the last process had.
+func (s *Server) partFromPeers(now time.Time) {
+	sh := &s.shell
+	for _, id := range slices.Sorted(maps.Keys(sh.workers)) {
+		s.step(now, queue.Input{Kind: queue.PollEnd, Worker: id})
+	}
+	for _, id := range slices.Sorted(maps.Keys(sh.operations)) {
+		for range sh.queue.Watchers(id) {
+			s.step(now, queue.Input{Kind: queue.Unwatch, Operation: id})
+		}
+	}
+	for _, t := range sh.tasks {
+		slices.SortFunc(t.attached, func(a, b *operation) int { return cmp.Compare(a.sequence, b.sequence) })
+	}
+}
+
+// replay reads a segment, and returns how much of it counts: a process that was
+// killed may have left half a record at its end.
+func (s *Server) replay(from io.Reader) (size int64, err error) {
+	var (
+		reader   = journal.NewReader(from)
+		recovery journal.Recovery
+		rec      journal.Record
+	)
+	for {
+		err := reader.Next(&rec)
+		var torn *journal.TornError
+		switch {
+		case err == nil:
+			if err := s.replayRecord(&recovery, &rec); err != nil {
+				return 0, fmt.Errorf("offset %d: %w", rec.Offset, err)
+			}
+			size = rec.Offset + int64(rec.Size)
+			continue
+		case !errors.Is(err, io.EOF) && !errors.As(err, &torn):
+			return 0, err
+		case !recovery.Complete():
+			return 0, errors.New("the state at the beginning is incomplete")
+		case torn != nil:
+			s.config.Logger.Warn("cut the end of the journal, which was being written when the last process died", "offset", torn.Offset)
+		}
+		if d := recovery.First; d != nil && recovery.Header.Core == queue.Version {
+			return 0, fmt.Errorf("offset %d: the queue decided otherwise than is recorded", d.Offset)
+		}
+		s.shell.queue, s.shell.wrote, s.shell.latest = recovery.Queue, recovery.Header, recovery.Now
+		return size, nil
+	}
+}
+
+// replayRecord does again what a record tells of.
+func (s *Server) replayRecord(recovery *journal.Recovery, rec *journal.Record) error {
+	now := time.Unix(0, recovery.Header.Epoch+int64(rec.Now))
+	switch rec.Kind {
+	case journal.NoteKind:
+		if err := s.replayNote(now, rec.Note); err != nil {
+			return err
+		}
+	case journal.StepKind:
+		if err := s.before(&rec.Input, rec.Note); err != nil {
+			return err
+		}
+	}
+	if err := recovery.Apply(rec); err != nil {
+		return err
+	}
+	if rec.Kind == journal.StepKind {
+		s.carryOut(now, rec.Outputs)
+		s.after(now, &rec.Input)
+	}
+	return nil
+}
+
+// unfinished is what the last process left half done: operations that a client was
+// told of and that have no task yet, and tasks whose results were on their way.
+type unfinished struct {
+	operations []*operation
+	tasks      []*task
+}
+
+func (s *shell) unfinished() (u unfinished) {
+	for _, op := range s.names {
+		if op.task == nil && op.response == nil {
+			u.operations = append(u.operations, op)
+		}
+	}
+	for _, t := range s.tasks {
+		if t.response != nil {
+			u.tasks = append(u.tasks, t)
+		}
+	}
+	return u
+}
+
+// takeUp goes on with that. What isn't done when ctx is, is left to the next process.
+func (s *Server) takeUp(ctx context.Context, running *sync.WaitGroup) {
+	for _, op := range s.left.operations {
+		running.Go(func() { _ = s.prepare(ctx, op, nil) }) // whoever waits is told
+	}
+	s.locked(func(time.Time) { s.shell.publishing += len(s.left.tasks) })
+	for _, t := range s.left.tasks {
+		cacheable, statistics := s.toPublish(t)
+		running.Go(func() { s.publish(t, t.response.Result, cacheable, statistics) })
+	}
+	s.left = unfinished{}
+}
