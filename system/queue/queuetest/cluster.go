@@ -20,14 +20,15 @@ import (
 // virtual clock: messages are lost, come twice, or overtake each other, workers
 // restart, clocks jump, and the scheduler dies, by a signal or with the power, and
 // comes back from its journal, at times with another policy. The scheduler is the
-// smallest shell a queue can have: names for operations, sessions and results, each
-// of which is in the journal before anybody is told of it.
+// smallest shell a queue can have: names for operations, sessions and results. As the
+// execution-server does, it tells clients what is on disk, and workers what is
+// written: a lease may be forgotten with the power, but not by a signal.
 //
 // It fails the test if
 //
 //   - an operation that a client was told of is not known later, or never ends;
 //   - two clients are told of different ends of one operation;
-//   - a lease reaches two workers;
+//   - a lease reaches two workers, though the first time wasn't forgotten;
 //   - a result is one that no worker made, or is of another action;
 //   - what was on disk isn't there after a crash, or the queue that is made of it
 //     has another hash than the one that wrote it.
@@ -36,7 +37,7 @@ import (
 func Simulate(t testing.TB, seed uint64) SimulationCounts {
 	w := &world{
 		t: t, seed: seed, random: rand.New(rand.NewPCG(seed, 3)), bad: true,
-		accepted: make(map[string]byte), told: make(map[string]string), delivered: make(map[simLease]string), made: make(map[string]bool),
+		accepted: make(map[string]byte), told: make(map[string]string), delivered: make(map[simLease]delivery), made: make(map[string]bool),
 	}
 	w.start(w.config())
 	for i := range 3 + w.random.IntN(4) {
@@ -83,7 +84,7 @@ type world struct {
 	now     queue.Time
 	skew    queue.Time // of the scheduler's clock
 	bad     bool
-	doomed  bool // the scheduler dies soon after its next write
+	doomed  bool    // the scheduler dies soon after its next write
 	events  []event // not sorted: there are few
 	counted int
 
@@ -96,9 +97,15 @@ type world struct {
 	// What is true, whatever the scheduler remembers.
 	accepted  map[string]byte // keys, by operations that a client was told of
 	told      map[string]string
-	delivered map[simLease]string // by session
+	delivered map[simLease]delivery
 	made      map[string]bool
 	counts    SimulationCounts
+}
+
+// delivery is to whom a lease was given, by which step at the latest.
+type delivery struct {
+	session string
+	step    int
 }
 
 type event struct {
@@ -220,21 +227,23 @@ type tables struct {
 	Steps      int
 	Operations map[string]*simOperation
 	Names      map[queue.OperationID]string
-	Keys       map[queue.TaskID]byte
+	Leaders    map[queue.TaskID]string // operations that tasks were made for
+	Tasks      map[string]queue.TaskID // by these
 	Results    map[queue.TaskID]string // not published so far
 	Sessions   map[string]queue.WorkerID
 }
 
 type simOperation struct {
 	Handle   queue.OperationID
-	Key      byte
+	Key      byte // of its action
 	Watchers int
 	End      string // empty while it hasn't ended
 }
 
 func newTables() *tables {
 	return &tables{
-		Operations: make(map[string]*simOperation), Names: make(map[queue.OperationID]string), Keys: make(map[queue.TaskID]byte),
+		Operations: make(map[string]*simOperation), Names: make(map[queue.OperationID]string),
+		Leaders: make(map[queue.TaskID]string), Tasks: make(map[string]queue.TaskID),
 		Results: make(map[queue.TaskID]string), Sessions: make(map[string]queue.WorkerID),
 	}
 }
@@ -255,7 +264,9 @@ func (t *tables) apply(in *queue.Input, out []queue.Output, note string) error {
 		case queue.Queued, queue.Attached:
 			t.Operations[note] = &simOperation{Handle: o.Operation, Key: in.Key[0], Watchers: 1}
 			t.Names[o.Operation] = note
-			t.Keys[o.Task] = in.Key[0]
+			if o.Kind == queue.Queued {
+				t.Leaders[o.Task], t.Tasks[note] = note, o.Task
+			}
 		case queue.Finished:
 			t.Results[o.Task] = note
 		case queue.OperationDone:
@@ -269,7 +280,7 @@ func (t *tables) apply(in *queue.Input, out []queue.Output, note string) error {
 			delete(t.Names, o.Operation)
 		case queue.TaskDone:
 			delete(t.Results, o.Task)
-			delete(t.Keys, o.Task)
+			delete(t.Tasks, t.Leaders[o.Task])
 		case queue.Connected:
 			t.Sessions[note] = o.Worker
 		case queue.WorkerGone:
@@ -291,9 +302,10 @@ type shell struct {
 	tables  *tables
 	pending []byte // not written so far
 	writing bool
-	told    int // so much of the file says that it is synced
-	safe    int // steps on disk
-	outbox  []func()
+	told    int      // so much of the file says that it is synced
+	safe    int      // steps on disk
+	answers []func() // to workers, for when all so far is written
+	outbox  []func() // to clients, for when it is on disk
 	polls   []*pendingPoll
 }
 
@@ -303,6 +315,7 @@ type pendingPoll struct {
 	gives   []simLease
 	revoked []simLease
 	acked   []string
+	step    int // the last one that it tells of
 	answer  func(*pendingPoll)
 }
 
@@ -323,7 +336,7 @@ func (s *shell) step(in queue.Input, note string) []queue.Output {
 		if poll == nil {
 			continue
 		}
-		l := simLease{o.Task, o.Attempt}
+		l := simLease{s.tables.Leaders[o.Task], o.Attempt}
 		switch o.Kind {
 		case queue.Leased, queue.Offered:
 			poll.gives = append(poll.gives, l)
@@ -344,7 +357,7 @@ func (s *shell) poll(id queue.WorkerID) *pendingPoll {
 	return nil
 }
 
-// reply lets a message go when all that was written down before is on disk.
+// reply lets a message to a client go when all that was written down before is on disk.
 func (s *shell) reply(do func()) {
 	s.outbox = append(s.outbox, do)
 	s.commit()
@@ -367,6 +380,10 @@ func (s *shell) commit() {
 		}
 		d.written = append(d.written, s.pending...)
 		s.pending = s.pending[:0]
+		for _, do := range s.answers {
+			s.w.send(do)
+		}
+		s.answers = nil
 		if s.w.doomed {
 			s.w.doomed = false
 			s.w.after(s.w.upTo(2*time.Millisecond), s.w.crash)
@@ -388,7 +405,7 @@ func (s *shell) commit() {
 			if len(d.written) > 4<<10 {
 				s.rotate()
 			}
-			if len(s.pending)+len(s.outbox) > 0 {
+			if len(s.pending)+len(s.answers)+len(s.outbox) > 0 {
 				s.commit()
 			}
 		})
@@ -423,7 +440,7 @@ func (w *world) crash() {
 	if w.shell == nil {
 		return
 	}
-	safe := w.shell.safe
+	safe, pending := w.shell.safe, w.shell.pending
 	w.shell = nil
 	w.counts.Crashes++
 	d := &w.disk
@@ -433,8 +450,8 @@ func (w *world) crash() {
 			hole := w.random.IntN(len(torn))
 			clear(torn[hole:min(len(torn), hole+w.random.IntN(200))])
 		}
-	} else if left := len(d.written) - d.synced; left > 0 && w.once(3) {
-		d.written = d.written[:d.synced+w.random.IntN(left)] // killed within a write
+	} else if len(pending) > 0 && w.once(2) {
+		d.written = append(d.written, pending[:w.random.IntN(len(pending))]...) // killed within a write
 	}
 	w.after(w.upTo(5*time.Second), func() { w.recover(safe) })
 }
@@ -477,6 +494,11 @@ func (w *world) recover(safe int) {
 		w.fail("recovered %d steps, and %d were on disk", known.Steps, safe)
 	}
 	w.hashes = w.hashes[:known.Steps]
+	for l, by := range w.delivered {
+		if by.step > known.Steps {
+			delete(w.delivered, l) // only if it wasn't synced
+		}
+	}
 	if known.Steps > 0 && recovery.Queue.Hash() != w.hashes[known.Steps-1] {
 		w.fail("recovered %d steps, with hash %x, want %x", known.Steps, recovery.Queue.Hash(), w.hashes[known.Steps-1])
 	}
@@ -625,9 +647,11 @@ func (c *simClient) ended(name, end string) {
 	c.execute()
 }
 
+// simLease names an attempt by the operation that its task was made for: a handle
+// may come again after what was written and not synced is lost.
 type simLease struct {
-	task    queue.TaskID
-	attempt uint32
+	operation string
+	attempt   uint32
 }
 
 // simWorker runs actions, in one session until it restarts.
@@ -681,15 +705,20 @@ func (s *shell) report(k *simWorker, session string, held []simLease, results []
 	p := &pendingPoll{session: session, worker: id}
 	s.polls = append(s.polls, p)
 	for _, l := range held {
-		s.step(queue.Input{Kind: queue.Renew, Task: l.task, Attempt: l.attempt, Worker: id}, "")
+		task, ok := s.tables.Tasks[l.operation]
+		if !ok {
+			p.revoked = append(p.revoked, l)
+			continue
+		}
+		s.step(queue.Input{Kind: queue.Renew, Task: task, Attempt: l.attempt, Worker: id}, "")
 	}
 	for _, r := range results {
-		at := s.w.once(2)
-		out := s.step(queue.Input{Kind: queue.Complete, Task: r.lease.task, Attempt: r.lease.attempt, Worker: id, Accepting: at}, r.text)
+		at, task := s.w.once(2), s.tables.Tasks[r.lease.operation]
+		out := s.step(queue.Input{Kind: queue.Complete, Task: task, Attempt: r.lease.attempt, Worker: id, Accepting: at}, r.text)
 		if !at && len(out) > 0 {
 			s.w.after(s.w.upTo(time.Second), func() {
 				if s.w.shell == s {
-					s.step(queue.Input{Kind: queue.Publish, Task: r.lease.task}, "")
+					s.step(queue.Input{Kind: queue.Publish, Task: task}, "")
 				}
 			})
 		}
@@ -712,7 +741,9 @@ func (s *shell) answer(p *pendingPoll) {
 	}
 	s.polls = slices.Delete(s.polls, at, at+1)
 	s.step(queue.Input{Kind: queue.PollEnd, Worker: p.worker}, "")
-	s.reply(func() { p.answer(p) })
+	p.step = s.tables.Steps
+	s.answers = append(s.answers, func() { p.answer(p) })
+	s.commit()
 }
 
 // answered takes the answer to a report, however late or often it comes.
@@ -726,25 +757,22 @@ func (k *simWorker) answered(p *pendingPoll, s *shell) {
 		k.held = slices.DeleteFunc(k.held, func(h simLease) bool { return h == l })
 	}
 	for _, l := range p.gives {
-		if by, ok := w.delivered[l]; ok && by != p.session {
-			w.fail("%v, attempt %d, was given to %s and to %s", l.task, l.attempt, by, p.session)
+		if by, ok := w.delivered[l]; ok && by.session != p.session {
+			w.fail("attempt %d of %s was given to %s and to %s", l.attempt, l.operation, by.session, p.session)
 		}
-		w.delivered[l] = p.session
+		w.delivered[l] = delivery{p.session, p.step}
 		if slices.Contains(k.known, l) {
 			continue
 		}
 		k.known, k.held = append(k.known, l), append(k.held, l)
-		key, ok := s.tables.Keys[l.task]
-		if !ok {
-			continue // it has ended by now, and nobody will ask
-		}
+		key := s.tables.Operations[l.operation].Key
 		w.after(w.upTo(4*time.Second), func() {
 			at := slices.Index(k.held, l)
 			if k.session != p.session || at < 0 {
 				return
 			}
 			k.held = slices.Delete(k.held, at, at+1)
-			text := fmt.Sprintf("result %d of %v attempt %d by %s", key, l.task, l.attempt, k.session)
+			text := fmt.Sprintf("result %d of %s attempt %d by %s", key, l.operation, l.attempt, k.session)
 			w.made[text] = true
 			k.results = append(k.results, simResult{l, text})
 			k.report()
