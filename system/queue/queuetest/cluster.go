@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -304,6 +305,7 @@ type shell struct {
 	writing bool
 	told    int      // so much of the file says that it is synced
 	safe    int      // steps on disk
+	kept    int      // steps that were recovered after its death
 	answers []func() // to workers, for when all so far is written
 	outbox  []func() // to clients, for when it is on disk
 	polls   []*pendingPoll
@@ -430,7 +432,7 @@ func (s *shell) rotate() {
 
 // start begins with nothing.
 func (w *world) start(config queue.Config) {
-	w.shell = &shell{w: w, queue: queue.New(config), header: journal.Header{Core: queue.Version, Config: config}, tables: newTables()}
+	w.shell = &shell{w: w, queue: queue.New(config), header: journal.Header{Core: queue.Version, Config: config}, tables: newTables(), kept: math.MaxInt}
 	w.shell.rotate()
 }
 
@@ -440,7 +442,7 @@ func (w *world) crash() {
 	if w.shell == nil {
 		return
 	}
-	safe, pending := w.shell.safe, w.shell.pending
+	died := w.shell
 	w.shell = nil
 	w.counts.Crashes++
 	d := &w.disk
@@ -450,13 +452,13 @@ func (w *world) crash() {
 			hole := w.random.IntN(len(torn))
 			clear(torn[hole:min(len(torn), hole+w.random.IntN(200))])
 		}
-	} else if len(pending) > 0 && w.once(2) {
-		d.written = append(d.written, pending[:w.random.IntN(len(pending))]...) // killed within a write
+	} else if len(died.pending) > 0 && w.once(2) {
+		d.written = append(d.written, died.pending[:w.random.IntN(len(died.pending))]...) // killed within a write
 	}
-	w.after(w.upTo(5*time.Second), func() { w.recover(safe) })
+	w.after(w.upTo(5*time.Second), func() { w.recover(died) })
 }
 
-func (w *world) recover(safe int) {
+func (w *world) recover(died *shell) {
 	d := &w.disk
 	recovery := journal.Recovery{}
 	known := newTables()
@@ -490,9 +492,10 @@ func (w *world) recover(safe int) {
 	if !recovery.Complete() || recovery.First != nil {
 		w.fail("recovery is complete: %v, and differs: %+v", recovery.Complete(), recovery.First)
 	}
-	if known.Steps < safe {
-		w.fail("recovered %d steps, and %d were on disk", known.Steps, safe)
+	if known.Steps < died.safe {
+		w.fail("recovered %d steps, and %d were on disk", known.Steps, died.safe)
 	}
+	died.kept = known.Steps
 	w.hashes = w.hashes[:known.Steps]
 	for l, by := range w.delivered {
 		if by.step > known.Steps {
@@ -502,7 +505,7 @@ func (w *world) recover(safe int) {
 	if known.Steps > 0 && recovery.Queue.Hash() != w.hashes[known.Steps-1] {
 		w.fail("recovered %d steps, with hash %x, want %x", known.Steps, recovery.Queue.Hash(), w.hashes[known.Steps-1])
 	}
-	s := &shell{w: w, queue: recovery.Queue, header: recovery.Header, tables: known, safe: known.Steps}
+	s := &shell{w: w, queue: recovery.Queue, header: recovery.Header, tables: known, safe: known.Steps, kept: math.MaxInt}
 	w.shell = s
 	d.synced = len(d.written)
 	if w.once(3) {
@@ -757,10 +760,12 @@ func (k *simWorker) answered(p *pendingPoll, s *shell) {
 		k.held = slices.DeleteFunc(k.held, func(h simLease) bool { return h == l })
 	}
 	for _, l := range p.gives {
-		if by, ok := w.delivered[l]; ok && by.session != p.session {
+		if by, ok := w.delivered[l]; ok && by.session != p.session && p.step <= s.kept {
 			w.fail("attempt %d of %s was given to %s and to %s", l.attempt, l.operation, by.session, p.session)
 		}
-		w.delivered[l] = delivery{p.session, p.step}
+		if p.step <= s.kept {
+			w.delivered[l] = delivery{p.session, p.step}
+		}
 		if slices.Contains(k.known, l) {
 			continue
 		}
