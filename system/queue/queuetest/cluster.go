@@ -31,8 +31,9 @@ import (
 //   - two clients are told of different ends of one operation;
 //   - a lease reaches two workers, though the first time wasn't forgotten;
 //   - a result is one that no worker made, or is of another action;
-//   - what was on disk isn't there after a crash, or the queue that is made of it
-//     has another hash than the one that wrote it.
+//   - what was on disk isn't there after a crash, nor what workers heard of unless
+//     the power failed;
+//   - the queue that recovers has another hash than the one had that wrote it.
 //
 // Everything follows from the seed.
 func Simulate(t testing.TB, seed uint64) SimulationCounts {
@@ -297,18 +298,20 @@ func (t *tables) apply(in *queue.Input, out []queue.Output, note string) error {
 
 // shell is a scheduler that is up.
 type shell struct {
-	w       *world
-	queue   *queue.Queue
-	header  journal.Header
-	tables  *tables
-	pending []byte // not written so far
-	writing bool
-	told    int      // so much of the file says that it is synced
-	safe    int      // steps on disk
-	kept    int      // steps that were recovered after its death
-	answers []func() // to workers, for when all so far is written
-	outbox  []func() // to clients, for when it is on disk
-	polls   []*pendingPoll
+	w         *world
+	queue     *queue.Queue
+	header    journal.Header
+	tables    *tables
+	pending   []byte // not written so far
+	writing   bool
+	told      int      // so much of the file says that it is synced
+	safe      int      // steps on disk
+	heard     int      // steps that workers heard of
+	powerless bool     // that was how it died
+	kept      int      // steps that were recovered after its death
+	answers   []func() // to workers, for when all so far is written
+	outbox    []func() // to clients, for when it is on disk
+	polls     []*pendingPoll
 }
 
 type pendingPoll struct {
@@ -383,7 +386,7 @@ func (s *shell) commit() {
 		d.written = append(d.written, s.pending...)
 		s.pending = s.pending[:0]
 		for _, do := range s.answers {
-			s.w.send(do)
+			do()
 		}
 		s.answers = nil
 		if s.w.doomed {
@@ -446,7 +449,7 @@ func (w *world) crash() {
 	w.shell = nil
 	w.counts.Crashes++
 	d := &w.disk
-	if w.once(2) {
+	if died.powerless = w.once(2); died.powerless {
 		d.written = d.written[:d.synced+w.random.IntN(len(d.written)-d.synced+1)]
 		if torn := d.written[d.synced:]; len(torn) > 0 && w.once(2) {
 			hole := w.random.IntN(len(torn))
@@ -494,6 +497,9 @@ func (w *world) recover(died *shell) {
 	}
 	if known.Steps < died.safe {
 		w.fail("recovered %d steps, and %d were on disk", known.Steps, died.safe)
+	}
+	if known.Steps < died.heard && !died.powerless {
+		w.fail("recovered %d steps, and workers heard of %d", known.Steps, died.heard)
 	}
 	died.kept = known.Steps
 	w.hashes = w.hashes[:known.Steps]
@@ -745,7 +751,10 @@ func (s *shell) answer(p *pendingPoll) {
 	s.polls = slices.Delete(s.polls, at, at+1)
 	s.step(queue.Input{Kind: queue.PollEnd, Worker: p.worker}, "")
 	p.step = s.tables.Steps
-	s.answers = append(s.answers, func() { p.answer(p) })
+	s.answers = append(s.answers, func() {
+		s.heard = max(s.heard, p.step)
+		s.w.send(func() { p.answer(p) })
+	})
 	s.commit()
 }
 
