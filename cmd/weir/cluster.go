@@ -72,6 +72,7 @@ func newCluster(ctx context.Context, o clusterOptions) (*cluster, error) {
 	folder.manifest.Addresses["workers"] = c.up.Bots
 	folder.manifest.Addresses["casd"] = c.up.Casd
 	for _, role := range c.up.Roles {
+		c.admin.AddPages(role.Pages)
 		if role.Addr != "" && folder.manifest.Addresses[role.Name] == "" && role.Name != "casd" && role.Name != "proxy-server" {
 			folder.manifest.Addresses[role.Name] = role.Addr
 		}

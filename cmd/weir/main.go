@@ -3,6 +3,9 @@
 //	weir up        a whole cluster on this machine
 //	weir demo      a cluster, a build sent to it, and what that looked like
 //	weir serve     one role of a cluster
+//	weir top       what is queued and executing, live
+//	weir queue     why something waits
+//	weir drain     workers that get no more
 //	weir trace     what happened, and whether the record of it is sound
 //	weir journal   what a scheduler wrote down, and what it would decide today
 //
@@ -88,7 +91,7 @@ Every run leaves a folder below ./runs, which the trace commands read:
 		Version:       version(),
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(upCommand(), demoCommand(), serveCommand(), traceCommand(), journalCommand())
+	root.AddCommand(upCommand(), demoCommand(), serveCommand(), topCommand(), queueCommand(), drainCommand(), traceCommand(), journalCommand())
 	return root
 }
 

@@ -74,6 +74,7 @@ as infra.tracing.slow_action (1m) are kept anyway.`,
       - build.bazel.remote.execution.v2.Execution
       - google.bytestream.ByteStream
       - google.longrunning.Operations
+      - weir.admin.v1.Admin
   - addr: 127.0.0.1:8981
     auth_scheme: dev_only_no_auth
     allowed_service_names:
@@ -231,6 +232,7 @@ func serveOne(ctx context.Context, name string, infra adminConfig, below string,
 		}
 		return errNotReady
 	}, t)
+	admin.AddPages(role.Pages)
 	listeners, err := infra.listen()
 	if err != nil {
 		return errors.Join(err, folder.close(nil))

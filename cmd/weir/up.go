@@ -110,7 +110,8 @@ func runUp(c *cobra.Command, f *upFlags) error {
 	err = cl.run(c.Context(), func(ctx context.Context) error {
 		fmt.Fprintf(out, "weir: cluster is up: %d workers with %d slots each\n", f.options.cluster.Workers, f.options.cluster.Slots)
 		fmt.Fprintf(out, "  clients   grpc://%s\n  workers   grpc://%s\n", cl.up.Client, cl.up.Bots)
-		fmt.Fprintf(out, "  metrics   http://%s/metrics\n  record    %s\n", cl.folder.manifest.Addresses["metrics"], cl.folder.Path)
+		metrics := cl.folder.manifest.Addresses["metrics"]
+		fmt.Fprintf(out, "  metrics   http://%s/metrics\n  queue     http://%s/queue\n  record    %s\n", metrics, metrics, cl.folder.Path)
 		fmt.Fprintf(out, "Press Ctrl-C to drain and stop.\n")
 		return showStatus(ctx, out, cl)
 	})

@@ -257,7 +257,7 @@ func (s *Server) enqueue(ctx context.Context, op *operation) error {
 	}
 	s.locked(func(now time.Time) {
 		if op.cancelled {
-			s.endEarly(now, op, failure(queue.Cancelled, nil))
+			s.endEarly(now, op, failure(queue.Cancelled, nil, ""))
 			return
 		}
 		var p *platform
@@ -284,14 +284,14 @@ func (s *Server) join(now time.Time, op *operation, in queue.Input, fresh *task,
 	for range op.early {
 		s.step(now, queue.Input{Kind: queue.Watch, Operation: op.id})
 	}
-	joined(op, fresh)
+	s.joined(op, fresh)
 	return nil
 }
 
 // joined notes why a fresh task has to wait.
-func joined(op *operation, fresh *task) {
+func (s *Server) joined(op *operation, fresh *task) {
 	if op.task == fresh && !fresh.isLeased() {
-		fresh.attempts[0].QueueReason = fresh.platform.queueReason()
+		fresh.attempts[0].QueueReason = s.queuedBecause(fresh)
 	}
 }
 
@@ -307,6 +307,7 @@ func (s *Server) enter(now time.Time, o queue.Output) {
 		op.task.id = o.Task
 		op.task.attempts = append(op.task.attempts, build.Attempt{Queued: now})
 		sh.tasks[o.Task] = op.task
+		sh.census.move(op.task, waits)
 	} else {
 		op.task = sh.tasks[o.Task]
 		op.outcome.deduplicated, op.outcome.joined, op.outcome.cache = true, now, semconv.CacheDeduplicated

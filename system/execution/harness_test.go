@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"net/http"
 	"sync"
 	"testing"
 	"time"
@@ -46,6 +47,7 @@ type cluster struct {
 	ops        longrunningpb.OperationsClient
 	metrics    *prometheus.Registry
 	spans      *spanFile
+	pages      map[string]http.Handler
 	halt       func() // ends Run
 	flush      func() // ends everything; then spans are complete
 }
@@ -115,7 +117,7 @@ func startAll(t *testing.T, q queue.Config, sampler *telemetry.Sampler, wrap fun
 	}
 	c := &cluster{
 		t: t, blobs: blobs, executions: executions, conn: conn, execution: repb.NewExecutionClient(conn), bots: bots.NewBotsClient(conn),
-		ops: longrunningpb.NewOperationsClient(conn), metrics: tel.Registry, spans: spans,
+		ops: longrunningpb.NewOperationsClient(conn), metrics: tel.Registry, spans: spans, pages: server.Pages(),
 	}
 	c.halt = sync.OnceFunc(func() {
 		stop()

@@ -157,8 +157,14 @@ func (s *Server) beginning(now time.Time) []byte {
 	for _, id := range slices.Sorted(maps.Keys(sh.workers)) {
 		add(&notes.Note{Session: sh.workers[id].state()})
 	}
-	for _, id := range slices.Sorted(maps.Keys(sh.tasks)) {
-		add(&notes.Note{Task: sh.tasks[id].state(sh.workers, sh.queue)})
+	if len(sh.drains) > 0 {
+		add(sh.drains.note())
+	}
+	tasks := slices.SortedFunc(maps.Values(sh.tasks), func(a, b *task) int {
+		return cmp.Or(a.since().Compare(b.since()), cmp.Compare(a.id, b.id))
+	})
+	for _, t := range tasks {
+		add(&notes.Note{Task: t.state(sh.workers, sh.queue)})
 	}
 	for _, op := range sh.ended {
 		if sh.names[op.name] == op {

@@ -120,6 +120,7 @@ func (s *Server) lease(now time.Time, o queue.Output) {
 	session.rouse()
 	try := &t.attempts[len(t.attempts)-1]
 	try.Leased, try.Worker = now, session.botID
+	s.shell.census.move(t, runs)
 	t.platform.waits.Observe(now.Sub(try.Queued).Seconds())
 	s.shell.stage(t, repb.ExecutionStage_EXECUTING)
 }
@@ -154,7 +155,8 @@ func (s *Server) requeue(now time.Time, o queue.Output) {
 	if !t.isLeased() {
 		return // it waited for its back-off before
 	}
-	t.attempts = append(t.attempts, build.Attempt{Queued: now, QueueReason: t.platform.queueReason()})
+	t.attempts = append(t.attempts, build.Attempt{Queued: now, QueueReason: s.queuedBecause(t)})
+	s.shell.census.move(t, waits)
 	s.shell.stage(t, repb.ExecutionStage_QUEUED)
 }
 

@@ -108,7 +108,32 @@ func (session *session) note() *notes.Session {
 func (session *session) state() *notes.Session {
 	n := session.note()
 	n.Worker, n.Status = uint64(session.worker), int32(session.status)
+	n.Drained, n.Connected = session.drained, stamp(session.connected)
 	return n
+}
+
+// note describes all rules.
+func (d drains) note() *notes.Note {
+	list := new(notes.Drains)
+	for _, rule := range d {
+		list.Rules = append(list.Rules, &notes.Drain{
+			Instance: rule.instance.name, Worker: rule.worker, Since: stamp(rule.since),
+			Property: &notes.Property{Key: rule.property.key, Value: rule.property.value},
+		})
+	}
+	return &notes.Note{Drains: list}
+}
+
+// drainsOf are rules that were noted.
+func (s *Server) drainsOf(n *notes.Drains) (d drains, err error) {
+	for _, rule := range n.Rules {
+		of := drain{worker: rule.Worker, property: property{rule.Property.GetKey(), rule.Property.GetValue()}, since: timeOf(rule.Since)}
+		if of.instance, err = s.instanceOf(rule.Instance, "drain of", of.about()); err != nil {
+			return nil, err
+		}
+		d = append(d, of)
+	}
+	return d, nil
 }
 
 func (p *platform) note() *notes.Platform {
@@ -242,7 +267,7 @@ func (s *Server) sessionOf(n *notes.Session) (*session, error) {
 	}
 	return &session{
 		name: n.Name, botID: n.BotId, instance: at, offered: propertiesOf(n.Offered),
-		slots: int(n.Slots), interruptible: n.Interruptible, status: bots.BotStatus(n.Status),
+		slots: int(n.Slots), interruptible: n.Interruptible, status: bots.BotStatus(n.Status), drained: n.Drained, connected: timeOf(n.Connected),
 		leases: make(map[string]*lease),
 	}, nil
 }

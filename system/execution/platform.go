@@ -13,7 +13,6 @@ import (
 	"github.com/weir-build/weir/system/proto/bots"
 	"github.com/weir-build/weir/system/proto/notes"
 	"github.com/weir-build/weir/system/queue"
-	"github.com/weir-build/weir/traces/semconv"
 )
 
 // property is one key and value of a platform.
@@ -26,15 +25,12 @@ type platform struct {
 	text       string // key=value, sorted, comma separated
 	properties []property
 	workers    int // sessions that serve it
+	drained    int // of these
 	waits      prometheus.Observer
-}
 
-// queueReason says why a task of the platform can't be leased at once.
-func (p *platform) queueReason() string {
-	if p.workers == 0 {
-		return semconv.ReasonNoWorker
-	}
-	return semconv.ReasonBusy
+	lacks  string    // what no worker had, when the roster was
+	lackOf uint64    // this, and one more
+	warned time.Time // of a long wait
 }
 
 // platformKey tells platforms apart, whatever their properties hold.

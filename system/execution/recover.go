@@ -121,6 +121,11 @@ func (s *Server) replayNote(now time.Time, data []byte) error {
 		}
 	}
 	switch {
+	case n.Drains != nil:
+		var err error
+		if sh.drains, err = s.drainsOf(n.Drains); err != nil {
+			return err
+		}
 	case n.Session != nil:
 		session, err := s.sessionOf(n.Session)
 		if err != nil {
@@ -176,6 +181,11 @@ func (s *Server) replayTask(n *notes.Task) error {
 		}
 	}
 	s.shell.tasks[t.id] = t
+	if t.isLeased() {
+		s.shell.census.move(t, runs)
+	} else {
+		s.shell.census.move(t, waits)
+	}
 	return nil
 }
 
@@ -237,7 +247,7 @@ func (t *task) cameTo(data []byte) error {
 }
 
 // before does what the shell did before a step of the queue.
-func (s *Server) before(in *queue.Input, noted []byte) error {
+func (s *Server) before(now time.Time, in *queue.Input, noted []byte) error {
 	sh := &s.shell
 	n := new(notes.Note)
 	if err := proto.Unmarshal(noted, n); err != nil {
@@ -264,7 +274,12 @@ func (s *Server) before(in *queue.Input, noted []byte) error {
 		if err != nil {
 			return err
 		}
+		session.connected = now
 		sh.connecting = session
+	case queue.Drain, queue.Undrain:
+		if session := sh.workers[in.Worker]; session != nil {
+			session.setDrained(in.Kind == queue.Drain)
+		}
 	case queue.Serve:
 		session, all := sh.workers[in.Worker], sh.platforms.all
 		if session == nil || int(in.Platform) >= len(all) {
@@ -302,7 +317,7 @@ func (s *Server) after(now time.Time, in *queue.Input) {
 	sh := &s.shell
 	switch in.Kind {
 	case queue.Enqueue:
-		joined(sh.joining, sh.fresh)
+		s.joined(sh.joining, sh.fresh)
 		if sh.joining.task == nil && sh.joining.place == 0 {
 			delete(sh.names, sh.joining.name) // refused, and the client told of nothing else
 		}
@@ -378,7 +393,7 @@ func (s *Server) replayRecord(recovery *journal.Recovery, rec *journal.Record) e
 			return err
 		}
 	case journal.StepKind:
-		if err := s.before(&rec.Input, rec.Note); err != nil {
+		if err := s.before(now, &rec.Input, rec.Note); err != nil {
 			return err
 		}
 	}

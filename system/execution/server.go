@@ -12,6 +12,10 @@
 //	session.go     a worker, connected
 //	lease.go       one attempt at a task: offered, reported, lost, revoked
 //	shell.go       the lock; inputs in, outputs out
+//	explain.go     why something waits
+//	waits.go       warnings of what waits for long
+//	state.go       what is queued and executing, and for whom
+//	drain.go       which workers get no more
 //	publish.go     a result's way to the action cache and to its clients
 //	spans.go       the span tree of an operation, once it is over
 //	held.go        the same where the build isn't sampled: it may yet be kept
@@ -36,6 +40,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/weir-build/weir/system/digest"
+	"github.com/weir-build/weir/system/proto/admin"
 	"github.com/weir-build/weir/system/proto/bots"
 	"github.com/weir-build/weir/system/queue"
 	"github.com/weir-build/weir/system/remote"
@@ -56,6 +61,9 @@ const (
 	// defaultResultTTL is how long an ended operation can still be asked for: a
 	// client that reconnects does so within minutes.
 	defaultResultTTL = 10 * time.Minute
+	// defaultLongWait is long enough for machines of a cloud to be started, and
+	// short enough that the build still waits when somebody looks.
+	defaultLongWait = 5 * time.Minute
 	// maxEnded bounds the ended operations kept, at a few hundred bytes each.
 	maxEnded = 200_000
 	// maxEndedBytes bounds their responses, which hold inlined output.
@@ -86,6 +94,9 @@ type Config struct {
 	DefaultTimeout, MaxTimeout time.Duration
 	// ResultTTL is how long ended operations are kept. Zero means 10 min.
 	ResultTTL time.Duration
+	// LongWait is how long an action waits for a worker that is worth a warning in
+	// the log. Zero means 5 min, negative that none is.
+	LongWait time.Duration
 
 	Logger     *slog.Logger
 	Registerer prometheus.Registerer
@@ -108,6 +119,7 @@ type Server struct {
 	repb.UnimplementedCapabilitiesServer
 	longrunningpb.UnimplementedOperationsServer
 	bots.UnimplementedBotsServer
+	admin.UnimplementedAdminServer
 
 	config    Config
 	logger    *slog.Logger
@@ -128,6 +140,8 @@ type Server struct {
 	holder   *telemetry.Holder // nil if nobody wants what isn't sampled
 	held     atomic.Int64      // trees handed to it
 	treeSize atomic.Int64      // the spans of one of them
+
+	watchers atomic.Int64 // who look at the state
 
 	// publishers takes results to the action cache; published holds a token when
 	// the last one has arrived.
@@ -150,7 +164,7 @@ func New(c Config) (*Server, error) {
 	for _, d := range []struct {
 		field *time.Duration
 		value time.Duration
-	}{{&c.DefaultTimeout, defaultTimeout}, {&c.MaxTimeout, defaultMaxTimeout}, {&c.ResultTTL, defaultResultTTL}} {
+	}{{&c.DefaultTimeout, defaultTimeout}, {&c.MaxTimeout, defaultMaxTimeout}, {&c.ResultTTL, defaultResultTTL}, {&c.LongWait, defaultLongWait}} {
 		if *d.field == 0 {
 			*d.field = d.value
 		}
@@ -195,6 +209,7 @@ func (s *Server) Register(r grpc.ServiceRegistrar) {
 	repb.RegisterCapabilitiesServer(r, s)
 	longrunningpb.RegisterOperationsServer(r, s)
 	bots.RegisterBotsServer(r, s)
+	admin.RegisterAdminServer(r, s)
 }
 
 // Run lets time pass for the queue until ctx is done, then ends all polls and
@@ -210,8 +225,13 @@ func (s *Server) Run(ctx context.Context) error {
 	s.takeUp(ctx, &serving)
 	timer := time.NewTimer(0)
 	defer timer.Stop()
+	waits := time.NewTicker(warnInterval(s.config.LongWait))
+	defer waits.Stop()
 	for {
 		select {
+		case <-waits.C:
+			s.warnOfWaits(ctx)
+			continue
 		case <-ctx.Done():
 			// Nothing new is taken; results that are in reach their clients before
 			// these are sent away.

@@ -38,6 +38,8 @@ type session struct {
 	slots         int
 	interruptible bool
 	status        bots.BotStatus
+	connected     time.Time
+	drained       bool
 
 	leases map[string]*lease
 	// changed is set when there is something to tell the worker.
@@ -92,7 +94,9 @@ func (s *Server) connect(now time.Time, session *session) error {
 	if s.log != nil {
 		sh.noted = note(&notes.Note{Session: session.note()})
 	}
+	session.connected = now
 	s.step(now, queue.Input{Kind: queue.Connect, Slots: uint32(session.slots)})
+	s.redrain(now, session)
 	for _, p := range sh.platforms.all {
 		if p.instance == session.instance && p.serves(session.offered) {
 			s.serve(now, session, p)
@@ -106,6 +110,7 @@ func (s *shell) connect(worker queue.WorkerID) {
 	session := s.connecting
 	s.connecting = nil
 	session.worker = worker
+	s.roster++
 	s.workers[session.worker] = session
 	s.sessions[session.name] = session
 	s.bots[botKey{session.instance, session.botID}] = session
@@ -120,6 +125,9 @@ func (s *Server) serve(now time.Time, session *session, p *platform) {
 func (session *session) serve(p *platform) {
 	session.serves = append(session.serves, p)
 	p.workers++
+	if session.drained {
+		p.drained++
+	}
 }
 
 // disconnect ends a session; the lock is held.
@@ -129,6 +137,7 @@ func (s *Server) disconnect(now time.Time, session *session) {
 }
 
 func (s *shell) forgetSession(session *session) {
+	s.roster++
 	delete(s.workers, session.worker)
 	delete(s.sessions, session.name)
 	if key := (botKey{session.instance, session.botID}); s.bots[key] == session {
@@ -136,6 +145,9 @@ func (s *shell) forgetSession(session *session) {
 	}
 	for _, p := range session.serves {
 		p.workers--
+		if session.drained {
+			p.drained--
+		}
 	}
 	session.rouse()
 }

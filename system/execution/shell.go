@@ -36,6 +36,9 @@ type shell struct {
 	leases     map[string]*lease // by id, while their task is open
 	platforms  platforms
 	groups     groups
+	census     census
+	drains     drains
+	roster     uint64 // how often a session came or went
 	sequence   uint64
 	ended      []*operation // kept for the TTL, oldest first
 	endedBytes int          // of their responses
@@ -122,6 +125,8 @@ type task struct {
 	response *repb.ExecuteResponse
 	packed   *anypb.Any // response, for the wire
 	usage    []build.Attribute
+
+	place place // among those of its invocation
 }
 
 func (s *shell) init(config queue.Config) {
@@ -251,7 +256,11 @@ func (s *Server) operationDone(now time.Time, o queue.Output) {
 	t.attached = slices.DeleteFunc(t.attached, func(other *operation) bool { return other == op })
 	response, packed := t.response, t.packed
 	if o.Reason != queue.Completed {
-		response = failure(o.Reason, t)
+		why := ""
+		if o.Reason == queue.NoWorker {
+			why = s.shell.lacks(t.platform)
+		}
+		response = failure(o.Reason, t, why)
 		packed = pack(response)
 	}
 	s.end(now, op, response, packed)
@@ -276,6 +285,7 @@ func (s *Server) end(now time.Time, op *operation, response *repb.ExecuteRespons
 func (s *Server) taskDone(now time.Time, o queue.Output) {
 	t := s.shell.tasks[o.Task]
 	delete(s.shell.tasks, o.Task)
+	s.shell.census.move(t, gone)
 	for _, l := range t.leases {
 		delete(s.shell.leases, l.id)
 	}

@@ -9,6 +9,7 @@ import (
 
 	"cloud.google.com/go/longrunning/autogen/longrunningpb"
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
+	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
@@ -18,6 +19,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/weir-build/weir/system/digest"
+	"github.com/weir-build/weir/system/proto/admin"
 	"github.com/weir-build/weir/system/proto/executionstats"
 	"github.com/weir-build/weir/system/queue"
 	"github.com/weir-build/weir/traces/lifecycle"
@@ -415,4 +417,47 @@ func pack(t *testing.T, m proto.Message) *anypb.Any {
 		t.Fatal(err)
 	}
 	return packed
+}
+
+// The reason of a wait is that of its beginning.
+func TestReasonOfTheWait(t *testing.T) {
+	c := start(t, policy(t, "tenant=fair task=priority"))
+	client := tracecontext.OfInvocation("reasons")
+	urgent := func(priority int32) func(*repb.ExecuteRequest) {
+		return func(r *repb.ExecuteRequest) { r.ExecutionPolicy = &repb.ExecutionPolicy{Priority: priority} }
+	}
+	execute := func(word string, priority int32) *stream {
+		t.Helper()
+		s := c.executeIn(as(t.Context(), client), c.upload(word), urgent(priority))
+		s.until(queued)
+		return s
+	}
+	streams := []*stream{execute("before any worker", 0)}
+	if _, err := c.admin().Drain(t.Context(), &admin.DrainRequest{Which: &admin.DrainRequest_Property{Property: &admin.Property{Key: "drained", Value: "yes"}}}); err != nil {
+		t.Fatal(err)
+	}
+	c.bot("drained", "drained", "yes")
+	streams = append(streams, execute("drained", 0))
+	b := c.bot("one")
+	l := b.take()
+	streams = append(streams, execute("busy", 0), execute("less urgent", 9))
+	for range streams[1:] {
+		l = b.take(done(t, l, 0))
+	}
+	b.poll(briefly, done(t, l, 0))
+	for _, s := range streams {
+		s.until(completedS)
+	}
+	got := make(map[string]int)
+	for _, action := range actions(t, c.traces(client), client) {
+		for _, stage := range action.Children {
+			if stage.Span.Name == semconv.SpanQueued {
+				got[stage.Span.Attr(semconv.AttrQueueReason)]++
+			}
+		}
+	}
+	want := map[string]int{semconv.ReasonNoWorker: 1, semconv.ReasonDrained: 1, semconv.ReasonBusy: 1, semconv.ReasonPriority: 1}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("reasons, -want +got:\n%s", diff)
+	}
 }

@@ -46,6 +46,11 @@ type limitError struct{ reason string }
 
 func (e *limitError) Error() string { return e.reason }
 
+// unknownError says that there is no such thing.
+type unknownError struct{ reason string }
+
+func (e *unknownError) Error() string { return e.reason }
+
 // toStatus gives an error the status that REAPI has for it. It is the only
 // place where codes are chosen for errors.
 func toStatus(err error) error {
@@ -58,6 +63,7 @@ func toStatus(err error) error {
 		missing   *missingError
 		bad       *invalidError
 		limit     *limitError
+		unknown   *unknownError
 	)
 	switch {
 	case errors.As(err, &malformed), errors.As(err, &instance), errors.As(err, &bad):
@@ -66,6 +72,8 @@ func toStatus(err error) error {
 		return missingStatus(err.Error(), missing.d)
 	case errors.As(err, &limit):
 		return status.Error(codes.ResourceExhausted, err.Error())
+	case errors.As(err, &unknown):
+		return status.Error(codes.NotFound, err.Error())
 	case errors.Is(err, context.Canceled):
 		return status.Error(codes.Canceled, err.Error())
 	case errors.Is(err, context.DeadlineExceeded):
@@ -89,8 +97,9 @@ func missingStatus(message string, d digest.Digest) error {
 	return s.Err()
 }
 
-// failure returns the response of a task that ended without a result.
-func failure(reason queue.Reason, t *task) *repb.ExecuteResponse {
+// failure returns the response of a task that ended without a result. Why is what is
+// missing if no worker served it.
+func failure(reason queue.Reason, t *task, why string) *repb.ExecuteResponse {
 	s := &spb.Status{}
 	switch reason {
 	case queue.Cancelled:
@@ -101,7 +110,7 @@ func failure(reason queue.Reason, t *task) *repb.ExecuteResponse {
 		s.Code, s.Message = int32(codes.DeadlineExceeded), fmt.Sprintf("the action ran longer than its timeout of %v", t.timeout)
 	case queue.NoWorker:
 		s.Code = int32(codes.FailedPrecondition)
-		s.Message = fmt.Sprintf("no worker has offered the platform %s for too long", t.platform.text)
+		s.Message = fmt.Sprintf("no worker has served the platform %s for too long: %s", t.platform.text, why)
 	case queue.Exhausted:
 		s.Code = int32(codes.Aborted)
 		s.Message = fmt.Sprintf("given up after %d attempts:", len(t.attempts))

@@ -15,9 +15,11 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
 
+	"github.com/weir-build/weir/system/proto/admin"
 	"github.com/weir-build/weir/system/proto/bots"
 	"github.com/weir-build/weir/system/proto/executionstats"
 	"github.com/weir-build/weir/system/proto/localcas"
+	"github.com/weir-build/weir/system/proto/notes"
 )
 
 func TestGeneratedCodeIsInSync(t *testing.T) {
@@ -43,6 +45,8 @@ func TestGeneratedCodeIsInSync(t *testing.T) {
 // the wire.
 var files = map[string]protoreflect.FileDescriptor{
 	"google.devtools.remoteworkers.v1test2": bots.File_bots_bots_proto,
+	"weir.notes.v1":                         notes.File_notes_notes_proto,
+	"weir.admin.v1":                         admin.File_admin_admin_proto,
 	"build.buildgrid":                       localcas.File_localcas_local_cas_proto,
 	"build.buildbox":                        executionstats.File_executionstats_execution_stats_proto,
 }

@@ -21,6 +21,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoregistry"
 
 	"github.com/weir-build/weir/system/digest"
+	"github.com/weir-build/weir/system/proto/admin"
 	"github.com/weir-build/weir/system/proto/bots"
 	"github.com/weir-build/weir/system/proxy"
 )
@@ -87,6 +88,10 @@ var rpcs = map[string]rpc{
 		name := digest.SessionName(i, "1")
 		return &bots.UpdateBotSessionRequest{Name: name, BotSession: &bots.BotSession{Name: name}}
 	}},
+	"/weir.admin.v1.Admin/Explain":  {"admin", true, func(i string) proto.Message { return &admin.ExplainRequest{Name: digest.OperationName(i, "1")} }},
+	"/weir.admin.v1.Admin/Drain":    {"admin", false, func(i string) proto.Message { return &admin.DrainRequest{InstanceName: i} }},
+	"/weir.admin.v1.Admin/GetState": {"admin", true, func(i string) proto.Message { return &admin.GetStateRequest{InstanceName: i} }},
+	"/weir.admin.v1.Admin/Watch":    {"admin", true, func(i string) proto.Message { return &admin.WatchRequest{InstanceName: i} }},
 }
 
 // TestEveryMethodHasARow fails when a new version of the APIs brings a method
@@ -117,8 +122,8 @@ func TestScopeOfEveryMethod(t *testing.T) {
 	c := config(b, proxy.JWT)
 	c.JWKSetPath = writeFile(t, "jwks.json", jwks(t))
 	p := startProxy(t, c)
-	order := []string{"", "cache_ro", "cache_rw", "exec"}
-	rank := map[string]int{"": 0, "cache_ro": 1, "cache_rw": 2, "exec": 3}
+	order := []string{"", "cache_ro", "cache_rw", "exec", "admin"}
+	rank := map[string]int{"": 0, "cache_ro": 1, "cache_rw": 2, "exec": 3, "admin": 4}
 	for method, m := range rpcs {
 		for _, have := range order {
 			want := codes.PermissionDenied
@@ -135,7 +140,7 @@ func TestScopeOfEveryMethod(t *testing.T) {
 			}
 		}
 		// Another instance than the customer's.
-		ctx := bearing(t, newToken("acme", "exec").signed(t))
+		ctx := bearing(t, newToken("acme", "admin").signed(t))
 		for _, instance := range []string{"other", "acme/sub", ""} {
 			if got := status.Code(invoke(ctx, p.conns[0], method, m.request(instance))); got != codes.PermissionDenied {
 				t.Errorf("%s for instance %q: got %v, want PermissionDenied", method, instance, got)
@@ -321,7 +326,7 @@ func TestWorkerTokens(t *testing.T) {
 	p := startProxy(t, c)
 	for method, m := range rpcs {
 		want := codes.OK
-		if method == updateResult {
+		if method == updateResult || m.scope == "admin" {
 			want = codes.PermissionDenied
 		}
 		if got := status.Code(invoke(bearing(t, activeToken), p.conns[0], method, m.request("acme"))); got != want {

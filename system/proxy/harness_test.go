@@ -34,6 +34,7 @@ var allServices = []string{
 	"google.bytestream.ByteStream",
 	"google.longrunning.Operations",
 	"google.devtools.remoteworkers.v1test2.Bots",
+	"weir.admin.v1.Admin",
 }
 
 // backend is a gRPC server that notes every call. Methods of the services that

@@ -13,6 +13,7 @@ import (
 	_ "google.golang.org/genproto/googleapis/bytestream"
 
 	"github.com/weir-build/weir/system/digest"
+	_ "github.com/weir-build/weir/system/proto/admin"
 	_ "github.com/weir-build/weir/system/proto/bots"
 )
 
@@ -25,6 +26,7 @@ const (
 	serviceByteStream   = "google.bytestream.ByteStream"
 	serviceOperations   = "google.longrunning.Operations"
 	serviceBots         = "google.devtools.remoteworkers.v1test2.Bots"
+	serviceAdmin        = "weir.admin.v1.Admin"
 )
 
 // botsAlias is how configuration files of the old proxy-server call Bots.
@@ -33,7 +35,7 @@ const botsAlias = "google.longrunning.Bots"
 // services returns every service that a listener may offer, in a fixed order.
 func services() []string {
 	return []string{serviceCAS, serviceActionCache, serviceCapabilities, serviceExecution,
-		serviceByteStream, serviceOperations, serviceBots}
+		serviceByteStream, serviceOperations, serviceBots, serviceAdmin}
 }
 
 // canonicalService returns the gRPC name of a service as it is named in a
@@ -129,5 +131,11 @@ func methodTable() []method {
 
 		{service: serviceBots, name: "CreateBotSession", needs: scopeExecute, backend: kindExecution, field: one, instance: plain},
 		{service: serviceBots, name: "UpdateBotSession", needs: scopeExecute, backend: kindExecution, field: []protowire.Number{2, 1}, instance: digest.ParseSessionName, mustEqual: one},
+
+		// What is undone a second time isn't there.
+		{service: serviceAdmin, name: "Explain", needs: scopeAdmin, backend: kindExecution, field: one, instance: digest.ParseOperationName, idempotent: true},
+		{service: serviceAdmin, name: "Drain", needs: scopeAdmin, backend: kindExecution, field: one, instance: plain},
+		{service: serviceAdmin, name: "GetState", needs: scopeAdmin, backend: kindExecution, field: one, instance: plain, idempotent: true},
+		{service: serviceAdmin, name: "Watch", needs: scopeAdmin, backend: kindExecution, field: one, instance: plain, idempotent: true, serverStreams: true},
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/weir-build/weir/system/proto/admin"
 	"github.com/weir-build/weir/system/proto/bots"
 	"github.com/weir-build/weir/system/proxy"
 )
@@ -37,6 +38,12 @@ func TestNamesThatAreRefused(t *testing.T) {
 	update := func(request, session string) (string, proto.Message) {
 		return updateBot, &bots.UpdateBotSessionRequest{Name: request, BotSession: &bots.BotSession{Name: session}}
 	}
+	explain := func(name string) (string, proto.Message) {
+		return "/weir.admin.v1.Admin/Explain", &admin.ExplainRequest{Name: name}
+	}
+	drain := func(instance string) (string, proto.Message) {
+		return "/weir.admin.v1.Admin/Drain", &admin.DrainRequest{InstanceName: instance}
+	}
 	type of struct {
 		method  string
 		request proto.Message
@@ -49,6 +56,8 @@ func TestNamesThatAreRefused(t *testing.T) {
 		add(write(path + "/uploads/u/blobs/" + name))
 		add(wait(path + "/operations/1"))
 		add(list(path + "/operations"))
+		add(explain(path + "/operations/1"))
+		add(drain(path))
 		add(createBot, &bots.CreateBotSessionRequest{Parent: path})
 		add(update("", path+"/bots/1"))
 	}
@@ -59,6 +68,7 @@ func TestNamesThatAreRefused(t *testing.T) {
 	add(write("uploads/u/blobs"))
 	add(wait("1"))
 	add(wait("a/1"))
+	add(explain("a/1"))
 	add(update("b/bots/1", "a/bots/1"))
 	add(updateBot, &bots.UpdateBotSessionRequest{Name: "a/bots/1"})
 	add(find(strings.Repeat("a", 256)))
@@ -78,6 +88,8 @@ func TestNamesThatAreRefused(t *testing.T) {
 		func() (string, proto.Message) { return list("a/b/operations") },
 		func() (string, proto.Message) { return list("a") },
 		func() (string, proto.Message) { return wait("operations/1") },
+		func() (string, proto.Message) { return explain("operations/1") },
+		func() (string, proto.Message) { return drain("") },
 		func() (string, proto.Message) { return write("a/uploads/u/blobs/" + name + "/some/../file.txt") },
 		func() (string, proto.Message) { return update("a/bots/1", "a/bots/1") },
 		func() (string, proto.Message) { return update("", "a/bots/1") },

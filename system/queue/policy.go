@@ -57,6 +57,8 @@ var (
 	costNames = [...]string{"count", "expected", "measured"}
 )
 
+func (r Rule) String() string { return ruleNames[r] }
+
 // presets names common trees.
 var presets = [...]struct {
 	name   string

@@ -305,11 +305,7 @@ func (q *Queue) Depth(p PlatformID) Depth {
 	}
 	platform := &q.platforms[p]
 	d := Depth{Queued: platform.queued, Resting: platform.resting, Executing: platform.executing, OldestQueued: Never}
-	oldest := q.nodes.at(platform.root).next
-	if q.keepsLines {
-		oldest = q.oldest(&platform.line)
-	}
-	if oldest != none {
+	if oldest := q.oldestOf(platform); oldest != none {
 		d.OldestQueued = q.tasks.at(oldest).since
 	}
 	return d

@@ -35,6 +35,9 @@ type Execution struct {
 	MaxTimeout     time.Duration `yaml:"max_timeout"`
 	// ResultTTL is how long the result of an operation is kept.
 	ResultTTL time.Duration `yaml:"result_ttl"`
+	// LongWait is how long an action waits that is worth a warning; default 5 min,
+	// negative: none is.
+	LongWait time.Duration `yaml:"long_wait"`
 
 	// Journal keeps what is queued and executing for the next process: what it was
 	// that a client was told of isn't lost when the server is killed.
@@ -69,7 +72,7 @@ func NewExecution(c Execution, t *telemetry.Telemetry, listener net.Listener) (*
 			Policy:         c.Policy,
 			SessionTimeout: c.SessionTimeout, LeaseTimeout: c.LeaseTimeout, OrphanGrace: c.OrphanGrace, MaxAttempts: c.MaxAttempts,
 		},
-		DefaultTimeout: c.DefaultTimeout, MaxTimeout: c.MaxTimeout, ResultTTL: c.ResultTTL,
+		DefaultTimeout: c.DefaultTimeout, MaxTimeout: c.MaxTimeout, ResultTTL: c.ResultTTL, LongWait: c.LongWait,
 		Journal: execution.Journal{Dir: c.Journal.Dir, SegmentBytes: int64(c.Journal.SegmentSize), Keep: c.Journal.Keep},
 		Logger:  t.Logger, Registerer: t.Registerer, Record: record, NewHolder: t.NewHolder, Slow: t.Slow(),
 	})
@@ -96,5 +99,5 @@ func NewExecution(c Execution, t *telemetry.Telemetry, listener net.Listener) (*
 		})
 		return errors.Join(err, broken)
 	}
-	return &Role{Name: "execution-server", Telemetry: t, Addr: listener.Addr().String(), run: run, close: client.Close}, nil
+	return &Role{Name: "execution-server", Telemetry: t, Addr: listener.Addr().String(), Pages: server.Pages(), run: run, close: client.Close}, nil
 }

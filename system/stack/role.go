@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/http"
 	"time"
 
 	"google.golang.org/grpc"
@@ -40,6 +41,8 @@ type Role struct {
 	Telemetry *telemetry.Telemetry
 	// Addr is where it listens; empty if it doesn't.
 	Addr string
+	// Pages are for the admin server, by the patterns of their paths.
+	Pages map[string]http.Handler
 
 	run   func(ctx context.Context) error
 	close func() error // nil if there is nothing to close

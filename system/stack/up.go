@@ -195,7 +195,7 @@ var (
 	clientServices = []string{
 		"build.bazel.remote.execution.v2.ContentAddressableStorage", "build.bazel.remote.execution.v2.ActionCache",
 		"build.bazel.remote.execution.v2.Capabilities", "build.bazel.remote.execution.v2.Execution",
-		"google.bytestream.ByteStream", "google.longrunning.Operations",
+		"google.bytestream.ByteStream", "google.longrunning.Operations", "weir.admin.v1.Admin",
 	}
 	botServices = []string{
 		"build.bazel.remote.execution.v2.ContentAddressableStorage", "build.bazel.remote.execution.v2.Capabilities",

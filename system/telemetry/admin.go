@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"net"
 	"net/http"
 	"time"
@@ -35,9 +36,12 @@ const (
 //
 //	/healthz            200 and "ok", or 503 and the reason
 //	/metrics, /metricsz Prometheus text, OpenMetrics or protobuf, as asked for
+//
+// and the pages of its roles.
 type Admin struct {
 	ready    func() error
 	gatherer prometheus.Gatherers
+	pages    map[string]http.Handler // by pattern
 }
 
 // NewAdmin returns the admin parts of a process with these roles. ready is
@@ -57,6 +61,15 @@ func NewAdmin(ready func() error, roles ...*Telemetry) *Admin {
 	return a
 }
 
+// AddPages adds pages of a role, by the patterns of their paths. It is called before
+// Handler and Serve.
+func (a *Admin) AddPages(pages map[string]http.Handler) {
+	if a.pages == nil {
+		a.pages = make(map[string]http.Handler)
+	}
+	maps.Copy(a.pages, pages)
+}
+
 // Gatherer gathers the metrics of the process and all its roles.
 func (a *Admin) Gatherer() prometheus.Gatherer { return a.gatherer }
 
@@ -72,6 +85,9 @@ func (a *Admin) Handler() http.Handler {
 	mux.HandleFunc("GET /healthz", a.health)
 	mux.Handle("GET /metrics", metrics)
 	mux.Handle("GET /metricsz", metrics)
+	for pattern, page := range a.pages {
+		mux.Handle(pattern, page)
+	}
 	return mux
 }
 

@@ -171,11 +171,21 @@ const (
 	CacheDeduplicated = "deduplicated" // joined an execution already under way
 )
 
-// Values of AttrQueueReason.
+// Values of AttrQueueReason, as of when the task was queued. What holds a task may
+// change while it waits; what holds it now is told by `weir queue explain`.
 const (
-	ReasonNoWorker = "no_matching_worker" // no worker serves the platform
-	ReasonBusy     = "workers_busy"       // all that do are busy
+	ReasonNoWorker  = "no_matching_worker" // no worker serves the platform
+	ReasonDrained   = "workers_drained"    // all that do are drained
+	ReasonBusy      = "workers_busy"       // all that do are busy, and what came earlier comes first
+	ReasonPriority  = "priority"           // a more urgent task comes first
+	ReasonFairShare = "fair_share"         // it is another group's turn
+	ReasonShorter   = "shorter_first"      // one that is expected to take less time comes first
+	ReasonBackOff   = "back_off"           // its last attempt came to nothing and it has to pause
 )
+
+func queueReasons() []string {
+	return []string{ReasonNoWorker, ReasonDrained, ReasonBusy, ReasonPriority, ReasonFairShare, ReasonShorter, ReasonBackOff}
+}
 
 // AttrLinkKind says what a link is: one of the Link… values.
 const AttrLinkKind = "rbe.link.kind"

@@ -101,7 +101,7 @@ func Attributes() []Attribute {
 		number(AttrTreeSpans, "{span}", PerCluster, ours, action, "How many spans the action's tree has, the action's own included: a reader that finds fewer knows that some are lost."),
 		number(AttrAttempt, "{attempt}", PerCluster, ours, attempt, "The number of the attempt, from 1. On action: how many there were, if more than one."),
 		upTo(1, number(AttrLate, "", PerProgram, ours, worker, "1 if the result came after the attempt had been given up, so that others may overlap it.")),
-		text(AttrQueueReason, PerProgram, ours, []string{SpanQueued}, "Why the task had to wait.", ReasonNoWorker, ReasonBusy),
+		text(AttrQueueReason, PerProgram, ours, []string{SpanQueued}, "Why the task had to wait, as of the start of the wait.", queueReasons()...),
 		text(AttrRetryReason, PerProgram, ours, worker, "Why the attempt ended without a result that counts.", endings()...),
 		text(AttrWorker, PerCluster, fromEAM, []string{SpanAction, SpanWorker, OnRPCs}, "ExecutedActionMetadata.worker: the worker's name for itself."),
 		number(AttrOutputFiles, "{file}", PerAction, fromResult, action, "How many output files and trees the result names."),

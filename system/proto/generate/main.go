@@ -39,6 +39,7 @@ import (
 const root = "system/proto"
 
 var sources = []string{
+	"admin/admin.proto",
 	"bots/bots.proto",
 	"executionstats/execution_stats.proto",
 	"localcas/local_cas.proto",

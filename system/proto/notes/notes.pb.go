@@ -47,9 +47,11 @@ type Note struct {
 	Response []byte `protobuf:"bytes,6,opt,name=response,proto3" json:"response,omitempty"`
 	// Names of an operation that ended without a task, that was cancelled while it
 	// had none, that was deleted.
-	Ended         string `protobuf:"bytes,7,opt,name=ended,proto3" json:"ended,omitempty"`
-	Cancelled     string `protobuf:"bytes,8,opt,name=cancelled,proto3" json:"cancelled,omitempty"`
-	Deleted       string `protobuf:"bytes,9,opt,name=deleted,proto3" json:"deleted,omitempty"`
+	Ended     string `protobuf:"bytes,7,opt,name=ended,proto3" json:"ended,omitempty"`
+	Cancelled string `protobuf:"bytes,8,opt,name=cancelled,proto3" json:"cancelled,omitempty"`
+	Deleted   string `protobuf:"bytes,9,opt,name=deleted,proto3" json:"deleted,omitempty"`
+	// All rules of which workers are drained, when they change.
+	Drains        *Drains `protobuf:"bytes,10,opt,name=drains,proto3" json:"drains,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -147,6 +149,126 @@ func (x *Note) GetDeleted() string {
 	return ""
 }
 
+func (x *Note) GetDrains() *Drains {
+	if x != nil {
+		return x.Drains
+	}
+	return nil
+}
+
+type Drains struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Rules         []*Drain               `protobuf:"bytes,1,rep,name=rules,proto3" json:"rules,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Drains) Reset() {
+	*x = Drains{}
+	mi := &file_notes_notes_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Drains) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Drains) ProtoMessage() {}
+
+func (x *Drains) ProtoReflect() protoreflect.Message {
+	mi := &file_notes_notes_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Drains.ProtoReflect.Descriptor instead.
+func (*Drains) Descriptor() ([]byte, []int) {
+	return file_notes_notes_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Drains) GetRules() []*Drain {
+	if x != nil {
+		return x.Rules
+	}
+	return nil
+}
+
+// Drain is a rule about one worker, or about all that have a property.
+type Drain struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Instance      string                 `protobuf:"bytes,1,opt,name=instance,proto3" json:"instance,omitempty"`
+	Worker        string                 `protobuf:"bytes,2,opt,name=worker,proto3" json:"worker,omitempty"`
+	Property      *Property              `protobuf:"bytes,3,opt,name=property,proto3" json:"property,omitempty"`
+	Since         uint64                 `protobuf:"fixed64,4,opt,name=since,proto3" json:"since,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Drain) Reset() {
+	*x = Drain{}
+	mi := &file_notes_notes_proto_msgTypes[2]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Drain) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Drain) ProtoMessage() {}
+
+func (x *Drain) ProtoReflect() protoreflect.Message {
+	mi := &file_notes_notes_proto_msgTypes[2]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Drain.ProtoReflect.Descriptor instead.
+func (*Drain) Descriptor() ([]byte, []int) {
+	return file_notes_notes_proto_rawDescGZIP(), []int{2}
+}
+
+func (x *Drain) GetInstance() string {
+	if x != nil {
+		return x.Instance
+	}
+	return ""
+}
+
+func (x *Drain) GetWorker() string {
+	if x != nil {
+		return x.Worker
+	}
+	return ""
+}
+
+func (x *Drain) GetProperty() *Property {
+	if x != nil {
+		return x.Property
+	}
+	return nil
+}
+
+func (x *Drain) GetSince() uint64 {
+	if x != nil {
+		return x.Since
+	}
+	return 0
+}
+
 // Platform is what a platform's number stands for.
 type Platform struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
@@ -159,7 +281,7 @@ type Platform struct {
 
 func (x *Platform) Reset() {
 	*x = Platform{}
-	mi := &file_notes_notes_proto_msgTypes[1]
+	mi := &file_notes_notes_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -171,7 +293,7 @@ func (x *Platform) String() string {
 func (*Platform) ProtoMessage() {}
 
 func (x *Platform) ProtoReflect() protoreflect.Message {
-	mi := &file_notes_notes_proto_msgTypes[1]
+	mi := &file_notes_notes_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -184,7 +306,7 @@ func (x *Platform) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Platform.ProtoReflect.Descriptor instead.
 func (*Platform) Descriptor() ([]byte, []int) {
-	return file_notes_notes_proto_rawDescGZIP(), []int{1}
+	return file_notes_notes_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Platform) GetId() uint32 {
@@ -218,7 +340,7 @@ type Property struct {
 
 func (x *Property) Reset() {
 	*x = Property{}
-	mi := &file_notes_notes_proto_msgTypes[2]
+	mi := &file_notes_notes_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -230,7 +352,7 @@ func (x *Property) String() string {
 func (*Property) ProtoMessage() {}
 
 func (x *Property) ProtoReflect() protoreflect.Message {
-	mi := &file_notes_notes_proto_msgTypes[2]
+	mi := &file_notes_notes_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -243,7 +365,7 @@ func (x *Property) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Property.ProtoReflect.Descriptor instead.
 func (*Property) Descriptor() ([]byte, []int) {
-	return file_notes_notes_proto_rawDescGZIP(), []int{2}
+	return file_notes_notes_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Property) GetKey() string {
@@ -273,7 +395,7 @@ type Group struct {
 
 func (x *Group) Reset() {
 	*x = Group{}
-	mi := &file_notes_notes_proto_msgTypes[3]
+	mi := &file_notes_notes_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -285,7 +407,7 @@ func (x *Group) String() string {
 func (*Group) ProtoMessage() {}
 
 func (x *Group) ProtoReflect() protoreflect.Message {
-	mi := &file_notes_notes_proto_msgTypes[3]
+	mi := &file_notes_notes_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -298,7 +420,7 @@ func (x *Group) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Group.ProtoReflect.Descriptor instead.
 func (*Group) Descriptor() ([]byte, []int) {
-	return file_notes_notes_proto_rawDescGZIP(), []int{3}
+	return file_notes_notes_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Group) GetLevel() uint32 {
@@ -334,13 +456,15 @@ type Session struct {
 	// In a snapshot.
 	Worker        uint64 `protobuf:"fixed64,7,opt,name=worker,proto3" json:"worker,omitempty"`
 	Status        int32  `protobuf:"varint,8,opt,name=status,proto3" json:"status,omitempty"`
+	Drained       bool   `protobuf:"varint,9,opt,name=drained,proto3" json:"drained,omitempty"`
+	Connected     uint64 `protobuf:"fixed64,10,opt,name=connected,proto3" json:"connected,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Session) Reset() {
 	*x = Session{}
-	mi := &file_notes_notes_proto_msgTypes[4]
+	mi := &file_notes_notes_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -352,7 +476,7 @@ func (x *Session) String() string {
 func (*Session) ProtoMessage() {}
 
 func (x *Session) ProtoReflect() protoreflect.Message {
-	mi := &file_notes_notes_proto_msgTypes[4]
+	mi := &file_notes_notes_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -365,7 +489,7 @@ func (x *Session) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Session.ProtoReflect.Descriptor instead.
 func (*Session) Descriptor() ([]byte, []int) {
-	return file_notes_notes_proto_rawDescGZIP(), []int{4}
+	return file_notes_notes_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Session) GetName() string {
@@ -424,6 +548,20 @@ func (x *Session) GetStatus() int32 {
 	return 0
 }
 
+func (x *Session) GetDrained() bool {
+	if x != nil {
+		return x.Drained
+	}
+	return false
+}
+
+func (x *Session) GetConnected() uint64 {
+	if x != nil {
+		return x.Connected
+	}
+	return 0
+}
+
 // Operation is what a client waits for.
 type Operation struct {
 	state           protoimpl.MessageState `protogen:"open.v1"`
@@ -459,7 +597,7 @@ type Operation struct {
 
 func (x *Operation) Reset() {
 	*x = Operation{}
-	mi := &file_notes_notes_proto_msgTypes[5]
+	mi := &file_notes_notes_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -471,7 +609,7 @@ func (x *Operation) String() string {
 func (*Operation) ProtoMessage() {}
 
 func (x *Operation) ProtoReflect() protoreflect.Message {
-	mi := &file_notes_notes_proto_msgTypes[5]
+	mi := &file_notes_notes_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -484,7 +622,7 @@ func (x *Operation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Operation.ProtoReflect.Descriptor instead.
 func (*Operation) Descriptor() ([]byte, []int) {
-	return file_notes_notes_proto_rawDescGZIP(), []int{5}
+	return file_notes_notes_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Operation) GetName() string {
@@ -668,7 +806,7 @@ type Task struct {
 
 func (x *Task) Reset() {
 	*x = Task{}
-	mi := &file_notes_notes_proto_msgTypes[6]
+	mi := &file_notes_notes_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -680,7 +818,7 @@ func (x *Task) String() string {
 func (*Task) ProtoMessage() {}
 
 func (x *Task) ProtoReflect() protoreflect.Message {
-	mi := &file_notes_notes_proto_msgTypes[6]
+	mi := &file_notes_notes_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -693,7 +831,7 @@ func (x *Task) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Task.ProtoReflect.Descriptor instead.
 func (*Task) Descriptor() ([]byte, []int) {
-	return file_notes_notes_proto_rawDescGZIP(), []int{6}
+	return file_notes_notes_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Task) GetAction() []byte {
@@ -772,7 +910,7 @@ type Attempt struct {
 
 func (x *Attempt) Reset() {
 	*x = Attempt{}
-	mi := &file_notes_notes_proto_msgTypes[7]
+	mi := &file_notes_notes_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -784,7 +922,7 @@ func (x *Attempt) String() string {
 func (*Attempt) ProtoMessage() {}
 
 func (x *Attempt) ProtoReflect() protoreflect.Message {
-	mi := &file_notes_notes_proto_msgTypes[7]
+	mi := &file_notes_notes_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -797,7 +935,7 @@ func (x *Attempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
 func (*Attempt) Descriptor() ([]byte, []int) {
-	return file_notes_notes_proto_rawDescGZIP(), []int{7}
+	return file_notes_notes_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Attempt) GetQueued() uint64 {
@@ -874,7 +1012,7 @@ var File_notes_notes_proto protoreflect.FileDescriptor
 
 const file_notes_notes_proto_rawDesc = "" +
 	"\n" +
-	"\x11notes/notes.proto\x12\rweir.notes.v1\"\xe8\x02\n" +
+	"\x11notes/notes.proto\x12\rweir.notes.v1\"\x97\x03\n" +
 	"\x04Note\x125\n" +
 	"\tplatforms\x18\x01 \x03(\v2\x17.weir.notes.v1.PlatformR\tplatforms\x12,\n" +
 	"\x06groups\x18\x02 \x03(\v2\x14.weir.notes.v1.GroupR\x06groups\x120\n" +
@@ -884,7 +1022,16 @@ const file_notes_notes_proto_rawDesc = "" +
 	"\bresponse\x18\x06 \x01(\fR\bresponse\x12\x14\n" +
 	"\x05ended\x18\a \x01(\tR\x05ended\x12\x1c\n" +
 	"\tcancelled\x18\b \x01(\tR\tcancelled\x12\x18\n" +
-	"\adeleted\x18\t \x01(\tR\adeleted\"o\n" +
+	"\adeleted\x18\t \x01(\tR\adeleted\x12-\n" +
+	"\x06drains\x18\n" +
+	" \x01(\v2\x15.weir.notes.v1.DrainsR\x06drains\"4\n" +
+	"\x06Drains\x12*\n" +
+	"\x05rules\x18\x01 \x03(\v2\x14.weir.notes.v1.DrainR\x05rules\"\x86\x01\n" +
+	"\x05Drain\x12\x1a\n" +
+	"\binstance\x18\x01 \x01(\tR\binstance\x12\x16\n" +
+	"\x06worker\x18\x02 \x01(\tR\x06worker\x123\n" +
+	"\bproperty\x18\x03 \x01(\v2\x17.weir.notes.v1.PropertyR\bproperty\x12\x14\n" +
+	"\x05since\x18\x04 \x01(\x06R\x05since\"o\n" +
 	"\bPlatform\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\rR\x02id\x12\x1a\n" +
 	"\binstance\x18\x02 \x01(\tR\binstance\x127\n" +
@@ -897,7 +1044,7 @@ const file_notes_notes_proto_rawDesc = "" +
 	"\x05Group\x12\x14\n" +
 	"\x05level\x18\x01 \x01(\rR\x05level\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\rR\x06number\x12\x12\n" +
-	"\x04name\x18\x03 \x01(\tR\x04name\"\xef\x01\n" +
+	"\x04name\x18\x03 \x01(\tR\x04name\"\xa7\x02\n" +
 	"\aSession\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x15\n" +
 	"\x06bot_id\x18\x02 \x01(\tR\x05botId\x12\x1a\n" +
@@ -906,7 +1053,10 @@ const file_notes_notes_proto_rawDesc = "" +
 	"\x05slots\x18\x05 \x01(\rR\x05slots\x12$\n" +
 	"\rinterruptible\x18\x06 \x01(\bR\rinterruptible\x12\x16\n" +
 	"\x06worker\x18\a \x01(\x06R\x06worker\x12\x16\n" +
-	"\x06status\x18\b \x01(\x05R\x06status\"\x81\x05\n" +
+	"\x06status\x18\b \x01(\x05R\x06status\x12\x18\n" +
+	"\adrained\x18\t \x01(\bR\adrained\x12\x1c\n" +
+	"\tconnected\x18\n" +
+	" \x01(\x06R\tconnected\"\x81\x05\n" +
 	"\tOperation\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\binstance\x18\x02 \x01(\tR\binstance\x12\x1f\n" +
@@ -968,32 +1118,37 @@ func file_notes_notes_proto_rawDescGZIP() []byte {
 	return file_notes_notes_proto_rawDescData
 }
 
-var file_notes_notes_proto_msgTypes = make([]protoimpl.MessageInfo, 8)
+var file_notes_notes_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
 var file_notes_notes_proto_goTypes = []any{
 	(*Note)(nil),      // 0: weir.notes.v1.Note
-	(*Platform)(nil),  // 1: weir.notes.v1.Platform
-	(*Property)(nil),  // 2: weir.notes.v1.Property
-	(*Group)(nil),     // 3: weir.notes.v1.Group
-	(*Session)(nil),   // 4: weir.notes.v1.Session
-	(*Operation)(nil), // 5: weir.notes.v1.Operation
-	(*Task)(nil),      // 6: weir.notes.v1.Task
-	(*Attempt)(nil),   // 7: weir.notes.v1.Attempt
+	(*Drains)(nil),    // 1: weir.notes.v1.Drains
+	(*Drain)(nil),     // 2: weir.notes.v1.Drain
+	(*Platform)(nil),  // 3: weir.notes.v1.Platform
+	(*Property)(nil),  // 4: weir.notes.v1.Property
+	(*Group)(nil),     // 5: weir.notes.v1.Group
+	(*Session)(nil),   // 6: weir.notes.v1.Session
+	(*Operation)(nil), // 7: weir.notes.v1.Operation
+	(*Task)(nil),      // 8: weir.notes.v1.Task
+	(*Attempt)(nil),   // 9: weir.notes.v1.Attempt
 }
 var file_notes_notes_proto_depIdxs = []int32{
-	1, // 0: weir.notes.v1.Note.platforms:type_name -> weir.notes.v1.Platform
-	3, // 1: weir.notes.v1.Note.groups:type_name -> weir.notes.v1.Group
-	4, // 2: weir.notes.v1.Note.session:type_name -> weir.notes.v1.Session
-	5, // 3: weir.notes.v1.Note.operation:type_name -> weir.notes.v1.Operation
-	6, // 4: weir.notes.v1.Note.task:type_name -> weir.notes.v1.Task
-	2, // 5: weir.notes.v1.Platform.properties:type_name -> weir.notes.v1.Property
-	2, // 6: weir.notes.v1.Session.offered:type_name -> weir.notes.v1.Property
-	5, // 7: weir.notes.v1.Task.leader:type_name -> weir.notes.v1.Operation
-	7, // 8: weir.notes.v1.Task.attempts:type_name -> weir.notes.v1.Attempt
-	9, // [9:9] is the sub-list for method output_type
-	9, // [9:9] is the sub-list for method input_type
-	9, // [9:9] is the sub-list for extension type_name
-	9, // [9:9] is the sub-list for extension extendee
-	0, // [0:9] is the sub-list for field type_name
+	3,  // 0: weir.notes.v1.Note.platforms:type_name -> weir.notes.v1.Platform
+	5,  // 1: weir.notes.v1.Note.groups:type_name -> weir.notes.v1.Group
+	6,  // 2: weir.notes.v1.Note.session:type_name -> weir.notes.v1.Session
+	7,  // 3: weir.notes.v1.Note.operation:type_name -> weir.notes.v1.Operation
+	8,  // 4: weir.notes.v1.Note.task:type_name -> weir.notes.v1.Task
+	1,  // 5: weir.notes.v1.Note.drains:type_name -> weir.notes.v1.Drains
+	2,  // 6: weir.notes.v1.Drains.rules:type_name -> weir.notes.v1.Drain
+	4,  // 7: weir.notes.v1.Drain.property:type_name -> weir.notes.v1.Property
+	4,  // 8: weir.notes.v1.Platform.properties:type_name -> weir.notes.v1.Property
+	4,  // 9: weir.notes.v1.Session.offered:type_name -> weir.notes.v1.Property
+	7,  // 10: weir.notes.v1.Task.leader:type_name -> weir.notes.v1.Operation
+	9,  // 11: weir.notes.v1.Task.attempts:type_name -> weir.notes.v1.Attempt
+	12, // [12:12] is the sub-list for method output_type
+	12, // [12:12] is the sub-list for method input_type
+	12, // [12:12] is the sub-list for extension type_name
+	12, // [12:12] is the sub-list for extension extendee
+	0,  // [0:12] is the sub-list for field type_name
 }
 
 func init() { file_notes_notes_proto_init() }
@@ -1007,7 +1162,7 @@ func file_notes_notes_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_notes_notes_proto_rawDesc), len(file_notes_notes_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   8,
+			NumMessages:   10,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
