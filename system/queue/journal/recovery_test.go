@@ -145,7 +145,8 @@ func TestRecoverySaysWhatIsWrong(t *testing.T) {
 		segments [][]byte
 		want     string
 	}{
-		"a segment is missing":      {[][]byte{segments[0], segments[2]}, "this is segment 3, after segment 1"},
+		"segments out of order":     {[][]byte{segments[1], segments[0]}, "this is segment 1, after segment 2"},
+		"no snapshot between":       {[][]byte{segments[0], step(journal.AppendHeader(nil, &journal.Header{Sequence: 2}), enqueue, queued)}, "without a snapshot"},
 		"another state":             {[][]byte{journal.AppendMark(bytes.Clone(header), 0, 5)}, "hash 0000000000000005"},
 		"no input":                  {[][]byte{step(bytes.Clone(header), queue.Input{Kind: 77})}, "no input of kind 77"},
 		"a step within a snapshot":  {[][]byte{step(bytes.Clone(image), enqueue, queued)}, "before the snapshot's mark"},
@@ -156,6 +157,9 @@ func TestRecoverySaysWhatIsWrong(t *testing.T) {
 		if _, err := recoverFrom(c.segments...); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", name, err, c.want)
 		}
+	}
+	if r, err := recoverFrom(segments[0], segments[2]); err != nil || r.Queue.Hash() == queue.New(h.Config).Hash() {
+		t.Errorf("without a segment between: %v", err)
 	}
 	r, err := recoverFrom(image)
 	if err != nil || r.Complete() {
@@ -175,7 +179,7 @@ func TestDecideAgain(t *testing.T) {
 	shortest := queue.Policy{Task: queue.Shortest}
 	differed := 0
 	for seed := range uint64(10) {
-		h := history(t, "fifo", seed)
+		h := history(t, "priority", seed)
 		segments := write(t, h, 70)
 		if r, err := decide(nil, segments...); err != nil || r.First != nil {
 			t.Errorf("seed %d: decided again, %v: %+v", seed, err, r.First)
@@ -207,7 +211,7 @@ func TestDecideAgain(t *testing.T) {
 		}
 	}
 	if differed == 0 {
-		t.Error("no seed tells fifo from shortest")
+		t.Error("no seed tells priority from shortest")
 	}
 }
 
