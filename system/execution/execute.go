@@ -74,16 +74,20 @@ func (s *Server) Execute(request *repb.ExecuteRequest, stream repb.Execution_Exe
 }
 
 // outlive returns a context for work on an operation, which goes on without its
-// client if that has been told of the operation.
+// client if that has been told of the operation, but not without the server.
 func (s *Server) outlive(ctx context.Context, op *operation) (work context.Context, release func()) {
 	work, cancel := context.WithTimeout(context.WithoutCancel(ctx), prepareTimeout)
 	stop := context.AfterFunc(ctx, func() {
 		s.shell.mu.Lock()
 		told := op.told
 		s.shell.mu.Unlock()
-		if !told {
-			cancel()
+		if told {
+			select {
+			case <-work.Done():
+			case <-s.stopping:
+			}
 		}
+		cancel()
 	})
 	return work, func() {
 		stop()
@@ -109,8 +113,9 @@ func (s *Server) prepare(ctx context.Context, op *operation, f *follower) error 
 		return nil
 	}
 	s.locked(func(now time.Time) {
-		if ctx.Err() != nil && s.shell.draining && op.place > 0 {
-			return // the next process goes on with it
+		if ctx.Err() != nil && s.shell.draining {
+			err = errDraining // with a journal, the next process goes on with it
+			return
 		}
 		s.endEarly(now, op, &repb.ExecuteResponse{Status: status.Convert(toStatus(err)).Proto()})
 		if op.changes > 1 {
