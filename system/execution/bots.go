@@ -102,7 +102,7 @@ func (s *Server) poll(ctx context.Context, session *session, bot *bots.BotSessio
 		session.rouse()
 		session.poll++
 		mine = session.poll
-		gone = s.report(now, session, bot)
+		gone = s.report(ctx, now, session, bot)
 		session.status = bot.Status
 		s.step(now, queue.Input{Kind: queue.Poll, Worker: session.worker, Accepting: accepting(bot.Status) && !s.shell.draining})
 		if bot.Status == bots.BotStatus_BOT_TERMINATING && len(session.leases) == 0 {

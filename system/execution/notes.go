@@ -49,9 +49,7 @@ func (op *operation) note() *notes.Operation {
 // state describes an operation as it is; the lock is held.
 func (op *operation) state(q *queue.Queue) *notes.Operation {
 	n := op.note()
-	if len(op.stages) > 0 {
-		n.Stage = int32(op.stages[len(op.stages)-1])
-	}
+	n.Stage = int32(op.stage)
 	if op.response != nil {
 		n.Done, n.Response, n.Ended = true, op.response.Value, stamp(op.endedAt)
 		return n
@@ -200,7 +198,7 @@ func (s *Server) operationOf(n *notes.Operation) (*operation, error) {
 		}
 	}
 	if n.Stage != 0 {
-		op.stages = append(op.stages, repb.ExecutionStage_Value(n.Stage))
+		op.enter(repb.ExecutionStage_Value(n.Stage))
 	}
 	return op, nil
 }

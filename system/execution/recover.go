@@ -213,7 +213,6 @@ func (s *Server) replayOperation(now time.Time, n *notes.Operation) error {
 	op.place, op.told = known, true
 	switch {
 	case n.Done:
-		op.stages = nil
 		if err := s.replayEnd(timeOf(n.Ended), op, n.Response); err != nil {
 			return err
 		}

@@ -84,12 +84,14 @@ type operation struct {
 	told      bool              // its client knows of it, or is about to
 	place     int64             // in the journal, 0 if it has no record
 	task      *task
-	stages    []repb.ExecutionStage_Value // all it went through
-	response  *anypb.Any                  // an ExecuteResponse, once done
+	stage     repb.ExecutionStage_Value
+	changes   int        // how often there was something new
+	response  *anypb.Any // an ExecuteResponse, once done
 	endedAt   time.Time
 	waiting   []chan struct{} // one token each when something is new
 	outcome   outcome
-	kept      string // why its build is to be kept (one of semconv's Kept… values)
+	came      *progress // how far, if it ended with a task
+	kept      string    // why its build is to be kept (one of semconv's Kept… values)
 }
 
 // outcome is what metrics and spans say of an operation.
@@ -124,6 +126,7 @@ type task struct {
 	leases   []*lease
 	response *repb.ExecuteResponse
 	packed   *anypb.Any // response, for the wire
+	partial  []byte     // what the worker tells of the attempt under way, an ExecutedActionMetadata
 	usage    []build.Attribute
 
 	place place // among those of its invocation
@@ -239,7 +242,8 @@ func (s *shell) stage(t *task, stage repb.ExecutionStage_Value) {
 }
 
 func (op *operation) enter(stage repb.ExecutionStage_Value) {
-	op.stages = append(op.stages, stage)
+	op.stage = stage
+	op.changes++
 	for _, c := range op.waiting {
 		select {
 		case c <- struct{}{}:
@@ -253,6 +257,8 @@ func (s *Server) operationDone(now time.Time, o queue.Output) {
 	op := s.shell.operations[o.Operation]
 	delete(s.shell.operations, o.Operation)
 	t := op.task
+	came := op.progress()
+	op.came = &came
 	t.attached = slices.DeleteFunc(t.attached, func(other *operation) bool { return other == op })
 	response, packed := t.response, t.packed
 	if o.Reason != queue.Completed {

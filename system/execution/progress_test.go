@@ -1,0 +1,102 @@
+package execution
+
+import (
+	"testing"
+	"time"
+
+	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/structpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	"github.com/weir-build/weir/system/digest"
+	"github.com/weir-build/weir/traces/tracecontext"
+)
+
+// TestMetadataByHand compares the bytes with what the messages' own code would make.
+func TestMetadataByHand(t *testing.T) {
+	work := tracecontext.OfInvocation("9e1d3ab6-7f5e-4f9b-9d53-0d6c1fbd6a01")
+	action := digest.Of([]byte("a"))
+	blob, err := anypb.New(&repb.Digest{Hash: "h", SizeBytes: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	partial := &repb.ExecutedActionMetadata{InputFetchStartTimestamp: timestamppb.New(time.Unix(7, 0)), AuxiliaryMetadata: []*anypb.Any{blob}}
+	data, err := proto.Marshal(partial)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, p := range map[string]progress{
+		"nothing": {},
+		"queued":  {attempt: 1, queued: time.Unix(1_700_000_000, 0), reason: "workers_busy"},
+		"leased":  {attempt: 3, queued: time.Unix(0, 1), leased: time.Unix(1_700_000_000, 999_999_999), worker: "worker-ü", work: work, partial: data},
+		"joined":  {attempt: 1, queued: time.Unix(5, 5), onto: "main/operations/x", reason: "workers_busy"},
+	} {
+		want := &repb.ExecuteOperationMetadata{ActionDigest: action.Proto(), DigestFunction: digest.Function, Stage: repb.ExecutionStage_EXECUTING}
+		if p.attempt > 0 {
+			m := new(repb.ExecutedActionMetadata)
+			if p.partial != nil {
+				m = proto.Clone(partial).(*repb.ExecutedActionMetadata)
+			}
+			m.Worker, m.QueuedTimestamp = p.worker, timestamppb.New(p.queued)
+			record := map[string]any{"attempt": p.attempt}
+			add := func(key, value string) {
+				if value != "" {
+					record[key] = value
+				}
+			}
+			add("queue_reason", p.reason)
+			add("deduplicated_onto", p.onto)
+			if p.work.Valid() {
+				add("traceparent", p.work.String())
+			}
+			if !p.leased.IsZero() {
+				add("dispatched", p.leased.UTC().Format(time.RFC3339Nano))
+			}
+			fields, err := structpb.NewStruct(record)
+			if err != nil {
+				t.Fatal(err)
+			}
+			m.AuxiliaryMetadata = append(m.AuxiliaryMetadata, pack(fields))
+			want.PartialExecutionMetadata = m
+		}
+		op := &operation{about: about(action)}
+		got := new(repb.ExecuteOperationMetadata)
+		if err := op.metadata(repb.ExecutionStage_EXECUTING, &p).UnmarshalTo(got); err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		// The same map may be written in any order.
+		unpackStruct(t, got)
+		unpackStruct(t, want)
+		if !proto.Equal(got, want) {
+			t.Errorf("%s:\n got %v\nwant %v", name, got, want)
+		}
+	}
+}
+
+// unpackStruct rewrites the last entry of auxiliary metadata in one order.
+func unpackStruct(t *testing.T, m *repb.ExecuteOperationMetadata) {
+	t.Helper()
+	for _, packed := range m.PartialExecutionMetadata.GetAuxiliaryMetadata() {
+		content, err := packed.UnmarshalNew()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if packed.Value, err = (proto.MarshalOptions{Deterministic: true}).Marshal(content); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkMetadata(b *testing.B) {
+	op := &operation{about: about(digest.Of([]byte("a")))}
+	p := progress{
+		attempt: 1, queued: time.Now(), leased: time.Now(), worker: "worker-1", reason: "workers_busy",
+		work: tracecontext.OfInvocation("9e1d3ab6-7f5e-4f9b-9d53-0d6c1fbd6a01"),
+	}
+	b.ReportAllocs()
+	for b.Loop() {
+		op.metadata(repb.ExecutionStage_EXECUTING, &p)
+	}
+}
