@@ -40,6 +40,7 @@ import (
 type cluster struct {
 	t          *testing.T
 	storage    string // address
+	folder     string // of the journal
 	server     *execution.Server
 	blobs      *remote.Client
 	executions *remote.Client // of the execution-server; it reconnects, as real ones do
@@ -122,7 +123,7 @@ func startOn(t *testing.T, storageAddress string, q queue.Config, sampler *telem
 		t.Fatal(err)
 	}
 	c := &cluster{
-		t: t, storage: storageAddress, server: server, blobs: blobs, executions: executions, conn: conn, execution: repb.NewExecutionClient(conn), bots: bots.NewBotsClient(conn),
+		t: t, storage: storageAddress, folder: config.Journal.Dir, server: server, blobs: blobs, executions: executions, conn: conn, execution: repb.NewExecutionClient(conn), bots: bots.NewBotsClient(conn),
 		ops: longrunningpb.NewOperationsClient(conn), metrics: tel.Registry, spans: spans, pages: server.Pages(),
 	}
 	c.halt = sync.OnceFunc(func() {

@@ -378,7 +378,7 @@ func (s *Server) replay(from io.Reader) (size int64, err error) {
 		if d := recovery.First; d != nil && recovery.Header.Core == queue.Version {
 			return 0, fmt.Errorf("offset %d: the queue decided otherwise than is recorded", d.Offset)
 		}
-		s.shell.queue, s.shell.wrote, s.shell.latest = recovery.Queue, recovery.Header, recovery.Now
+		s.shell.wrote, s.shell.latest = recovery.Header, recovery.Now
 		return size, nil
 	}
 }
@@ -398,6 +398,9 @@ func (s *Server) replayRecord(recovery *journal.Recovery, rec *journal.Record) e
 	}
 	if err := recovery.Apply(rec); err != nil {
 		return err
+	}
+	if recovery.Queue != nil {
+		s.shell.queue = recovery.Queue // it is asked why tasks wait
 	}
 	if rec.Kind == journal.StepKind {
 		s.carryOut(now, rec.Outputs)

@@ -36,6 +36,7 @@ type shell struct {
 	leases     map[string]*lease // by id, while their task is open
 	platforms  platforms
 	groups     groups
+	recent     recent
 	census     census
 	drains     drains
 	roster     uint64 // how often a session came or went
@@ -134,6 +135,7 @@ type task struct {
 
 func (s *shell) init(config queue.Config) {
 	s.sooner = make(chan struct{}, 1)
+	s.recent.some = make(chan struct{}, 1)
 	s.queue = queue.New(config)
 	s.epoch = time.Now()
 	s.armed = queue.Never
@@ -234,16 +236,14 @@ func (s *Server) carryOut(now time.Time, out []queue.Output) {
 	}
 }
 
-// stage notes a stage of all operations of a task.
-func (s *shell) stage(t *task, stage repb.ExecutionStage_Value) {
-	for _, op := range t.attached {
-		op.enter(stage)
-	}
-}
-
+// enter notes a stage and tells who waits; the lock is held.
 func (op *operation) enter(stage repb.ExecutionStage_Value) {
 	op.stage = stage
 	op.changes++
+	op.signal()
+}
+
+func (op *operation) signal() {
 	for _, c := range op.waiting {
 		select {
 		case c <- struct{}{}:
