@@ -74,16 +74,20 @@ func (s *Server) Execute(request *repb.ExecuteRequest, stream repb.Execution_Exe
 }
 
 // outlive returns a context for work on an operation, which goes on without its
-// client if that has been told of the operation.
+// client if that has been told of the operation, but not without the server.
 func (s *Server) outlive(ctx context.Context, op *operation) (work context.Context, release func()) {
 	work, cancel := context.WithTimeout(context.WithoutCancel(ctx), prepareTimeout)
 	stop := context.AfterFunc(ctx, func() {
 		s.shell.mu.Lock()
 		told := op.told
 		s.shell.mu.Unlock()
-		if !told {
-			cancel()
+		if told {
+			select {
+			case <-work.Done():
+			case <-s.stopping:
+			}
 		}
+		cancel()
 	})
 	return work, func() {
 		stop()
@@ -109,8 +113,9 @@ func (s *Server) prepare(ctx context.Context, op *operation, f *follower) error 
 		return nil
 	}
 	s.locked(func(now time.Time) {
-		if ctx.Err() != nil && s.shell.draining && op.place > 0 {
-			return // the next process goes on with it
+		if ctx.Err() != nil && s.shell.draining {
+			err = errDraining // with a journal, the next process goes on with it
+			return
 		}
 		s.endEarly(now, op, &repb.ExecuteResponse{Status: status.Convert(toStatus(err)).Proto()})
 		if op.changes > 1 {
@@ -215,6 +220,13 @@ func (s *Server) lookup(ctx context.Context, op *operation, f *follower) *repb.A
 
 // enqueue loads the action and gives the operation a task: a new one, or that of
 // an equal action under way.
+//
+// What is merged is REAPI's word. An action with do_not_cache never is. A request with
+// skip_cache_lookup may be, but must not get a result that was visible before it was
+// sent (ExecuteRequest): work that waits or runs is as new to it as work of its own
+// would be, so that a build that skips the cache doesn't run everything twice; a task
+// whose result is on its way to the cache may have it there already. To have an action
+// run once more beside one that runs, as flaky tests are hunted, is do_not_cache.
 func (s *Server) enqueue(ctx context.Context, op *operation) error {
 	action, data, command, err := load(ctx, op)
 	if err != nil {
@@ -258,6 +270,9 @@ func (s *Server) enqueue(ctx context.Context, op *operation) error {
 		var p *platform
 		if p, err = s.platform(now, op.instance, wanted); err != nil {
 			return
+		}
+		if op.outcome.cache == semconv.CacheSkipped && in.Key != (queue.Key{}) && s.shell.queue.IsFinished(in.Key) {
+			in.Key = queue.Key{}
 		}
 		fresh.platform, in.Platform = p, p.id
 		s.rank(&in, op, action)

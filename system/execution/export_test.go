@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/weir-build/weir/system/proto/notes"
+	"github.com/weir-build/weir/system/queue"
 	"github.com/weir-build/weir/system/queue/journal"
 )
 
@@ -62,3 +63,21 @@ func dropTimes(m protoreflect.Message) {
 
 // Flush has the journal written.
 func (s *Server) Flush() error { return s.tell() }
+
+// Watchers returns how many wait for an operation that has a task.
+func (s *Server) Watchers(name string) int {
+	s.shell.mu.Lock()
+	defer s.shell.mu.Unlock()
+	op := s.shell.names[name]
+	if op == nil {
+		return 0
+	}
+	return s.shell.queue.Watchers(op.id)
+}
+
+// NextDeadline returns when something expires next, in the queue's time.
+func (s *Server) NextDeadline() queue.Time {
+	s.shell.mu.Lock()
+	defer s.shell.mu.Unlock()
+	return s.shell.queue.NextDeadline()
+}

@@ -19,7 +19,7 @@ import (
 // could see them.
 type follower struct {
 	op     *operation
-	accept func() error // before the first message; nil if that has been sent
+	accept func() error // before the first message; nil if that needs no more
 	send   func(*longrunningpb.Operation) error
 	news   chan struct{} // one of op.waiting: holds a token when something is new
 	sent   int           // of op.changes
@@ -44,7 +44,8 @@ func (s *Server) catchUp(f *follower) (done bool, err error) {
 		op.ignore(f)
 	}
 	s.shell.mu.Unlock()
-	if f.accept != nil {
+	// Who has the response needs the operation no more: it isn't written down.
+	if f.accept != nil && response == nil {
 		if err := f.accept(); err != nil {
 			return false, err
 		}

@@ -21,7 +21,7 @@ import (
 // The journal: every input of the queue with what was decided, and the notes of the
 // shell that go with it. What was told to anybody is in it before:
 //
-//	a client's first message     on disk (accept)
+//	a client's first message     on disk (accept), unless it is the last
 //	a reply to a worker          written, so that only a power failure loses it (tell)
 //
 // A segment begins with the whole state. What an ended operation came to is in it

@@ -433,7 +433,15 @@ func (s *shell) unfinished() (u unfinished) {
 // takeUp goes on with that. What isn't done when ctx is, is left to the next process.
 func (s *Server) takeUp(ctx context.Context, running *sync.WaitGroup) {
 	for _, op := range s.left.operations {
-		running.Go(func() { _ = s.prepare(ctx, op, nil) }) // whoever waits is told
+		running.Go(func() {
+			_ = s.prepare(ctx, op, nil) // whoever waits is told
+			s.locked(func(now time.Time) {
+				if op.id != 0 {
+					// It has no stream, for which it counts as watched.
+					s.step(now, queue.Input{Kind: queue.Unwatch, Operation: op.id})
+				}
+			})
+		})
 	}
 	s.locked(func(time.Time) { s.shell.publishing += len(s.left.tasks) })
 	for _, t := range s.left.tasks {

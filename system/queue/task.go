@@ -267,4 +267,11 @@ func (q *Queue) publish(id TaskID) {
 	}
 }
 
+// IsFinished reports whether the task that an Enqueue with this key would join has its
+// result, and waits for Publish only.
+func (q *Queue) IsFinished(key Key) bool {
+	index, _ := q.byKey.find(&q.tasks, key)
+	return index != none && q.tasks.at(index).state == finished
+}
+
 func (q *Queue) taskID(index uint32) TaskID { return TaskID(q.tasks.handle(index)) }
