@@ -63,7 +63,7 @@ func (s *Server) Execute(request *repb.ExecuteRequest, stream repb.Execution_Exe
 		return toStatus(err)
 	}
 	defer s.tellKept(ctx, op)
-	f := &follower{op: op, send: stream.Send, news: op.waiting[0], accept: func() error { return s.accept(ctx, op) }}
+	f := &follower{op: op, send: stream.Send, news: op.waiting[0], patient: true, accept: func() error { return s.accept(ctx, op) }}
 	work, release := s.outlive(ctx, op)
 	err = s.prepare(work, op, f)
 	release()
@@ -195,7 +195,7 @@ func about(action digest.Digest) []byte {
 func (s *Server) lookup(ctx context.Context, op *operation, f *follower) *repb.ActionResult {
 	s.locked(func(now time.Time) {
 		op.outcome.cacheCheck = build.Interval{Start: now, End: now}
-		op.enter(repb.ExecutionStage_CACHE_CHECK)
+		s.shell.enter(op, repb.ExecutionStage_CACHE_CHECK)
 	})
 	told := make(chan struct{})
 	timer := time.AfterFunc(lookupPatience, func() {
@@ -324,9 +324,9 @@ func (s *Server) enter(now time.Time, o queue.Output) {
 		op.outcome.link = op.task.leader.client.action
 	}
 	op.task.attached = append(op.task.attached, op)
-	op.enter(repb.ExecutionStage_QUEUED)
+	sh.enter(op, repb.ExecutionStage_QUEUED)
 	if o.Kind == queue.Attached && op.task.isLeased() {
-		op.enter(repb.ExecutionStage_EXECUTING)
+		sh.enter(op, repb.ExecutionStage_EXECUTING)
 	}
 }
 

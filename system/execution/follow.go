@@ -21,8 +21,10 @@ type follower struct {
 	op     *operation
 	accept func() error // before the first message; nil if that needs no more
 	send   func(*longrunningpb.Operation) error
-	news   chan struct{} // one of op.waiting: holds a token when something is new
+	news   chan struct{} // one of op.waiting: holds a token when there is something to tell
 	sent   int           // of op.changes
+	// patient followers have been told nothing yet, and wait for the first news.
+	patient bool
 }
 
 // catchUp sends what is new and reports whether that was the last.
@@ -116,7 +118,9 @@ func (s *Server) pump(ctx context.Context, f *follower) (done bool, err error) {
 	}
 	for {
 		before := f.sent
-		if done, err = s.catchUp(f); done || err != nil {
+		if f.patient {
+			f.patient = false
+		} else if done, err = s.catchUp(f); done || err != nil {
 			return done, err
 		}
 		if silence != nil && f.sent != before {
@@ -137,30 +141,40 @@ func (s *Server) pump(ctx context.Context, f *follower) (done bool, err error) {
 	}
 }
 
-// recent are operations that came to a worker, or heard of it, just now. Their clients
-// are told after a moment: most that are over by then cost one message less, and as
-// much less of the server's time as a third of what an action without work takes.
+// recent are operations of which there is something new since a moment ago, short of
+// their end. Their clients are told after that moment, and at once when they end: an
+// action that is over by then costs one message instead of three, which is a third of
+// what one without work takes of the server's time.
 type recent struct {
 	some       chan struct{} // holds a token when there are any again
 	last, then []*operation
 }
 
-// executesDelay is that moment, at least, and twice as long at most: far below what
-// starting a process takes.
-const executesDelay = 5 * time.Millisecond
+// tellDelay is that moment, at least, and twice as long at most: far below what
+// starting a process takes, or what anybody would notice.
+const tellDelay = 5 * time.Millisecond
 
-// executes notes that a worker has a task; the lock is held.
-func (s *shell) executes(t *task) {
-	for _, op := range t.attached {
-		op.stage = repb.ExecutionStage_EXECUTING
-		op.changes++
-		s.recent.last = append(s.recent.last, op)
+// enter notes a stage, of which who waits is told in a moment; the lock is held.
+func (s *shell) enter(op *operation, stage repb.ExecutionStage_Value) {
+	op.stage = stage
+	op.changes++
+	if op.recent {
+		return
 	}
-	if len(s.recent.last) > 0 && len(s.recent.last) <= len(t.attached) {
+	op.recent = true
+	s.recent.last = append(s.recent.last, op)
+	if len(s.recent.last) == 1 {
 		select {
 		case s.recent.some <- struct{}{}:
 		default:
 		}
+	}
+}
+
+// enterAll notes a stage of all operations of a task; the lock is held.
+func (s *shell) enterAll(t *task, stage repb.ExecutionStage_Value) {
+	for _, op := range t.attached {
+		s.enter(op, stage)
 	}
 }
 
@@ -175,7 +189,7 @@ func (s *Server) tellRecent(quit <-chan struct{}) {
 			return
 		}
 		for more := true; more; {
-			timer.Reset(executesDelay)
+			timer.Reset(tellDelay)
 			select {
 			case <-timer.C:
 			case <-quit:
@@ -193,6 +207,7 @@ func (s *shell) tellRecent() bool {
 	defer s.mu.Unlock()
 	r := &s.recent
 	for _, op := range r.then {
+		op.recent = false
 		if op.response == nil {
 			op.signal()
 		}

@@ -123,7 +123,7 @@ func (s *Server) lease(now time.Time, o queue.Output) {
 	try.Leased, try.Worker = now, session.botID
 	s.shell.census.move(t, runs)
 	t.platform.waits.Observe(now.Sub(try.Queued).Seconds())
-	s.shell.executes(t)
+	s.shell.enterAll(t, repb.ExecutionStage_EXECUTING)
 }
 
 // leaseID names an attempt at a task: by the id of the operation that leads it, so
@@ -159,9 +159,7 @@ func (s *Server) requeue(now time.Time, o queue.Output) {
 	t.attempts = append(t.attempts, build.Attempt{Queued: now, QueueReason: s.queuedBecause(t)})
 	s.shell.census.move(t, waits)
 	t.partial = nil
-	for _, op := range t.attached {
-		op.enter(repb.ExecutionStage_QUEUED)
-	}
+	s.shell.enterAll(t, repb.ExecutionStage_QUEUED)
 }
 
 // revoke notes that a worker should stop; the lock is held.

@@ -198,7 +198,7 @@ func (s *Server) operationOf(n *notes.Operation) (*operation, error) {
 		}
 	}
 	if n.Stage != 0 {
-		op.enter(repb.ExecutionStage_Value(n.Stage))
+		op.stage, op.changes = repb.ExecutionStage_Value(n.Stage), 1
 	}
 	return op, nil
 }

@@ -85,5 +85,5 @@ func (s *Server) partially(l *lease, told []byte) {
 		return
 	}
 	t.partial = told
-	s.shell.executes(t)
+	s.shell.enterAll(t, repb.ExecutionStage_EXECUTING)
 }

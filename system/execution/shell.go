@@ -87,6 +87,7 @@ type operation struct {
 	task      *task
 	stage     repb.ExecutionStage_Value
 	changes   int        // how often there was something new
+	recent    bool       // its clients are told in a moment
 	response  *anypb.Any // an ExecuteResponse, once done
 	endedAt   time.Time
 	waiting   []chan struct{} // one token each when something is new
@@ -236,13 +237,7 @@ func (s *Server) carryOut(now time.Time, out []queue.Output) {
 	}
 }
 
-// enter notes a stage and tells who waits; the lock is held.
-func (op *operation) enter(stage repb.ExecutionStage_Value) {
-	op.stage = stage
-	op.changes++
-	op.signal()
-}
-
+// signal wakes who waits; the lock is held.
 func (op *operation) signal() {
 	for _, c := range op.waiting {
 		select {
@@ -280,7 +275,9 @@ func (s *Server) end(now time.Time, op *operation, response *repb.ExecuteRespons
 	op.response, op.endedAt = packed, now
 	op.outcome.executed, op.outcome.doneAt = response, now
 	op.kept = s.reasonToKeep(op, now)
-	op.enter(repb.ExecutionStage_COMPLETED)
+	op.stage = repb.ExecutionStage_COMPLETED
+	op.changes++
+	op.signal()
 	s.shell.ended = append(s.shell.ended, op)
 	s.shell.endedBytes += len(packed.Value)
 }

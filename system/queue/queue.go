@@ -171,6 +171,7 @@ type Queue struct {
 	out        []Output // of the step under way
 	follows    bool     // it takes outputs for facts
 	following  following
+	fetched    uint64 // see lookAhead
 
 	tasks      slab[task]
 	traits     []traits // of tasks

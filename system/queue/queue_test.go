@@ -174,8 +174,8 @@ func (c *cycle) enqueue() {
 
 func (c *cycle) poll(h *held) {
 	c.out = c.queue.Step(c.now, queue.Input{Kind: queue.Poll, Worker: h.worker, Accepting: true}, c.out[:0])
-	for _, o := range c.out {
-		if o.Kind == queue.Leased {
+	for i := range c.out {
+		if o := &c.out[i]; o.Kind == queue.Leased {
 			h.task, h.attempt = o.Task, o.Attempt
 		}
 	}

@@ -93,7 +93,7 @@ func (q *Queue) nextOf(n *node) uint32 {
 	if len(n.waiting) == 0 {
 		return none
 	}
-	return q.nodes.at(n.waiting[0].index).next
+	return n.waiting[0].gives
 }
 
 // leafOf finds or makes the leaf that a task belongs to.
@@ -217,7 +217,7 @@ func (q *Queue) refresh(n uint32, cost int64, thorough bool) {
 					q.siblings.remove(&parent.owing, n) // its tag is ahead of virtual time
 				}
 			}
-			q.siblings.set(&parent.waiting, n, q.orderIn(parent, child))
+			q.siblings.enter(&parent.waiting, ranked{q.orderIn(parent, child), n, next})
 		default:
 			if had {
 				q.siblings.remove(&parent.waiting, n)
