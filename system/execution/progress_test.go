@@ -1,7 +1,11 @@
 package execution
 
 import (
+	"maps"
 	"math"
+	"os"
+	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -90,6 +94,38 @@ func unpackStruct(t *testing.T, m *repb.ExecuteOperationMetadata) {
 		if packed.Value, err = (proto.MarshalOptions{Deterministic: true}).Marshal(content); err != nil {
 			t.Fatal(err)
 		}
+	}
+}
+
+// TestFieldsAreDocumented compares the record's fields, when it has all of them, with
+// docs/queue.md.
+func TestFieldsAreDocumented(t *testing.T) {
+	p := progress{
+		attempt: 1, queued: time.Unix(1, 0), leased: time.Unix(2, 0), worker: "one", reason: "workers_busy", onto: "operations/x",
+		work: tracecontext.OfInvocation("9e1d3ab6-7f5e-4f9b-9d53-0d6c1fbd6a01"),
+	}
+	op := &operation{about: about(digest.Of([]byte("a")))}
+	m := new(repb.ExecuteOperationMetadata)
+	if err := op.metadata(repb.ExecutionStage_EXECUTING, &p).UnmarshalTo(m); err != nil {
+		t.Fatal(err)
+	}
+	record := new(structpb.Struct)
+	if err := m.PartialExecutionMetadata.AuxiliaryMetadata[0].UnmarshalTo(record); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile("../../docs/queue.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(text), "\n## What clients are told\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	var listed []string
+	for _, row := range regexp.MustCompile("(?m)^\\| `([^`]+)` \\|").FindAllStringSubmatch(section, -1) {
+		listed = append(listed, row[1])
+	}
+	slices.Sort(listed)
+	if fields := slices.Sorted(maps.Keys(record.Fields)); !slices.Equal(listed, fields) {
+		t.Errorf("docs/queue.md lists %q, the record has %q", listed, fields)
 	}
 }
 
