@@ -1,8 +1,6 @@
 package execution
 
 import (
-	"bytes"
-	"context"
 	"path"
 	"strconv"
 	"time"
@@ -10,8 +8,6 @@ import (
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
 	spb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/metadata"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/weir-build/weir/system/proto/bots"
 	"github.com/weir-build/weir/system/queue"
@@ -28,9 +24,9 @@ type lease struct {
 	state   bots.LeaseState // as last told or reported
 }
 
-// report takes what a worker says of its leases, and returns those it should
-// stop. The lock is held.
-func (s *Server) report(ctx context.Context, now time.Time, session *session, bot *bots.BotSession) (gone []*bots.Lease) {
+// report takes what a worker says of its leases and, in partials, of how far they are,
+// and returns those it should stop. The lock is held.
+func (s *Server) report(now time.Time, session *session, bot *bots.BotSession, partials map[string][]byte) (gone []*bots.Lease) {
 	for _, r := range bot.Leases {
 		l := session.leases[r.Id]
 		switch {
@@ -48,40 +44,11 @@ func (s *Server) report(ctx context.Context, now time.Time, session *session, bo
 			gone = append(gone, &bots.Lease{Id: r.Id, State: bots.LeaseState_CANCELLED})
 		default:
 			l.state = bots.LeaseState_ACTIVE
-			s.partially(ctx, l)
+			s.partially(l, partials[r.Id])
 			s.step(now, queue.Input{Kind: queue.Renew, Worker: session.worker, Task: l.task.id, Attempt: l.attempt})
 		}
 	}
 	return gone
-}
-
-// partialPrefix is BuildGrid's name of the header by which a worker tells how far it
-// has come with a lease, with the lease's id and "-bin" behind it.
-const partialPrefix = "partial-execution-metadata-"
-
-// maxPartialBytes bounds it: a dozen times, and a Struct or two.
-const maxPartialBytes = 16 << 10
-
-// partially takes what a worker tells of an attempt under way; the lock is held. What
-// can't be decoded is nothing to fail a poll for.
-func (s *Server) partially(ctx context.Context, l *lease) {
-	values := metadata.ValueFromIncomingContext(ctx, partialPrefix+l.id+"-bin")
-	t := l.task
-	if len(values) == 0 || len(values[0]) > maxPartialBytes || int(l.attempt) != len(t.attempts) {
-		return
-	}
-	m := new(repb.ExecutedActionMetadata)
-	if err := proto.Unmarshal([]byte(values[0]), m); err != nil {
-		s.logger.DebugContext(ctx, "partial metadata of a lease can't be decoded", "worker.id", l.botID, "err", err)
-		return
-	}
-	// These are known better here, and times would be merged field by field.
-	m.Worker, m.QueuedTimestamp = "", nil
-	data, err := proto.Marshal(m)
-	if err == nil && !bytes.Equal(data, t.partial) {
-		t.partial = data
-		s.shell.enterAll(t, repb.ExecutionStage_EXECUTING)
-	}
 }
 
 // reportLate takes the results of a session that is no more.

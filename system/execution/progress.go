@@ -17,18 +17,12 @@ import (
 // of its stages as far as the worker tells them. What REAPI has no field for is one
 // Struct in auxiliary_metadata, behind whatever the worker put there: the well-known
 // types are the only ones that every printer of JSON knows, and the first entry is
-// where BuildBox looks for a Digest. Its fields:
-//
-//	attempt           which attempt is waited for or under way, from 1
-//	dispatched        when a worker was offered it, as RFC 3339
-//	queue_reason      why it had to wait for that, by the words of docs/queue.md
-//	deduplicated_onto the operation whose work this one waits for
-//	traceparent       the span of the action's work
+// where BuildBox looks for a Digest. docs/queue.md says what its fields mean.
 //
 // It is made for each message, hence by hand: messages of messages in maps took
 // twenty times as long.
 
-// Names of fields of the record.
+// Names of fields of the record, beside tracecontext.Header.
 const (
 	fieldAttempt      = "attempt"
 	fieldDispatched   = "dispatched"

@@ -1,12 +1,20 @@
 package execution
 
 import (
+	"maps"
+	"math"
+	"os"
+	"regexp"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
+	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
@@ -89,6 +97,38 @@ func unpackStruct(t *testing.T, m *repb.ExecuteOperationMetadata) {
 	}
 }
 
+// TestFieldsAreDocumented compares the record's fields, when it has all of them, with
+// docs/queue.md.
+func TestFieldsAreDocumented(t *testing.T) {
+	p := progress{
+		attempt: 1, queued: time.Unix(1, 0), leased: time.Unix(2, 0), worker: "one", reason: "workers_busy", onto: "operations/x",
+		work: tracecontext.OfInvocation("9e1d3ab6-7f5e-4f9b-9d53-0d6c1fbd6a01"),
+	}
+	op := &operation{about: about(digest.Of([]byte("a")))}
+	m := new(repb.ExecuteOperationMetadata)
+	if err := op.metadata(repb.ExecutionStage_EXECUTING, &p).UnmarshalTo(m); err != nil {
+		t.Fatal(err)
+	}
+	record := new(structpb.Struct)
+	if err := m.PartialExecutionMetadata.AuxiliaryMetadata[0].UnmarshalTo(record); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile("../../docs/queue.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, section, _ := strings.Cut(string(text), "\n## What clients are told\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	var listed []string
+	for _, row := range regexp.MustCompile("(?m)^\\| `([^`]+)` \\|").FindAllStringSubmatch(section, -1) {
+		listed = append(listed, row[1])
+	}
+	slices.Sort(listed)
+	if fields := slices.Sorted(maps.Keys(record.Fields)); !slices.Equal(listed, fields) {
+		t.Errorf("docs/queue.md lists %q, the record has %q", listed, fields)
+	}
+}
+
 func BenchmarkMetadata(b *testing.B) {
 	op := &operation{about: about(digest.Of([]byte("a")))}
 	p := progress{
@@ -99,4 +139,46 @@ func BenchmarkMetadata(b *testing.B) {
 	for b.Loop() {
 		op.metadata(repb.ExecutionStage_EXECUTING, &p)
 	}
+}
+
+// FuzzPartialOf: whatever a worker tells, clients can decode and print what is made of
+// it, and our own word stands.
+func FuzzPartialOf(f *testing.F) {
+	add := func(m *repb.ExecutedActionMetadata) {
+		data, err := proto.Marshal(m)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(string(data))
+	}
+	add(&repb.ExecutedActionMetadata{})
+	add(&repb.ExecutedActionMetadata{Worker: "liar", QueuedTimestamp: timestamppb.New(time.Unix(1, 1)), WorkerStartTimestamp: timestamppb.New(time.Unix(7, 7))})
+	add(&repb.ExecutedActionMetadata{ExecutionStartTimestamp: &timestamppb.Timestamp{Seconds: math.MaxInt64}})
+	add(&repb.ExecutedActionMetadata{VirtualExecutionDuration: &durationpb.Duration{Seconds: 1, Nanos: -1}})
+	add(&repb.ExecutedActionMetadata{AuxiliaryMetadata: []*anypb.Any{pack(&repb.Digest{Hash: "h"})}})
+	f.Add("\xff")
+	f.Add(strings.Repeat("x", maxPartialBytes+1))
+	op := &operation{about: about(digest.Of([]byte("a")))}
+	f.Fuzz(func(t *testing.T, value string) {
+		partial, err := partialOf(value)
+		if err != nil {
+			return
+		}
+		p := progress{attempt: 1, queued: time.Unix(1_700_000_000, 5), worker: "one", partial: partial}
+		m := new(repb.ExecuteOperationMetadata)
+		if err := op.metadata(repb.ExecutionStage_EXECUTING, &p).UnmarshalTo(m); err != nil {
+			t.Fatalf("%q: %v", value, err)
+		}
+		told := m.PartialExecutionMetadata
+		if told.Worker != "one" || !told.QueuedTimestamp.AsTime().Equal(p.queued) {
+			t.Errorf("%q: the worker is %q, queued %v", value, told.Worker, told.QueuedTimestamp)
+		}
+		if last := told.AuxiliaryMetadata[len(told.AuxiliaryMetadata)-1]; !last.MessageIs((*structpb.Struct)(nil)) {
+			t.Errorf("%q: the last record is a %s", value, last.TypeUrl)
+		}
+		told.AuxiliaryMetadata = nil // what a worker packs is between it and its readers
+		if _, err := protojson.Marshal(told); err != nil {
+			t.Errorf("%q: %v", value, err)
+		}
+	})
 }

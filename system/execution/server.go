@@ -9,6 +9,7 @@
 //	execute.go     Execute: look up, load, enqueue, and stream what happens
 //	follow.go      the streams of operations
 //	progress.go    what their messages tell
+//	partial.go     what of it a worker tells
 //	operations.go  google.longrunning.Operations over the same operations
 //	bots.go        Bots: the workers' calls
 //	session.go     a worker, connected
