@@ -121,6 +121,7 @@ func (s *Server) lease(now time.Time, o queue.Output) {
 	try := &t.attempts[len(t.attempts)-1]
 	try.Leased, try.Worker = now, session.botID
 	s.shell.census.move(t, runs)
+	s.gave(now, t.leader)
 	t.platform.waits.Observe(now.Sub(try.Queued).Seconds())
 	s.shell.stage(t, repb.ExecutionStage_EXECUTING)
 }

@@ -38,7 +38,8 @@ type shell struct {
 	groups     groups
 	census     census
 	drains     drains
-	roster     uint64 // how often a session came or went
+	drainRates map[string]*drainRate // of tenants
+	roster     uint64                // how often a session came or went
 	sequence   uint64
 	ended      []*operation // kept for the TTL, oldest first
 	endedBytes int          // of their responses
@@ -73,6 +74,7 @@ type operation struct {
 	name     string
 	sequence uint64
 	instance *instance
+	tenant   string // whose share of the workers it counts to
 	action   digest.Digest
 	client   client // who asked, for spans
 	priority int32  // the lower the sooner
@@ -220,6 +222,9 @@ func (s *Server) carryOut(now time.Time, out []queue.Output) {
 		case queue.TaskDone:
 			s.taskDone(now, o)
 		case queue.Freed:
+			if o.Level == queue.TenantLevel {
+				delete(sh.drainRates, sh.groups.names[o.Level][o.Group])
+			}
 			sh.groups.freed(o.Level, o.Group)
 		case queue.Connected:
 			sh.connect(o.Worker)
