@@ -103,6 +103,7 @@ func TestTenantHeaderIsChecked(t *testing.T) {
 	c := start(t, queue.Config{}, principals)
 	for name, ctx := range map[string]context.Context{
 		"twice": asTenant(asTenant(t.Context(), "anna"), "ben"), "long": asTenant(t.Context(), strings.Repeat("x", 257)),
+		"not escaped": asTenant(t.Context(), "%zz"), "not UTF-8": asTenant(t.Context(), "%ff"),
 	} {
 		if got := c.executeIn(ctx, c.upload("a")).failure(); got.Code() != codes.InvalidArgument {
 			t.Errorf("%s: got %v, want INVALID_ARGUMENT", name, got)

@@ -5,8 +5,10 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"net/url"
 	"slices"
 	"time"
+	"unicode/utf8"
 
 	"google.golang.org/grpc/metadata"
 
@@ -40,8 +42,8 @@ func (t *Tenancy) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// TenantHeader is the metadata by which the proxy tells the tenant of a call. It
-// never passes on a client's own.
+// TenantHeader is the metadata by which the proxy tells the tenant of a call,
+// escaped as in a URL. It never passes on a client's own.
 const TenantHeader = "weir-tenant"
 
 // maxTenantBytes bounds a tenant's name, which is kept while it has something open.
@@ -62,7 +64,11 @@ func (s *Server) tenantOf(ctx context.Context, at *instance) (string, error) {
 	case len(values[0]) > maxTenantBytes:
 		return "", invalid("the tenant's name has %d bytes, more than %d", len(values[0]), maxTenantBytes)
 	}
-	return values[0], nil
+	name, err := url.PathUnescape(values[0])
+	if err != nil || !utf8.ValidString(name) {
+		return "", invalid("the tenant's name %q isn't UTF-8, escaped as in a URL", values[0])
+	}
+	return name, nil
 }
 
 // tenantWas returns the tenant of an operation that was noted.
