@@ -241,6 +241,7 @@ func (s *Server) enqueue(ctx context.Context, op *operation) error {
 	if wanted, err = s.config.Matching.choose(wanted); err != nil {
 		return err
 	}
+	wanted, size, expected := s.sizes.place(op, action, wanted)
 	if action.Timeout.AsDuration() != timeout {
 		// The worker kills the command, so it must know of a timeout that is the
 		// server's. Other actions stay as they were uploaded: their hash is the
@@ -250,14 +251,14 @@ func (s *Server) enqueue(ctx context.Context, op *operation) error {
 			return err
 		}
 	}
-	in := queue.Input{Kind: queue.Enqueue, Timeout: timeout}
+	in := queue.Input{Kind: queue.Enqueue, Timeout: timeout, Expected: expected}
 	if !action.DoNotCache {
 		in.Key = key(op.instance.name, op.action)
 	}
 	fresh := &task{
 		instance: op.instance, digest: op.action,
 		payload: &anypb.Any{TypeUrl: actionType, Value: data},
-		noCache: action.DoNotCache, timeout: timeout, leader: op,
+		noCache: action.DoNotCache, timeout: timeout, size: size, leader: op,
 	}
 	var noted []byte
 	if s.log != nil {

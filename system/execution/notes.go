@@ -232,7 +232,7 @@ func (s *Server) taskOf(n *notes.Task, leader *operation, p queue.PlatformID) (*
 	}
 	return &task{
 		instance: leader.instance, digest: leader.action, payload: &anypb.Any{TypeUrl: actionType, Value: slices.Clone(n.Action)},
-		platform: all[p], noCache: n.Uncached, timeout: time.Duration(n.Timeout), leader: leader,
+		platform: all[p], noCache: n.Uncached, timeout: time.Duration(n.Timeout), size: unsized, leader: leader,
 	}, nil
 }
 

@@ -15,6 +15,7 @@
 //	explain.go     why something waits
 //	waits.go       warnings of what waits for long
 //	matching.go    which properties of an action choose its workers
+//	sizes.go       on how large a worker an action runs
 //	tenant.go      whose an action is, and what share of the workers they get
 //	admission.go   what is told a tenant that has queued all it may
 //	state.go       what is queued and executing, and for whom
@@ -95,6 +96,8 @@ type Config struct {
 	Queue queue.Config
 	// Matching says which properties of an action choose its worker.
 	Matching Matching
+	// Sizes says which workers are larger than others.
+	Sizes Sizes
 	// Tenancy says whose an action is, Weights what share of the workers a tenant
 	// gets, where the policy shares them among tenants; 1 if it doesn't say.
 	Tenancy Tenancy
@@ -139,6 +142,7 @@ type Server struct {
 	// grouped and ranked say what the policy goes by: groups of tasks, priorities.
 	grouped, ranked bool
 
+	sizes *sizes // nil if nobody wants to know
 	shell shell
 	log   *segments.Log // the journal's; nil if there is none
 	left  unfinished    // for Run to take up
@@ -197,11 +201,15 @@ func New(c Config) (*Server, error) {
 		storage := c.Storage.ForInstance(name)
 		s.instances[name] = &instance{name: name, storage: storage, blobs: remote.NewBatcher(storage)}
 	}
-	if err := errors.Join(slices.Concat(checkQueue(&c.Queue), c.Matching.problems(), checkTenants(&c))...); err != nil {
+	if err := errors.Join(slices.Concat(checkQueue(&c.Queue), c.Matching.problems(), c.Sizes.problems(&c.Matching), checkTenants(&c))...); err != nil {
 		return nil, fmt.Errorf("execution-server: %w", err)
 	}
 	s.maxHold = min(maxHold, cmp.Or(c.Queue.SessionTimeout, time.Minute)/3, cmp.Or(c.Queue.LeaseTimeout, time.Minute)/3)
 	s.grouped, s.ranked = c.Queue.Policy.Groups(), c.Queue.Policy.Uses(queue.Priority)
+	if s.config.Matching.Unknown != MatchUnknown && c.Sizes.Key != "" {
+		s.config.Matching.Known = append(slices.Clone(s.config.Matching.Known), c.Sizes.Key)
+	}
+	s.sizes = newSizes(c.Sizes, c.Queue.Policy)
 	s.shell.init(c.Queue)
 	s.metrics = newMetrics(c.Registerer, s)
 	if c.NewHolder != nil {

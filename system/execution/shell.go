@@ -119,6 +119,7 @@ type task struct {
 	platform *platform
 	noCache  bool
 	timeout  time.Duration
+	size     size
 	leader   *operation   // the first one: its trace has the work
 	attached []*operation // those that still wait
 
@@ -217,6 +218,7 @@ func (s *Server) carryOut(now time.Time, out []queue.Output) {
 			s.revoke(now, o)
 		case queue.Finished:
 			s.finish(now, o)
+			s.sizes.learn(sh.tasks[o.Task])
 		case queue.OperationDone:
 			s.operationDone(now, o)
 		case queue.TaskDone:
@@ -290,6 +292,7 @@ func (s *Server) end(now time.Time, op *operation, response *repb.ExecuteRespons
 func (s *Server) taskDone(now time.Time, o queue.Output) {
 	t := s.shell.tasks[o.Task]
 	delete(s.shell.tasks, o.Task)
+	s.sizes.learnEnd(t, o.Reason)
 	s.shell.census.move(t, gone)
 	for _, l := range t.leases {
 		delete(s.shell.leases, l.id)

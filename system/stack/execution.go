@@ -39,6 +39,9 @@ type Execution struct {
 
 	// Platform says which properties of an action choose its worker.
 	Platform Matching `yaml:"platform"`
+	// Sizes says which workers are larger than others, so that actions that don't say
+	// run on the smallest that is large enough.
+	Sizes Sizes `yaml:"sizes"`
 	// NoWorkerTimeout is how long an action waits while no worker serves its
 	// platform, before it fails: a time, immediately or never. Default 10 min.
 	NoWorkerTimeout Patience `yaml:"no_worker_timeout"`
@@ -80,6 +83,20 @@ type Matching struct {
 	KnownKeys   []string              `yaml:"known_keys"`
 	// Defaults are properties of actions that don't have the key.
 	Defaults map[string]string `yaml:"defaults"`
+}
+
+// Sizes configures classes of larger and smaller workers.
+type Sizes struct {
+	// Key is the property by which a worker tells its class, Classes its values, the
+	// smallest first.
+	Key     string   `yaml:"key"`
+	Classes []string `yaml:"classes"`
+	// Percent is how long an action may take on a smaller class, of what it takes on
+	// the largest; default 150.
+	Percent int `yaml:"percent"`
+	// Kinds is of how many kinds of actions it is remembered what they took; default
+	// 100,000, at about 250 bytes each.
+	Kinds int `yaml:"kinds"`
 }
 
 // Patience is how long something is waited for; 0 is the default, and what is
@@ -158,6 +175,7 @@ func NewExecution(c Execution, t *telemetry.Telemetry, listener net.Listener) (*
 		Matching: execution.Matching{
 			Ignore: c.Platform.Ignore, Unknown: c.Platform.UnknownKeys, Known: c.Platform.KnownKeys, Defaults: c.Platform.Defaults,
 		},
+		Sizes:   execution.Sizes{Key: c.Sizes.Key, Classes: c.Sizes.Classes, Percent: c.Sizes.Percent, Kinds: c.Sizes.Kinds},
 		Tenancy: c.Tenant, Weights: c.Weights,
 		DefaultTimeout: c.DefaultTimeout, MaxTimeout: c.MaxTimeout, ResultTTL: c.ResultTTL, LongWait: c.LongWait,
 		Journal: execution.Journal{Dir: c.Journal.Dir, SegmentBytes: int64(c.Journal.SegmentSize), Keep: c.Journal.Keep},

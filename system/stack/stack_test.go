@@ -72,14 +72,18 @@ max_queued: 1000
 back_off: 1s
 max_back_off: 10s
 no_worker_timeout: immediately
+sizes: {key: size, classes: [small, large], percent: 120, kinds: 1000}
 platform: {ignore: [note], unknown_keys: refuse, known_keys: [gpu], defaults: {OSFamily: linux}}`, nil},
-		"words":    {"tenant: user", []string{`"user"`, "an instance or a principal"}},
-		"keys":     {"platform: {unknown_keys: drop}", []string{`"drop"`, "match, ignore, refuse"}},
-		"patience": {"no_worker_timeout: soon", []string{`"soon"`}},
-		"tenants":  {"policy: priority\nweights: {b: 0, c: 2}", []string{"the policy priority doesn't share", "b has 0", `"c" isn't served`}},
-		"numbers":  {"back_off: 2m\nmax_queued: -1\nmax_attempts: -1", []string{"back-off of 2m0s", "queued actions of a tenant", "number of attempts"}},
-		"no list":  {"platform: {unknown_keys: refuse}", []string{"refuse them"}},
-		"overlap":  {"platform: {ignore: [x], known_keys: [x], unknown_keys: ignore}", []string{`key "x" is ignored, and known`}},
+		"sizes": {`sizes: {key: size, classes: [s, "*", s], percent: 50, kinds: -1}
+platform: {defaults: {size: s}}`, []string{`"*" can't be a class`, `"s" can't be a class`, "50 percent", "-1 kinds", `key "size" is ignored or has a default`}},
+		"no classes": {"sizes: {key: size}", []string{"both the key of a property and its classes"}},
+		"words":      {"tenant: user", []string{`"user"`, "an instance or a principal"}},
+		"keys":       {"platform: {unknown_keys: drop}", []string{`"drop"`, "match, ignore, refuse"}},
+		"patience":   {"no_worker_timeout: soon", []string{`"soon"`}},
+		"tenants":    {"policy: priority\nweights: {b: 0, c: 2}", []string{"the policy priority doesn't share", "b has 0", `"c" isn't served`}},
+		"numbers":    {"back_off: 2m\nmax_queued: -1\nmax_attempts: -1", []string{"back-off of 2m0s", "queued actions of a tenant", "number of attempts"}},
+		"no list":    {"platform: {unknown_keys: refuse}", []string{"refuse them"}},
+		"overlap":    {"platform: {ignore: [x], known_keys: [x], unknown_keys: ignore}", []string{`key "x" is ignored, and known`}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			tel, err := record(t)("execution-server")
