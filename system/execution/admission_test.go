@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"cloud.google.com/go/longrunning/autogen/longrunningpb"
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
@@ -55,6 +56,8 @@ func TestFullQueueRefusesItsTenantAlone(t *testing.T) {
 			c.queuedFor(anna, "a")
 			c.queuedFor(anna, "b")
 			wantFull(t, c.executeIn(anna, c.upload("c")).failure(), `tenant "anna" has 2 actions queued`)
+			response := c.executeIn(anna, c.upload("c"), lookup).until(repb.ExecutionStage_COMPLETED)
+			wantFull(t, status.FromProto(response.Status), `tenant "anna" has 2 actions queued`)
 			// Another tenant has room, and what is there already can be joined.
 			c.queuedFor(ben, "c")
 			c.queuedFor(anna, "a")
@@ -166,6 +169,13 @@ func TestWeightsChangeAtRestart(t *testing.T) {
 	before.flush()
 	after := start(t, policy(t, "fair"), principals, journal, weights(map[string]int{"ben": 3}))
 	after.queueFour("ben", whose)
+	list, err := after.ops.ListOperations(t.Context(), &longrunningpb.ListOperationsRequest{})
+	if err != nil || len(list.Operations) != 8 {
+		t.Fatalf("got %v, %v, want 8 operations", list, err)
+	}
+	if b := after.explain(list.Operations[0].Name).Branches; len(b) == 0 || b[0].By != "tenant" || b[0].Name != "anna" {
+		t.Errorf("the first operation is of %v, want tenant anna", b)
+	}
 	if got := after.shares(whose); got["anna"] != 1 || got["ben"] != 3 {
 		t.Errorf("of 4 actions the tenants got %v, want 1 of anna's and 3 of ben's", got)
 	}

@@ -48,7 +48,7 @@ func (u UnknownKeys) String() string { return unknownWords[u] }
 func (u *UnknownKeys) UnmarshalText(text []byte) error {
 	i := slices.Index(unknownWords[:], string(text))
 	if i < 0 {
-		return fmt.Errorf("%q: unknown keys are treated by one of %s", text, strings.Join(unknownWords[:], ", "))
+		return fmt.Errorf("unknown_keys %q: want one of %s", text, strings.Join(unknownWords[:], ", "))
 	}
 	*u = UnknownKeys(i)
 	return nil

@@ -116,7 +116,7 @@ func (p *Patience) UnmarshalText(text []byte) error {
 	default:
 		d, err := time.ParseDuration(word)
 		if err != nil {
-			return fmt.Errorf("%q: want a time like 10m, or immediately, or never", word)
+			return fmt.Errorf("no_worker_timeout %q: want a time like 10m, or immediately, or never", word)
 		}
 		*p = Patience(d)
 	}
