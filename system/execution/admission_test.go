@@ -181,6 +181,36 @@ func TestWeightsChangeAtRestart(t *testing.T) {
 	}
 }
 
+// What is queued is bounded, and shared, by the rules of the server that runs.
+func TestRulesOfAdmissionChangeAtRestart(t *testing.T) {
+	dir := t.TempDir()
+	journal := func(c *execution.Config) { c.Journal.Dir = dir }
+	before := start(t, policy(t, "fair"), principals, journal, weights(map[string]int{"anna": 3}))
+	before.queueFour("anna", make(map[digest.Digest]string))
+	before.flush()
+	bounded := policy(t, "fair")
+	bounded.MaxQueued = 4
+	during := start(t, bounded, principals, journal)
+	wantFull(t, during.executeIn(asTenant(t.Context(), "anna"), during.upload("b")).failure(), `tenant "anna" has 4 actions queued`)
+	during.queuedFor(asTenant(t.Context(), "ben"), "b")
+	during.flush()
+	after := start(t, queue.Config{}, principals, journal)
+	last := after.upload("c", limited)
+	after.executeIn(asTenant(t.Context(), "anna"), last).until(queued)
+	b := after.bot("one")
+	for range 5 { // by arrival: those of before, and ben's
+		l := b.take()
+		b.poll(briefly, done(t, l, 0))
+	}
+	action := new(repb.Action)
+	if err := b.take().Payload.UnmarshalTo(action); err != nil {
+		t.Fatal(err)
+	}
+	if _, d := message(t, action); d != last {
+		t.Errorf("the last action is %v, want %v, which came last", d, last)
+	}
+}
+
 // given returns a lease as the worker gives it back.
 func given(l *bots.Lease) *bots.Lease {
 	return &bots.Lease{Id: l.Id, State: bots.LeaseState_CANCELLED}
