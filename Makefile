@@ -17,7 +17,7 @@ TEST_FLAGS ?=
 
 PROGRAMS = ./cmd/weir ./cmd/buildbox-run-hosttools
 
-.PHONY: build demo test check integration jaeger race proof bench bench-tracing bench-queue bench-traces generate clean
+.PHONY: build demo test check integration jaeger race proof bench bench-tracing bench-journal bench-queue bench-traces generate clean
 
 build: ## bin/weir and the runners
 	$(GO) build -o bin/ $(PROGRAMS)
@@ -67,6 +67,10 @@ bench: ## our servers next to the floor, in interleaved rounds
 bench-tracing: ## what tracing costs an action, by paired rounds
 	$(GO) test -c -o bin/bench.test ./internal/bench
 	cd internal/bench && WEIR_BENCH_ROUNDS=$(BENCH_ROUNDS) ../../bin/bench.test -test.run CostOfTracing -test.v | tee ../../bin/bench-tracing.txt
+
+bench-journal: ## what the journal costs an action, by paired rounds
+	$(GO) test -c -o bin/bench.test ./internal/bench
+	cd internal/bench && WEIR_BENCH_ROUNDS=$(BENCH_ROUNDS) ../../bin/bench.test -test.run CostOfJournal -test.v | tee ../../bin/bench-journal.txt
 
 bench-queue: ## the pure queue alone
 	$(GO) test -run '^$$' -bench Cycle -count $(BENCH_ROUNDS) ./system/queue/ | tee bin/bench-queue.txt

@@ -8,8 +8,11 @@
 //
 //	make bench                 all of it: ten interleaved rounds, compared by benchstat
 //	make bench-tracing         what tracing costs an action, by paired differences
+//	make bench-journal         what the journal costs it, likewise
 //	go test -bench FindMissing ./internal/bench
 //
 // Each benchmark reports calls (or bytes) a second, and server-µs/op: the CPU
-// time of the server's processes for each call, which noise disturbs least.
+// time of the server's processes for each call, which noise disturbs least. How long
+// a worker waits for an action that is there is in milliseconds, at half of the load
+// that the servers can take.
 package bench

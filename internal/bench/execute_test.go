@@ -4,59 +4,96 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"sync"
 	"testing"
-	"time"
 
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
 	"github.com/google/uuid"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/anypb"
-	"google.golang.org/protobuf/types/known/timestamppb"
-
-	spb "google.golang.org/genproto/googleapis/rpc/status"
 
 	"github.com/weir-build/weir/system/digest"
 	"github.com/weir-build/weir/system/proto/bots"
 	"github.com/weir-build/weir/traces/tracecontext"
 )
 
-// inFlight is how many Execute calls are under way. There are fewer workers, so
-// that one finds work when it has completed some.
-const (
-	inFlight    = 64
-	fakeWorkers = 16
-)
+// actionsPerWorker is how many Execute calls are under way for each worker: more than
+// one, so that a worker finds work when it has completed some.
+const actionsPerWorker = 4
+
+// variant is one way to run actions that do nothing.
+type variant struct {
+	inFlight  int  // Execute calls under way
+	cached    bool // the action cache is read and written
+	tracing   string
+	journaled bool
+}
+
+// plain is what the other variants differ from.
+var plain = variant{inFlight: 64, tracing: untraced}
+
+func (v variant) String() string {
+	return fmt.Sprintf("in-flight=%d/cache=%s/traced=%s/journal=%s", v.inFlight, onOff(v.cached), v.tracing, onOff(v.journaled))
+}
+
+func variants() []variant {
+	var list []variant
+	for _, cached := range []bool{false, true} {
+		for _, inFlight := range []int{64, 1000, 4000} {
+			list = append(list, variant{inFlight: inFlight, cached: cached, tracing: untraced})
+		}
+		for _, tracing := range []string{sampled, traced} {
+			list = append(list, variant{inFlight: plain.inFlight, cached: cached, tracing: tracing})
+		}
+		list = append(list, variant{inFlight: plain.inFlight, cached: cached, tracing: untraced, journaled: true})
+	}
+	return list
+}
 
 // BenchmarkExecute runs actions that do nothing, on workers that complete them
 // at once. cache=off forbids the action cache to be read and written, traced=yes
-// writes every span to a file, traced=1% those of one build of a hundred.
+// writes every span to a file, traced=1% those of one build of a hundred; journal=on
+// keeps the queue in a journal. The part of the floor's actions a second, with as many
+// in flight in the same run, is of-floor.
 func BenchmarkExecute(b *testing.B) {
-	b.Run("target=floor", func(b *testing.B) {
-		s := start(b, "floor")
-		conns := dial(b, s)
-		actions := noops(b, nil, b.N, true)
-		measure(b, "actions/s", 1, []*server{s}, func() {
-			parallel(b, b.N, inFlight, func(w, i int) error {
-				conn := conns[w%connections]
-				if _, err := bots.NewBotsClient(conn).UpdateBotSession(context.Background(), &bots.UpdateBotSessionRequest{
-					BotSession: &bots.BotSession{BotId: "b"},
-				}); err != nil {
-					return err
+	floors := make(map[int]float64)
+	for _, v := range variants() {
+		if _, ok := floors[v.inFlight]; !ok {
+			floors[v.inFlight] = 0
+			b.Run(fmt.Sprintf("target=floor/in-flight=%d", v.inFlight), func(b *testing.B) {
+				rate := executeOnFloor(b, v.inFlight)
+				if b.N > 1 { // else it says nothing yet
+					floors[v.inFlight] = rate
 				}
-				_, err := execute(context.Background(), conn, actions[i], true)
-				return err
 			})
+		}
+		b.Run("target=weir/"+v.String(), func(b *testing.B) {
+			rate := benchmarkExecute(b, v)
+			if floor := floors[v.inFlight]; floor > 0 {
+				b.ReportMetric(rate/floor, "of-floor")
+			}
+		})
+	}
+}
+
+// executeOnFloor makes the same calls to the floor, and returns how many actions it
+// takes a second.
+func executeOnFloor(b *testing.B, inFlight int) float64 {
+	s := start(b, "floor")
+	conns := dial(b, s)
+	actions := noops(b, nil, b.N, true)
+	return measure(b, "actions/s", 1, []*server{s}, func() {
+		parallel(b, b.N, inFlight, func(w, i int) error {
+			conn := conns[w%connections]
+			if _, err := bots.NewBotsClient(conn).UpdateBotSession(context.Background(), &bots.UpdateBotSessionRequest{
+				BotSession: &bots.BotSession{BotId: "b"},
+			}); err != nil {
+				return err
+			}
+			_, err := execute(context.Background(), conn, actions[i], true)
+			return err
 		})
 	})
-	for _, tracing := range []string{untraced, sampled, traced} {
-		for _, cached := range []bool{false, true} {
-			name := fmt.Sprintf("target=weir/cache=%s/traced=%s", onOff(cached), tracing)
-			b.Run(name, func(b *testing.B) { benchmarkExecute(b, cached, tracing) })
-		}
-	}
 }
 
 func onOff(on bool) string {
@@ -66,46 +103,29 @@ func onOff(on bool) string {
 	return "off"
 }
 
-func benchmarkExecute(b *testing.B, cached bool, tracing string) {
+func benchmarkExecute(b *testing.B, v variant) float64 {
 	storage := start(b, "memory", "-")
-	s := startExecution(b, storage, cached, tracing)
-	actions := noops(b, storage, b.N, !cached)
+	s := startExecution(b, storage, v)
+	startCrew(b, s.conns, max(1, v.inFlight/actionsPerWorker))
+	actions := noops(b, storage, b.N, !v.cached)
 	before := s.cpu(b)
-	measure(b, "actions/s", 1, []*server{s.server, storage}, func() { s.run(b, actions) })
+	rate := measure(b, "actions/s", 1, []*server{s.server, storage}, func() { s.run(b, actions) })
 	b.ReportMetric(float64((s.cpu(b)-before).Microseconds())/float64(b.N), "execution-µs/op")
+	return rate
 }
 
-// execution is an execution-server with workers that complete leases at once, and
-// a client.
+// execution is an execution-server and a client of it.
 type execution struct {
 	*server
-	conns   []*grpc.ClientConn
-	cached  bool
-	tracing string
+	variant
+	conns []*grpc.ClientConn
 }
 
 // startExecution starts one that ends with the test.
-func startExecution(b testing.TB, storage *server, cached bool, tracing string) *execution {
+func startExecution(b testing.TB, storage *server, v variant) *execution {
 	b.Helper()
-	role := []string{"execution", storage.address}
-	if tracing != untraced {
-		role = append(role, tracing, b.TempDir())
-	}
-	s := &execution{server: start(b, role...), cached: cached, tracing: tracing}
+	s := &execution{server: start(b, "execution", storage.address, v.tracing, onOff(v.journaled), b.TempDir()), variant: v}
 	s.conns = dial(b, s.server)
-	ctx, cancel := context.WithCancel(context.Background())
-	var workers sync.WaitGroup
-	for w := range fakeWorkers {
-		workers.Go(func() {
-			if err := work(ctx, s.conns[w%connections], fmt.Sprintf("bot-%d", w)); err != nil && ctx.Err() == nil {
-				b.Error(err)
-			}
-		})
-	}
-	b.Cleanup(func() {
-		cancel()
-		workers.Wait()
-	})
 	return s
 }
 
@@ -113,10 +133,29 @@ func startExecution(b testing.TB, storage *server, cached bool, tracing string) 
 // the other.
 const actionsOfBuild = 100
 
-// run executes actions. They come as they would from a proxy: with RequestMetadata
-// and, if it traces, with a traceparent that says whether the build is sampled.
+// run executes actions, with as many in flight as the variant says.
 func (s *execution) run(b testing.TB, actions []*repb.Digest) {
-	contexts := make([]context.Context, (len(actions)+actionsOfBuild-1)/actionsOfBuild)
+	contexts := s.contexts(b, len(actions))
+	parallel(b, len(actions), s.inFlight, func(w, i int) error {
+		_, err := s.execute(contexts[i/actionsOfBuild], w, actions[i])
+		return err
+	})
+}
+
+// execute runs an action to its end, over one of the connections.
+func (s *execution) execute(ctx context.Context, conn int, action *repb.Digest) (*repb.ExecuteResponse, error) {
+	response, err := execute(ctx, s.conns[conn%connections], action, !s.cached)
+	if err == nil && response.GetResult() == nil {
+		err = fmt.Errorf("no result: %v", response)
+	}
+	return response, err
+}
+
+// contexts returns those of the builds that n actions are of. Calls come as they would
+// from a proxy: with RequestMetadata and, if it traces, with a traceparent that says
+// whether the build is sampled.
+func (s *execution) contexts(b testing.TB, n int) []context.Context {
+	contexts := make([]context.Context, (n+actionsOfBuild-1)/actionsOfBuild)
 	for i := range contexts {
 		invocation := uuid.NewString()
 		m, err := proto.Marshal(&repb.RequestMetadata{
@@ -134,13 +173,7 @@ func (s *execution) run(b testing.TB, actions []*repb.Digest) {
 		}
 		contexts[i] = metadata.AppendToOutgoingContext(context.Background(), headers...)
 	}
-	parallel(b, len(actions), inFlight, func(w, i int) error {
-		response, err := execute(contexts[i/actionsOfBuild], s.conns[w%connections], actions[i], !s.cached)
-		if err == nil && response.GetResult() == nil {
-			err = fmt.Errorf("no result: %v", response)
-		}
-		return err
-	})
+	return contexts
 }
 
 // noops makes n different actions and stores them, unless storage is nil.
@@ -190,38 +223,6 @@ func execute(ctx context.Context, conn *grpc.ClientConn, action *repb.Digest, sk
 			if err := op.GetResponse().UnmarshalTo(response); err != nil {
 				return nil, err
 			}
-		}
-	}
-}
-
-// work is a worker that completes every lease at once, with all the timestamps
-// a real one would report.
-func work(ctx context.Context, conn *grpc.ClientConn, id string) error {
-	client := bots.NewBotsClient(conn)
-	session, err := client.CreateBotSession(ctx, &bots.CreateBotSessionRequest{BotSession: &bots.BotSession{BotId: id, Status: bots.BotStatus_OK}})
-	if err != nil {
-		return err
-	}
-	for {
-		report := &bots.BotSession{Name: session.Name, BotId: id, Status: bots.BotStatus_OK}
-		for _, l := range session.Leases {
-			if l.State != bots.LeaseState_PENDING {
-				continue
-			}
-			now := timestamppb.New(time.Now())
-			result, err := anypb.New(&repb.ActionResult{ExecutionMetadata: &repb.ExecutedActionMetadata{
-				Worker: id, WorkerStartTimestamp: now, WorkerCompletedTimestamp: now,
-				InputFetchStartTimestamp: now, InputFetchCompletedTimestamp: now,
-				ExecutionStartTimestamp: now, ExecutionCompletedTimestamp: now,
-				OutputUploadStartTimestamp: now, OutputUploadCompletedTimestamp: now,
-			}})
-			if err != nil {
-				return err
-			}
-			report.Leases = append(report.Leases, &bots.Lease{Id: l.Id, State: bots.LeaseState_COMPLETED, Status: &spb.Status{}, Result: result})
-		}
-		if session, err = client.UpdateBotSession(ctx, &bots.UpdateBotSessionRequest{Name: session.Name, BotSession: report}); err != nil {
-			return err
 		}
 	}
 }

@@ -71,17 +71,9 @@ func serveRole(role []string) error {
 		defer stop()
 	}
 	config := telemetry.Config{Role: role[0]}
-	if len(role) > 2 {
-		file, err := os.Create(filepath.Join(role[3], "spans.otlp"))
-		if err != nil {
+	if role[0] == "execution" {
+		if err := trace(&config, role[2], role[4]); err != nil {
 			return err
-		}
-		config.Spans = otlpfile.NewWriter(file)
-		if role[2] == sampled {
-			config.Sampler, err = telemetry.NewSampler(telemetry.Sampling{Ratio: 1. / sampledBuilds})
-			if err != nil {
-				return err
-			}
 		}
 	}
 	t, err := telemetry.New(ctx, config)
@@ -97,7 +89,11 @@ func serveRole(role []string) error {
 			Instances: []string{""}, CAS: stack.Store{Path: filepath.Join(role[1], "cas")}, ActionCache: stack.Store{Path: filepath.Join(role[1], "ac")},
 		}, t, listener)
 	case "execution":
-		server, err = stack.NewExecution(stack.Execution{Instances: []string{""}, Storage: "grpc://" + role[1]}, t, listener)
+		c := stack.Execution{Instances: []string{""}, Storage: "grpc://" + role[1], OrphanGrace: -1}
+		if role[3] == onOff(true) {
+			c.Journal.Dir = filepath.Join(role[4], "journal")
+		}
+		server, err = stack.NewExecution(c, t, listener)
 	default:
 		err = fmt.Errorf("unknown role %q", role[0])
 	}
@@ -106,6 +102,22 @@ func serveRole(role []string) error {
 	}
 	fmt.Println(listener.Addr())
 	return server.Run(ctx)
+}
+
+// trace has spans written to a file in a folder, unless tracing is untraced.
+func trace(config *telemetry.Config, tracing, dir string) error {
+	if tracing == untraced {
+		return nil
+	}
+	file, err := os.Create(filepath.Join(dir, "spans.otlp"))
+	if err != nil {
+		return err
+	}
+	config.Spans = otlpfile.NewWriter(file)
+	if tracing == sampled {
+		config.Sampler, err = telemetry.NewSampler(telemetry.Sampling{Ratio: 1. / sampledBuilds})
+	}
+	return err
 }
 
 // serveCluster serves a whole cluster, with one worker of eight slots.
@@ -226,9 +238,9 @@ func (s *server) cpu(b testing.TB) time.Duration {
 	return time.Duration(t.Nano())
 }
 
-// measure runs f, which does b.N operations, and reports their rate and what
-// each cost the servers.
-func measure(b *testing.B, unit string, perOp float64, servers []*server, f func()) {
+// measure runs f, which does b.N operations, and reports what each cost the servers
+// and their rate, which it returns.
+func measure(b *testing.B, unit string, perOp float64, servers []*server, f func()) float64 {
 	b.Helper()
 	before := make([]time.Duration, len(servers))
 	for i, s := range servers {
@@ -241,6 +253,8 @@ func measure(b *testing.B, unit string, perOp float64, servers []*server, f func
 	for i, s := range servers {
 		used += s.cpu(b) - before[i]
 	}
-	b.ReportMetric(perOp*float64(b.N)/b.Elapsed().Seconds(), unit)
+	rate := perOp * float64(b.N) / b.Elapsed().Seconds()
+	b.ReportMetric(rate, unit)
 	b.ReportMetric(float64(used.Microseconds())/float64(b.N), "server-µs/op")
+	return rate
 }

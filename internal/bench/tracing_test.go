@@ -9,7 +9,8 @@ import (
 	"time"
 )
 
-// roundsVariable is how many rounds TestCostOfTracing takes; it is skipped without.
+// roundsVariable is how many rounds TestCostOfTracing and TestCostOfJournal take; they
+// are skipped without.
 const roundsVariable = "WEIR_BENCH_ROUNDS"
 
 const (
@@ -25,22 +26,28 @@ const (
 // rounds' differences, with a 95 % confidence interval: a machine that is slower
 // for a minute is so for all of them.
 func TestCostOfTracing(t *testing.T) {
-	rounds, err := strconv.Atoi(os.Getenv(roundsVariable))
-	if err != nil || rounds < 2 {
-		t.Skipf("skipped: %s is not set to the number of rounds, at least 2 (see `make bench-tracing`)", roundsVariable)
-	}
+	rounds := roundsAsked(t)
 	for _, cached := range []bool{false, true} {
 		t.Run("noop/cache="+onOff(cached), func(t *testing.T) { costOfNoop(t, rounds, cached) })
 	}
 	t.Run("true", func(t *testing.T) { costOfTrue(t, rounds) })
 }
 
+func roundsAsked(t *testing.T) int {
+	rounds, err := strconv.Atoi(os.Getenv(roundsVariable))
+	if err != nil || rounds < 2 {
+		t.Skipf("skipped: %s is not set to the number of rounds, at least 2 (see `make bench-tracing`)", roundsVariable)
+	}
+	return rounds
+}
+
 func costOfNoop(t *testing.T, rounds int, cached bool) {
 	storage := start(t, "memory", "-")
-	c := newComparison("CPU of the execution-server", rounds, untraced, sampled, traced)
+	c := newComparison("CPU of the execution-server", "traced", rounds, untraced, sampled, traced)
 	servers := make(map[string]*execution)
 	for _, v := range c.variants {
-		servers[v] = startExecution(t, storage, cached, v)
+		servers[v] = startExecution(t, storage, variant{inFlight: plain.inFlight, cached: cached, tracing: v})
+		startCrew(t, servers[v].conns, plain.inFlight/actionsPerWorker)
 	}
 	c.run(func(variant string) time.Duration {
 		s, actions := servers[variant], noops(t, storage, noopsOfRound, !cached)
@@ -53,8 +60,8 @@ func costOfNoop(t *testing.T, rounds int, cached bool) {
 
 func costOfTrue(t *testing.T, rounds int) {
 	runner := buildRunner(t)
-	cpu := newComparison("CPU of the cluster, runners not counted", rounds, untraced, traced)
-	elapsed := newComparison("elapsed time", rounds, untraced, traced)
+	cpu := newComparison("CPU of the cluster, runners not counted", "traced", rounds, untraced, traced)
+	elapsed := newComparison("elapsed time", "traced", rounds, untraced, traced)
 	servers := make(map[string]*server)
 	for _, v := range cpu.variants {
 		servers[v] = start(t, "cluster", t.TempDir(), runner, v)
@@ -75,13 +82,14 @@ func costOfTrue(t *testing.T, rounds int) {
 // is what the others are compared to.
 type comparison struct {
 	measure  string
+	key      string // what the variants are values of
 	rounds   int
 	variants []string
 	samples  map[string][]float64 // µs an action
 }
 
-func newComparison(measure string, rounds int, variants ...string) *comparison {
-	return &comparison{measure: measure, rounds: rounds, variants: variants, samples: make(map[string][]float64)}
+func newComparison(measure, key string, rounds int, variants ...string) *comparison {
+	return &comparison{measure: measure, key: key, rounds: rounds, variants: variants, samples: make(map[string][]float64)}
 }
 
 // run measures each variant once a round, and once before that for nothing: caches
@@ -106,14 +114,14 @@ func (c *comparison) add(variant string, d time.Duration) {
 func (c *comparison) print(t *testing.T) {
 	t.Helper()
 	base := c.last(c.variants[0])
-	text := fmt.Sprintf("%s, µs an action, %d rounds:\n  traced=%-4s %9.1f", c.measure, c.rounds, c.variants[0], mean(base))
+	text := fmt.Sprintf("%s, µs an action, %d rounds:\n  %s=%-4s %9.1f", c.measure, c.rounds, c.key, c.variants[0], mean(base))
 	for _, v := range c.variants[1:] {
 		list := c.last(v)
 		differences := make([]float64, len(list))
 		for i := range list {
 			differences[i] = list[i] - base[i]
 		}
-		text += fmt.Sprintf("\n  traced=%-4s %9.1f  %+7.1f ± %.1f (95 %%, n=%d)", v, mean(list), mean(differences), margin(differences), len(differences))
+		text += fmt.Sprintf("\n  %s=%-4s %9.1f  %+7.1f ± %.1f (95 %%, n=%d)", c.key, v, mean(list), mean(differences), margin(differences), len(differences))
 	}
 	t.Log(text)
 }

@@ -10,7 +10,7 @@ import (
 // pure packages are given time, randomness and context's place by their callers,
 // return what others would log, and give equal outputs for equal inputs.
 var pure = []string{
-	"system/digest", "system/cas/lru", "system/queue", "system/queue/journal",
+	"system/digest", "system/cas/lru", "system/queue", "system/queue/journal", "system/queue/sizing",
 	"traces/semconv", "traces/tracecontext", "traces/build",
 	"loadgen/workload", "sim/des", "sim/model", "reports/stats",
 }

@@ -34,6 +34,7 @@ planned NONE < loadgen/workload, sim/des, reports/stats
 # The store and its parts, and a log.
 NONE < system/cas/lru, system/segments
 system/cas/lru < system/cas/files
+system/cas/lru < system/queue/sizing
 system/cas/files, system/cas/lru < system/cas
 system/cas, system/cas/files, system/cas/lru < system/actioncache
 
@@ -58,7 +59,7 @@ traces/build, traces/otlpfile < system/telemetry
 # storage-server's services, and the worker, which starts runners.
 system/telemetry < system/proxy
 system/actioncache, system/cas, system/telemetry < system/storage
-system/cas, system/queue, system/queue/journal, system/remote, system/segments, system/telemetry, traces/build < system/execution
+system/cas, system/queue, system/queue/journal, system/queue/sizing, system/remote, system/segments, system/telemetry, traces/build < system/execution
 system/actioncache, system/cas, system/remote, system/storage, system/telemetry < system/casd
 system/cas, system/remote, system/runner, system/runner/proctree, system/telemetry < system/worker
 

@@ -90,7 +90,7 @@ func TestExplainNamesThePropertyThatNobodyHas(t *testing.T) {
 }
 
 func TestExplainFollowsATask(t *testing.T) {
-	c := start(t, queue.Config{MaxAttempts: 3, BackOff: time.Hour})
+	c := start(t, queue.Config{MaxAttempts: 3, BackOff: time.Hour, MaxBackOff: time.Hour})
 	worker := c.bot("w")
 	first := c.queued("first")
 	wantText(t, c.explain(first.name), "workers_busy", "0 of 1 slot of 1 worker that serves its platform are taken; a free one is given out when its worker asks next.")

@@ -200,9 +200,14 @@ func (s *Server) tellKept(ctx context.Context, op *operation) {
 
 // open makes an operation that nobody knows of yet but by its name.
 func (s *Server) open(ctx context.Context, at *instance, action digest.Digest, request *repb.ExecuteRequest) (*operation, error) {
+	tenant, err := s.tenantOf(ctx, at)
+	if err != nil {
+		return nil, err
+	}
 	op := &operation{
 		name:     digest.OperationName(at.name, uuid.NewString()),
 		instance: at,
+		tenant:   tenant,
 		action:   action,
 		client:   clientOf(ctx),
 		about:    about(action),
@@ -284,6 +289,10 @@ func (s *Server) enqueue(ctx context.Context, op *operation) error {
 	if err != nil {
 		return err
 	}
+	if wanted, err = s.config.Matching.choose(wanted); err != nil {
+		return err
+	}
+	wanted, size, expected := s.sizes.place(op, action, wanted)
 	if action.Timeout.AsDuration() != timeout {
 		// The worker kills the command, so it must know of a timeout that is the
 		// server's. Other actions stay as they were uploaded: their hash is the
@@ -293,14 +302,14 @@ func (s *Server) enqueue(ctx context.Context, op *operation) error {
 			return err
 		}
 	}
-	in := queue.Input{Kind: queue.Enqueue, Timeout: timeout}
+	in := queue.Input{Kind: queue.Enqueue, Timeout: timeout, Expected: expected}
 	if !action.DoNotCache {
 		in.Key = key(op.instance.name, op.action)
 	}
 	fresh := &task{
 		instance: op.instance, digest: op.action,
 		payload: &anypb.Any{TypeUrl: actionType, Value: data},
-		noCache: action.DoNotCache, timeout: timeout, leader: op,
+		noCache: action.DoNotCache, timeout: timeout, size: size, leader: op,
 	}
 	var noted []byte
 	if s.log != nil {
@@ -332,7 +341,7 @@ func (s *Server) join(now time.Time, op *operation, in queue.Input, fresh *task,
 	op.place = s.shell.place
 	s.shell.joining, s.shell.fresh = nil, nil
 	if op.task == nil {
-		return &limitError{"too many actions of this tenant are queued: try again when some have ended"}
+		return s.full(now, op)
 	}
 	for range op.early {
 		s.step(now, queue.Input{Kind: queue.Watch, Operation: op.id})

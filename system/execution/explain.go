@@ -142,7 +142,7 @@ func (s *Server) explain(op *operation) wait {
 func branchName(by string, op *operation) string {
 	switch by {
 	case "tenant":
-		return op.instance.name
+		return op.tenant
 	case "correlated":
 		return op.client.metadata.GetCorrelatedInvocationsId()
 	case "invocation":
@@ -391,7 +391,7 @@ func missing(wanted []property, sessions []*session) lack {
 	for _, session := range sessions {
 		var lacks []property
 		for i, want := range wanted {
-			if slices.Contains(session.offered, want) {
+			if offers(session.offered, want) {
 				have[i]++
 			} else {
 				lacks = append(lacks, want)

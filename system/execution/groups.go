@@ -107,18 +107,20 @@ func (g *groups) freed(level queue.Level, n uint32) {
 	g.free[level] = append(g.free[level], n)
 }
 
-// rank fills in what the queue's rules go by; the lock is held. A tenant is an
-// instance, until there is something better.
+// rank fills in what the queue's rules go by; the lock is held. Tenants are told
+// apart also where only the number of tasks is bounded.
 func (s *Server) rank(in *queue.Input, op *operation, action *repb.Action) {
 	in.Priority = op.priority
 	if root, err := digest.FromProto(action.InputRootDigest); err == nil && root != digest.Empty {
 		in.Affinity = binary.BigEndian.Uint64(root.Hash[:8])
 	}
+	g := &s.shell.groups
+	if s.grouped || s.config.Queue.MaxQueued > 0 {
+		in.Tenant = g.number(queue.TenantLevel, op.tenant)
+	}
 	if !s.grouped {
 		return
 	}
-	g := &s.shell.groups
-	in.Tenant = g.number(queue.TenantLevel, op.instance.name)
 	in.Correlated = g.number(queue.CorrelatedLevel, op.client.metadata.GetCorrelatedInvocationsId())
 	in.Invocation = g.number(queue.InvocationLevel, op.client.metadata.GetToolInvocationId())
 }

@@ -122,6 +122,7 @@ func (s *Server) lease(now time.Time, o queue.Output) {
 	try := &t.attempts[len(t.attempts)-1]
 	try.Leased, try.Worker = now, session.botID
 	s.shell.census.move(t, runs)
+	s.gave(now, t.leader)
 	t.platform.waits.Observe(now.Sub(try.Queued).Seconds())
 	s.shell.enterAll(t, repb.ExecutionStage_EXECUTING)
 }

@@ -36,7 +36,7 @@ func (op *operation) note() *notes.Operation {
 		Name: op.name, Instance: op.instance.name,
 		ActionHash: op.action.Hash[:], ActionSizeBytes: op.action.SizeBytes,
 		Sequence: op.sequence, Priority: op.priority, SkipsCache: op.outcome.cache == semconv.CacheSkipped,
-		Request:  []byte(op.client.header),
+		Tenant: op.tenant, Request: []byte(op.client.header),
 		Received: stamp(op.outcome.received), Cache: op.outcome.cache,
 		CacheCheckStart: stamp(op.outcome.cacheCheck.Start), CacheCheckEnd: stamp(op.outcome.cacheCheck.End),
 	}
@@ -183,7 +183,7 @@ func (s *Server) operationOf(n *notes.Operation) (*operation, error) {
 		return nil, fmt.Errorf("operation %q has no digest of an action", n.Name)
 	}
 	op := &operation{
-		name: n.Name, instance: at, action: action, sequence: n.Sequence, priority: n.Priority, about: about(action),
+		name: n.Name, instance: at, tenant: s.tenantWas(n.Tenant, at), action: action, sequence: n.Sequence, priority: n.Priority, about: about(action),
 		outcome: outcome{
 			received: timeOf(n.Received), cache: n.Cache, deduplicated: n.Deduplicated, joined: timeOf(n.Joined),
 			cacheCheck: build.Interval{Start: timeOf(n.CacheCheckStart), End: timeOf(n.CacheCheckEnd)},
@@ -230,7 +230,7 @@ func (s *Server) taskOf(n *notes.Task, leader *operation, p queue.PlatformID) (*
 	}
 	return &task{
 		instance: leader.instance, digest: leader.action, payload: &anypb.Any{TypeUrl: actionType, Value: slices.Clone(n.Action)},
-		platform: all[p], noCache: n.Uncached, timeout: time.Duration(n.Timeout), leader: leader,
+		platform: all[p], noCache: n.Uncached, timeout: time.Duration(n.Timeout), size: unsized, leader: leader,
 	}, nil
 }
 

@@ -57,12 +57,7 @@ func properties(action *repb.Action, command *repb.Command) ([]property, error) 
 	for _, p := range from.GetProperties() {
 		list = append(list, property{p.Name, p.Value})
 	}
-	slices.SortFunc(list, func(a, b property) int {
-		if c := strings.Compare(a.key, b.key); c != 0 {
-			return c
-		}
-		return strings.Compare(a.value, b.value)
-	})
+	slices.SortFunc(list, compareProperties)
 	list = slices.Compact(list)
 	if text := platformText(list); len(list) > maxProperties || len(text) > maxPlatformBytes {
 		return nil, invalid("the platform has %d properties of %d bytes, more than %d or %d", len(list), len(text), maxProperties, maxPlatformBytes)
@@ -85,7 +80,7 @@ func platformText(list []property) string {
 // serves reports whether a worker has all that a platform asks for.
 func (p *platform) serves(offered []property) bool {
 	for _, want := range p.properties {
-		if !slices.Contains(offered, want) {
+		if !offers(offered, want) {
 			return false
 		}
 	}

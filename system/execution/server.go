@@ -17,6 +17,10 @@
 //	shell.go       the lock; inputs in, outputs out
 //	explain.go     why something waits
 //	waits.go       warnings of what waits for long
+//	matching.go    which properties of an action choose its workers
+//	sizes.go       on how large a worker an action runs
+//	tenant.go      whose an action is, and what share of the workers they get
+//	admission.go   what is told a tenant that has queued all it may
 //	state.go       what is queued and executing, and for whom
 //	drain.go       which workers get no more
 //	publish.go     a result's way to the action cache and to its clients
@@ -36,6 +40,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -98,6 +103,14 @@ type Config struct {
 	Storage *remote.Client
 	// Queue configures the scheduler.
 	Queue queue.Config
+	// Matching says which properties of an action choose its worker.
+	Matching Matching
+	// Sizes says which workers are larger than others.
+	Sizes Sizes
+	// Tenancy says whose an action is, Weights what share of the workers a tenant
+	// gets, where the policy shares them among tenants; 1 if it doesn't say.
+	Tenancy Tenancy
+	Weights map[string]int
 	// DefaultTimeout is for actions that name none, MaxTimeout the longest that
 	// is accepted. Zero means 1 h and 24 h.
 	DefaultTimeout, MaxTimeout time.Duration
@@ -141,6 +154,7 @@ type Server struct {
 	// grouped and ranked say what the policy goes by: groups of tasks, priorities.
 	grouped, ranked bool
 
+	sizes *sizes // nil if nobody wants to know
 	shell shell
 	log   *segments.Log // the journal's; nil if there is none
 	left  unfinished    // for Run to take up
@@ -199,11 +213,15 @@ func New(c Config) (*Server, error) {
 		storage := c.Storage.ForInstance(name)
 		s.instances[name] = &instance{name: name, storage: storage, blobs: remote.NewBatcher(storage)}
 	}
-	if c.Queue.SessionTimeout < 0 || c.Queue.LeaseTimeout < 0 || c.Queue.TimeoutSlack < 0 || c.Queue.MaxAttempts < 0 {
-		return nil, errors.New("execution-server: the queue's timeouts and attempts can't be negative")
+	if err := errors.Join(slices.Concat(checkQueue(&c.Queue), c.Matching.problems(), c.Sizes.problems(&c.Matching), checkTenants(&c))...); err != nil {
+		return nil, fmt.Errorf("execution-server: %w", err)
 	}
 	s.maxHold = min(maxHold, cmp.Or(c.Queue.SessionTimeout, time.Minute)/3, cmp.Or(c.Queue.LeaseTimeout, time.Minute)/3)
 	s.grouped, s.ranked = c.Queue.Policy.Groups(), c.Queue.Policy.Uses(queue.Priority)
+	if s.config.Matching.Unknown != MatchUnknown && c.Sizes.Key != "" {
+		s.config.Matching.Known = append(slices.Clone(s.config.Matching.Known), c.Sizes.Key)
+	}
+	s.sizes = newSizes(c.Sizes, c.Queue.Policy)
 	s.shell.init(c.Queue)
 	s.metrics = newMetrics(c.Registerer, s)
 	if c.NewHolder != nil {
@@ -212,7 +230,28 @@ func New(c Config) (*Server, error) {
 	if err := s.recover(); err != nil {
 		return nil, fmt.Errorf("execution-server: %w", err)
 	}
+	s.locked(s.weigh)
 	return s, nil
+}
+
+// checkQueue returns what is wrong with the queue's configuration.
+func checkQueue(c *queue.Config) (problems []error) {
+	for _, n := range []struct {
+		name  string
+		value int64
+	}{
+		{"session timeout", int64(c.SessionTimeout)}, {"lease timeout", int64(c.LeaseTimeout)}, {"timeout slack", int64(c.TimeoutSlack)},
+		{"number of attempts", int64(c.MaxAttempts)}, {"back-off", int64(c.BackOff)}, {"longest back-off", int64(c.MaxBackOff)},
+		{"number of queued actions of a tenant", int64(c.MaxQueued)},
+	} {
+		if n.value < 0 {
+			problems = append(problems, fmt.Errorf("the queue's %s can't be negative", n.name))
+		}
+	}
+	if longest := cmp.Or(c.MaxBackOff, time.Minute); c.BackOff > longest {
+		problems = append(problems, fmt.Errorf("the queue's back-off of %v is longer than the longest, %v", c.BackOff, longest))
+	}
+	return problems
 }
 
 // Register registers the services.

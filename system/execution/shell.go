@@ -39,7 +39,8 @@ type shell struct {
 	recent     recent
 	census     census
 	drains     drains
-	roster     uint64 // how often a session came or went
+	drainRates map[string]*drainRate // of tenants
+	roster     uint64                // how often a session came or went
 	sequence   uint64
 	ended      []*operation // kept for the TTL, oldest first
 	endedBytes int          // of their responses
@@ -74,6 +75,7 @@ type operation struct {
 	name     string
 	sequence uint64
 	instance *instance
+	tenant   string // whose share of the workers it counts to
 	action   digest.Digest
 	client   client // who asked, for spans
 	priority int32  // the lower the sooner
@@ -121,6 +123,7 @@ type task struct {
 	platform *platform
 	noCache  bool
 	timeout  time.Duration
+	size     size
 	leader   *operation   // the first one: its trace has the work
 	attached []*operation // those that still wait
 
@@ -221,11 +224,15 @@ func (s *Server) carryOut(now time.Time, out []queue.Output) {
 			s.revoke(now, o)
 		case queue.Finished:
 			s.finish(now, o)
+			s.sizes.learn(sh.tasks[o.Task])
 		case queue.OperationDone:
 			s.operationDone(now, o)
 		case queue.TaskDone:
 			s.taskDone(now, o)
 		case queue.Freed:
+			if o.Level == queue.TenantLevel {
+				delete(sh.drainRates, sh.groups.names[o.Level][o.Group])
+			}
 			sh.groups.freed(o.Level, o.Group)
 		case queue.Connected:
 			sh.connect(o.Worker)
@@ -288,6 +295,7 @@ func (s *Server) end(now time.Time, op *operation, response *repb.ExecuteRespons
 func (s *Server) taskDone(now time.Time, o queue.Output) {
 	t := s.shell.tasks[o.Task]
 	delete(s.shell.tasks, o.Task)
+	s.sizes.learnEnd(t, o.Reason)
 	s.shell.census.move(t, gone)
 	for _, l := range t.leases {
 		delete(s.shell.leases, l.id)

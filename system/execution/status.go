@@ -64,12 +64,15 @@ func toStatus(err error) error {
 		bad       *invalidError
 		limit     *limitError
 		unknown   *unknownError
+		full      *fullError
 	)
 	switch {
 	case errors.As(err, &malformed), errors.As(err, &instance), errors.As(err, &bad):
 		return status.Error(codes.InvalidArgument, err.Error())
 	case errors.As(err, &missing):
 		return missingStatus(err.Error(), missing.d)
+	case errors.As(err, &full):
+		return fullStatus(full)
 	case errors.As(err, &limit):
 		return status.Error(codes.ResourceExhausted, err.Error())
 	case errors.As(err, &unknown):

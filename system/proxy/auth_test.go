@@ -152,6 +152,9 @@ func TestScopeOfEveryMethod(t *testing.T) {
 		}
 	}
 	for _, c := range b.seen() {
+		if got := c.md.Get("weir-tenant"); len(got) != 1 || got[0] != "acme" {
+			t.Errorf("backend is told of the tenant %q", got)
+		}
 		if got := c.md.Get("weir-identity"); len(got) != 1 || got[0] != "jwt:acme/h" {
 			t.Errorf("%s: backend saw identity %q, want jwt:acme/h", c.method, got)
 		}
@@ -344,6 +347,9 @@ func TestWorkerTokens(t *testing.T) {
 		}
 	}
 	for _, c := range b.seen() {
+		if got := c.md.Get("weir-tenant"); len(got) != 1 || got[0] != "acme%20corp" {
+			t.Errorf("backend is told of the tenant %q", got)
+		}
 		if got := c.md.Get("weir-identity"); len(got) != 1 || got[0] != "auth_token:acme%20corp/t1" {
 			t.Fatalf("%s: backend saw identity %q, want auth_token:acme%%20corp/t1", c.method, got)
 		}

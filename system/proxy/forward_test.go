@@ -40,6 +40,7 @@ func TestMetadataToBackend(t *testing.T) {
 			"partial-execution-metadata-lease-2", "not binary",
 			"authorization", "Bearer secret",
 			"weir-identity", "jwt:forged/h",
+			"weir-tenant", "forged",
 			"cookie", "x",
 		)
 		if err := invoke(ctx, p.conns[0], method, request); err != nil {

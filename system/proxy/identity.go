@@ -62,6 +62,11 @@ func (id *identity) permit(m *method, instance string) error {
 // identityHeader is the metadata key under which backends are told who calls.
 const identityHeader = "weir-identity"
 
+// tenantHeader is the metadata key under which the execution-server is told whose
+// share of the workers a call counts to: the customer, escaped as in a URL. Without
+// authentication it isn't there.
+const tenantHeader = "weir-tenant"
+
 // String returns <scheme>:<customer>/<key>, with what could be mistaken for the
 // punctuation escaped as in a URL.
 func (id *identity) String() string {

@@ -2,6 +2,7 @@ package proxy
 
 import (
 	"context"
+	"net/url"
 	"strings"
 
 	"google.golang.org/grpc/metadata"
@@ -11,7 +12,8 @@ import (
 
 // Metadata that goes on to backends. Nothing else does: not authorization, which
 // is for the proxy alone; not traceparent, which the stats handler writes anew
-// for the proxy's own span; not an identity header, which only the proxy may set.
+// for the proxy's own span; not the headers of identity and tenant, which only the
+// proxy may set.
 const (
 	requestMetadataHeader = "build.bazel.remote.execution.v2.requestmetadata-bin"
 	// Some clients leave the package out.
@@ -32,6 +34,9 @@ func forwarded(key string) bool {
 // the caller's identity.
 func outgoing(ctx context.Context, id *identity) context.Context {
 	out := metadata.MD{identityHeader: {id.String()}}
+	if id.customer != "" {
+		out[tenantHeader] = []string{url.PathEscape(id.customer)}
+	}
 	md, _ := metadata.FromIncomingContext(ctx)
 	for key, values := range md {
 		if forwarded(key) {

@@ -71,6 +71,9 @@ func (q *Queue) traitsOf(index uint32) traits {
 
 func (q *Queue) enqueue(in *Input) {
 	var index, slot uint32
+	if len(q.levels) > 0 {
+		q.fetchLeaf(in.Invocation)
+	}
 	if in.Key != (Key{}) {
 		index, slot = q.byKey.find(&q.tasks, in.Key)
 	}

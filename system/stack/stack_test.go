@@ -5,6 +5,7 @@ import (
 	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -38,6 +39,80 @@ func TestDecodeNamesUnknownKeys(t *testing.T) {
 	}
 	if err := stack.Decode([]byte("instances: [a]\ncas: {path: /x, quota: 10G}\n"), &s); err != nil || s.CAS.Quota != 10<<30 {
 		t.Errorf("got %+v, %v", s, err)
+	}
+}
+
+func TestPatience(t *testing.T) {
+	for text, want := range map[string]stack.Patience{"0": 0, "90s": stack.Patience(90 * time.Second), "immediately": -1} {
+		var got stack.Patience
+		if err := got.UnmarshalText([]byte(text)); err != nil || got != want {
+			t.Errorf("%q: got %d, %v, want %d", text, got, err, want)
+		}
+	}
+	var got stack.Patience
+	if err := got.UnmarshalText([]byte("never")); err != nil || time.Duration(got) < 50*365*24*time.Hour {
+		t.Errorf("never: got %v, %v", time.Duration(got), err)
+	}
+	if err := got.UnmarshalText([]byte("soon")); err == nil || !strings.Contains(err.Error(), "soon") || !strings.Contains(err.Error(), "immediately") {
+		t.Errorf("soon: got %v, want an error with it and what is possible", err)
+	}
+}
+
+// All that is wrong with a scheduler's configuration is told at once.
+func TestExecutionSaysWhatIsWrong(t *testing.T) {
+	const fine = "instances: [a]\nstorage: grpc://127.0.0.1:1\n"
+	for name, test := range map[string]struct {
+		text string
+		want []string
+	}{
+		"nothing": {`policy: fair
+tenant: principal
+weights: {anna: 3}
+max_queued: 1000
+back_off: 1s
+max_back_off: 10s
+no_worker_timeout: immediately
+sizes: {key: size, classes: [small, large], percent: 120, kinds: 1000}
+platform: {ignore: [note], unknown_keys: refuse, known_keys: [gpu], defaults: {OSFamily: linux}}`, nil},
+		"sizes": {`sizes: {key: size, classes: [s, "*", s], percent: 50, kinds: -1}
+platform: {defaults: {size: s}}`, []string{`"*" can't be a class`, `"s" can't be a class`, "50 percent", "-1 kinds", `key "size" is ignored or has a default`}},
+		"no classes": {"sizes: {key: size}", []string{"both the key of a property and its classes"}},
+		"words":      {"tenant: user", []string{`"user"`, "an instance or a principal"}},
+		"keys":       {"platform: {unknown_keys: drop}", []string{`"drop"`, "match, ignore, refuse"}},
+		"patience":   {"no_worker_timeout: soon", []string{`"soon"`}},
+		"tenants":    {"policy: priority\nweights: {b: 0, c: 2}", []string{"the policy priority doesn't share", "b has 0", `"c" isn't served`}},
+		"numbers":    {"back_off: 2m\nmax_queued: -1\nmax_attempts: -1", []string{"back-off of 2m0s", "queued actions of a tenant", "number of attempts"}},
+		"no list":    {"platform: {unknown_keys: refuse}", []string{"refuse them"}},
+		"overlap":    {"platform: {ignore: [x], known_keys: [x], unknown_keys: ignore}", []string{`key "x" is ignored, and known`}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			tel, err := record(t)("execution-server")
+			if err != nil {
+				t.Fatal(err)
+			}
+			listener, err := net.Listen("tcp", "127.0.0.1:0")
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer listener.Close()
+			var c stack.Execution
+			if err = stack.Decode([]byte(fine+test.text), &c); err == nil {
+				var role *stack.Role
+				if role, err = stack.NewExecution(c, tel, listener); err == nil {
+					ended, end := context.WithCancel(t.Context())
+					end()
+					err = role.Run(ended)
+				}
+			}
+			if (err == nil) != (test.want == nil) {
+				t.Fatalf("got %v", err)
+			}
+			for _, want := range test.want {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("got %v, want it to say %q", err, want)
+				}
+			}
+		})
 	}
 }
 

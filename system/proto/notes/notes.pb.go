@@ -581,15 +581,17 @@ type Operation struct {
 	CacheCheckEnd   uint64 `protobuf:"fixed64,12,opt,name=cache_check_end,json=cacheCheckEnd,proto3" json:"cache_check_end,omitempty"`
 	Cache           string `protobuf:"bytes,13,opt,name=cache,proto3" json:"cache,omitempty"`
 	// In a snapshot.
-	Id            uint64 `protobuf:"fixed64,14,opt,name=id,proto3" json:"id,omitempty"`
-	Task          uint64 `protobuf:"fixed64,15,opt,name=task,proto3" json:"task,omitempty"`
-	Stage         int32  `protobuf:"varint,16,opt,name=stage,proto3" json:"stage,omitempty"`
-	Deduplicated  bool   `protobuf:"varint,17,opt,name=deduplicated,proto3" json:"deduplicated,omitempty"`
-	Joined        uint64 `protobuf:"fixed64,18,opt,name=joined,proto3" json:"joined,omitempty"`
-	Link          string `protobuf:"bytes,19,opt,name=link,proto3" json:"link,omitempty"`
-	Response      []byte `protobuf:"bytes,20,opt,name=response,proto3" json:"response,omitempty"`
-	Ended         uint64 `protobuf:"fixed64,21,opt,name=ended,proto3" json:"ended,omitempty"`
-	Done          bool   `protobuf:"varint,22,opt,name=done,proto3" json:"done,omitempty"`
+	Id           uint64 `protobuf:"fixed64,14,opt,name=id,proto3" json:"id,omitempty"`
+	Task         uint64 `protobuf:"fixed64,15,opt,name=task,proto3" json:"task,omitempty"`
+	Stage        int32  `protobuf:"varint,16,opt,name=stage,proto3" json:"stage,omitempty"`
+	Deduplicated bool   `protobuf:"varint,17,opt,name=deduplicated,proto3" json:"deduplicated,omitempty"`
+	Joined       uint64 `protobuf:"fixed64,18,opt,name=joined,proto3" json:"joined,omitempty"`
+	Link         string `protobuf:"bytes,19,opt,name=link,proto3" json:"link,omitempty"`
+	Response     []byte `protobuf:"bytes,20,opt,name=response,proto3" json:"response,omitempty"`
+	Ended        uint64 `protobuf:"fixed64,21,opt,name=ended,proto3" json:"ended,omitempty"`
+	Done         bool   `protobuf:"varint,22,opt,name=done,proto3" json:"done,omitempty"`
+	// Whose share of the workers it counts to.
+	Tenant        string `protobuf:"bytes,23,opt,name=tenant,proto3" json:"tenant,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -776,6 +778,13 @@ func (x *Operation) GetDone() bool {
 		return x.Done
 	}
 	return false
+}
+
+func (x *Operation) GetTenant() string {
+	if x != nil {
+		return x.Tenant
+	}
+	return ""
 }
 
 // Task is the work behind operations.
@@ -1048,7 +1057,7 @@ const file_notes_notes_proto_rawDesc = "" +
 	"\x06status\x18\b \x01(\x05R\x06status\x12\x18\n" +
 	"\adrained\x18\t \x01(\bR\adrained\x12\x1c\n" +
 	"\tconnected\x18\n" +
-	" \x01(\x06R\tconnected\"\xe5\x04\n" +
+	" \x01(\x06R\tconnected\"\xfd\x04\n" +
 	"\tOperation\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\binstance\x18\x02 \x01(\tR\binstance\x12\x1f\n" +
@@ -1074,7 +1083,8 @@ const file_notes_notes_proto_rawDesc = "" +
 	"\x04link\x18\x13 \x01(\tR\x04link\x12\x1a\n" +
 	"\bresponse\x18\x14 \x01(\fR\bresponse\x12\x14\n" +
 	"\x05ended\x18\x15 \x01(\x06R\x05ended\x12\x12\n" +
-	"\x04done\x18\x16 \x01(\bR\x04done\"\x82\x02\n" +
+	"\x04done\x18\x16 \x01(\bR\x04done\x12\x16\n" +
+	"\x06tenant\x18\x17 \x01(\tR\x06tenant\"\x82\x02\n" +
 	"\x04Task\x12\x16\n" +
 	"\x06action\x18\x01 \x01(\fR\x06action\x12\x1a\n" +
 	"\buncached\x18\x02 \x01(\bR\buncached\x12\x18\n" +

@@ -1,0 +1,199 @@
+package execution
+
+import (
+	"crypto/sha256"
+	"fmt"
+	"slices"
+	"sync"
+	"time"
+
+	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
+	"google.golang.org/grpc/codes"
+
+	"github.com/weir-build/weir/system/queue"
+	"github.com/weir-build/weir/system/queue/sizing"
+)
+
+// Sizes says which workers are larger than others. The zero value: none.
+type Sizes struct {
+	// Key is that of the property by which workers tell their class.
+	Key string
+	// Classes are its values, the smallest first. An action that has the property
+	// itself gets what it asks for; others go to the class that is large enough for
+	// what was measured of their kind.
+	Classes []string
+	// Percent and Kinds are sizing.Config's.
+	Percent, Kinds int
+}
+
+// problems says what can't be.
+func (c *Sizes) problems(m *Matching) (list []error) {
+	add := func(format string, args ...any) { list = append(list, fmt.Errorf("sizes: "+format, args...)) }
+	if (c.Key == "") != (len(c.Classes) == 0) {
+		add("want both the key of a property and its classes, or neither")
+	}
+	if len(c.Classes) > sizing.MaxClasses {
+		add("there are %d classes, more than %d", len(c.Classes), sizing.MaxClasses)
+	}
+	for i, class := range c.Classes {
+		if class == "" || class == AnyValue || slices.Contains(c.Classes[:i], class) {
+			add("%q can't be a class, or is one already", class)
+		}
+	}
+	if c.Percent != 0 && (c.Percent < 100 || c.Percent > sizing.MaxPercent) {
+		add("a smaller class may take %d percent of the largest's time, want a number from 100 to %d", c.Percent, sizing.MaxPercent)
+	}
+	if c.Kinds < 0 {
+		add("%d kinds can't be remembered", c.Kinds)
+	}
+	if _, ok := m.Defaults[c.Key]; c.Key != "" && (ok || slices.Contains(m.Ignore, c.Key)) {
+		add("the platform's key %q is ignored or has a default, and should choose a class", c.Key)
+	}
+	return list
+}
+
+// sizes chooses the class of an action that doesn't, and says how long it will take.
+// What has been measured is gone when the server ends; then all begin at the largest
+// class again.
+//
+// # What a kind is
+//
+// Actions of a kind have the same command and ask for the same platform; only their
+// inputs differ, as those of a file that is edited and compiled again. It is
+// Buildbarn's reduced action, and costs a hash of what is at hand. Mnemonic and target
+// would hold on when flags change, but all files of a target, which may be a thousand,
+// would be one kind, and clients that send neither would have none. The mnemonic is
+// good for a guess at the duration of an action whose kind is new.
+type sizes struct {
+	key     string
+	classes []string
+
+	mu    sync.Mutex
+	table *sizing.Table
+}
+
+// size is what is known of an action's size when it is queued.
+type size struct {
+	kind, mnemonic sizing.Kind
+	class          int // -1 if the action asks for one that isn't ours, or nothing is measured
+}
+
+var unsized = size{class: -1}
+
+// newSizes returns nil if nobody wants to know: there is one class only, and the
+// policy doesn't go by durations.
+func newSizes(c Sizes, p queue.Policy) *sizes {
+	if c.Key == "" && !p.Uses(queue.Shortest) && p.Cost == queue.CostCount {
+		return nil
+	}
+	return &sizes{
+		key: c.Key, classes: c.Classes,
+		table: sizing.New(sizing.Config{Classes: len(c.Classes), Percent: c.Percent, Kinds: c.Kinds}),
+	}
+}
+
+// place adds the property of a class to those that an action asks for, unless it has
+// it, and says how long it is expected to take; 0 if that isn't known.
+func (s *sizes) place(op *operation, action *repb.Action, wanted []property) ([]property, size, time.Duration) {
+	if s == nil {
+		return wanted, unsized, 0
+	}
+	z := size{kind: s.kindOf(op.instance.name, action, wanted)}
+	if m := op.client.metadata.GetActionMnemonic(); m != "" {
+		z.mnemonic = sizing.Kind(hashWords("mnemonic", op.instance.name, m))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var expected time.Duration
+	named := slices.IndexFunc(wanted, func(p property) bool { return p.key == s.key })
+	switch {
+	case s.key == "":
+		expected = s.table.Expected(z.kind, z.class)
+	case named >= 0:
+		if z.class = slices.Index(s.classes, wanted[named].value); z.class < 0 {
+			return wanted, z, 0
+		}
+		expected = s.table.Expected(z.kind, z.class)
+	default:
+		z.class, expected = s.table.Place(z.kind)
+		wanted = append(slices.Clone(wanted), property{s.key, s.classes[z.class]})
+		slices.SortFunc(wanted, compareProperties)
+	}
+	if expected == 0 && z.mnemonic != (sizing.Kind{}) {
+		expected = s.table.Expected(z.mnemonic, z.class)
+	}
+	return wanted, z, expected
+}
+
+// kindOf leaves out the class: what is measured on one tells of the others.
+func (s *sizes) kindOf(instance string, action *repb.Action, wanted []property) sizing.Kind {
+	words := []string{"command", instance, action.CommandDigest.GetHash()}
+	for _, p := range wanted {
+		if p.key != s.key {
+			words = append(words, p.key, p.value)
+		}
+	}
+	return sizing.Kind(hashWords(words...))
+}
+
+// hashWords tells lists of words apart.
+func hashWords(words ...string) [16]byte {
+	h := sha256.New()
+	for _, w := range words {
+		fmt.Fprintf(h, "%d:%s", len(w), w)
+	}
+	return [16]byte(h.Sum(nil))
+}
+
+// maxSignal is the largest number of a signal of Linux. A command that one has killed
+// exits with 128 and its number (POSIX, Shell Command Language 2.8.2).
+const maxSignal = 64
+
+// learn takes what became of a task that a worker brought the result of.
+func (s *sizes) learn(t *task) {
+	if s == nil || t.size.class < 0 {
+		return
+	}
+	result, code := t.response.GetResult(), codes.Code(t.response.GetStatus().GetCode())
+	switch exit := result.GetExitCode(); {
+	case code == codes.DeadlineExceeded, code == codes.OK && exit > 128 && exit <= 128+maxSignal:
+		s.failed(t)
+	case code == codes.OK && exit == 0:
+		took, ok := executed(result)
+		if !ok {
+			return
+		}
+		s.mu.Lock()
+		s.table.Ran(t.size.kind, t.size.class, took)
+		if t.size.mnemonic != (sizing.Kind{}) {
+			s.table.Ran(t.size.mnemonic, t.size.class, took)
+		}
+		s.mu.Unlock()
+	}
+}
+
+// learnEnd takes how a task ended that has no result: the worker may have been too
+// small to say so.
+func (s *sizes) learnEnd(t *task, reason queue.Reason) {
+	if s != nil && t.size.class >= 0 && (reason == queue.TimedOut || reason == queue.Exhausted) {
+		s.failed(t)
+	}
+}
+
+func (s *sizes) failed(t *task) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.table.Failed(t.size.kind, t.size.class)
+}
+
+// executed is how long the command ran, by the worker's word: what it fetched before
+// depends on its cache and not on its size.
+func executed(result *repb.ActionResult) (time.Duration, bool) {
+	m := result.GetExecutionMetadata()
+	from, to := m.GetExecutionStartTimestamp(), m.GetExecutionCompletedTimestamp()
+	if from.CheckValid() != nil || to.CheckValid() != nil {
+		return 0, false
+	}
+	took := to.AsTime().Sub(from.AsTime())
+	return took, took > 0
+}
