@@ -22,6 +22,9 @@ const maxPartialBytes = 4 << 10
 // used is nothing to fail a poll for.
 func (s *Server) partials(ctx context.Context, bot *bots.BotSession) (told map[string][]byte) {
 	for _, r := range bot.Leases {
+		if r.State == bots.LeaseState_COMPLETED || r.State == bots.LeaseState_CANCELLED {
+			continue // its result tells
+		}
 		values := metadata.ValueFromIncomingContext(ctx, bots.PartialPrefix+r.Id+bots.PartialSuffix)
 		if len(values) == 0 {
 			continue
