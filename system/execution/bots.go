@@ -103,6 +103,10 @@ func (s *Server) poll(ctx context.Context, session *session, bot *bots.BotSessio
 		session.rouse()
 		session.poll++
 		mine = session.poll
+		if !accepting(bot.Status) {
+			// The poll before may still wait for tasks: what is given back isn't for it.
+			s.step(now, queue.Input{Kind: queue.PollEnd, Worker: session.worker})
+		}
 		gone = s.report(now, session, bot, partials)
 		session.status = bot.Status
 		s.step(now, queue.Input{Kind: queue.Poll, Worker: session.worker, Accepting: accepting(bot.Status) && !s.shell.draining})

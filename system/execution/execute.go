@@ -100,8 +100,26 @@ func (s *Server) outlive(ctx context.Context, op *operation) (work context.Conte
 // ends in any case. The follower may be nil.
 func (s *Server) prepare(ctx context.Context, op *operation, f *follower) error {
 	if op.outcome.cache != semconv.CacheSkipped {
+		var giveUp context.CancelFunc
+		ctx, giveUp = context.WithCancel(ctx)
+		defer giveUp()
+		over := false
+		s.locked(func(now time.Time) {
+			if over = s.endedMeanwhile(op); over {
+				return
+			}
+			op.giveUp = giveUp
+			op.outcome.cacheCheck = build.Interval{Start: now, End: now}
+			s.shell.enter(op, repb.ExecutionStage_CACHE_CHECK)
+		})
+		if over {
+			return nil
+		}
 		if result := s.lookup(ctx, op, f); result != nil {
 			s.locked(func(now time.Time) {
+				if s.endedMeanwhile(op) {
+					return
+				}
 				op.outcome.cache, op.outcome.link = semconv.CacheHit, origin(result)
 				s.endEarly(now, op, &repb.ExecuteResponse{Result: result, CachedResult: true})
 			})
@@ -113,6 +131,10 @@ func (s *Server) prepare(ctx context.Context, op *operation, f *follower) error 
 		return nil
 	}
 	s.locked(func(now time.Time) {
+		if s.endedMeanwhile(op) {
+			err = nil
+			return
+		}
 		if ctx.Err() != nil && s.shell.draining {
 			err = errDraining // with a journal, the next process goes on with it
 			return
@@ -125,13 +147,34 @@ func (s *Server) prepare(ctx context.Context, op *operation, f *follower) error 
 	return err
 }
 
-// endEarly ends an operation that has no task; the lock is held.
+// endEarly ends an operation that has no task, and is over and done with; the lock is
+// held.
 func (s *Server) endEarly(now time.Time, op *operation, response *repb.ExecuteResponse) {
-	s.end(now, op, response, pack(response))
+	s.endTaskless(now, op, response)
 	s.shell.finished = append(s.shell.finished, op)
+}
+
+// endTaskless ends an operation that has no task; the lock is held. Whoever prepares it
+// finds that by endedMeanwhile.
+func (s *Server) endTaskless(now time.Time, op *operation, response *repb.ExecuteResponse) {
+	s.end(now, op, response, pack(response))
 	if op.place > 0 {
 		s.journalNote(now, &notes.Note{Ended: op.name, Response: op.response.Value})
 	}
+	if op.giveUp != nil {
+		op.giveUp()
+	}
+}
+
+// endedMeanwhile reports whether an operation was cancelled while it was prepared, and
+// is done with it then; the lock is held. What is told of it is let go only now: until
+// here it was in use.
+func (s *Server) endedMeanwhile(op *operation) bool {
+	if op.response == nil {
+		return false
+	}
+	s.shell.finished = append(s.shell.finished, op)
+	return true
 }
 
 // WaitExecution takes up the stream of an operation, ended ones too.
@@ -198,10 +241,6 @@ func about(action digest.Digest) []byte {
 // operation. If the answer takes longer than lookupPatience, the client is told of
 // the operation before it.
 func (s *Server) lookup(ctx context.Context, op *operation, f *follower) *repb.ActionResult {
-	s.locked(func(now time.Time) {
-		op.outcome.cacheCheck = build.Interval{Start: now, End: now}
-		s.shell.enter(op, repb.ExecutionStage_CACHE_CHECK)
-	})
 	told := make(chan struct{})
 	timer := time.AfterFunc(lookupPatience, func() {
 		defer close(told)
@@ -210,7 +249,12 @@ func (s *Server) lookup(ctx context.Context, op *operation, f *follower) *repb.A
 		}
 	})
 	result, err := op.instance.storage.ActionResult(op.client.under(ctx, op.client.action.Leaf(semconv.SpanCacheCheck, 0)), op.action)
-	s.locked(func(now time.Time) { op.outcome.cacheCheck.End = now })
+	s.locked(func(now time.Time) {
+		if op.response != nil {
+			now = op.endedAt
+		}
+		op.outcome.cacheCheck.End = now
+	})
 	if !timer.Stop() {
 		<-told
 	}
@@ -272,8 +316,7 @@ func (s *Server) enqueue(ctx context.Context, op *operation) error {
 		noted = note(&notes.Note{Operation: op.note(), Task: fresh.note()})
 	}
 	s.locked(func(now time.Time) {
-		if op.cancelled {
-			s.endEarly(now, op, failure(queue.Cancelled, nil, ""))
+		if s.endedMeanwhile(op) {
 			return
 		}
 		var p *platform

@@ -81,3 +81,15 @@ func (s *Server) NextDeadline() queue.Time {
 	defer s.shell.mu.Unlock()
 	return s.shell.queue.NextDeadline()
 }
+
+// Holds reports whether a poll of a bot is held.
+func (s *Server) Holds(botID string) bool {
+	s.shell.mu.Lock()
+	defer s.shell.mu.Unlock()
+	for key, session := range s.shell.bots {
+		if key.botID == botID {
+			return session.wake != nil
+		}
+	}
+	return false
+}

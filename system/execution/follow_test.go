@@ -20,6 +20,7 @@ import (
 	"github.com/weir-build/weir/system/execution"
 	"github.com/weir-build/weir/system/proto/bots"
 	"github.com/weir-build/weir/system/queue"
+	"github.com/weir-build/weir/traces/semconv"
 )
 
 // told returns the next message's stage, its partial metadata and our record in it.
@@ -88,15 +89,20 @@ func TestMessagesTellHowFarItHasCome(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(t.Context(), "partial-execution-metadata-"+l.Id+"-bin", string(data)), briefly)
-	defer cancel()
-	if _, err := b.client.UpdateBotSession(ctx, &bots.UpdateBotSessionRequest{Name: b.session.Name, BotSession: &bots.BotSession{
-		Name: b.session.Name, BotId: "one", Leases: []*bots.Lease{active(l)},
-	}}); err != nil && status.Code(err) != codes.DeadlineExceeded {
-		t.Fatal(err)
-	}
+	ctx, cancel := context.WithTimeout(metadata.AppendToOutgoingContext(t.Context(), "partial-execution-metadata-"+l.Id+"-bin", string(data)), patiently)
+	polled := make(chan error, 1)
+	go func() {
+		_, err := b.client.UpdateBotSession(ctx, &bots.UpdateBotSessionRequest{Name: b.session.Name, BotSession: &bots.BotSession{
+			Name: b.session.Name, BotId: "one", Leases: []*bots.Lease{active(l)},
+		}})
+		polled <- err
+	}()
 	queuedAt := m.QueuedTimestamp
 	stage, m, _ = s.told()
+	cancel() // the poll is held
+	if err := <-polled; status.Code(err) != codes.Canceled {
+		t.Errorf("the poll ended with %v", err)
+	}
 	if stage != executing || m.Worker != "one" || !proto.Equal(m.QueuedTimestamp, queuedAt) || !proto.Equal(m.WorkerStartTimestamp, started) ||
 		len(m.AuxiliaryMetadata) != 2 || !m.AuxiliaryMetadata[0].MessageIs(digested) && !proto.Equal(m.AuxiliaryMetadata[0], digested) {
 		t.Errorf("the worker told: %v, %v", stage, m)
@@ -179,10 +185,10 @@ func TestToldOperationOutlivesItsStream(t *testing.T) {
 }
 
 // TestOneWaiterIsWokenForEachAssignment parks many workers and executes a few
-// actions: as many polls are answered as there are leases.
+// actions: as many polls are answered as there are leases, as the metrics say too.
 func TestOneWaiterIsWokenForEachAssignment(t *testing.T) {
 	c := start(t, queue.Config{})
-	const workers, actions = 50, 5
+	const workers, actions = 100, 5
 	answers := make(chan int, workers)
 	for i := range workers {
 		b := c.bot(fmt.Sprintf("bot-%d", i))
@@ -206,5 +212,11 @@ func TestOneWaiterIsWokenForEachAssignment(t *testing.T) {
 	c.execute(c.upload("last")).until(executing)
 	if n := <-answers; n != 1 || len(answers) > 0 {
 		t.Errorf("%d leases in the last answer, and %d polls more were answered", n, len(answers))
+	}
+	// Each session began with an answer of its own.
+	for outcome, want := range map[string]float64{"lease": actions + 1, "change": workers, "nothing": 0} {
+		if got := c.count(semconv.BotPolls, map[string]string{"outcome": outcome}); got != want {
+			t.Errorf("%v polls brought %s, want %v", got, outcome, want)
+		}
 	}
 }

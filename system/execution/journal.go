@@ -71,7 +71,7 @@ func (s *Server) accept(ctx context.Context, op *operation) error {
 		return nil
 	}
 	s.shell.mu.Lock()
-	if op.place == 0 {
+	if op.place == 0 && op.response == nil {
 		s.journalNote(time.Now(), &notes.Note{Operation: op.note()})
 		op.place = s.shell.place
 	}

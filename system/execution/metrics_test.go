@@ -38,3 +38,26 @@ func TestUnknownStatusesShareOneSeries(t *testing.T) {
 		}
 	}
 }
+
+// count returns what a counter stands at, in all series that have these labels.
+func (c *cluster) count(m semconv.Metric, labels map[string]string) (n float64) {
+	c.t.Helper()
+	families, err := c.metrics.Gather()
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	for _, family := range families {
+		for _, series := range family.Metric {
+			has := 0
+			for _, label := range series.Label {
+				if value, ok := labels[label.GetName()]; ok && value == label.GetValue() {
+					has++
+				}
+			}
+			if family.GetName() == m.Name && has == len(labels) {
+				n += series.Counter.GetValue()
+			}
+		}
+	}
+	return n
+}

@@ -11,6 +11,7 @@ import (
 	"cloud.google.com/go/longrunning/autogen/longrunningpb"
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/weir-build/weir/system/proto/bots"
 	"github.com/weir-build/weir/system/queue"
@@ -226,4 +227,30 @@ func TestOrphanDoesNotKeepActionAlive(t *testing.T) {
 		}
 	}
 	t.Error("the action is still leased long after the grace time")
+}
+
+// A worker that gives a lease back since it shuts down isn't offered it again, though
+// its last poll, which it has left, was still held and took work.
+func TestLeaseGivenBackAtShutdownGoesToAnother(t *testing.T) {
+	c := start(t, queue.Config{})
+	s := c.execute(c.upload("a"))
+	b := c.bot("one")
+	l := b.take()
+	s.until(repb.ExecutionStage_EXECUTING)
+	held := make(chan error, 1)
+	go func() {
+		_, err := b.update(patiently, active(l))
+		held <- err
+	}()
+	eventually(t, "the poll is held", func() bool { return c.server.Holds("one") })
+	terminating := *b
+	terminating.session = proto.Clone(b.session).(*bots.BotSession)
+	terminating.session.Status = bots.BotStatus_BOT_TERMINATING
+	if leases := terminating.poll(patiently, &bots.Lease{Id: l.Id, State: bots.LeaseState_CANCELLED}); len(leases) != 0 {
+		t.Errorf("it is told of %v", leases)
+	}
+	<-held
+	if again := c.bot("two").take(); again.Id == l.Id {
+		t.Errorf("another has lease %s, which was given back", again.Id)
+	}
 }

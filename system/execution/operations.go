@@ -133,12 +133,11 @@ func (s *Server) CancelOperation(_ context.Context, request *longrunningpb.Cance
 		return nil, err
 	}
 	s.locked(func(now time.Time) {
-		op.cancelled = true
 		switch {
 		case op.id != 0:
 			s.step(now, queue.Input{Kind: queue.Cancel, Operation: op.id})
-		case op.place > 0 && op.response == nil:
-			s.journalNote(now, &notes.Note{Cancelled: op.name})
+		case op.response == nil:
+			s.endTaskless(now, op, failure(queue.Cancelled, nil, ""))
 		}
 	})
 	return new(emptypb.Empty), nil

@@ -9,6 +9,7 @@ import (
 	"cloud.google.com/go/longrunning/autogen/longrunningpb"
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/weir-build/weir/system/actioncache"
@@ -144,5 +145,25 @@ func TestWhoAsksIsWaiting(t *testing.T) {
 	}
 	if after := c.server.NextDeadline(); before == queue.Never || after <= before {
 		t.Errorf("the operation expires at %v, and at %v after somebody asked for it", before, after)
+	}
+}
+
+// TestCancelledIsNotTakenUpAfterRestart: an operation that was cancelled while it was
+// looked up stays so, whatever the look-up would have found.
+func TestCancelledIsNotTakenUpAfterRestart(t *testing.T) {
+	dir := t.TempDir()
+	first, slow := startSlow(t, queue.Config{}, withJournal(dir))
+	s := first.execute(first.upload("a"), lookup)
+	s.until(cacheCheck)
+	first.cancel(s.name)
+	want := s.ends()
+	first.flush()
+	close(slow.answer)
+	second := startOn(t, first.storage, queue.Config{}, nil, withJournal(dir))
+	if got := second.wait(s.name).ends(); !proto.Equal(got, want) || codes.Code(got.Status.GetCode()) != codes.Canceled {
+		t.Errorf("after the restart it is %v, was %v", got, want)
+	}
+	if leases := second.bot("one").poll(briefly); len(leases) != 0 {
+		t.Errorf("it is leased: %v", leases)
 	}
 }

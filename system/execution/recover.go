@@ -143,12 +143,13 @@ func (s *Server) replayNote(now time.Time, data []byte) error {
 	case n.Operation != nil:
 		return s.replayOperation(now, n.Operation)
 	case n.Ended != "":
-		if op := sh.names[n.Ended]; op != nil {
+		if op := sh.names[n.Ended]; op != nil && op.response == nil {
 			return s.replayEnd(now, op, n.Response)
 		}
-	case n.Cancelled != "":
-		if op := sh.names[n.Cancelled]; op != nil {
-			op.cancelled = true
+	case n.Cancelled != "": // in journals from before the end was written at once
+		if op := sh.names[n.Cancelled]; op != nil && op.response == nil {
+			response := failure(queue.Cancelled, nil, "")
+			s.end(now, op, response, pack(response))
 		}
 	case n.Deleted != "":
 		delete(sh.names, n.Deleted)

@@ -81,21 +81,21 @@ type operation struct {
 	priority int32  // the lower the sooner
 	about    []byte // an ExecuteOperationMetadata but for its stage
 
-	id        queue.OperationID // 0 until it has a task
-	early     int               // watchers that came before
-	cancelled bool              // before
-	told      bool              // its client knows of it, or is about to
-	place     int64             // in the journal, 0 if it has no record
-	task      *task
-	stage     repb.ExecutionStage_Value
-	changes   int        // how often there was something new
-	recent    bool       // its clients are told in a moment
-	response  *anypb.Any // an ExecuteResponse, once done
-	endedAt   time.Time
-	waiting   []chan struct{} // one token each when something is new
-	outcome   outcome
-	came      *progress // how far, if it ended with a task
-	kept      string    // why its build is to be kept (one of semconv's Kept… values)
+	id       queue.OperationID // 0 until it has a task
+	early    int               // watchers that came before
+	giveUp   func()            // ends its look-up; nil if it has none
+	told     bool              // its client knows of it, or is about to
+	place    int64             // in the journal, 0 if it has no record
+	task     *task
+	stage    repb.ExecutionStage_Value
+	changes  int        // how often there was something new
+	recent   bool       // its clients are told in a moment
+	response *anypb.Any // an ExecuteResponse, once done
+	endedAt  time.Time
+	waiting  []chan struct{} // one token each when something is new
+	outcome  outcome
+	came     *progress // how far, if it ended with a task
+	kept     string    // why its build is to be kept (one of semconv's Kept… values)
 }
 
 // outcome is what metrics and spans say of an operation.

@@ -65,7 +65,9 @@ func (s *Server) record(op *operation) {
 }
 
 // release lets go of all that isn't told of an operation that ended.
-func (op *operation) release() { op.task, op.outcome, op.client = nil, outcome{}, client{} }
+func (op *operation) release() {
+	op.task, op.outcome, op.client, op.giveUp = nil, outcome{}, client{}, nil
+}
 
 // recordOpen tells of the operations that are under way when the server stops,
 // so that what hangs below them has a parent. It comes last: what happens after
