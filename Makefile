@@ -51,7 +51,7 @@ race: ## the race detector over everything that shares memory
 	$(GO) test -race ./system/... ./traces/... ./internal/demo/...
 
 proof: ## the long proofs: many seeds of random histories, every fuzz target
-	WEIR_PROOF_SEEDS=$(PROOF_SEEDS) $(GO) test -count=1 -timeout 60m -run 'TestRandomHistories' -v ./system/queue/
+	WEIR_PROOF_SEEDS=$(PROOF_SEEDS) $(GO) test -count=1 -timeout 60m -run 'TestRandomHistories|TestSimulation$$|TestNothingIsLost' -v ./system/queue/
 	WEIR_PROOF_KILLS=$(PROOF_KILLS) $(GO) test -count=1 -timeout 60m -run 'TestKillsLoseNothing' -v ./system/execution/
 	FUZZ_RUNS=$(FUZZ_RUNS) ./internal/fuzz.sh
 

@@ -48,8 +48,8 @@ came in and what was decided. In JSON it is an object a line.`,
 		RunE: func(c *cobra.Command, a []string) error {
 			to := dumper{out: c.OutOrStdout(), json: format == "json"}
 			torn, err := readJournal(a, to.record)
-			if torn != nil {
-				to.torn(torn)
+			for _, t := range torn {
+				to.torn(t)
 			}
 			return errors.Join(to.err, err)
 		},
@@ -132,7 +132,7 @@ With --policy it asks the same of another policy than the one in force then.`,
 	return c
 }
 
-// tornTail is where the last file ends in half a record.
+// tornTail is where a file ends in half a record.
 type tornTail struct {
 	File   string `json:"file"`
 	Offset int64  `json:"offset"`
@@ -142,23 +142,23 @@ func (t *tornTail) String() string {
 	return fmt.Sprintf("%s is torn at offset %d: its writer died there, and nobody was told of what follows", t.File, t.Offset)
 }
 
-// readJournal reads segments, or all of a folder, in their order.
-func readJournal(paths []string, each func(path string, r *journal.Record) error) (*tornTail, error) {
+// readJournal reads segments, or all of a folder, in their order. What is torn in one
+// that isn't the last is in the next.
+func readJournal(paths []string, each func(path string, r *journal.Record) error) (torn []*tornTail, err error) {
 	files, err := segmentFiles(paths)
 	if err != nil {
 		return nil, err
 	}
-	for i, path := range files {
+	for _, path := range files {
 		err := readSegment(path, each)
-		var torn *journal.TornError
-		if errors.As(err, &torn) && i == len(files)-1 {
-			return &tornTail{path, torn.Offset}, nil
-		}
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", path, err)
+		var tear *journal.TornError
+		if errors.As(err, &tear) {
+			torn = append(torn, &tornTail{path, tear.Offset})
+		} else if err != nil {
+			return torn, fmt.Errorf("%s: %w", path, err)
 		}
 	}
-	return nil, nil
+	return torn, nil
 }
 
 func segmentFiles(paths []string) (files []string, err error) {
@@ -378,22 +378,22 @@ func (d *differs) print(w io.Writer) error {
 }
 
 type replayed struct {
-	Segments   int       `json:"segments"`
-	Records    int       `json:"records"`
-	Steps      int       `json:"steps"`
-	Core       uint64    `json:"core"`
-	Policy     string    `json:"policy"`
-	Time       string    `json:"time"`
-	Tasks      int       `json:"tasks"`
-	Operations int       `json:"operations"`
-	Workers    int       `json:"workers"`
-	Hash       string    `json:"hash"`
-	Differing  int       `json:"differing"`
-	First      *differs  `json:"first,omitempty"`
-	Torn       *tornTail `json:"torn,omitempty"`
+	Segments   int         `json:"segments"`
+	Records    int         `json:"records"`
+	Steps      int         `json:"steps"`
+	Core       uint64      `json:"core"`
+	Policy     string      `json:"policy"`
+	Time       string      `json:"time"`
+	Tasks      int         `json:"tasks"`
+	Operations int         `json:"operations"`
+	Workers    int         `json:"workers"`
+	Hash       string      `json:"hash"`
+	Differing  int         `json:"differing"`
+	First      *differs    `json:"first,omitempty"`
+	Torn       []*tornTail `json:"torn,omitempty"`
 }
 
-func replayReport(r *recovered, torn *tornTail) *replayed {
+func replayReport(r *recovered, torn []*tornTail) *replayed {
 	report := &replayed{
 		Segments: r.segments, Records: r.records, Steps: r.Counts[journal.StepKind],
 		Core: r.Header.Core, Policy: r.Header.Config.Policy.String(), Time: wallTime(r.Header.Epoch, r.Now),
@@ -412,23 +412,23 @@ func (r *replayed) print(w io.Writer) error {
 			return err
 		}
 	}
-	if r.Torn != nil {
-		fmt.Fprintln(w, r.Torn)
+	for _, t := range r.Torn {
+		fmt.Fprintln(w, t)
 	}
 	_, err := fmt.Fprintf(w, "hash %s\n", r.Hash)
 	return err
 }
 
 type verified struct {
-	Steps  int       `json:"steps"`
-	Core   uint64    `json:"core"`
-	Here   uint64    `json:"core_here"`
-	Policy string    `json:"policy"`
-	First  *differs  `json:"first,omitempty"`
-	Torn   *tornTail `json:"torn,omitempty"`
+	Steps  int         `json:"steps"`
+	Core   uint64      `json:"core"`
+	Here   uint64      `json:"core_here"`
+	Policy string      `json:"policy"`
+	First  *differs    `json:"first,omitempty"`
+	Torn   []*tornTail `json:"torn,omitempty"`
 }
 
-func verifyReport(r *recovered, torn *tornTail) *verified {
+func verifyReport(r *recovered, torn []*tornTail) *verified {
 	policy := r.Header.Config.Policy
 	if r.Policy != nil {
 		policy = *r.Policy
@@ -440,8 +440,8 @@ func (v *verified) print(w io.Writer) error {
 	if v.Core != v.Here {
 		fmt.Fprintf(w, "written by core %d, decided again by core %d\n", v.Core, v.Here)
 	}
-	if v.Torn != nil {
-		fmt.Fprintln(w, v.Torn)
+	for _, t := range v.Torn {
+		fmt.Fprintln(w, t)
 	}
 	if v.First != nil {
 		return v.First.print(w)

@@ -19,7 +19,7 @@ import (
 // the shorter one, and a worker that gets the first. There are others that are torn
 // or damaged, and one that says what no queue would have done.
 func writeJournals(env *testscript.Env) error {
-	header := journal.Header{Core: queue.Version, Sequence: 1, Epoch: time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC).UnixNano()}
+	header := journal.Header{Core: queue.Version, Config: queue.Config{Policy: queue.Policy{Task: queue.Priority}}, Sequence: 1, Epoch: time.Date(2026, 11, 25, 12, 0, 0, 0, time.UTC).UnixNano()}
 	q := queue.New(header.Config)
 	now := queue.Time(0)
 	var out []queue.Output
@@ -61,7 +61,7 @@ func writeJournals(env *testscript.Env) error {
 	}
 	for name, content := range map[string][]byte{
 		"journal/00000001.journal": first, "journal/00000002.journal": second, "journal/lock": nil,
-		"torn.journal": second[:end+3], "halfway.journal": second[:middle-60], "corrupt.journal": corrupt,
+		"torn.journal": second[:end+3], "first-torn.journal": first[:len(first)-3], "halfway.journal": second[:middle-60], "corrupt.journal": corrupt,
 		"differs.journal": differs, "wrong.journal": wrong,
 	} {
 		err = errors.Join(err, os.WriteFile(filepath.Join(env.WorkDir, name), content, 0o666))

@@ -3,6 +3,7 @@
 package integration
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -92,6 +93,42 @@ func TestBazelBuildsWideGraph(t *testing.T) {
 	p.wantTotal(t, w, seed)
 	r := c.drain(t, lifecycle.Options{})
 	wantBuild(t, r.build(t, b.invocation), b.invocation, p.actions)
+}
+
+// A build goes on while the execution-server is killed and started again, several
+// times: nothing of it runs twice, and Bazel doesn't notice.
+func TestBazelBuildSurvivesKills(t *testing.T) {
+	const actions, kills = 24, 3
+	starts := filepath.Join(t.TempDir(), "starts")
+	var rules strings.Builder
+	for i := range actions {
+		fmt.Fprintf(&rules, "genrule(name='g%d', outs=['o%d'], cmd='echo %d >> %s; sleep 0.3; echo %d > $@')\n", i, i, i, starts, i)
+	}
+	w := newWorkspace(t, map[string]string{"WORKSPACE": "", "BUILD": rules.String()})
+	c := newCluster(t)
+	c.casd(t)
+	for _, id := range []string{"one", "two", "three"} {
+		c.worker(t, id)
+	}
+	started := func() int {
+		data, err := os.ReadFile(starts)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			t.Fatal(err)
+		}
+		return strings.Count(string(data), "\n")
+	}
+	built := make(chan bazelBuild)
+	go func() { built <- w.build(t, c.url(), "//...", "--jobs=12", "--remote_retries=10") }()
+	for kill := range kills {
+		eventually(t, buildLimit, "more actions run", func() bool { return started() >= (kill+1)*4 })
+		c.execution.kill()
+		c.execution = c.start(t, "execution", c.executionConfigWith("1m"))
+	}
+	b := <-built
+	b.want(t, actions, 0)
+	if n := started(); n != actions {
+		t.Errorf("%d actions were started, want each of %d once", n, actions)
+	}
 }
 
 func TestBazelShowsToken(t *testing.T) {

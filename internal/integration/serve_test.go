@@ -65,6 +65,8 @@ func serve(t *testing.T, role, config string, infra ...string) *served {
 type cluster struct {
 	dir                                                      string
 	clientAddr, botsAddr, storageAddr, executionAddr, casdAt string
+
+	execution *served
 	// infra are keys of all roles' configurations.
 	infra []string
 	// roles are all that were ever started, the killed ones too.
@@ -84,8 +86,7 @@ func newCluster(t *testing.T, infra ...string) *cluster {
 		storageAddr: freeAddress(t), executionAddr: freeAddress(t), casdAt: freeAddress(t),
 	}
 	c.start(t, "storage", storageConfig(c.storageAddr, filepath.Join(c.dir, "storage")))
-	c.start(t, "execution", fmt.Sprintf("listen_address: %s\ninstances: [\"\"]\nstorage: grpc://%s\nsession_timeout: %s\n",
-		c.executionAddr, c.storageAddr, sessionTimeout))
+	c.execution = c.start(t, "execution", c.executionConfig())
 	c.start(t, "proxy", fmt.Sprintf(`listen_addresses:
   - addr: %s
     auth_scheme: dev_only_no_auth
@@ -109,6 +110,13 @@ backends:
 default_backends: {cas: storage, action_cache: storage, execution: execution}
 `, c.clientAddr, c.botsAddr, c.storageAddr, c.executionAddr))
 	return c
+}
+
+func (c *cluster) executionConfig() string { return c.executionConfigWith(sessionTimeout) }
+
+func (c *cluster) executionConfigWith(sessionTimeout string) string {
+	return fmt.Sprintf("listen_address: %s\ninstances: [\"\"]\nstorage: grpc://%s\nsession_timeout: %s\njournal: {dir: %s}\n",
+		c.executionAddr, c.storageAddr, sessionTimeout, filepath.Join(c.dir, "journal"))
 }
 
 func storageConfig(address, dir string) string {

@@ -92,7 +92,7 @@ ALL < cmd/weir
 
 # Help for tests, and tests of the whole: imported by test files only.
 system/cas < system/cas/castest
-system/queue < system/queue/queuetest
+system/queue, system/queue/journal < system/queue/queuetest
 NONE < system/runner/runnertest
 traces/build, traces/lifecycle, traces/otlpfile < traces/tracetest
 system/remote, system/stack, system/telemetry, traces/otlpfile < internal/clustertest

@@ -91,6 +91,7 @@ func (s *Server) poll(ctx context.Context, session *session, bot *bots.BotSessio
 		gone    []*bots.Lease
 		stopped bool
 	)
+	partials := s.partials(ctx, bot)
 	s.locked(func(now time.Time) {
 		if stopped = s.shell.stopped; stopped {
 			// Its result would be lost: the worker keeps it for the next server.
@@ -102,7 +103,7 @@ func (s *Server) poll(ctx context.Context, session *session, bot *bots.BotSessio
 		session.rouse()
 		session.poll++
 		mine = session.poll
-		gone = s.report(now, session, bot)
+		gone = s.report(now, session, bot, partials)
 		session.status = bot.Status
 		s.step(now, queue.Input{Kind: queue.Poll, Worker: session.worker, Accepting: accepting(bot.Status) && !s.shell.draining})
 		if bot.Status == bots.BotStatus_BOT_TERMINATING && len(session.leases) == 0 {

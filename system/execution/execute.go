@@ -4,15 +4,11 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
-	"slices"
 	"time"
 
-	"cloud.google.com/go/longrunning/autogen/longrunningpb"
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
 	"github.com/google/uuid"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -26,12 +22,11 @@ import (
 	"github.com/weir-build/weir/traces/semconv"
 )
 
-// Names of messages in an Any, and a field's number in one of them.
+// Names of messages in an Any.
 var (
 	actionType   = pack(new(repb.Action)).TypeUrl
 	metadataType = pack(new(repb.ExecuteOperationMetadata)).TypeUrl
 	responseType = pack(new(repb.ExecuteResponse)).TypeUrl
-	stageField   = new(repb.ExecuteOperationMetadata).ProtoReflect().Descriptor().Fields().ByName("stage").Number()
 )
 
 // lookupPatience is how long the first message may wait for the answer of the
@@ -68,7 +63,7 @@ func (s *Server) Execute(request *repb.ExecuteRequest, stream repb.Execution_Exe
 		return toStatus(err)
 	}
 	defer s.tellKept(ctx, op)
-	f := &follower{op: op, send: stream.Send, accept: func() error { return s.accept(ctx, op) }}
+	f := &follower{op: op, send: stream.Send, news: op.waiting[0], patient: true, accept: func() error { return s.accept(ctx, op) }}
 	work, release := s.outlive(ctx, op)
 	err = s.prepare(work, op, f)
 	release()
@@ -79,16 +74,20 @@ func (s *Server) Execute(request *repb.ExecuteRequest, stream repb.Execution_Exe
 }
 
 // outlive returns a context for work on an operation, which goes on without its
-// client if that has been told of the operation.
+// client if that has been told of the operation, but not without the server.
 func (s *Server) outlive(ctx context.Context, op *operation) (work context.Context, release func()) {
 	work, cancel := context.WithTimeout(context.WithoutCancel(ctx), prepareTimeout)
 	stop := context.AfterFunc(ctx, func() {
 		s.shell.mu.Lock()
 		told := op.told
 		s.shell.mu.Unlock()
-		if !told {
-			cancel()
+		if told {
+			select {
+			case <-work.Done():
+			case <-s.stopping:
+			}
 		}
+		cancel()
 	})
 	return work, func() {
 		stop()
@@ -114,11 +113,12 @@ func (s *Server) prepare(ctx context.Context, op *operation, f *follower) error 
 		return nil
 	}
 	s.locked(func(now time.Time) {
-		if ctx.Err() != nil && s.shell.draining && op.place > 0 {
-			return // the next process goes on with it
+		if ctx.Err() != nil && s.shell.draining {
+			err = errDraining // with a journal, the next process goes on with it
+			return
 		}
 		s.endEarly(now, op, &repb.ExecuteResponse{Status: status.Convert(toStatus(err)).Proto()})
-		if len(op.stages) > 1 {
+		if op.changes > 1 {
 			err = nil // the response has it
 		}
 	})
@@ -141,8 +141,7 @@ func (s *Server) WaitExecution(request *repb.WaitExecutionRequest, stream repb.E
 		return err
 	}
 	defer s.tellKept(stream.Context(), op)
-	s.watch(op)
-	return s.follow(stream.Context(), &follower{op: op, send: stream.Send, latest: true})
+	return s.follow(stream.Context(), s.watch(op, stream.Send))
 }
 
 // tellKept tells the caller of a stream that ends whether the build is kept.
@@ -170,6 +169,7 @@ func (s *Server) open(ctx context.Context, at *instance, action digest.Digest, r
 		client:   clientOf(ctx),
 		about:    about(action),
 		priority: request.GetExecutionPolicy().GetPriority(),
+		waiting:  []chan struct{}{make(chan struct{}, 1)},
 		outcome:  outcome{received: time.Now(), cache: semconv.CacheMiss},
 	}
 	if request.SkipCacheLookup {
@@ -200,13 +200,13 @@ func about(action digest.Digest) []byte {
 func (s *Server) lookup(ctx context.Context, op *operation, f *follower) *repb.ActionResult {
 	s.locked(func(now time.Time) {
 		op.outcome.cacheCheck = build.Interval{Start: now, End: now}
-		op.enter(repb.ExecutionStage_CACHE_CHECK)
+		s.shell.enter(op, repb.ExecutionStage_CACHE_CHECK)
 	})
 	told := make(chan struct{})
 	timer := time.AfterFunc(lookupPatience, func() {
 		defer close(told)
 		if f != nil {
-			f.catchUp(&s.shell) // if that fails, so will the next message
+			s.catchUp(f) // if that fails, so will the next message
 		}
 	})
 	result, err := op.instance.storage.ActionResult(op.client.under(ctx, op.client.action.Leaf(semconv.SpanCacheCheck, 0)), op.action)
@@ -225,6 +225,13 @@ func (s *Server) lookup(ctx context.Context, op *operation, f *follower) *repb.A
 
 // enqueue loads the action and gives the operation a task: a new one, or that of
 // an equal action under way.
+//
+// What is merged is REAPI's word. An action with do_not_cache never is. A request with
+// skip_cache_lookup may be, but must not get a result that was visible before it was
+// sent (ExecuteRequest): work that waits or runs is as new to it as work of its own
+// would be, so that a build that skips the cache doesn't run everything twice; a task
+// whose result is on its way to the cache may have it there already. To have an action
+// run once more beside one that runs, as flaky tests are hunted, is do_not_cache.
 func (s *Server) enqueue(ctx context.Context, op *operation) error {
 	action, data, command, err := load(ctx, op)
 	if err != nil {
@@ -272,6 +279,9 @@ func (s *Server) enqueue(ctx context.Context, op *operation) error {
 		var p *platform
 		if p, err = s.platform(now, op.instance, wanted); err != nil {
 			return
+		}
+		if op.outcome.cache == semconv.CacheSkipped && in.Key != (queue.Key{}) && s.shell.queue.IsFinished(in.Key) {
+			in.Key = queue.Key{}
 		}
 		fresh.platform, in.Platform = p, p.id
 		s.rank(&in, op, action)
@@ -323,9 +333,9 @@ func (s *Server) enter(now time.Time, o queue.Output) {
 		op.outcome.link = op.task.leader.client.action
 	}
 	op.task.attached = append(op.task.attached, op)
-	op.enter(repb.ExecutionStage_QUEUED)
+	sh.enter(op, repb.ExecutionStage_QUEUED)
 	if o.Kind == queue.Attached && op.task.isLeased() {
-		op.enter(repb.ExecutionStage_EXECUTING)
+		sh.enter(op, repb.ExecutionStage_EXECUTING)
 	}
 }
 
@@ -403,111 +413,6 @@ func key(instance string, action digest.Digest) queue.Key {
 	b = append(b, instance...)
 	sum := sha256.Sum256(b)
 	return queue.Key(sum[:16])
-}
-
-// follower sends the stages of an operation in order.
-type follower struct {
-	op     *operation
-	accept func() error // before the first message
-	send   func(*longrunningpb.Operation) error
-	sent   int  // of op.stages
-	latest bool // begin with the latest stage
-}
-
-// catchUp sends what is new and reports whether that was the last.
-func (f *follower) catchUp(sh *shell) (done bool, err error) {
-	sh.mu.Lock()
-	if f.latest {
-		f.latest, f.sent = false, max(0, len(f.op.stages)-1)
-	}
-	stages := slices.Clone(f.op.stages[f.sent:])
-	response := f.op.response
-	if f.accept != nil && len(stages) > 0 {
-		f.op.told = true
-	}
-	sh.mu.Unlock()
-	if f.accept != nil && len(stages) > 0 {
-		if err := f.accept(); err != nil {
-			return false, err
-		}
-		f.accept = nil
-	}
-	for _, stage := range stages {
-		if err := f.send(f.op.message(stage, response)); err != nil {
-			return false, err
-		}
-	}
-	f.sent += len(stages)
-	return response != nil, nil
-}
-
-// message is the operation at a stage. Its response is known when it is done.
-func (op *operation) message(stage repb.ExecutionStage_Value, response *anypb.Any) *longrunningpb.Operation {
-	m := &longrunningpb.Operation{Name: op.name, Metadata: op.metadata(stage)}
-	if stage == repb.ExecutionStage_COMPLETED {
-		m.Done = true
-		m.Result = &longrunningpb.Operation_Response{Response: response}
-	}
-	return m
-}
-
-// metadata is an ExecuteOperationMetadata of the operation at a stage. All but
-// the stage is the same each time, and concatenated messages merge (Protocol
-// Buffers, Encoding).
-func (op *operation) metadata(stage repb.ExecutionStage_Value) *anypb.Any {
-	value := append(make([]byte, 0, len(op.about)+2), op.about...)
-	value = protowire.AppendTag(value, stageField, protowire.VarintType)
-	return &anypb.Any{TypeUrl: metadataType, Value: protowire.AppendVarint(value, uint64(stage))}
-}
-
-// follow sends stages until the operation is done, the client leaves or the
-// server stops. The operation is watched once less when it returns early.
-func (s *Server) follow(ctx context.Context, f *follower) error {
-	news := make(chan struct{}, 1)
-	s.shell.mu.Lock()
-	f.op.waiting = append(f.op.waiting, news)
-	s.shell.mu.Unlock()
-	done, err := s.pump(ctx, f, news)
-	s.locked(func(now time.Time) {
-		f.op.waiting = slices.DeleteFunc(f.op.waiting, func(c chan struct{}) bool { return c == news })
-		switch {
-		case done:
-		case f.op.id == 0:
-			f.op.early--
-		default:
-			s.step(now, queue.Input{Kind: queue.Unwatch, Operation: f.op.id})
-		}
-	})
-	return err
-}
-
-// watch counts one more stream that waits for an operation; follow gives it back.
-func (s *Server) watch(op *operation) {
-	s.locked(func(now time.Time) {
-		if op.id == 0 {
-			op.early++
-			return
-		}
-		s.step(now, queue.Input{Kind: queue.Watch, Operation: op.id})
-	})
-}
-
-func (s *Server) pump(ctx context.Context, f *follower, news chan struct{}) (done bool, err error) {
-	for {
-		if done, err = f.catchUp(&s.shell); done || err != nil {
-			return done, err
-		}
-		select {
-		case <-news:
-		case <-ctx.Done():
-			return false, toStatus(ctx.Err())
-		case <-s.stopping:
-			if done, err := f.catchUp(&s.shell); done || err != nil {
-				return done, err
-			}
-			return false, status.Error(codes.Unavailable, "the server is shutting down: wait for "+f.op.name+" at another")
-		}
-	}
 }
 
 func pack(m proto.Message) *anypb.Any {

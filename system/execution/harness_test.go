@@ -39,6 +39,9 @@ import (
 // cluster is an execution-server on a real storage-server, both on loopback.
 type cluster struct {
 	t          *testing.T
+	storage    string // address
+	folder     string // of the journal
+	server     *execution.Server
 	blobs      *remote.Client
 	executions *remote.Client // of the execution-server; it reconnects, as real ones do
 	conn       *grpc.ClientConn
@@ -80,8 +83,12 @@ func startAll(t *testing.T, q queue.Config, sampler *telemetry.Sampler, wrap fun
 		t.Fatal(err)
 	}
 	t.Cleanup(store.Close)
-	storageAddress := serve(t, grpc.NewServer(grpc.MaxRecvMsgSize(storage.MaxRecvMsgBytes)), store)
+	return startOn(t, serve(t, grpc.NewServer(grpc.MaxRecvMsgSize(storage.MaxRecvMsgBytes)), store), q, sampler, change...)
+}
 
+// startOn starts an execution-server on a storage-server that is there.
+func startOn(t *testing.T, storageAddress string, q queue.Config, sampler *telemetry.Sampler, change ...func(*execution.Config)) *cluster {
+	t.Helper()
 	spans := new(spanFile)
 	tel, err := telemetry.New(t.Context(), telemetry.Config{Role: "execution-server", Spans: otlpfile.NewWriter(spans), LogWriter: io.Discard, Sampler: sampler})
 	if err != nil {
@@ -116,7 +123,7 @@ func startAll(t *testing.T, q queue.Config, sampler *telemetry.Sampler, wrap fun
 		t.Fatal(err)
 	}
 	c := &cluster{
-		t: t, blobs: blobs, executions: executions, conn: conn, execution: repb.NewExecutionClient(conn), bots: bots.NewBotsClient(conn),
+		t: t, storage: storageAddress, folder: config.Journal.Dir, server: server, blobs: blobs, executions: executions, conn: conn, execution: repb.NewExecutionClient(conn), bots: bots.NewBotsClient(conn),
 		ops: longrunningpb.NewOperationsClient(conn), metrics: tel.Registry, spans: spans, pages: server.Pages(),
 	}
 	c.halt = sync.OnceFunc(func() {

@@ -21,7 +21,7 @@ import (
 // The journal: every input of the queue with what was decided, and the notes of the
 // shell that go with it. What was told to anybody is in it before:
 //
-//	a client's first message     on disk (accept)
+//	a client's first message     on disk (accept), unless it is the last
 //	a reply to a worker          written, so that only a power failure loses it (tell)
 //
 // A segment begins with the whole state. What an ended operation came to is in it
@@ -112,8 +112,8 @@ func (s *Server) breakBy(err error) {
 }
 
 // header is that of a segment of this server.
-func (s *Server) header() *journal.Header {
-	return &journal.Header{Core: queue.Version, Config: s.config.Queue, Epoch: s.shell.epoch.UnixNano()}
+func (s *Server) header(sequence uint64) *journal.Header {
+	return &journal.Header{Core: queue.Version, Config: s.config.Queue, Epoch: s.shell.epoch.UnixNano(), Sequence: sequence}
 }
 
 // rotateIfDue begins another segment when the last one has grown enough; the lock
@@ -136,16 +136,16 @@ func (s *Server) rotate(now time.Time) (begun bool, err error) {
 	if s.log.Rotating() {
 		return false, nil
 	}
-	beginning := s.beginning(now)
+	beginning := s.beginning(now, s.log.Next())
 	sh.snapshotBytes, sh.began = int64(len(beginning)), sh.place
 	return s.log.Rotate(beginning)
 }
 
 // beginning returns the state as a segment begins with it; the lock is held.
-func (s *Server) beginning(now time.Time) []byte {
+func (s *Server) beginning(now time.Time, sequence uint64) []byte {
 	sh := &s.shell
 	at := sh.time(now)
-	b := journal.AppendHeader(make([]byte, 0, sh.snapshotBytes+sh.snapshotBytes/8), s.header())
+	b := journal.AppendHeader(make([]byte, 0, sh.snapshotBytes+sh.snapshotBytes/8), s.header(sequence))
 	b = journal.AppendSnapshot(b, sh.queue)
 	add := func(n *notes.Note) { b = journal.AppendNote(b, at, note(n)) }
 	for _, p := range sh.platforms.all {
@@ -164,18 +164,18 @@ func (s *Server) beginning(now time.Time) []byte {
 		return cmp.Or(a.since().Compare(b.since()), cmp.Compare(a.id, b.id))
 	})
 	for _, t := range tasks {
-		add(&notes.Note{Task: t.state(sh.workers, sh.queue)})
+		add(&notes.Note{Task: t.state(sh.workers)})
 	}
 	for _, op := range sh.ended {
 		if sh.names[op.name] == op {
-			add(&notes.Note{Operation: op.state(sh.queue)})
+			add(&notes.Note{Operation: op.state()})
 		}
 	}
 	open := slices.Collect(maps.Values(sh.names))
 	slices.SortFunc(open, func(a, b *operation) int { return cmp.Compare(a.sequence, b.sequence) })
 	for _, op := range open {
 		if op.response == nil && (op.task != nil || op.place > 0) {
-			add(&notes.Note{Operation: op.state(sh.queue)})
+			add(&notes.Note{Operation: op.state()})
 		}
 	}
 	return journal.AppendMark(b, at, sh.queue.Hash())

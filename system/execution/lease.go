@@ -24,9 +24,9 @@ type lease struct {
 	state   bots.LeaseState // as last told or reported
 }
 
-// report takes what a worker says of its leases, and returns those it should
-// stop. The lock is held.
-func (s *Server) report(now time.Time, session *session, bot *bots.BotSession) (gone []*bots.Lease) {
+// report takes what a worker says of its leases and, in partials, of how far they are,
+// and returns those it should stop. The lock is held.
+func (s *Server) report(now time.Time, session *session, bot *bots.BotSession, partials map[string][]byte) (gone []*bots.Lease) {
 	for _, r := range bot.Leases {
 		l := session.leases[r.Id]
 		switch {
@@ -44,6 +44,7 @@ func (s *Server) report(now time.Time, session *session, bot *bots.BotSession) (
 			gone = append(gone, &bots.Lease{Id: r.Id, State: bots.LeaseState_CANCELLED})
 		default:
 			l.state = bots.LeaseState_ACTIVE
+			s.partially(l, partials[r.Id])
 			s.step(now, queue.Input{Kind: queue.Renew, Worker: session.worker, Task: l.task.id, Attempt: l.attempt})
 		}
 	}
@@ -123,7 +124,7 @@ func (s *Server) lease(now time.Time, o queue.Output) {
 	s.shell.census.move(t, runs)
 	s.gave(now, t.leader)
 	t.platform.waits.Observe(now.Sub(try.Queued).Seconds())
-	s.shell.stage(t, repb.ExecutionStage_EXECUTING)
+	s.shell.enterAll(t, repb.ExecutionStage_EXECUTING)
 }
 
 // leaseID names an attempt at a task: by the id of the operation that leads it, so
@@ -158,7 +159,8 @@ func (s *Server) requeue(now time.Time, o queue.Output) {
 	}
 	t.attempts = append(t.attempts, build.Attempt{Queued: now, QueueReason: s.queuedBecause(t)})
 	s.shell.census.move(t, waits)
-	s.shell.stage(t, repb.ExecutionStage_QUEUED)
+	t.partial = nil
+	s.shell.enterAll(t, repb.ExecutionStage_QUEUED)
 }
 
 // revoke notes that a worker should stop; the lock is held.

@@ -47,17 +47,15 @@ func (op *operation) note() *notes.Operation {
 }
 
 // state describes an operation as it is; the lock is held.
-func (op *operation) state(q *queue.Queue) *notes.Operation {
+func (op *operation) state() *notes.Operation {
 	n := op.note()
-	if len(op.stages) > 0 {
-		n.Stage = int32(op.stages[len(op.stages)-1])
-	}
+	n.Stage = int32(op.stage)
 	if op.response != nil {
 		n.Done, n.Response, n.Ended = true, op.response.Value, stamp(op.endedAt)
 		return n
 	}
 	if op.task != nil {
-		n.Id, n.Task, n.Watchers = uint64(op.id), uint64(op.task.id), int32(q.Watchers(op.id))
+		n.Id, n.Task = uint64(op.id), uint64(op.task.id)
 		n.Deduplicated, n.Joined = op.outcome.deduplicated, stamp(op.outcome.joined)
 		if op.outcome.link.Valid() {
 			n.Link = op.outcome.link.String()
@@ -72,10 +70,10 @@ func (t *task) note() *notes.Task {
 }
 
 // state describes a task as it is; the lock is held.
-func (t *task) state(workers map[queue.WorkerID]*session, q *queue.Queue) *notes.Task {
+func (t *task) state(workers map[queue.WorkerID]*session) *notes.Task {
 	n := t.note()
 	n.Id, n.Platform = uint64(t.id), uint32(t.platform.id)
-	n.Leader = t.leader.state(q)
+	n.Leader = t.leader.state()
 	if t.packed != nil {
 		n.Response = t.packed.Value
 	}
@@ -200,7 +198,7 @@ func (s *Server) operationOf(n *notes.Operation) (*operation, error) {
 		}
 	}
 	if n.Stage != 0 {
-		op.stages = append(op.stages, repb.ExecutionStage_Value(n.Stage))
+		op.stage, op.changes = repb.ExecutionStage_Value(n.Stage), 1
 	}
 	return op, nil
 }

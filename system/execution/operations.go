@@ -50,10 +50,8 @@ func (s *Server) snapshot(op *operation) *longrunningpb.Operation {
 
 // now returns an operation as it is; the lock is held.
 func (op *operation) now() *longrunningpb.Operation {
-	if len(op.stages) == 0 {
-		return op.message(0, nil)
-	}
-	return op.message(op.stages[len(op.stages)-1], op.response)
+	about := op.progress()
+	return op.message(op.stage, op.response, &about)
 }
 
 // GetOperation returns an operation as it is now. Asking shows that somebody is
@@ -185,9 +183,8 @@ func (s *Server) WaitOperation(ctx context.Context, request *longrunningpb.WaitO
 		ctx, cancel = context.WithTimeout(ctx, time.Until(deadline)*9/10)
 		defer cancel()
 	}
-	s.watch(op)
 	ignore := func(*longrunningpb.Operation) error { return nil }
-	if err := s.follow(ctx, &follower{op: op, send: ignore}); err != nil && ctx.Err() == nil {
+	if err := s.follow(ctx, s.watch(op, ignore)); err != nil && ctx.Err() == nil {
 		return nil, err
 	}
 	return s.snapshot(op), nil

@@ -109,9 +109,7 @@ func (t *task) stamp(result *repb.ActionResult, l *lease) {
 		m.Worker = l.botID
 	}
 	if work := build.Worker(t.leader.client.action, l.attempt); work.Sampled {
-		m.AuxiliaryMetadata = append(m.AuxiliaryMetadata, pack(&structpb.Struct{
-			Fields: map[string]*structpb.Value{tracecontext.Header: structpb.NewStringValue(work.String())},
-		}))
+		m.AuxiliaryMetadata = append(m.AuxiliaryMetadata, &anypb.Any{TypeUrl: structType, Value: appendEntry(nil, tracecontext.Header, work.String())})
 	}
 }
 

@@ -213,7 +213,6 @@ func (s *Server) replayOperation(now time.Time, n *notes.Operation) error {
 	op.place, op.told = known, true
 	switch {
 	case n.Done:
-		op.stages = nil
 		if err := s.replayEnd(timeOf(n.Ended), op, n.Response); err != nil {
 			return err
 		}
@@ -379,7 +378,7 @@ func (s *Server) replay(from io.Reader) (size int64, err error) {
 		if d := recovery.First; d != nil && recovery.Header.Core == queue.Version {
 			return 0, fmt.Errorf("offset %d: the queue decided otherwise than is recorded", d.Offset)
 		}
-		s.shell.queue, s.shell.wrote, s.shell.latest = recovery.Queue, recovery.Header, recovery.Now
+		s.shell.wrote, s.shell.latest = recovery.Header, recovery.Now
 		return size, nil
 	}
 }
@@ -399,6 +398,9 @@ func (s *Server) replayRecord(recovery *journal.Recovery, rec *journal.Record) e
 	}
 	if err := recovery.Apply(rec); err != nil {
 		return err
+	}
+	if recovery.Queue != nil {
+		s.shell.queue = recovery.Queue // it is asked why tasks wait
 	}
 	if rec.Kind == journal.StepKind {
 		s.carryOut(now, rec.Outputs)
@@ -431,7 +433,15 @@ func (s *shell) unfinished() (u unfinished) {
 // takeUp goes on with that. What isn't done when ctx is, is left to the next process.
 func (s *Server) takeUp(ctx context.Context, running *sync.WaitGroup) {
 	for _, op := range s.left.operations {
-		running.Go(func() { _ = s.prepare(ctx, op, nil) }) // whoever waits is told
+		running.Go(func() {
+			_ = s.prepare(ctx, op, nil) // whoever waits is told
+			s.locked(func(now time.Time) {
+				if op.id != 0 {
+					// It has no stream, for which it counts as watched.
+					s.step(now, queue.Input{Kind: queue.Unwatch, Operation: op.id})
+				}
+			})
+		})
 	}
 	s.locked(func(time.Time) { s.shell.publishing += len(s.left.tasks) })
 	for _, t := range s.left.tasks {

@@ -7,6 +7,9 @@
 // buffers, digests, traces.
 //
 //	execute.go     Execute: look up, load, enqueue, and stream what happens
+//	follow.go      the streams of operations
+//	progress.go    what their messages tell
+//	partial.go     what of it a worker tells
 //	operations.go  google.longrunning.Operations over the same operations
 //	bots.go        Bots: the workers' calls
 //	session.go     a worker, connected
@@ -23,6 +26,9 @@
 //	publish.go     a result's way to the action cache and to its clients
 //	spans.go       the span tree of an operation, once it is over
 //	held.go        the same where the build isn't sampled: it may yet be kept
+//	journal.go     what is written down, and when, so that a kill loses nothing
+//	notes.go       what of it is the shell's
+//	recover.go     taking over from it
 //
 // An operation is kept for a while after its end, so that a client that lost its
 // stream still gets the result.
@@ -69,6 +75,9 @@ const (
 	// defaultLongWait is long enough for machines of a cloud to be started, and
 	// short enough that the build still waits when somebody looks.
 	defaultLongWait = 5 * time.Minute
+	// defaultHeartbeat is half of the minute after which proxies and load balancers
+	// commonly end a stream on which nothing comes.
+	defaultHeartbeat = 30 * time.Second
 	// maxEnded bounds the ended operations kept, at a few hundred bytes each.
 	maxEnded = 200_000
 	// maxEndedBytes bounds their responses, which hold inlined output.
@@ -119,6 +128,9 @@ type Config struct {
 	// NewHolder returns what holds the actions of traces that aren't sampled, as
 	// telemetry.NewHolder does; nil, or a nil result, means that nobody wants them.
 	NewHolder func(spans func(telemetry.Packed) []build.Span) *telemetry.Holder
+	// Heartbeat is how long a stream may be silent before the operation is sent
+	// again. Zero means 30 s; negative: it is never.
+	Heartbeat time.Duration
 	// Journal keeps what is queued for the next process.
 	Journal Journal
 	// Slow is how long an action takes that is a reason to keep its build; 0 is
@@ -178,7 +190,7 @@ func New(c Config) (*Server, error) {
 	for _, d := range []struct {
 		field *time.Duration
 		value time.Duration
-	}{{&c.DefaultTimeout, defaultTimeout}, {&c.MaxTimeout, defaultMaxTimeout}, {&c.ResultTTL, defaultResultTTL}, {&c.LongWait, defaultLongWait}} {
+	}{{&c.DefaultTimeout, defaultTimeout}, {&c.MaxTimeout, defaultMaxTimeout}, {&c.ResultTTL, defaultResultTTL}, {&c.LongWait, defaultLongWait}, {&c.Heartbeat, defaultHeartbeat}} {
 		if *d.field == 0 {
 			*d.field = d.value
 		}
@@ -259,6 +271,7 @@ func (s *Server) Run(ctx context.Context) error {
 	var serving sync.WaitGroup
 	quit := make(chan struct{})
 	serving.Go(func() { s.servePublishers(quit) })
+	serving.Go(func() { s.tellRecent(quit) })
 	defer serving.Wait()
 	defer close(quit)
 	s.takeUp(ctx, &serving)

@@ -36,6 +36,7 @@ type shell struct {
 	leases     map[string]*lease // by id, while their task is open
 	platforms  platforms
 	groups     groups
+	recent     recent
 	census     census
 	drains     drains
 	drainRates map[string]*drainRate // of tenants
@@ -86,12 +87,15 @@ type operation struct {
 	told      bool              // its client knows of it, or is about to
 	place     int64             // in the journal, 0 if it has no record
 	task      *task
-	stages    []repb.ExecutionStage_Value // all it went through
-	response  *anypb.Any                  // an ExecuteResponse, once done
+	stage     repb.ExecutionStage_Value
+	changes   int        // how often there was something new
+	recent    bool       // its clients are told in a moment
+	response  *anypb.Any // an ExecuteResponse, once done
 	endedAt   time.Time
 	waiting   []chan struct{} // one token each when something is new
 	outcome   outcome
-	kept      string // why its build is to be kept (one of semconv's Kept… values)
+	came      *progress // how far, if it ended with a task
+	kept      string    // why its build is to be kept (one of semconv's Kept… values)
 }
 
 // outcome is what metrics and spans say of an operation.
@@ -127,6 +131,7 @@ type task struct {
 	leases   []*lease
 	response *repb.ExecuteResponse
 	packed   *anypb.Any // response, for the wire
+	partial  []byte     // what the worker tells of the attempt under way, an ExecutedActionMetadata
 	usage    []build.Attribute
 
 	place place // among those of its invocation
@@ -134,6 +139,7 @@ type task struct {
 
 func (s *shell) init(config queue.Config) {
 	s.sooner = make(chan struct{}, 1)
+	s.recent.some = make(chan struct{}, 1)
 	s.queue = queue.New(config)
 	s.epoch = time.Now()
 	s.armed = queue.Never
@@ -238,15 +244,8 @@ func (s *Server) carryOut(now time.Time, out []queue.Output) {
 	}
 }
 
-// stage notes a stage of all operations of a task.
-func (s *shell) stage(t *task, stage repb.ExecutionStage_Value) {
-	for _, op := range t.attached {
-		op.enter(stage)
-	}
-}
-
-func (op *operation) enter(stage repb.ExecutionStage_Value) {
-	op.stages = append(op.stages, stage)
+// signal wakes who waits; the lock is held.
+func (op *operation) signal() {
 	for _, c := range op.waiting {
 		select {
 		case c <- struct{}{}:
@@ -260,6 +259,8 @@ func (s *Server) operationDone(now time.Time, o queue.Output) {
 	op := s.shell.operations[o.Operation]
 	delete(s.shell.operations, o.Operation)
 	t := op.task
+	came := op.progress()
+	op.came = &came
 	t.attached = slices.DeleteFunc(t.attached, func(other *operation) bool { return other == op })
 	response, packed := t.response, t.packed
 	if o.Reason != queue.Completed {
@@ -281,7 +282,9 @@ func (s *Server) end(now time.Time, op *operation, response *repb.ExecuteRespons
 	op.response, op.endedAt = packed, now
 	op.outcome.executed, op.outcome.doneAt = response, now
 	op.kept = s.reasonToKeep(op, now)
-	op.enter(repb.ExecutionStage_COMPLETED)
+	op.stage = repb.ExecutionStage_COMPLETED
+	op.changes++
+	op.signal()
 	s.shell.ended = append(s.shell.ended, op)
 	s.shell.endedBytes += len(packed.Value)
 }

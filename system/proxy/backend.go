@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
 	"google.golang.org/grpc/resolver"
@@ -134,6 +135,14 @@ func (d dialing) dial(c *Config) (*routes, error) {
 	return r, nil
 }
 
+// reconnect is how a backend that went away is tried again: soon, since there is
+// one connection to it for all clients, and no less than every few seconds. gRPC's own
+// way would let them wait for two minutes after a long absence.
+var reconnect = backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 3 * time.Second}
+
+// reconnectTimeout is gRPC's own.
+const reconnectTimeout = 20 * time.Second
+
 func (d dialing) backend(name string, config Backend) (*backend, error) {
 	options := []grpc.DialOption{
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
@@ -143,6 +152,7 @@ func (d dialing) backend(name string, config Backend) (*backend, error) {
 		grpc.WithNoProxy(),
 		grpc.WithMaxHeaderListSize(MaxHeaderBytes),
 		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: backendPing, Timeout: backendPingTimeout}),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: reconnect, MinConnectTimeout: reconnectTimeout}),
 		grpc.WithDefaultCallOptions(
 			grpc.ForceCodecV2(d.codec),
 			grpc.MaxCallRecvMsgSize(MaxMessageBytes),

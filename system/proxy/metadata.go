@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"google.golang.org/grpc/metadata"
+
+	"github.com/weir-build/weir/system/proto/bots"
 )
 
 // Metadata that goes on to backends. Nothing else does: not authorization, which
@@ -17,10 +19,6 @@ const (
 	// Some clients leave the package out.
 	requestMetadataShort = "requestmetadata-bin"
 	traceStateHeader     = "tracestate"
-
-	// BuildBox workers report the progress of each lease under a key of its own.
-	partialPrefix = "partial-execution-metadata-"
-	binarySuffix  = "-bin"
 )
 
 func forwarded(key string) bool {
@@ -28,7 +26,7 @@ func forwarded(key string) bool {
 	case requestMetadataHeader, requestMetadataShort, traceStateHeader:
 		return true
 	}
-	return strings.HasPrefix(key, partialPrefix) && strings.HasSuffix(key, binarySuffix)
+	return strings.HasPrefix(key, bots.PartialPrefix) && strings.HasSuffix(key, bots.PartialSuffix)
 }
 
 // outgoing returns the context of the call to the backend: the incoming one,

@@ -106,7 +106,7 @@ func (q *Queue) correct(index uint32, took time.Duration) {
 		}
 		switch {
 		case child.next != none:
-			q.siblings.set(&parent.waiting, n, q.orderIn(parent, child))
+			q.siblings.enter(&parent.waiting, ranked{q.orderIn(parent, child), n, child.next})
 		case child.tag == parent.virtual:
 			q.siblings.remove(&parent.owing, n)
 			q.forget(n)

@@ -28,6 +28,7 @@ type heap []ranked
 type ranked struct {
 	order
 	index uint32
+	gives uint32 // of a node that waits: the task it would give
 }
 
 // heaps knows the places of objects in the heaps of one kind, of which each
@@ -47,7 +48,10 @@ func (hs *heaps) has(index uint32) bool {
 }
 
 // set enters an object, or moves it to where it now belongs.
-func (hs *heaps) set(h *heap, index uint32, o order) {
+func (hs *heaps) set(h *heap, index uint32, o order) { hs.enter(h, ranked{order: o, index: index}) }
+
+func (hs *heaps) enter(h *heap, r ranked) {
+	index := r.index
 	for int(index) >= len(hs.places) {
 		hs.places = append(hs.places, 0)
 	}
@@ -59,7 +63,7 @@ func (hs *heaps) set(h *heap, index uint32, o order) {
 		at = len(*h)
 		*h = (*h)[:at+1]
 	}
-	hs.sift(*h, at, ranked{o, index})
+	hs.sift(*h, at, r)
 }
 
 func (hs *heaps) remove(h *heap, index uint32) {

@@ -171,6 +171,7 @@ type Queue struct {
 	out        []Output // of the step under way
 	follows    bool     // it takes outputs for facts
 	following  following
+	fetched    uint64 // by fetchNext and fetchLeaf
 
 	tasks      slab[task]
 	traits     []traits // of tasks
@@ -184,6 +185,7 @@ type Queue struct {
 
 	nodes    slab[node]
 	children children
+	latest   []uint32 // nodes: leaves, of the last task of each invocation
 
 	// Each object is in at most one list of each kind.
 	queued    links // tasks, in their leaf, or of the worker that holds them

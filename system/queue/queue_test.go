@@ -3,6 +3,7 @@ package queue_test
 import (
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"testing"
 	"time"
@@ -173,8 +174,8 @@ func (c *cycle) enqueue() {
 
 func (c *cycle) poll(h *held) {
 	c.out = c.queue.Step(c.now, queue.Input{Kind: queue.Poll, Worker: h.worker, Accepting: true}, c.out[:0])
-	for _, o := range c.out {
-		if o.Kind == queue.Leased {
+	for i := range c.out {
+		if o := &c.out[i]; o.Kind == queue.Leased {
 			h.task, h.attempt = o.Task, o.Attempt
 		}
 	}
@@ -188,4 +189,24 @@ func (c *cycle) run() {
 	c.out = c.queue.Step(c.now, queue.Input{Kind: queue.PollEnd, Worker: h.worker}, c.out[:0])
 	c.out = c.queue.Step(c.now, queue.Input{Kind: queue.Complete, Task: h.task, Attempt: h.attempt, Worker: h.worker, Accepting: true}, c.out[:0])
 	c.poll(h)
+}
+
+// TestIsFinished: a task can be joined until its result is published, and whoever
+// mustn't can tell.
+func TestIsFinished(t *testing.T) {
+	s := newServer(t, "fifo")
+	key := queue.Key{1}
+	told := []bool{s.queue.IsFinished(key)}
+	tell := func() { told = append(told, s.queue.IsFinished(key)) }
+	id := s.enqueue(queue.Input{Key: key})
+	tell()
+	s.step(queue.Input{Kind: queue.Poll, Worker: s.worker, Accepting: true})
+	tell()
+	s.step(queue.Input{Kind: queue.Complete, Worker: s.worker, Task: id, Attempt: 1})
+	tell()
+	s.step(queue.Input{Kind: queue.Publish, Task: id})
+	tell()
+	if want := []bool{false, false, false, true, false}; !slices.Equal(told, want) {
+		t.Errorf("before, waiting, leased, complete, published: %v, want %v", told, want)
+	}
 }

@@ -26,7 +26,7 @@ const (
 // Save appends an image of the whole state to b, from which [Load] makes a queue
 // that acts as this one from then on. It is of what the queue holds, not of how it
 // is held: heaps, tables, and the numbers of nodes aren't in it. It takes about
-// 50 bytes for a task, and as long as the same number of steps.
+// 50 bytes and 50 ns for a task.
 //
 // The order of things in it, of which each depends on those above only:
 //

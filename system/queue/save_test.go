@@ -50,7 +50,7 @@ func TestLoadedActsAsSaved(t *testing.T) {
 
 // TestNothingIsLostByANewPolicy has the checker go on after each restart.
 func TestNothingIsLostByANewPolicy(t *testing.T) {
-	for seed := range proofSeeds(t) * 5 {
+	for seed := range proofSeeds(t) {
 		queuetest.RunHistoryWithRestarts(t, policies(t), seed, 300)
 	}
 }

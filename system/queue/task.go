@@ -71,6 +71,9 @@ func (q *Queue) traitsOf(index uint32) traits {
 
 func (q *Queue) enqueue(in *Input) {
 	var index, slot uint32
+	if len(q.levels) > 0 {
+		q.fetchLeaf(in.Invocation)
+	}
 	if in.Key != (Key{}) {
 		index, slot = q.byKey.find(&q.tasks, in.Key)
 	}
@@ -265,6 +268,13 @@ func (q *Queue) publish(id TaskID) {
 	if index, t := q.tasks.find(uint64(id)); t != nil && t.state == finished {
 		q.end(index, Completed)
 	}
+}
+
+// IsFinished reports whether the task that an Enqueue with this key would join has its
+// result, and waits for Publish only.
+func (q *Queue) IsFinished(key Key) bool {
+	index, _ := q.byKey.find(&q.tasks, key)
+	return index != none && q.tasks.at(index).state == finished
 }
 
 func (q *Queue) taskID(index uint32) TaskID { return TaskID(q.tasks.handle(index)) }

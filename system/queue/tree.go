@@ -93,11 +93,46 @@ func (q *Queue) nextOf(n *node) uint32 {
 	if len(n.waiting) == 0 {
 		return none
 	}
-	return q.nodes.at(n.waiting[0].index).next
+	return n.waiting[0].gives
 }
 
-// leafOf finds or makes the leaf that a task belongs to.
+// leafOf finds or makes the leaf that a task belongs to. Mostly it is that of the
+// last task of the same invocation.
 func (q *Queue) leafOf(index uint32) uint32 {
+	t := q.tasks.at(index)
+	latest := q.latestLeaf(t.groups[InvocationLevel])
+	if !q.belongs(index, *latest) {
+		*latest = q.findLeaf(index)
+	}
+	return *latest
+}
+
+// latestLeaf is where the leaf of the last task of an invocation is noted. By now
+// it may be no more, or another node.
+func (q *Queue) latestLeaf(invocation uint32) *uint32 {
+	for int(invocation) >= len(q.latest) {
+		q.latest = append(q.latest, none)
+	}
+	return &q.latest[invocation]
+}
+
+// belongs tells whether a node is the leaf of a task: whether its path is the
+// task's.
+func (q *Queue) belongs(index, n uint32) bool {
+	for depth := len(q.levels) - 1; depth >= 0; depth-- {
+		if n == none {
+			return false
+		}
+		child := q.nodes.at(n)
+		if child.id != q.group(depth, index) {
+			return false
+		}
+		n = child.parent
+	}
+	return n == q.platforms[q.tasks.at(index).platform].root
+}
+
+func (q *Queue) findLeaf(index uint32) uint32 {
 	n := q.platforms[q.tasks.at(index).platform].root
 	for depth := range q.levels {
 		id := q.group(depth, index)
@@ -217,7 +252,7 @@ func (q *Queue) refresh(n uint32, cost int64, thorough bool) {
 					q.siblings.remove(&parent.owing, n) // its tag is ahead of virtual time
 				}
 			}
-			q.siblings.set(&parent.waiting, n, q.orderIn(parent, child))
+			q.siblings.enter(&parent.waiting, ranked{q.orderIn(parent, child), n, next})
 		default:
 			if had {
 				q.siblings.remove(&parent.waiting, n)

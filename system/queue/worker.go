@@ -165,6 +165,7 @@ func (q *Queue) fill(index uint32) {
 		}
 		q.take(best)
 		q.lease(best, index)
+		q.fetchNext(best)
 	}
 }
 

@@ -271,6 +271,13 @@ func (l *Log) Rotate(beginning []byte) (begun bool, err error) {
 	return true, nil
 }
 
+// Next returns the number that the next segment will have.
+func (l *Log) Next() uint64 {
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	return l.number + 1
+}
+
 // Rotating tells whether a segment is being begun.
 func (l *Log) Rotating() bool {
 	l.mu.Lock()

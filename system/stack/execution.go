@@ -65,6 +65,10 @@ type Execution struct {
 	// LongWait is how long an action waits that is worth a warning; default 5 min,
 	// negative: none is.
 	LongWait time.Duration `yaml:"long_wait"`
+	// Heartbeat is how long a stream of an operation may be silent before the
+	// operation is sent again, so that nobody in between takes it for dead; default
+	// 30 s, negative: it is never.
+	Heartbeat time.Duration `yaml:"heartbeat"`
 
 	// Journal keeps what is queued and executing for the next process: what it was
 	// that a client was told of isn't lost when the server is killed.
@@ -177,7 +181,7 @@ func NewExecution(c Execution, t *telemetry.Telemetry, listener net.Listener) (*
 		},
 		Sizes:   execution.Sizes{Key: c.Sizes.Key, Classes: c.Sizes.Classes, Percent: c.Sizes.Percent, Kinds: c.Sizes.Kinds},
 		Tenancy: c.Tenant, Weights: c.Weights,
-		DefaultTimeout: c.DefaultTimeout, MaxTimeout: c.MaxTimeout, ResultTTL: c.ResultTTL, LongWait: c.LongWait,
+		DefaultTimeout: c.DefaultTimeout, MaxTimeout: c.MaxTimeout, ResultTTL: c.ResultTTL, LongWait: c.LongWait, Heartbeat: c.Heartbeat,
 		Journal: execution.Journal{Dir: c.Journal.Dir, SegmentBytes: int64(c.Journal.SegmentSize), Keep: c.Journal.Keep},
 		Logger:  t.Logger, Registerer: t.Registerer, Record: record, NewHolder: t.NewHolder, Slow: t.Slow(),
 	})

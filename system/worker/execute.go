@@ -28,7 +28,6 @@ const maxResultBytes = 64 << 20
 
 // execute runs a lease's action and returns what to report.
 func (w *Worker) execute(ctx context.Context, l *lease) (*spb.Status, *anypb.Any) {
-	begin := time.Now()
 	result, err := w.runLease(ctx, l)
 	if err != nil && !errors.Is(context.Cause(ctx), errDropped) {
 		w.logger.Debug("lease has no result", "lease.id", l.id, "err", err)
@@ -39,7 +38,7 @@ func (w *Worker) execute(ctx context.Context, l *lease) (*spb.Status, *anypb.Any
 			if m.Worker == "" {
 				m.Worker = w.cfg.Name
 			}
-			widen(m, begin, time.Now())
+			widen(m, l.begun, time.Now())
 		}
 		var packErr error
 		if packed, packErr = anypb.New(result); packErr != nil {

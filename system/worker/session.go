@@ -28,6 +28,9 @@ const (
 	// maxLeasesPerSlot bounds the leases held: beside those that run there are
 	// those whose result the server hasn't taken yet.
 	maxLeasesPerSlot = 4
+	// maxPartials bounds the leases of which a poll tells how far they are: each
+	// takes some 110 bytes of its headers, of which gRPC advises 8 KiB in all.
+	maxPartials = 50
 )
 
 // session is the state of a bot session. Only loop and what it calls touch it.
@@ -145,6 +148,7 @@ func (s *session) poll() {
 	var ctx context.Context
 	ctx, s.cancel = context.WithTimeout(s.hard, timeout)
 	message := s.message()
+	ctx = s.withPartials(ctx, message.Leases)
 	s.running.Go(func() {
 		r := reply{}
 		begin := time.Now()
@@ -181,6 +185,32 @@ func (s *session) message() *bots.BotSession {
 	}
 	slices.SortFunc(m.Leases, func(a, b *bots.Lease) int { return strings.Compare(a.Id, b.Id) })
 	return m
+}
+
+// withPartials adds to a poll's headers how far its leases are. Servers that know
+// nothing of it pass it over.
+func (s *session) withPartials(ctx context.Context, leases []*bots.Lease) context.Context {
+	var headers []string
+	for _, m := range leases {
+		if len(headers) == 2*maxPartials || !fitsHeader(m.Id) {
+			continue
+		}
+		if partial := s.leases[m.Id].partial(); partial != nil {
+			headers = append(headers, bots.PartialPrefix+m.Id+bots.PartialSuffix, string(partial))
+		}
+	}
+	if headers == nil {
+		return ctx
+	}
+	return metadata.AppendToOutgoingContext(ctx, headers...)
+}
+
+// fitsHeader reports whether a lease's id can be part of a header's name: with one that
+// can't, gRPC would refuse the whole poll.
+func fitsHeader(id string) bool {
+	return !strings.ContainsFunc(id, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < '0' || r > '9') && r != '-' && r != '_' && r != '.'
+	})
 }
 
 // take acts on a poll's end.
@@ -247,7 +277,7 @@ func (s *session) accept(offer *bots.Lease, trailer metadata.MD) {
 		s.logger.Warn("trace context of lease ignored", "lease.id", offer.Id, "err", err)
 	}
 	ctx, cancel := context.WithCancelCause(s.hard)
-	l := &lease{id: offer.Id, payload: offer.Payload, parent: parent, stop: cancel}
+	l := &lease{id: offer.Id, payload: offer.Payload, parent: parent, begun: time.Now(), stop: cancel}
 	s.leases[offer.Id] = l
 	s.busy++
 	s.news = true

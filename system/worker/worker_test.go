@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +18,7 @@ import (
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/weir-build/weir/system/digest"
 	"github.com/weir-build/weir/system/proto/bots"
@@ -276,6 +278,48 @@ func TestResultIsReportedAtOnceAndAgainUntilTaken(t *testing.T) {
 	r.nextUpdate("a:COMPLETED").reply(active("a")) // not yet taken
 	r.nextUpdate("a:COMPLETED").reply()
 	r.nextUpdate()
+}
+
+// TestPollsTellWhenLeasesBegan, of those whose id can be in a header, as long as there
+// is no result that tells.
+func TestPollsTellWhenLeasesBegan(t *testing.T) {
+	r := newRig(t, nil)
+	gates := []string{fifo(t), fifo(t)}
+	before := time.Now()
+	r.nextUpdate().reply(offer(t, "a-1", "until "+gates[0]), offer(t, "a/b", "until "+gates[1]))
+	p := r.nextUpdate("a-1:ACTIVE", "a/b:ACTIVE")
+	told := func(p *poll) (headers []string) {
+		md, _ := metadata.FromIncomingContext(p.ctx)
+		for key := range md {
+			if strings.HasPrefix(key, bots.PartialPrefix) {
+				headers = append(headers, key)
+			}
+		}
+		return headers
+	}
+	if got, want := told(p), []string{"partial-execution-metadata-a-1-bin"}; !slices.Equal(got, want) {
+		t.Fatalf("the poll tells %q, want %q", got, want)
+	}
+	m := new(repb.ExecutedActionMetadata)
+	if err := proto.Unmarshal([]byte(metadata.ValueFromIncomingContext(p.ctx, told(p)[0])[0]), m); err != nil {
+		t.Fatal(err)
+	}
+	if at := m.WorkerStartTimestamp.AsTime(); at.Before(before.Truncate(0)) || at.After(time.Now()) {
+		t.Errorf("the worker began at %v, want a time since %v", at, before)
+	}
+	for _, gate := range gates {
+		if err := os.WriteFile(gate, []byte("x"), 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for p.session.Leases[0].State == bots.LeaseState_ACTIVE || p.session.Leases[1].State == bots.LeaseState_ACTIVE {
+		p.reply(active("a-1"), active("a/b"))
+		p = r.next()
+	}
+	if got := told(p); got != nil {
+		t.Errorf("the poll with the results tells %q", got)
+	}
+	p.reply()
 }
 
 func TestOfferInALostReplyIsTakenWhenItComesAgain(t *testing.T) {

@@ -12,3 +12,11 @@ const (
 	// ignore it.
 	InterruptibleConfig = "interruptible-poll"
 )
+
+// A worker tells how far it has come with a lease by a header of its polls, an
+// ExecutedActionMetadata without what isn't known yet. Its key is the lease's id
+// between these (BuildGrid's names).
+const (
+	PartialPrefix = "partial-execution-metadata-"
+	PartialSuffix = "-bin"
+)

@@ -584,15 +584,14 @@ type Operation struct {
 	Id           uint64 `protobuf:"fixed64,14,opt,name=id,proto3" json:"id,omitempty"`
 	Task         uint64 `protobuf:"fixed64,15,opt,name=task,proto3" json:"task,omitempty"`
 	Stage        int32  `protobuf:"varint,16,opt,name=stage,proto3" json:"stage,omitempty"`
-	Watchers     int32  `protobuf:"varint,17,opt,name=watchers,proto3" json:"watchers,omitempty"`
-	Deduplicated bool   `protobuf:"varint,18,opt,name=deduplicated,proto3" json:"deduplicated,omitempty"`
-	Joined       uint64 `protobuf:"fixed64,19,opt,name=joined,proto3" json:"joined,omitempty"`
-	Link         string `protobuf:"bytes,20,opt,name=link,proto3" json:"link,omitempty"`
-	Response     []byte `protobuf:"bytes,21,opt,name=response,proto3" json:"response,omitempty"`
-	Ended        uint64 `protobuf:"fixed64,22,opt,name=ended,proto3" json:"ended,omitempty"`
-	Done         bool   `protobuf:"varint,23,opt,name=done,proto3" json:"done,omitempty"`
+	Deduplicated bool   `protobuf:"varint,17,opt,name=deduplicated,proto3" json:"deduplicated,omitempty"`
+	Joined       uint64 `protobuf:"fixed64,18,opt,name=joined,proto3" json:"joined,omitempty"`
+	Link         string `protobuf:"bytes,19,opt,name=link,proto3" json:"link,omitempty"`
+	Response     []byte `protobuf:"bytes,20,opt,name=response,proto3" json:"response,omitempty"`
+	Ended        uint64 `protobuf:"fixed64,21,opt,name=ended,proto3" json:"ended,omitempty"`
+	Done         bool   `protobuf:"varint,22,opt,name=done,proto3" json:"done,omitempty"`
 	// Whose share of the workers it counts to.
-	Tenant        string `protobuf:"bytes,24,opt,name=tenant,proto3" json:"tenant,omitempty"`
+	Tenant        string `protobuf:"bytes,23,opt,name=tenant,proto3" json:"tenant,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -735,13 +734,6 @@ func (x *Operation) GetTask() uint64 {
 func (x *Operation) GetStage() int32 {
 	if x != nil {
 		return x.Stage
-	}
-	return 0
-}
-
-func (x *Operation) GetWatchers() int32 {
-	if x != nil {
-		return x.Watchers
 	}
 	return 0
 }
@@ -1065,7 +1057,7 @@ const file_notes_notes_proto_rawDesc = "" +
 	"\x06status\x18\b \x01(\x05R\x06status\x12\x18\n" +
 	"\adrained\x18\t \x01(\bR\adrained\x12\x1c\n" +
 	"\tconnected\x18\n" +
-	" \x01(\x06R\tconnected\"\x99\x05\n" +
+	" \x01(\x06R\tconnected\"\xfd\x04\n" +
 	"\tOperation\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\binstance\x18\x02 \x01(\tR\binstance\x12\x1f\n" +
@@ -1085,15 +1077,14 @@ const file_notes_notes_proto_rawDesc = "" +
 	"\x05cache\x18\r \x01(\tR\x05cache\x12\x0e\n" +
 	"\x02id\x18\x0e \x01(\x06R\x02id\x12\x12\n" +
 	"\x04task\x18\x0f \x01(\x06R\x04task\x12\x14\n" +
-	"\x05stage\x18\x10 \x01(\x05R\x05stage\x12\x1a\n" +
-	"\bwatchers\x18\x11 \x01(\x05R\bwatchers\x12\"\n" +
-	"\fdeduplicated\x18\x12 \x01(\bR\fdeduplicated\x12\x16\n" +
-	"\x06joined\x18\x13 \x01(\x06R\x06joined\x12\x12\n" +
-	"\x04link\x18\x14 \x01(\tR\x04link\x12\x1a\n" +
-	"\bresponse\x18\x15 \x01(\fR\bresponse\x12\x14\n" +
-	"\x05ended\x18\x16 \x01(\x06R\x05ended\x12\x12\n" +
-	"\x04done\x18\x17 \x01(\bR\x04done\x12\x16\n" +
-	"\x06tenant\x18\x18 \x01(\tR\x06tenant\"\x82\x02\n" +
+	"\x05stage\x18\x10 \x01(\x05R\x05stage\x12\"\n" +
+	"\fdeduplicated\x18\x11 \x01(\bR\fdeduplicated\x12\x16\n" +
+	"\x06joined\x18\x12 \x01(\x06R\x06joined\x12\x12\n" +
+	"\x04link\x18\x13 \x01(\tR\x04link\x12\x1a\n" +
+	"\bresponse\x18\x14 \x01(\fR\bresponse\x12\x14\n" +
+	"\x05ended\x18\x15 \x01(\x06R\x05ended\x12\x12\n" +
+	"\x04done\x18\x16 \x01(\bR\x04done\x12\x16\n" +
+	"\x06tenant\x18\x17 \x01(\tR\x06tenant\"\x82\x02\n" +
 	"\x04Task\x12\x16\n" +
 	"\x06action\x18\x01 \x01(\fR\x06action\x12\x1a\n" +
 	"\buncached\x18\x02 \x01(\bR\buncached\x12\x18\n" +

@@ -68,7 +68,7 @@ type Header struct {
 	Core     uint64       // queue.Version of the writer
 	Config   queue.Config // of its queue
 	Epoch    int64        // queue time 0, in nanoseconds since 1970 UTC
-	Sequence uint64       // of this segment among those of a journal
+	Sequence uint64       // of this segment among those of a journal, from 1; 0 if only its file's name says it
 }
 
 // AppendHeader begins a segment.

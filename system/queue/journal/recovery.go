@@ -10,6 +10,8 @@ import (
 
 // Recovery makes a queue of records: it loads snapshots and follows steps. Give it
 // the records of segments in their order, from any on that begins with a snapshot.
+// A snapshot is where it goes on from, whatever came before: a writer that begins a
+// segment may write to both for a while, and what is torn in one is in the next.
 // The shell makes its own state of the same records: the outputs in them are what
 // it was told, whatever this program's queue would have told it.
 type Recovery struct {
@@ -21,7 +23,7 @@ type Recovery struct {
 	// Decide lets steps be decided again, not followed: the first that has other
 	// outputs ends the recovery with [ErrDiffers]. Policy, if it isn't nil, decides
 	// instead of the writer's; then Freed is left out of the comparison, which
-	// depends on it.
+	// depends on it. To another policy each snapshot is a beginning: see queue.Load.
 	Decide bool
 	Policy *queue.Policy
 
@@ -35,7 +37,6 @@ type Recovery struct {
 	image   []byte
 	fresh   bool // nothing came after the header, but notes
 	loading bool // the mark that ends a snapshot hasn't come
-	keeps   bool // the queue of the segment before, which the snapshot is of
 	own     []queue.Output
 }
 
@@ -90,10 +91,9 @@ func (r *Recovery) Apply(rec *Record) error {
 
 func (r *Recovery) begin(rec *Record) error {
 	h := &rec.Header
-	r.keeps = r.Policy != nil && r.Complete() && r.config(h) == r.config(&r.Header)
 	if r.Queue == nil {
 		r.Queue = queue.New(r.config(h))
-	} else if h.Sequence != r.Header.Sequence+1 {
+	} else if h.Sequence > 0 && h.Sequence <= r.Header.Sequence {
 		return &CorruptError{rec.Offset, fmt.Sprintf("this is segment %d, after segment %d", h.Sequence, r.Header.Sequence)}
 	}
 	r.Header, r.image, r.fresh, r.loading = *h, nil, true, false
@@ -115,6 +115,9 @@ func (r *Recovery) step(rec *Record) error {
 	}
 	if r.loading {
 		return &CorruptError{rec.Offset, "a step comes before the snapshot's mark"}
+	}
+	if r.fresh && r.Counts[HeaderKind] > 1 {
+		return &CorruptError{rec.Offset, "a segment that isn't the first begins without a snapshot"}
 	}
 	r.Now, r.fresh = rec.Now, false
 	if r.Decide {
@@ -162,10 +165,7 @@ func (r *Recovery) mark(rec *Record) error {
 		if err != nil {
 			return &CorruptError{rec.Offset, err.Error()}
 		}
-		if !r.keeps { // as it does where the image has forgotten what this policy remembers
-			r.Queue = q
-		}
-		r.loading, r.image = false, nil
+		r.Queue, r.loading, r.image = q, false, nil
 	}
 	r.fresh = false
 	// Another version may mean something else by a hash, and another policy leads to

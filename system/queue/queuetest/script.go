@@ -1,5 +1,6 @@
 // Package queuetest tests the queue: scripts for single stories, random
-// histories for what must always hold.
+// histories for what must always hold, and a simulated cluster for what must hold
+// of its journal, however it ends.
 package queuetest
 
 import (

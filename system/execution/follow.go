@@ -1,0 +1,218 @@
+package execution
+
+import (
+	"context"
+	"slices"
+	"time"
+
+	"cloud.google.com/go/longrunning/autogen/longrunningpb"
+	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/weir-build/weir/system/queue"
+)
+
+// follower sends what becomes of an operation. Where several stages have come since
+// the last message, it sends the latest only: the others were over before anybody
+// could see them.
+type follower struct {
+	op     *operation
+	accept func() error // before the first message; nil if that needs no more
+	send   func(*longrunningpb.Operation) error
+	news   chan struct{} // one of op.waiting: holds a token when there is something to tell
+	sent   int           // of op.changes
+	// patient followers have been told nothing yet, and wait for the first news.
+	patient bool
+}
+
+// catchUp sends what is new and reports whether that was the last.
+func (s *Server) catchUp(f *follower) (done bool, err error) {
+	op := f.op
+	s.shell.mu.Lock()
+	select {
+	case <-f.news:
+	default:
+	}
+	if op.changes == 0 || f.sent == op.changes {
+		s.shell.mu.Unlock()
+		return false, nil
+	}
+	f.sent = op.changes
+	stage, response, about := op.stage, op.response, op.progress()
+	op.told = true
+	if response != nil {
+		op.ignore(f)
+	}
+	s.shell.mu.Unlock()
+	// Who has the response needs the operation no more: it isn't written down.
+	if f.accept != nil && response == nil {
+		if err := f.accept(); err != nil {
+			return false, err
+		}
+		f.accept = nil
+	}
+	if err := f.send(op.message(stage, response, &about)); err != nil {
+		return false, err
+	}
+	return response != nil, nil
+}
+
+// ignore takes a follower off those that are told; the lock is held.
+func (op *operation) ignore(f *follower) {
+	op.waiting = slices.DeleteFunc(op.waiting, func(c chan struct{}) bool { return c == f.news })
+}
+
+// message is the operation at a stage. Its response is known when it is done.
+func (op *operation) message(stage repb.ExecutionStage_Value, response *anypb.Any, about *progress) *longrunningpb.Operation {
+	m := &longrunningpb.Operation{Name: op.name, Metadata: op.metadata(stage, about)}
+	if stage == repb.ExecutionStage_COMPLETED {
+		m.Done = true
+		m.Result = &longrunningpb.Operation_Response{Response: response}
+	}
+	return m
+}
+
+// follow sends stages until the operation is done, the client leaves or the
+// server stops. The operation is watched once less when it returns early.
+func (s *Server) follow(ctx context.Context, f *follower) error {
+	done, err := s.pump(ctx, f)
+	if done {
+		return err
+	}
+	s.locked(func(now time.Time) {
+		f.op.ignore(f)
+		if f.op.id == 0 {
+			f.op.early--
+			return
+		}
+		s.step(now, queue.Input{Kind: queue.Unwatch, Operation: f.op.id})
+	})
+	return err
+}
+
+// watch counts one more stream that waits for an operation; follow gives it back.
+func (s *Server) watch(op *operation, send func(*longrunningpb.Operation) error) *follower {
+	f := &follower{op: op, send: send, accept: func() error { return nil }, news: make(chan struct{}, 1)}
+	s.locked(func(now time.Time) {
+		op.waiting = append(op.waiting, f.news)
+		if op.id == 0 {
+			op.early++
+			return
+		}
+		s.step(now, queue.Input{Kind: queue.Watch, Operation: op.id})
+	})
+	return f
+}
+
+// pump tells of all that happens, and of nothing now and then, so that what is in
+// between doesn't take the stream for dead.
+func (s *Server) pump(ctx context.Context, f *follower) (done bool, err error) {
+	var silence *time.Timer
+	var silent <-chan time.Time
+	if s.config.Heartbeat > 0 {
+		silence = time.NewTimer(s.config.Heartbeat)
+		defer silence.Stop()
+		silent = silence.C
+	}
+	for {
+		before := f.sent
+		if f.patient {
+			f.patient = false
+		} else if done, err = s.catchUp(f); done || err != nil {
+			return done, err
+		}
+		if silence != nil && f.sent != before {
+			silence.Reset(s.config.Heartbeat)
+		}
+		select {
+		case <-f.news:
+		case <-silent:
+			f.sent = -1
+		case <-ctx.Done():
+			return false, toStatus(ctx.Err())
+		case <-s.stopping:
+			if done, err := s.catchUp(f); done || err != nil {
+				return done, err
+			}
+			return false, status.Error(codes.Unavailable, "the server is shutting down: wait for "+f.op.name+" at another")
+		}
+	}
+}
+
+// recent are operations of which there is something new since a moment ago, short of
+// their end. Their clients are told after that moment, and at once when they end: an
+// action that is over by then costs one message instead of three, which is a third of
+// what one without work takes of the server's time.
+type recent struct {
+	some       chan struct{} // holds a token when there are any again
+	last, then []*operation
+}
+
+// tellDelay is that moment, at least, and twice as long at most: far below what
+// starting a process takes, or what anybody would notice.
+const tellDelay = 5 * time.Millisecond
+
+// enter notes a stage, of which who waits is told in a moment; the lock is held.
+func (s *shell) enter(op *operation, stage repb.ExecutionStage_Value) {
+	op.stage = stage
+	op.changes++
+	if op.recent {
+		return
+	}
+	op.recent = true
+	s.recent.last = append(s.recent.last, op)
+	if len(s.recent.last) == 1 {
+		select {
+		case s.recent.some <- struct{}{}:
+		default:
+		}
+	}
+}
+
+// enterAll notes a stage of all operations of a task; the lock is held.
+func (s *shell) enterAll(t *task, stage repb.ExecutionStage_Value) {
+	for _, op := range t.attached {
+		s.enter(op, stage)
+	}
+}
+
+// tellRecent tells the clients of recent operations, until quit is closed.
+func (s *Server) tellRecent(quit <-chan struct{}) {
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-s.shell.recent.some:
+		case <-quit:
+			return
+		}
+		for more := true; more; {
+			timer.Reset(tellDelay)
+			select {
+			case <-timer.C:
+			case <-quit:
+				return
+			}
+			more = s.shell.tellRecent()
+		}
+	}
+}
+
+// tellRecent tells of what was there the last time, and reports whether there is
+// more.
+func (s *shell) tellRecent() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	r := &s.recent
+	for _, op := range r.then {
+		op.recent = false
+		if op.response == nil {
+			op.signal()
+		}
+	}
+	clear(r.then)
+	r.last, r.then = r.then[:0], r.last
+	return len(r.then) > 0
+}

@@ -1,0 +1,166 @@
+package execution
+
+import (
+	"math"
+	"time"
+
+	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/weir-build/weir/traces/tracecontext"
+)
+
+// The metadata of each message of an operation tell how far it has come, in REAPI's
+// partial_execution_metadata: when it was queued, which worker has it, and the times
+// of its stages as far as the worker tells them. What REAPI has no field for is one
+// Struct in auxiliary_metadata, behind whatever the worker put there: the well-known
+// types are the only ones that every printer of JSON knows, and the first entry is
+// where BuildBox looks for a Digest. docs/queue.md says what its fields mean.
+//
+// It is made for each message, hence by hand: messages of messages in maps took
+// twenty times as long.
+
+// Names of fields of the record, beside tracecontext.Header.
+const (
+	fieldAttempt      = "attempt"
+	fieldDispatched   = "dispatched"
+	fieldQueueReason  = "queue_reason"
+	fieldDeduplicated = "deduplicated_onto"
+)
+
+// progress is what is known of how far an operation has come.
+type progress struct {
+	queued, leased time.Time
+	worker         string
+	attempt        int
+	reason         string // of the wait for the attempt
+	onto           string // the operation whose work it is, if another one's
+	work           tracecontext.Context
+	partial        []byte // an ExecutedActionMetadata, from the worker
+}
+
+// progress returns how far an operation has come; the lock is held.
+func (op *operation) progress() progress {
+	if op.came != nil {
+		return *op.came
+	}
+	if op.response != nil || op.task == nil {
+		return progress{}
+	}
+	t := op.task
+	last := t.try()
+	p := progress{
+		queued: t.attempts[0].Queued, leased: last.Leased, worker: last.Worker, attempt: len(t.attempts),
+		reason: last.QueueReason, work: t.leader.client.action, partial: t.partial,
+	}
+	if t.leader != op {
+		p.onto = t.leader.name
+	}
+	return p
+}
+
+// Numbers of fields.
+var (
+	ofOperation = new(repb.ExecuteOperationMetadata).ProtoReflect().Descriptor().Fields()
+	ofExecution = new(repb.ExecutedActionMetadata).ProtoReflect().Descriptor().Fields()
+
+	stageField   = ofOperation.ByName("stage").Number()
+	partialField = ofOperation.ByName("partial_execution_metadata").Number()
+
+	workerField    = ofExecution.ByName("worker").Number()
+	queuedField    = ofExecution.ByName("queued_timestamp").Number()
+	auxiliaryField = ofExecution.ByName("auxiliary_metadata").Number()
+
+	structType = pack(new(structpb.Struct)).TypeUrl
+)
+
+// metadata is an ExecuteOperationMetadata of the operation at a stage. What doesn't
+// change is the same bytes each time: concatenated messages merge (Protocol Buffers,
+// Encoding).
+func (op *operation) metadata(stage repb.ExecutionStage_Value, p *progress) *anypb.Any {
+	value := append(make([]byte, 0, len(op.about)+len(p.partial)+400), op.about...)
+	value = protowire.AppendTag(value, stageField, protowire.VarintType)
+	value = protowire.AppendVarint(value, uint64(stage))
+	if p.attempt > 0 {
+		value = appendNested(value, partialField, p.appendExecution)
+	}
+	return &anypb.Any{TypeUrl: metadataType, Value: value}
+}
+
+// appendExecution appends an ExecutedActionMetadata. The worker's comes first, so
+// that it can't change what is known here.
+func (p *progress) appendExecution(b []byte) []byte {
+	b = append(b, p.partial...)
+	if p.worker != "" {
+		b = appendText(b, workerField, p.worker)
+	}
+	b = appendNested(b, queuedField, func(b []byte) []byte { return appendTimestamp(b, p.queued) })
+	return appendNested(b, auxiliaryField, func(b []byte) []byte {
+		b = appendText(b, 1, structType)
+		return appendNested(b, 2, p.appendRecord)
+	})
+}
+
+// appendRecord appends our Struct.
+func (p *progress) appendRecord(b []byte) []byte {
+	b = appendNested(b, 1, func(b []byte) []byte {
+		b = appendText(b, 1, fieldAttempt)
+		return appendNested(b, 2, func(b []byte) []byte { return appendNumber(b, float64(p.attempt)) })
+	})
+	if !p.leased.IsZero() {
+		b = appendEntry(b, fieldDispatched, p.leased.UTC().Format(time.RFC3339Nano))
+	}
+	if p.reason != "" {
+		b = appendEntry(b, fieldQueueReason, p.reason)
+	}
+	if p.onto != "" {
+		b = appendEntry(b, fieldDeduplicated, p.onto)
+	}
+	if p.work.Valid() {
+		b = appendEntry(b, tracecontext.Header, p.work.String())
+	}
+	return b
+}
+
+// appendEntry appends an entry of a Struct's map, with a text for its value.
+func appendEntry(b []byte, key, text string) []byte {
+	return appendNested(b, 1, func(b []byte) []byte {
+		b = appendText(b, 1, key)
+		return appendNested(b, 2, func(b []byte) []byte { return appendText(b, 3, text) })
+	})
+}
+
+func appendNumber(b []byte, n float64) []byte {
+	b = protowire.AppendTag(b, 2, protowire.Fixed64Type)
+	return protowire.AppendFixed64(b, math.Float64bits(n))
+}
+
+func appendText(b []byte, field protowire.Number, text string) []byte {
+	return protowire.AppendString(protowire.AppendTag(b, field, protowire.BytesType), text)
+}
+
+func appendTimestamp(b []byte, t time.Time) []byte {
+	b = protowire.AppendTag(b, 1, protowire.VarintType)
+	b = protowire.AppendVarint(b, uint64(t.Unix()))
+	b = protowire.AppendTag(b, 2, protowire.VarintType)
+	return protowire.AppendVarint(b, uint64(t.Nanosecond()))
+}
+
+// nestedSize is how many bytes the length of a nested message takes: as many as the
+// longest needs, so that it can be filled in afterwards.
+const nestedSize = 4
+
+// appendNested appends a message in a field.
+func appendNested(b []byte, field protowire.Number, message func([]byte) []byte) []byte {
+	b = protowire.AppendTag(b, field, protowire.BytesType)
+	at := len(b)
+	b = message(append(b, 0, 0, 0, 0))
+	n := len(b) - at - nestedSize
+	for i := range nestedSize {
+		b[at+i] = byte(n>>(7*i))&0x7f | 0x80
+	}
+	b[at+nestedSize-1] &= 0x7f
+	return b
+}
