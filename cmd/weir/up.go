@@ -87,6 +87,7 @@ was slow. OTEL_TRACES_SAMPLER and OTEL_TRACES_SAMPLER_ARG say the same.`,
 	flags.StringVar(&cluster.Tokens, "worker-tokens", "", "file of worker tokens (JSON): workers must show one of them")
 	flags.StringVar(&cluster.Token, "worker-token", "", "file of the token that this cluster's own workers show")
 	flags.TextVar(&cluster.Execution.Policy, "policy", queue.Policy{}, "which task a worker gets next: "+strings.Join(queue.Presets(), ", ")+", or a tree of rules")
+	flags.StringVar(&cluster.Execution.Journal.Dir, "journal", "", "folder of a journal, by which the next weir up goes on with what is queued")
 	flags.DurationVar(&cluster.Execution.DefaultTimeout, "default-timeout", 0, "how long an action may run that names no timeout (default 1h)")
 	flags.Float64Var(&f.sample, "trace-sample", 1, "share of builds that leave spans, from 0 to 1")
 	flags.DurationVar(&f.slow, "trace-slow", telemetry.DefaultSlow, "how long an action takes that makes its build leave spans anyway")

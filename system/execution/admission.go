@@ -18,8 +18,8 @@ type fullError struct {
 }
 
 func (e *fullError) Error() string {
-	return fmt.Sprintf("%s has %d actions queued, which is all it may have: try again in %v, run with fewer jobs, or ask for more workers or a larger max_queued",
-		named("tenant", e.tenant), e.bound, e.delay)
+	return fmt.Sprintf("%s has %s queued, which is all it may have: try again in %v, run with fewer jobs, or ask for more workers or a larger max_queued",
+		named("tenant", e.tenant), count(e.bound, "action", "actions"), e.delay)
 }
 
 // fullStatus is the RESOURCE_EXHAUSTED by which clients learn when to come again

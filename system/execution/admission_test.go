@@ -69,7 +69,7 @@ func TestFullQueueRefusesItsTenantAlone(t *testing.T) {
 func TestFullQueueTakesWhatAWorkerWaitsFor(t *testing.T) {
 	c := start(t, queue.Config{MaxQueued: 1})
 	c.queued("a", wanting("OSFamily", "windows"))
-	wantFull(t, c.execute(c.upload("b")).failure(), "the tenant without a name has 1 actions queued")
+	wantFull(t, c.execute(c.upload("b")).failure(), "the tenant without a name has 1 action queued")
 	b := c.bot("one")
 	taken := make(chan *bots.Lease, 1)
 	go func() { taken <- b.take() }()

@@ -178,8 +178,9 @@ func (s *shell) enterAll(t *task, stage repb.ExecutionStage_Value) {
 	}
 }
 
-// tellRecent tells the clients of recent operations, until quit is closed.
-func (s *Server) tellRecent(quit <-chan struct{}) {
+// tellRecent tells the clients of recent operations, until quit is closed. What they
+// are told of is brought to disk for all of them at once.
+func (s *Server) tellRecent(ctx context.Context, quit <-chan struct{}) {
 	timer := time.NewTimer(0)
 	defer timer.Stop()
 	for {
@@ -194,6 +195,14 @@ func (s *Server) tellRecent(quit <-chan struct{}) {
 			case <-timer.C:
 			case <-quit:
 				return
+			}
+			if s.log != nil {
+				s.shell.mu.Lock()
+				place, some := s.shell.place, len(s.shell.recent.then) > 0
+				s.shell.mu.Unlock()
+				if some {
+					_ = s.log.Sync(ctx, place) // whoever is told asks again
+				}
 			}
 			more = s.shell.tellRecent()
 		}

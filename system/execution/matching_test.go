@@ -29,6 +29,19 @@ func TestAnyValueServesAllValues(t *testing.T) {
 	}
 }
 
+// A server that is told to give up does so on what another one had queued, too.
+func TestNoWorkerTimeoutChangesAtRestart(t *testing.T) {
+	dir := t.TempDir()
+	journal := func(c *execution.Config) { c.Journal.Dir = dir }
+	before := start(t, queue.Config{}, journal)
+	name := before.queued("a", wanting("OSFamily", "plan9")).name
+	before.flush()
+	after := start(t, queue.Config{NoWorkerTimeout: -1}, journal)
+	if got := after.wait(name).until(repb.ExecutionStage_COMPLETED); got.Status.GetCode() != int32(codes.FailedPrecondition) {
+		t.Errorf("got %v, want FAILED_PRECONDITION", got)
+	}
+}
+
 func TestMatchingChoosesProperties(t *testing.T) {
 	matching := execution.Matching{
 		Ignore: []string{"note"}, Unknown: execution.IgnoreUnknown, Known: []string{"gpu"}, Defaults: map[string]string{"OSFamily": "linux"},

@@ -1,6 +1,7 @@
 package execution
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -171,6 +172,9 @@ func timeOf(stamp uint64) time.Time {
 
 // operationOf makes an operation that was noted. It has no task yet.
 func (s *Server) operationOf(n *notes.Operation) (*operation, error) {
+	if n == nil {
+		return nil, errors.New("the note of an operation is missing")
+	}
 	at, err := s.instanceOf(n.GetInstance(), "operation", n.GetName())
 	if err != nil {
 		return nil, err
@@ -224,6 +228,9 @@ func clientWas(n *notes.Operation) (client, error) {
 
 // taskOf makes a task that was noted, which an operation leads.
 func (s *Server) taskOf(n *notes.Task, leader *operation, p queue.PlatformID) (*task, error) {
+	if n == nil {
+		return nil, fmt.Errorf("the note of the task of operation %q is missing", leader.name)
+	}
 	all := s.shell.platforms.all
 	if int(p) >= len(all) {
 		return nil, fmt.Errorf("the task of operation %q is of platform %d, of which the journal doesn't tell", leader.name, p)
@@ -259,6 +266,9 @@ func (s *Server) attemptsOf(t *task, list []*notes.Attempt) {
 
 // sessionOf makes a worker's session that was noted.
 func (s *Server) sessionOf(n *notes.Session) (*session, error) {
+	if n == nil {
+		return nil, errors.New("the note of a worker is missing")
+	}
 	at, err := s.instanceOf(n.GetInstance(), "worker", n.GetBotId())
 	if err != nil {
 		return nil, err

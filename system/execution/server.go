@@ -271,7 +271,7 @@ func (s *Server) Run(ctx context.Context) error {
 	var serving sync.WaitGroup
 	quit := make(chan struct{})
 	serving.Go(func() { s.servePublishers(quit) })
-	serving.Go(func() { s.tellRecent(quit) })
+	serving.Go(func() { s.tellRecent(ctx, quit) })
 	defer serving.Wait()
 	defer close(quit)
 	s.takeUp(ctx, &serving)
