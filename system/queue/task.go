@@ -71,7 +71,7 @@ func (q *Queue) traitsOf(index uint32) traits {
 
 func (q *Queue) enqueue(in *Input) {
 	var index, slot uint32
-	if len(q.levels) > 0 {
+	if len(q.levels) > 0 && q.hasManyTasks() {
 		q.fetchLeaf(in.Invocation)
 	}
 	if in.Key != (Key{}) {

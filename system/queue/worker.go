@@ -165,7 +165,9 @@ func (q *Queue) fill(index uint32) {
 		}
 		q.take(best)
 		q.lease(best, index)
-		q.fetchNext(best)
+		if q.hasManyTasks() {
+			q.fetchNext(best)
+		}
 	}
 }
 
