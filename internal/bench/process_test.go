@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"runtime"
 	"runtime/pprof"
 	"strings"
 	"testing"
@@ -28,7 +29,8 @@ import (
 // arguments after spaces.
 const roleVariable = "WEIR_BENCH_SERVER"
 
-// profileVariable names a folder for CPU profiles of our servers.
+// profileVariable names a folder for profiles of our servers: of their CPU time, and of
+// what they allocated.
 const profileVariable = "WEIR_BENCH_PROFILES"
 
 func TestMain(m *testing.M) {
@@ -64,7 +66,7 @@ func serveRole(role []string) error {
 	}
 	defer stack.KeepHeapFloor()()
 	if dir := os.Getenv(profileVariable); dir != "" {
-		stop, err := profile(filepath.Join(dir, role[0]+".pprof"))
+		stop, err := profile(filepath.Join(dir, role[0]))
 		if err != nil {
 			return err
 		}
@@ -165,18 +167,26 @@ func serveFloor(ctx context.Context, listener net.Listener) error {
 	return server.Serve(listener)
 }
 
-// profile writes a CPU profile of this process to a file until stop is called.
+// profile profiles this process until stop is called, into <path>.cpu and
+// <path>.allocs.
 func profile(path string) (stop func(), err error) {
-	f, err := os.Create(path)
+	cpu, err := os.Create(path + ".cpu")
 	if err != nil {
 		return nil, err
 	}
-	if err := pprof.StartCPUProfile(f); err != nil {
+	allocs, err := os.Create(path + ".allocs")
+	if err != nil {
+		return nil, err
+	}
+	if err := pprof.StartCPUProfile(cpu); err != nil {
 		return nil, err
 	}
 	return func() {
 		pprof.StopCPUProfile()
-		f.Close()
+		cpu.Close()
+		runtime.GC() // the profile is as of the last collection
+		pprof.Lookup("allocs").WriteTo(allocs, 0)
+		allocs.Close()
 	}, nil
 }
 

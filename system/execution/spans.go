@@ -36,7 +36,7 @@ func clientOf(ctx context.Context) client {
 // under returns a context for calls made on the client's behalf, as children of
 // a span of its trace.
 func (c *client) under(ctx context.Context, parent tracecontext.Context) context.Context {
-	return telemetry.WithRequestMetadata(telemetry.WithParent(ctx, parent), c.metadata)
+	return telemetry.WithRequestHeader(telemetry.WithParent(ctx, parent), c.header)
 }
 
 // record tells metrics and trace of an operation that is over, and lets go of

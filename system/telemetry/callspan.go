@@ -123,7 +123,7 @@ func callSpans(p Packed) []build.Span {
 	s.name, s.original = p.Text(), p.Text()
 	e := ended{start: p.Time(), end: p.Time(), kind: build.Kind(p.Number()), code: codes.Code(p.Number())}
 	failure := p.Text()
-	e.request = &request{metadata: decodeMetadata(p.Text())}
+	e.request = &request{header: p.Text()}
 	span := e.span(&s)
 	span.Error = failure
 	return []build.Span{span}
@@ -141,7 +141,7 @@ func (e *ended) attributes(s *callSpan) []build.Attribute {
 		}
 	}
 	add(semconv.AttrRPCMethodOriginal, s.original)
-	m := e.request.metadata
+	m := e.request.metadata()
 	add(semconv.AttrInvocationID, m.GetToolInvocationId())
 	add(semconv.AttrActionID, m.GetActionId())
 	add(semconv.AttrActionMnemonic, m.GetActionMnemonic())

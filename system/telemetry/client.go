@@ -63,7 +63,7 @@ func inject(ctx context.Context) context.Context {
 	}
 	md, ok := metadata.FromOutgoingContext(ctx) // a copy
 	if !ok {
-		md = make(metadata.MD, 2)
+		return appendHeaders(ctx, current, header)
 	}
 	if current.Valid() {
 		md[tracecontext.Header] = []string{current.String()}
@@ -72,6 +72,19 @@ func inject(ctx context.Context) context.Context {
 		md[metadataHeader] = []string{header}
 	}
 	return metadata.NewOutgoingContext(ctx, md)
+}
+
+// appendHeaders is inject for a context without outgoing metadata: pairs cost less
+// than a map.
+func appendHeaders(ctx context.Context, current tracecontext.Context, header string) context.Context {
+	pairs := make([]string, 0, 4)
+	if current.Valid() {
+		pairs = append(pairs, tracecontext.Header, current.String())
+	}
+	if header != "" {
+		pairs = append(pairs, metadataHeader, header)
+	}
+	return metadata.AppendToOutgoingContext(ctx, pairs...)
 }
 
 // HandleRPC ends the span and records the metric. A server that says so makes

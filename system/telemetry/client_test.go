@@ -144,6 +144,37 @@ func TestCallWithRequestMetadataOfItsOwn(t *testing.T) {
 	}
 }
 
+func TestKeptHeaderIsPassedOnAsItCame(t *testing.T) {
+	caller := newRole(t, "execution-server")
+	var received metadata.MD
+	s := serve(t, nil, func(s *grpc.Server) {
+		repb.RegisterContentAddressableStorageServer(s, &backend{find: func(ctx context.Context) error {
+			received = incoming(ctx)
+			return nil
+		}})
+	})
+	conn := dial(t, s, caller)
+	for _, test := range []struct {
+		name, header, actionID string
+	}{
+		{"with a field of a later version", header(t, &repb.RequestMetadata{ActionId: "a1"}) + "\xfa\x07\x01x", "a1"},
+		{"not a message", "\xff", ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			ctx := telemetry.WithRequestHeader(t.Context(), test.header)
+			if got := telemetry.RequestMetadata(ctx).GetActionId(); got != test.actionID {
+				t.Errorf("got action id %q, want %q", got, test.actionID)
+			}
+			if err := find(ctx, conn); err != nil {
+				t.Fatal(err)
+			}
+			if got := received.Get(longHeader); len(got) != 1 || got[0] != test.header {
+				t.Errorf("got RequestMetadata %q, want %q", got, test.header)
+			}
+		})
+	}
+}
+
 func TestUnsampledCallPassesItsContextOn(t *testing.T) {
 	caller := newRole(t, "worker")
 	var received metadata.MD

@@ -2,6 +2,7 @@ package telemetry
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
@@ -17,9 +18,16 @@ type requestKey struct{}
 // request is what the server handler, or WithRequestMetadata, knows of the
 // request that a context belongs to.
 type request struct {
-	metadata *repb.RequestMetadata // nil if the client sent none
-	header   string                // the same as it is on the wire
-	derived  bool                  // the trace id is tool_invocation_id's
+	header  string // RequestMetadata as it is on the wire, empty if the client sent none
+	derived bool   // the trace id is tool_invocation_id's
+	once    sync.Once
+	decoded *repb.RequestMetadata // header's, once somebody has asked: most calls need none
+}
+
+// metadata returns the RequestMetadata, nil if there is none that can be read.
+func (r *request) metadata() *repb.RequestMetadata {
+	r.once.Do(func() { r.decoded = decodeMetadata(r.header) })
+	return r.decoded
 }
 
 func requestOf(ctx context.Context) *request {
@@ -32,7 +40,7 @@ func requestOf(ctx context.Context) *request {
 // change it.
 func RequestMetadata(ctx context.Context) *repb.RequestMetadata {
 	if r := requestOf(ctx); r != nil {
-		return r.metadata
+		return r.metadata()
 	}
 	return nil
 }
@@ -50,16 +58,18 @@ func RequestHeader(ctx context.Context) string {
 // done on behalf of a request but not within its call. The caller doesn't
 // change rm afterwards.
 func WithRequestMetadata(ctx context.Context, rm *repb.RequestMetadata) context.Context {
-	if rm == nil {
-		return context.WithValue(ctx, requestKey{}, &request{})
-	}
-	header, err := proto.Marshal(rm)
-	if err != nil {
-		// Only a string that is not UTF-8 does this, and none that came off the
-		// wire is such a string. The calls go without.
-		return context.WithValue(ctx, requestKey{}, &request{metadata: rm})
-	}
-	return context.WithValue(ctx, requestKey{}, &request{metadata: rm, header: string(header)})
+	// Only a string that is not UTF-8 makes an error, and none that came off the wire
+	// is such a string. The calls go without.
+	header, _ := proto.Marshal(rm)
+	r := &request{header: string(header)}
+	r.once.Do(func() { r.decoded = rm })
+	return context.WithValue(ctx, requestKey{}, r)
+}
+
+// WithRequestHeader is WithRequestMetadata for who kept RequestHeader: it costs less,
+// and passes on what we can't read as well.
+func WithRequestHeader(ctx context.Context, header string) context.Context {
+	return context.WithValue(ctx, requestKey{}, &request{header: header})
 }
 
 // Derived reports whether the trace of the call that ctx belongs to is the one

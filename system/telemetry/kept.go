@@ -79,7 +79,7 @@ func (t *Telemetry) samples(id tracecontext.TraceID) bool {
 // that it stands for, is known. It returns whether the trace is ours to decide
 // about, and not the client's, who sent a traceparent of a trace of its own. Another
 // role that decided before us did so for a trace that is the invocation's.
-func (t *Telemetry) judge(parent *tracecontext.Context, invocation string) (ours bool) {
+func (t *Telemetry) judge(parent *tracecontext.Context, r *request) (ours bool) {
 	switch {
 	case t.sampler == nil:
 		return false
@@ -87,5 +87,9 @@ func (t *Telemetry) judge(parent *tracecontext.Context, invocation string) (ours
 		parent.Sampled = t.sampler.samples(parent.Trace)
 		return true
 	}
-	return !parent.Sampled && invocation != "" && tracecontext.TraceOf(invocation) == parent.Trace
+	if parent.Sampled {
+		return false
+	}
+	invocation := r.metadata().GetToolInvocationId()
+	return invocation != "" && tracecontext.TraceOf(invocation) == parent.Trace
 }

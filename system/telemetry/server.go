@@ -77,21 +77,22 @@ func (c *serverCall) Value(key any) any {
 // TagRPC starts the call's span.
 func (h *serverHandler) TagRPC(ctx context.Context, tag *stats.RPCTagInfo) context.Context {
 	c := &serverCall{Context: ctx, owner: h.telemetry, method: h.methods.find(tag.FullMethodName), start: time.Now()}
-	c.request.metadata, c.request.header = incomingMetadata(ctx)
+	c.request.header = incomingHeader(ctx)
 	if !c.method.traced {
 		return c
 	}
 	parent := incomingTrace(ctx)
-	invocation := c.request.metadata.GetToolInvocationId()
-	if !parent.Valid() && invocation != "" {
-		parent = tracecontext.OfInvocation(invocation)
-		parent.Sampled = h.telemetry.samples(parent.Trace)
-		c.request.derived = true
+	if !parent.Valid() {
+		if invocation := c.request.metadata().GetToolInvocationId(); invocation != "" {
+			parent = tracecontext.OfInvocation(invocation)
+			parent.Sampled = h.telemetry.samples(parent.Trace)
+			c.request.derived = true
+		}
 	}
 	ctx = c
 	ours := false
 	if parent.Valid() {
-		ours = h.telemetry.judge(&parent, invocation)
+		ours = h.telemetry.judge(&parent, &c.request)
 		ctx = WithParent(ctx, parent)
 	}
 	ctx, c.span = h.telemetry.startCall(ctx, c.method, tag.FullMethodName, ours)
@@ -158,20 +159,20 @@ func incomingTrace(ctx context.Context) tracecontext.Context {
 	return parent
 }
 
-// incomingMetadata returns the client's RequestMetadata, decoded and as it came.
-// It is advice: one that can't be read is passed on unread, and fails no call.
-func incomingMetadata(ctx context.Context) (*repb.RequestMetadata, string) {
+// incomingHeader returns the client's RequestMetadata as it came.
+func incomingHeader(ctx context.Context) string {
 	values := metadata.ValueFromIncomingContext(ctx, metadataHeader)
 	if len(values) == 0 {
 		values = metadata.ValueFromIncomingContext(ctx, shortMetadataHeader)
 	}
 	if len(values) == 0 {
-		return nil, ""
+		return ""
 	}
-	return decodeMetadata(values[0]), values[0]
+	return values[0]
 }
 
-// decodeMetadata returns nil for what can't be read, the empty header too.
+// decodeMetadata returns nil for what can't be read, the empty header too. It is
+// advice: one that can't be read is passed on unread, and fails no call.
 func decodeMetadata(header string) *repb.RequestMetadata {
 	rm := new(repb.RequestMetadata)
 	if header == "" || proto.Unmarshal([]byte(header), rm) != nil {
