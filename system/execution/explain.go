@@ -107,6 +107,7 @@ type wait struct {
 	attempts []build.Attempt
 	giveUp   time.Duration // how long it may wait for a first worker; 0 is for ever
 	rests    time.Time     // the end of its back-off
+	size     string        // why it has its class of workers
 }
 
 // explain takes down why the task of an operation waits; the lock is held.
@@ -116,6 +117,7 @@ func (s *Server) explain(op *operation) wait {
 	if t.leader != op {
 		w.joined = t.leader
 	}
+	w.size = s.sizes.text(t.size)
 	w.queue, _ = s.shell.queue.Explain(t.id)
 	w.reason = holdReasons[w.queue.Hold]
 	if w.queue.Hold == queue.HeldBackOff {
@@ -231,6 +233,7 @@ func (w *wait) text(now time.Time) string {
 		b.WriteString(".")
 	} else {
 		fmt.Fprintf(&b, "It has been queued for %v: %s", age(now, latest.Queued), w.because(now))
+		b.WriteString(w.size)
 	}
 	if n := len(w.attempts); n > 1 && w.queue.Hold != queue.HeldBackOff {
 		last := w.attempts[n-2]

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -75,7 +76,8 @@ type sizes struct {
 // size is what is known of an action's size when it is queued.
 type size struct {
 	kind, mnemonic sizing.Kind
-	class          int // -1 if the action asks for one that isn't ours, or nothing is measured
+	class          int  // -1 if the action asks for one that isn't ours, or nothing is measured
+	chosen         bool // by what was measured
 }
 
 var unsized = size{class: -1}
@@ -116,6 +118,7 @@ func (s *sizes) place(op *operation, action *repb.Action, wanted []property) ([]
 		expected = s.table.Expected(z.kind, z.class)
 	default:
 		z.class, expected = s.table.Place(z.kind)
+		z.chosen = true
 		wanted = append(slices.Clone(wanted), property{s.key, s.classes[z.class]})
 		slices.SortFunc(wanted, compareProperties)
 	}
@@ -184,6 +187,29 @@ func (s *sizes) failed(t *task) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.table.Failed(t.size.kind, t.size.class)
+}
+
+// text says why a task has its class, by what is known now; "" if it wasn't chosen.
+func (s *sizes) text(z size) string {
+	if s == nil || !z.chosen {
+		return ""
+	}
+	s.mu.Lock()
+	known := s.table.Known(z.kind)
+	s.mu.Unlock()
+	var facts []string
+	for class, k := range known {
+		switch {
+		case k.Barred > 0:
+			facts = append(facts, fmt.Sprintf("%s was too slow or too small and is left alone for %s", s.classes[class], count(k.Barred, "run", "runs")))
+		case k.Mean > 0:
+			facts = append(facts, fmt.Sprintf("it takes %v on %s", k.Mean.Round(time.Millisecond), s.classes[class]))
+		}
+	}
+	if len(facts) == 0 {
+		facts = append(facts, "nothing was measured")
+	}
+	return fmt.Sprintf(" It was given %s=%s by what is known of its kind: %s.", s.key, s.classes[z.class], strings.Join(facts, ", "))
 }
 
 // executed is how long the command ran, by the worker's word: what it fetched before

@@ -73,6 +73,12 @@ func TestActionsFindTheirSize(t *testing.T) {
 	run("size=small", slow, other)
 	run("size=large", second, other)
 
+	waiting := c.queuedFor(t.Context(), "a", other, salted(100))
+	wantText(t, c.explain(waiting.name), "workers_busy",
+		"It was given size=large by what is known of its kind: small was too slow or too small and is left alone for 15 runs, it takes 1s on large.")
+	waiting = c.queued("new")
+	wantText(t, c.explain(waiting.name), "workers_busy", "It was given size=large by what is known of its kind: nothing was measured.")
+
 	s := c.queued("c", wanting("size", "huge"))
 	wantText(t, c.explain(s.name), "no_matching_worker", "no worker has size=huge")
 }

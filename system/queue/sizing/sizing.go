@@ -140,6 +140,29 @@ func (t *Table) Expected(of Kind, class int) time.Duration {
 	return k.expected(class)
 }
 
+// Known is what is known of a kind on a class.
+type Known struct {
+	Mean   time.Duration // 0 if not measured
+	Barred int           // for how many runs of the kind it is left alone
+}
+
+// Known tells what is known of a kind, by class; nil if nothing is. Asking isn't
+// using it.
+func (t *Table) Known(of Kind) []Known {
+	k, ok := t.kinds.Peek(of)
+	if !ok {
+		return nil
+	}
+	list := make([]Known, t.classes)
+	for i, c := range (*k).classes {
+		list[i].Mean = c.mean
+		if c.barred > (*k).runs {
+			list[i].Barred = int(c.barred - (*k).runs)
+		}
+	}
+	return list
+}
+
 func (t *Table) known(of Kind) *kind {
 	if k, ok := t.kinds.Use(of); ok {
 		return *k

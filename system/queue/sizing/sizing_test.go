@@ -40,6 +40,12 @@ func TestTooSlowIsTriedAgainLater(t *testing.T) {
 	table := sizing.New(sizing.Config{Classes: 2, Percent: 200})
 	table.Ran(compile, 1, 10*time.Second)
 	table.Ran(compile, 0, 21*time.Second)
+	if got, want := table.Known(compile), []sizing.Known{{21 * time.Second, 16}, {10 * time.Second, 0}}; !slices.Equal(got, want) {
+		t.Errorf("it knows %v, want %v", got, want)
+	}
+	if got := table.Known(link); got != nil {
+		t.Errorf("it knows %v of what never ran", got)
+	}
 	for _, runs := range []int{16, 32, 64, 128, 256, 512, 1024, 1024} {
 		for range runs {
 			place(t, table, compile, 1, 10*time.Second)
