@@ -323,6 +323,9 @@ func (s *Server) enqueue(ctx context.Context, op *operation) error {
 		if p, err = s.platform(now, op.instance, wanted); err != nil {
 			return
 		}
+		if p, err = s.staffed(now, p, &fresh.size); err != nil {
+			return
+		}
 		if op.outcome.cache == semconv.CacheSkipped && in.Key != (queue.Key{}) && s.shell.queue.IsFinished(in.Key) {
 			in.Key = queue.Key{}
 		}

@@ -223,3 +223,32 @@ func executed(result *repb.ActionResult) (time.Duration, bool) {
 	took := to.AsTime().Sub(from.AsTime())
 	return took, took > 0
 }
+
+// staffed returns the platform of a chosen class, or of another one if that has no
+// worker and the other has: of a larger class if possible, since it is safe. The lock is
+// held.
+func (s *Server) staffed(now time.Time, p *platform, z *size) (*platform, error) {
+	if !z.chosen || p.workers > 0 {
+		return p, nil
+	}
+	classes := s.sizes.classes
+	var order []int
+	for class := z.class + 1; class < len(classes); class++ {
+		order = append(order, class)
+	}
+	for class := z.class - 1; class >= 0; class-- {
+		order = append(order, class)
+	}
+	for _, class := range order {
+		other := platform{instance: p.instance, properties: slices.Clone(p.properties)}
+		at := slices.IndexFunc(other.properties, func(p property) bool { return p.key == s.sizes.key })
+		other.properties[at].value = classes[class]
+		for _, session := range s.shell.sessions {
+			if session.instance == p.instance && other.serves(session.offered) {
+				z.class = class
+				return s.platform(now, p.instance, other.properties)
+			}
+		}
+	}
+	return p, nil
+}

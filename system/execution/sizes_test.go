@@ -113,3 +113,26 @@ func TestShortestGoesByWhatWasMeasured(t *testing.T) {
 		}
 	}
 }
+
+// TestClassWithoutWorkersIsPassedOver: what is chosen for an action is no reason for it
+// to wait.
+func TestClassWithoutWorkersIsPassedOver(t *testing.T) {
+	c := start(t, queue.Config{}, func(c *execution.Config) {
+		c.Sizes = execution.Sizes{Key: "size", Classes: []string{"small", "medium", "large"}}
+	})
+	want := func(name, platform string, change ...func(*repb.Action, *repb.Command)) {
+		t.Helper()
+		s := c.queued(name, change...)
+		if got := c.explain(s.name).Platform; got != platform {
+			t.Errorf("action %s is for %q, want %q", name, got, platform)
+		}
+	}
+	want("nobody", "size=large")
+	c.bot("s", "size", "small")
+	want("only small", "size=small")
+	want("named", "size=large", wanting("size", "large"))
+	c.bot("m", "size", "medium")
+	want("medium too", "size=medium")
+	c.bot("l", "size", "large")
+	want("all", "size=large")
+}
