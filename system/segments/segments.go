@@ -334,14 +334,11 @@ func (l *Log) write() {
 	l.mu.Unlock()
 }
 
+// writeTo writes to the file, and what was synced before; writing is held.
 func (l *Log) writeTo(data []byte) error {
 	if l.config.Synced != nil && l.safe > l.told {
-		n, err := l.file.Write(l.config.Synced(nil, l.offset, l.safe))
-		l.offset += int64(n)
+		data = append(l.config.Synced(nil, l.offset, l.safe), data...)
 		l.told = l.safe
-		if err != nil {
-			return err
-		}
 	}
 	n, err := l.file.Write(data)
 	l.offset += int64(n)
