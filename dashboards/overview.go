@@ -64,6 +64,12 @@ func queue() []panel {
 			quantile(0.9, semconv.QueueWait, platform).as(name)),
 		stacked("Attempts lost, by reason", "Attempts that ended without a result and were followed by another.",
 			rate(semconv.TaskRetries, by("reason")).as("{{reason}}")),
+		graph("Journal written", "Bytes a second that the execution-server writes down, snapshots included.",
+			rate(semconv.JournalWritten, by()).as("written")),
+		graph("Journal syncs", "Times a second that the journal was brought to disk. One serves all who wait for it.",
+			rate(semconv.JournalSyncs, by()).as("syncs")),
+		graph("Time spent on journal syncs", "Share of the time in which the disk was busy with the journal. Near 100% clients wait for it.",
+			rate(semconv.JournalSyncTime, by()).as("busy")),
 	}
 }
 

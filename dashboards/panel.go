@@ -79,6 +79,7 @@ func (p panel) unit() string {
 	known := map[string]string{
 		"1":             units.PercentUnit,
 		"s":             units.Seconds,
+		"s/s":           units.PercentUnit,
 		"By":            units.BytesIEC,
 		"By/s":          units.BytesPerSecondIEC,
 		"{call}/s":      units.RequestsPerSecond,
