@@ -92,7 +92,7 @@ func TestMetricsAreThoseDeclaredAndShown(t *testing.T) {
 	const instance = "acme"
 	keys := newKeys(t)
 	token := keys.mint(t, instance, time.Hour)
-	c := up(t, "--jwks", keys.file, "--instance", instance, "--workers", "2", "--slots", "2")
+	c := up(t, "--jwks", keys.file, "--instance", instance, "--workers", "2", "--slots", "2", "--journal", filepath.Join(t.TempDir(), "journal"))
 	provoke(t, c, instance, token)
 	build := demo.Build{Client: dial(t, c.url(), instance, token).Client, Jobs: 4}
 	if _, err := build.Run(t.Context(), demo.Project()); err != nil {

@@ -47,6 +47,9 @@ func (s *Server) Drain(ctx context.Context, request *admin.DrainRequest) (*admin
 	if err != nil {
 		return nil, toStatus(err)
 	}
+	if err := s.tell(); err != nil {
+		return nil, err
+	}
 	s.logger.InfoContext(ctx, "drain", "which", d.about(), "instance", at.name, "undo", request.Undo, "workers", response.Count)
 	return response, nil
 }

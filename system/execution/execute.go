@@ -63,7 +63,10 @@ func (s *Server) Execute(request *repb.ExecuteRequest, stream repb.Execution_Exe
 		return toStatus(err)
 	}
 	defer s.tellKept(ctx, op)
-	f := &follower{op: op, send: stream.Send, news: op.waiting[0], patient: true, accept: func() error { return s.accept(ctx, op) }}
+	s.shell.mu.Lock()
+	news := op.waiting[0] // the first one is this stream's
+	s.shell.mu.Unlock()
+	f := &follower{op: op, send: stream.Send, news: news, patient: true, accept: func() error { return s.accept(ctx, op) }}
 	work, release := s.outlive(ctx, op)
 	err = s.prepare(work, op, f)
 	release()
@@ -184,7 +187,9 @@ func (s *Server) WaitExecution(request *repb.WaitExecutionRequest, stream repb.E
 		return err
 	}
 	defer s.tellKept(stream.Context(), op)
-	return s.follow(stream.Context(), s.watch(op, stream.Send))
+	f := s.watch(op, stream.Send)
+	f.accept = func() error { return s.accept(stream.Context(), op) }
+	return s.follow(stream.Context(), f)
 }
 
 // tellKept tells the caller of a stream that ends whether the build is kept.

@@ -201,7 +201,7 @@ func (s *Server) tellRecent(ctx context.Context, quit <-chan struct{}) {
 				place, some := s.shell.place, len(s.shell.recent.then) > 0
 				s.shell.mu.Unlock()
 				if some {
-					_ = s.log.Sync(ctx, place) // whoever is told asks again
+					_ = s.kept(s.log.Sync(ctx, place)) // whoever is told asks again
 				}
 			}
 			more = s.shell.tellRecent()

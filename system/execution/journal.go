@@ -137,6 +137,7 @@ func (s *Server) rotate(now time.Time) (begun bool, err error) {
 		return false, nil
 	}
 	beginning := s.beginning(now, s.log.Next())
+	sh.platforms.made, sh.groups.made = nil, nil // they are in it
 	sh.snapshotBytes, sh.began = int64(len(beginning)), sh.place
 	return s.log.Rotate(beginning)
 }
@@ -168,7 +169,7 @@ func (s *Server) beginning(now time.Time, sequence uint64) []byte {
 	}
 	for _, op := range sh.ended {
 		if sh.names[op.name] == op {
-			add(&notes.Note{Operation: op.state()})
+			add(&notes.Note{Operation: op.end()})
 		}
 	}
 	open := slices.Collect(maps.Values(sh.names))

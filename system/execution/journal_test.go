@@ -15,6 +15,8 @@ import (
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
 	"github.com/google/go-cmp/cmp"
 	"github.com/prometheus/client_golang/prometheus"
+	spb "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
 
@@ -236,5 +238,25 @@ func runBriefly(t *testing.T, s *execution.Server) {
 	cancel()
 	if err := s.Run(ctx); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestLeaseOfEndedTaskIsGivenBack: what the queue passes over is no reason for the next
+// server not to start.
+func TestLeaseOfEndedTaskIsGivenBack(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "journal")
+	c := start(t, queue.Config{}, journaled(dir))
+	s := c.execute(c.upload("a"))
+	b := c.bot("one")
+	l := b.take()
+	s.until(executing)
+	if _, err := c.ops.CancelOperation(t.Context(), &longrunningpb.CancelOperationRequest{Name: s.name}); err != nil {
+		t.Fatal(err)
+	}
+	s.until(completedS)
+	b.poll(briefly, completed(t, l, nil, &spb.Status{Code: int32(codes.Unavailable)}))
+	next := c.after(dir, queue.Config{})
+	if got := next.wait(s.name).until(completedS); codes.Code(got.Status.GetCode()) != codes.Canceled {
+		t.Errorf("got %v, want that it was cancelled", got)
 	}
 }

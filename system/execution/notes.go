@@ -65,6 +65,16 @@ func (op *operation) state() *notes.Operation {
 	return n
 }
 
+// end describes an operation that has ended, but for what release lets go of at any
+// moment; the lock is held.
+func (op *operation) end() *notes.Operation {
+	return &notes.Operation{
+		Name: op.name, Instance: op.instance.name, ActionHash: op.action.Hash[:], ActionSizeBytes: op.action.SizeBytes,
+		Sequence: op.sequence, Priority: op.priority,
+		Stage: int32(op.stage), Done: true, Response: op.response.Value, Ended: stamp(op.endedAt),
+	}
+}
+
 // note describes a task as it was asked for. Its platform is the input's.
 func (t *task) note() *notes.Task {
 	return &notes.Task{Action: t.payload.Value, Uncached: t.noCache, Timeout: int64(t.timeout)}

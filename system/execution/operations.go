@@ -140,7 +140,7 @@ func (s *Server) CancelOperation(_ context.Context, request *longrunningpb.Cance
 			s.endTaskless(now, op, failure(queue.Cancelled, nil, ""))
 		}
 	})
-	return new(emptypb.Empty), nil
+	return new(emptypb.Empty), s.tell()
 }
 
 // DeleteOperation forgets an operation that is done.
@@ -149,16 +149,20 @@ func (s *Server) DeleteOperation(_ context.Context, request *longrunningpb.Delet
 	if err != nil {
 		return nil, err
 	}
-	s.shell.mu.Lock()
-	defer s.shell.mu.Unlock()
-	if op.response == nil {
-		return nil, status.Errorf(codes.FailedPrecondition, "operation %q is not done: cancel it first", request.Name)
+	s.locked(func(now time.Time) {
+		if op.response == nil {
+			err = status.Errorf(codes.FailedPrecondition, "operation %q is not done: cancel it first", request.Name)
+			return
+		}
+		delete(s.shell.names, op.name)
+		if op.place > 0 {
+			s.journalNote(now, &notes.Note{Deleted: op.name})
+		}
+	})
+	if err != nil {
+		return nil, err
 	}
-	delete(s.shell.names, op.name)
-	if op.place > 0 {
-		s.journalNote(time.Now(), &notes.Note{Deleted: op.name})
-	}
-	return new(emptypb.Empty), nil
+	return new(emptypb.Empty), s.tell()
 }
 
 // WaitOperation returns an operation when it is done, or as it is when the

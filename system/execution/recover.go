@@ -46,12 +46,21 @@ func (s *Server) recover() error {
 	if err := s.recoverFrom(log); err != nil {
 		return errors.Join(fmt.Errorf("journal: %w", err), log.Close())
 	}
-	s.log, s.left = log, s.shell.unfinished()
+	s.left = s.shell.unfinished()
+	// What follows from the restart is in the new segment, and not in the old one,
+	// which is by the old configuration and the old clock.
 	s.locked(func(now time.Time) {
 		s.partFromPeers(now)
+		s.log = log
 		_, err = s.rotate(now)
 	})
-	return err
+	if err == nil {
+		err = log.Settle()
+	}
+	if err != nil {
+		return errors.Join(fmt.Errorf("journal: %w", err), log.Close())
+	}
+	return nil
 }
 
 // recoverFrom reads the newest segment of a log.
@@ -292,6 +301,9 @@ func (s *Server) before(now time.Time, in *queue.Input, noted []byte) error {
 		}
 	case queue.Release, queue.Complete:
 		l := s.leaseOf(in)
+		if l == nil && in.Kind == queue.Release {
+			return nil // of a task that was over
+		}
 		if l == nil {
 			return fmt.Errorf("attempt %d at %v ends, of which the journal doesn't tell", in.Attempt, in.Task)
 		}
@@ -434,8 +446,17 @@ func (s *shell) unfinished() (u unfinished) {
 // takeUp goes on with that. What isn't done when ctx is, is left to the next process.
 func (s *Server) takeUp(ctx context.Context, running *sync.WaitGroup) {
 	for _, op := range s.left.operations {
+		work, cancel := context.WithTimeout(context.WithoutCancel(ctx), prepareTimeout)
 		running.Go(func() {
-			_ = s.prepare(ctx, op, nil) // whoever waits is told
+			defer cancel()
+			select {
+			case <-s.stopping: // and draining, by which it is left as it is
+			case <-work.Done():
+			}
+		})
+		running.Go(func() {
+			defer cancel()
+			_ = s.prepare(work, op, nil) // whoever waits is told
 			s.locked(func(now time.Time) {
 				if op.id != 0 {
 					// It has no stream, for which it counts as watched.

@@ -296,6 +296,7 @@ func (s *Server) Run(ctx context.Context) error {
 			}
 			return s.closeJournal()
 		case err := <-s.broken:
+			s.locked(func(time.Time) { s.shell.draining = true })
 			close(s.stopping)
 			return errors.Join(err, s.closeJournal())
 		case <-timer.C:

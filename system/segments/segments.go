@@ -34,6 +34,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -221,12 +222,12 @@ func seekEnd(f *os.File) error {
 
 // Append lets add append to a buffer, and returns the place after that, for Flush
 // and Sync. The caller sees to the order of its calls. Once the log is closed it does
-// nothing.
+// nothing, and the place is one that is never reached.
 func (l *Log) Append(add func([]byte) []byte) int64 {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.closed {
-		return l.appended
+		return math.MaxInt64
 	}
 	if l.pending == nil {
 		l.pending, l.spare = l.spare[:0], nil
@@ -252,14 +253,17 @@ func (l *Log) Rotate(beginning []byte) (begun bool, err error) {
 	}
 	n := &next{beginning: beginning}
 	l.next = n
+	l.rotating.Add(1)
 	l.mu.Unlock()
 	l.writing.Lock()
 	first := l.file == nil
 	l.writing.Unlock()
 	if first {
+		defer l.rotating.Done()
 		return true, l.begin(n)
 	}
-	l.rotating.Go(func() {
+	go func() {
+		defer l.rotating.Done()
 		if err := l.begin(n); err != nil {
 			l.writing.Lock()
 			if l.failed == nil {
@@ -267,7 +271,7 @@ func (l *Log) Rotate(beginning []byte) (begun bool, err error) {
 			}
 			l.writing.Unlock()
 		}
-	})
+	}()
 	return true, nil
 }
 
@@ -278,11 +282,19 @@ func (l *Log) Next() uint64 {
 	return l.number + 1
 }
 
-// Rotating tells whether a segment is being begun.
+// Rotating tells whether a segment is being begun, or none can be any more.
 func (l *Log) Rotating() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return l.next != nil
+	return l.next != nil || l.closed
+}
+
+// Settle waits until the segment that is being begun, if one is, is there.
+func (l *Log) Settle() error {
+	l.rotating.Wait()
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	return l.failed
 }
 
 // Stats is what a log has done.
@@ -309,6 +321,9 @@ func (l *Log) Flush(place int64) error {
 		return nil
 	}
 	l.write()
+	if l.failed == nil && l.written.Load() < place {
+		return ErrClosed
+	}
 	return l.failed
 }
 
@@ -395,9 +410,15 @@ func (l *Log) takeSince(n *next) []byte {
 }
 
 // change lets a new segment take the place of the old one.
-func (l *Log) change(f *os.File, path string, size int64, n *next) error {
+func (l *Log) change(f *os.File, path string, size int64, n *next) (err error) {
 	l.writing.Lock()
 	defer l.writing.Unlock()
+	// Before others may write: they would leave out what is dropped below.
+	defer func() {
+		if err != nil && l.failed == nil {
+			l.failed = err
+		}
+	}()
 	l.write()
 	if l.failed != nil {
 		return l.failed

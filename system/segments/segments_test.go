@@ -295,6 +295,56 @@ func TestFailedWriteIsTheLast(t *testing.T) {
 	check(t, dir, "1:begin")
 }
 
+// TestFailedChangeIsTold: what was dropped for a segment that never came isn't written.
+func TestFailedChangeIsTold(t *testing.T) {
+	dir := t.TempDir()
+	l, err := Open(dir, Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rotate(t, l, "a")
+	n := &next{beginning: []byte("b")}
+	l.next = n
+	place := appendText(l, "1")
+	closed, err := os.Create(filepath.Join(t.TempDir(), "closed"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	closed.Close()
+	if err := l.change(closed, filepath.Join(dir, fileName(2)), 1, n); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("changed to a closed file: %v", err)
+	}
+	if err := l.Flush(appendText(l, "2")); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("flushed after that: %v", err)
+	}
+	if err := l.Sync(t.Context(), place+1); !errors.Is(err, os.ErrClosed) {
+		t.Errorf("synced after that: %v", err)
+	}
+	if err := l.Close(); err == nil {
+		t.Error("closed without a word")
+	}
+}
+
+// TestClosedLogPromisesNothing: what comes too late isn't kept, and nobody is told
+// that it is.
+func TestClosedLogPromisesNothing(t *testing.T) {
+	l, err := Open(t.TempDir(), Config{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rotate(t, l, "a")
+	if err := l.Close(); err != nil {
+		t.Fatal(err)
+	}
+	place := appendText(l, "late")
+	if err := l.Flush(place); !errors.Is(err, ErrClosed) {
+		t.Errorf("flushed: %v", err)
+	}
+	if err := l.Sync(t.Context(), place); !errors.Is(err, ErrClosed) {
+		t.Errorf("synced: %v", err)
+	}
+}
+
 func BenchmarkAppend(b *testing.B) {
 	l, err := Open(b.TempDir(), Config{})
 	if err != nil {
