@@ -158,7 +158,8 @@ func unreachable(err error, timeout time.Duration) error {
 	switch {
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return fmt.Errorf("%w: is Jaeger up, and is this the port of its query API (16686 unless configured)?", err)
-	case strings.Contains(err.Error(), "malformed HTTP"):
+	// The second is what net/http says if the server spoke before it was asked.
+	case strings.Contains(err.Error(), "malformed HTTP"), strings.Contains(err.Error(), "readLoopPeekFail"):
 		return errors.New("the answer isn't HTTP/1: is this a port that takes spans, such as 4317 for gRPC? The query API is at 16686 unless configured")
 	case errors.Is(err, http.ErrSchemeMismatch):
 		return fmt.Errorf("%w: the URL begins with http://", err)
