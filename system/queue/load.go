@@ -314,6 +314,7 @@ func (l *loader) task() (operations int) {
 	t.plain = r.affinity == 0
 	if flags&imageAttempts != 0 {
 		t.attempt, t.lastWorker = l.uint32(), WorkerID(l.uvarint())
+		l.require(t.attempt > 0, "a task had a worker and no attempt")
 	}
 	if l.err != nil {
 		return 0
