@@ -94,7 +94,7 @@ func (s *Server) follow(ctx context.Context, f *follower) error {
 
 // watch counts one more stream that waits for an operation; follow gives it back.
 func (s *Server) watch(op *operation, send func(*longrunningpb.Operation) error) *follower {
-	f := &follower{op: op, send: send, accept: func() error { return nil }, news: make(chan struct{}, 1)}
+	f := &follower{op: op, send: send, news: make(chan struct{}, 1)}
 	s.locked(func(now time.Time) {
 		op.waiting = append(op.waiting, f.news)
 		if op.id == 0 {
@@ -143,8 +143,7 @@ func (s *Server) pump(ctx context.Context, f *follower) (done bool, err error) {
 
 // recent are operations of which there is something new since a moment ago, short of
 // their end. Their clients are told after that moment, and at once when they end: an
-// action that is over by then costs one message instead of three, which is a third of
-// what one without work takes of the server's time.
+// action that is over by then costs one message instead of three.
 type recent struct {
 	some       chan struct{} // holds a token when there are any again
 	last, then []*operation

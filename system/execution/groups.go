@@ -26,7 +26,13 @@ type groups struct {
 	numbers [levels]map[string]uint32
 	names   [levels][]string // by number; 0 is the group of all that have none
 	free    [levels][]uint32
-	made    []*notes.Group // since the journal was told last
+	made    []groupNumber // since the journal was told last
+}
+
+// groupNumber names a group.
+type groupNumber struct {
+	level queue.Level
+	n     uint32
 }
 
 // number returns the number of a group, 0 for one without a name.
@@ -49,7 +55,7 @@ func (g *groups) number(level queue.Level, name string) uint32 {
 		g.names[level] = append(g.names[level], name)
 	}
 	g.numbers[level][name] = n
-	g.made = append(g.made, &notes.Group{Level: uint32(level), Number: n, Name: name})
+	g.made = append(g.made, groupNumber{level, n})
 	return n
 }
 
@@ -93,11 +99,15 @@ func (g *groups) notes() []*notes.Group {
 	for level := range g.names {
 		for n, name := range g.names[level] {
 			if name != "" {
-				list = append(list, &notes.Group{Level: uint32(level), Number: uint32(n), Name: name})
+				list = append(list, g.note(groupNumber{queue.Level(level), uint32(n)}))
 			}
 		}
 	}
 	return list
+}
+
+func (g *groups) note(of groupNumber) *notes.Group {
+	return &notes.Group{Level: uint32(of.level), Number: of.n, Name: g.names[of.level][of.n]}
 }
 
 // freed takes a number back.

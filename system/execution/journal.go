@@ -15,7 +15,6 @@ import (
 	"github.com/weir-build/weir/system/proto/notes"
 	"github.com/weir-build/weir/system/queue"
 	"github.com/weir-build/weir/system/queue/journal"
-	"github.com/weir-build/weir/system/segments"
 )
 
 // The journal: every input of the queue with what was decided, and the notes of the
@@ -41,18 +40,47 @@ type Journal struct {
 
 const defaultSegmentBytes = 64 << 20
 
+// problems says what can't be.
+func (j *Journal) problems() (list []error) {
+	if j.SegmentBytes < 0 {
+		list = append(list, fmt.Errorf("journal: a segment can't have %d bytes", j.SegmentBytes))
+	}
+	if j.Keep < 0 {
+		list = append(list, fmt.Errorf("journal: %d older segments can't be kept", j.Keep))
+	}
+	return list
+}
+
 // journalStep appends the step of the queue that was made, what it names, and the
 // note that goes with it; the lock is held.
 func (s *Server) journalStep(now time.Time, in *queue.Input) {
 	sh := &s.shell
 	if s.log != nil {
 		if len(sh.platforms.made)+len(sh.groups.made) > 0 {
-			s.journalNote(now, &notes.Note{Platforms: sh.platforms.made, Groups: sh.groups.made})
+			s.journalNote(now, sh.named())
 		}
 		at := sh.time(now)
 		sh.place = s.log.Append(func(b []byte) []byte { return journal.AppendStep(b, at, in, sh.out, sh.noted) })
 	}
-	sh.noted, sh.platforms.made, sh.groups.made = nil, nil, nil
+	sh.noted = nil
+	sh.forgetMade()
+}
+
+// named describes what got a number since the journal was told last.
+func (s *shell) named() *notes.Note {
+	n := new(notes.Note)
+	for _, p := range s.platforms.made {
+		n.Platforms = append(n.Platforms, p.note())
+	}
+	for _, g := range s.groups.made {
+		n.Groups = append(n.Groups, s.groups.note(g))
+	}
+	return n
+}
+
+// forgetMade notes that the journal knows all that has a number.
+func (s *shell) forgetMade() {
+	s.platforms.made, s.groups.made = s.platforms.made[:0], s.groups.made[:0]
 }
 
 // journalNote appends a note by itself; the lock is held.
@@ -124,22 +152,23 @@ func (s *Server) rotateIfDue(now time.Time) {
 	if s.log == nil || sh.place-sh.began <= limit {
 		return
 	}
-	if _, err := s.rotate(now); err != nil {
+	if err := s.rotate(now); err != nil {
 		s.breakBy(err)
 	}
 }
 
 // rotate begins another segment with the state, unless one is being begun; the lock
 // is held.
-func (s *Server) rotate(now time.Time) (begun bool, err error) {
+func (s *Server) rotate(now time.Time) error {
 	sh := &s.shell
 	if s.log.Rotating() {
-		return false, nil
+		return nil
 	}
 	beginning := s.beginning(now, s.log.Next())
-	sh.platforms.made, sh.groups.made = nil, nil // they are in it
+	sh.forgetMade()
 	sh.snapshotBytes, sh.began = int64(len(beginning)), sh.place
-	return s.log.Rotate(beginning)
+	_, err := s.log.Rotate(beginning)
+	return err
 }
 
 // beginning returns the state as a segment begins with it; the lock is held.
@@ -180,10 +209,6 @@ func (s *Server) beginning(now time.Time, sequence uint64) []byte {
 		}
 	}
 	return journal.AppendMark(b, at, sh.queue.Hash())
-}
-
-func (s *Server) openLog() (*segments.Log, error) {
-	return segments.Open(s.config.Journal.Dir, segments.Config{Keep: s.config.Journal.Keep, Synced: journal.AppendSync})
 }
 
 // closeJournal ends the journal, with a mark by which one can tell that it is whole.

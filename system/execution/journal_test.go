@@ -260,3 +260,14 @@ func TestLeaseOfEndedTaskIsGivenBack(t *testing.T) {
 		t.Errorf("got %v, want that it was cancelled", got)
 	}
 }
+
+func TestImpossibleJournalIsRefused(t *testing.T) {
+	c := start(t, queue.Config{})
+	_, err := execution.New(execution.Config{
+		Instances: []string{""}, Storage: c.blobs, Registerer: prometheus.NewRegistry(), Logger: slog.New(slog.DiscardHandler),
+		Journal: execution.Journal{Dir: t.TempDir(), Keep: -1, SegmentBytes: -2},
+	})
+	if err == nil || !strings.Contains(err.Error(), "-1 older segments") || !strings.Contains(err.Error(), "-2 bytes") {
+		t.Errorf("got %v, want both faults", err)
+	}
+}

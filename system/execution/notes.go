@@ -36,7 +36,7 @@ func (op *operation) note() *notes.Operation {
 	n := &notes.Operation{
 		Name: op.name, Instance: op.instance.name,
 		ActionHash: op.action.Hash[:], ActionSizeBytes: op.action.SizeBytes,
-		Sequence: op.sequence, Priority: op.priority, SkipsCache: op.outcome.cache == semconv.CacheSkipped,
+		Sequence: op.sequence, Priority: op.priority,
 		Tenant: op.tenant, Request: []byte(op.client.header),
 		Received: stamp(op.outcome.received), Cache: op.outcome.cache,
 		CacheCheckStart: stamp(op.outcome.cacheCheck.Start), CacheCheckEnd: stamp(op.outcome.cacheCheck.End),

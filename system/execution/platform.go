@@ -11,7 +11,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/weir-build/weir/system/proto/bots"
-	"github.com/weir-build/weir/system/proto/notes"
 	"github.com/weir-build/weir/system/queue"
 )
 
@@ -41,8 +40,8 @@ type platformKey struct {
 
 type platforms struct {
 	byKey map[platformKey]*platform
-	all   []*platform       // by id
-	made  []*notes.Platform // since the journal was told last
+	all   []*platform // by id
+	made  []*platform // since the journal was told last
 }
 
 // properties returns what an action asks for: its own platform, or that of its
@@ -133,7 +132,7 @@ func (s *Server) newPlatform(at *instance, list []property) *platform {
 	p := &platform{id: queue.PlatformID(len(all.all)), instance: at, text: text, properties: list, waits: s.metrics.wait(at.name, text)}
 	all.byKey[keyOf(at, list)] = p
 	all.all = append(all.all, p)
-	all.made = append(all.made, p.note())
+	all.made = append(all.made, p)
 	return p
 }
 

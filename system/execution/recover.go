@@ -1,7 +1,6 @@
 package execution
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -39,7 +38,7 @@ func (s *Server) recover() error {
 	if s.config.Journal.Dir == "" {
 		return nil
 	}
-	log, err := s.openLog()
+	log, err := segments.Open(s.config.Journal.Dir, segments.Config{Keep: s.config.Journal.Keep, Synced: journal.AppendSync})
 	if err != nil {
 		return fmt.Errorf("journal: %w", err)
 	}
@@ -52,7 +51,7 @@ func (s *Server) recover() error {
 	s.locked(func(now time.Time) {
 		s.partFromPeers(now)
 		s.log = log
-		_, err = s.rotate(now)
+		err = s.rotate(now)
 	})
 	if err == nil {
 		err = log.Settle()
@@ -76,14 +75,14 @@ func (s *Server) recoverFrom(log *segments.Log) error {
 	defer f.Close()
 	started, sh := time.Now(), &s.shell
 	loud := s.silence()
-	size, err := s.replay(f)
+	recovery, size, err := s.replay(f)
 	loud()
 	if err != nil {
 		return fmt.Errorf("%s: %w", last.Path, err)
 	}
 	// Time goes on from where it was, and by the rules of now.
-	sh.epoch = time.Now().Add(-time.Duration(sh.latest))
-	if sh.wrote.Config != s.config.Queue {
+	sh.epoch = time.Now().Add(-time.Duration(recovery.Now))
+	if recovery.Header.Config != s.config.Queue {
 		if sh.queue, err = queue.Load(s.config.Queue, sh.queue.Save(nil)); err != nil {
 			return fmt.Errorf("%s: by the new configuration: %w", last.Path, err)
 		}
@@ -123,7 +122,7 @@ func (s *Server) replayNote(now time.Time, data []byte) error {
 			return fmt.Errorf("platform %d is there as platform %d", p.Id, made.id)
 		}
 	}
-	sh.platforms.made = nil // the journal knows
+	sh.forgetMade()
 	for _, g := range n.Groups {
 		if err := sh.groups.assign(g); err != nil {
 			return err
@@ -154,11 +153,6 @@ func (s *Server) replayNote(now time.Time, data []byte) error {
 	case n.Ended != "":
 		if op := sh.names[n.Ended]; op != nil && op.response == nil {
 			return s.replayEnd(now, op, n.Response)
-		}
-	case n.Cancelled != "": // in journals from before the end was written at once
-		if op := sh.names[n.Cancelled]; op != nil && op.response == nil {
-			response := failure(queue.Cancelled, nil, "")
-			s.end(now, op, response, pack(response))
 		}
 	case n.Deleted != "":
 		delete(sh.names, n.Deleted)
@@ -358,41 +352,34 @@ func (s *Server) partFromPeers(now time.Time) {
 			s.step(now, queue.Input{Kind: queue.Unwatch, Operation: id})
 		}
 	}
-	for _, t := range sh.tasks {
-		slices.SortFunc(t.attached, func(a, b *operation) int { return cmp.Compare(a.sequence, b.sequence) })
-	}
 }
 
-// replay reads a segment, and returns how much of it counts: a process that was
-// killed may have left half a record at its end.
-func (s *Server) replay(from io.Reader) (size int64, err error) {
-	var (
-		reader   = journal.NewReader(from)
-		recovery journal.Recovery
-		rec      journal.Record
-	)
+// replay reads a segment, and returns what the queue made of it and how much of it
+// counts: a process that was killed may have left half a record at its end.
+func (s *Server) replay(from io.Reader) (recovery *journal.Recovery, size int64, err error) {
+	reader, rec := journal.NewReader(from), new(journal.Record)
+	recovery = new(journal.Recovery)
 	for {
-		err := reader.Next(&rec)
+		err := reader.Next(rec)
 		var torn *journal.TornError
 		switch {
 		case err == nil:
-			if err := s.replayRecord(&recovery, &rec); err != nil {
-				return 0, fmt.Errorf("offset %d: %w", rec.Offset, err)
+			if err := s.replayRecord(recovery, rec); err != nil {
+				return nil, 0, fmt.Errorf("offset %d: %w", rec.Offset, err)
 			}
 			size = rec.Offset + int64(rec.Size)
 			continue
 		case !errors.Is(err, io.EOF) && !errors.As(err, &torn):
-			return 0, err
+			return nil, 0, err
 		case !recovery.Complete():
-			return 0, errors.New("the state at the beginning is incomplete")
+			return nil, 0, errors.New("the state at the beginning is incomplete")
 		case torn != nil:
 			s.config.Logger.Warn("cut the end of the journal, which was being written when the last process died", "offset", torn.Offset)
 		}
 		if d := recovery.First; d != nil && recovery.Header.Core == queue.Version {
-			return 0, fmt.Errorf("offset %d: the queue decided otherwise than is recorded", d.Offset)
+			return nil, 0, fmt.Errorf("offset %d: the queue decided otherwise than is recorded", d.Offset)
 		}
-		s.shell.wrote, s.shell.latest = recovery.Header, recovery.Now
-		return size, nil
+		return recovery, size, nil
 	}
 }
 

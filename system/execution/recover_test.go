@@ -31,7 +31,7 @@ func FuzzNotes(f *testing.F) {
 		{Task: &notes.Task{Id: 1<<32 | 1, Leader: op, Attempts: []*notes.Attempt{{Queued: 1, Session: 1<<32 | 1, State: 1}}, Response: []byte{}}},
 		{Session: &notes.Session{Name: "bots/b", BotId: "b", Slots: 1, Worker: 1<<32 | 1, Offered: []*notes.Property{{Key: "k", Value: "v"}}}},
 		{Drains: &notes.Drains{Rules: []*notes.Drain{{Worker: "b"}, {Property: &notes.Property{Key: "k", Value: "v"}}}}},
-		{Ended: "operations/x", Response: []byte{}}, {Cancelled: "operations/x"}, {Deleted: "operations/x"}, {},
+		{Ended: "operations/x", Response: []byte{}}, {Deleted: "operations/x"}, {},
 	} {
 		f.Add(note(n), note(whole), uint8(queue.Enqueue))
 		f.Add(note(whole), note(n), uint8(queue.Connect))

@@ -213,7 +213,7 @@ func New(c Config) (*Server, error) {
 		storage := c.Storage.ForInstance(name)
 		s.instances[name] = &instance{name: name, storage: storage, blobs: remote.NewBatcher(storage)}
 	}
-	if err := errors.Join(slices.Concat(checkQueue(&c.Queue), c.Matching.problems(), c.Sizes.problems(&c.Matching), checkTenants(&c))...); err != nil {
+	if err := errors.Join(slices.Concat(checkQueue(&c.Queue), c.Matching.problems(), c.Sizes.problems(&c.Matching), checkTenants(&c), c.Journal.problems())...); err != nil {
 		return nil, fmt.Errorf("execution-server: %w", err)
 	}
 	s.maxHold = min(maxHold, cmp.Or(c.Queue.SessionTimeout, time.Minute)/3, cmp.Or(c.Queue.LeaseTimeout, time.Minute)/3)

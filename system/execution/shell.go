@@ -10,7 +10,6 @@ import (
 
 	"github.com/weir-build/weir/system/digest"
 	"github.com/weir-build/weir/system/queue"
-	"github.com/weir-build/weir/system/queue/journal"
 	"github.com/weir-build/weir/traces/build"
 	"github.com/weir-build/weir/traces/tracecontext"
 )
@@ -64,10 +63,6 @@ type shell struct {
 	noted         []byte
 	place, began  int64
 	snapshotBytes int64
-	// wrote is who wrote the journal that is taken over from, latest the latest
-	// time in it.
-	wrote  journal.Header
-	latest queue.Time
 }
 
 // operation is what a client waits for.

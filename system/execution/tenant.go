@@ -79,9 +79,6 @@ func (s *Server) tenantWas(noted string, at *instance) string {
 	return noted
 }
 
-// maxWeight is the queue's bound.
-const maxWeight = 1_000_000
-
 // checkTenants returns what is wrong with the configuration of tenants.
 func checkTenants(c *Config) (problems []error) {
 	if len(c.Weights) > 0 && c.Queue.Policy.Tenant != queue.Fair {
@@ -91,8 +88,8 @@ func checkTenants(c *Config) (problems []error) {
 		switch w := c.Weights[name]; {
 		case name == "":
 			problems = append(problems, fmt.Errorf("weights: the tenant without a name always has the weight 1"))
-		case w < 1 || w > maxWeight:
-			problems = append(problems, fmt.Errorf("weights: %s has %d, want a number from 1 to %d", name, w, maxWeight))
+		case w < 1 || w > queue.MaxWeight:
+			problems = append(problems, fmt.Errorf("weights: %s has %d, want a number from 1 to %d", name, w, queue.MaxWeight))
 		case c.Tenancy == TenantIsInstance && !slices.Contains(c.Instances, name):
 			problems = append(problems, fmt.Errorf("weights: tenants are instances, and %q isn't served", name))
 		}

@@ -26,8 +26,8 @@ type groupState struct {
 	queued uint32 // tasks, waiting or resting; counted of tenants alone
 }
 
-// maxWeight bounds weights so that a share divides a cost with little rounding.
-const maxWeight = 1_000_000
+// MaxWeight bounds weights so that a share divides a cost with little rounding.
+const MaxWeight = 1_000_000
 
 func (q *Queue) groupState(l Level, id uint32) *groupState {
 	for int(id) >= len(q.groups[l]) {
@@ -82,7 +82,7 @@ func (q *Queue) weigh(in *Input) {
 			continue
 		}
 		g := q.groupState(Level(l), id)
-		g.weight = min(in.Weight, maxWeight)
+		g.weight = min(in.Weight, MaxWeight)
 		if g.weight == 1 {
 			g.weight = 0
 		}

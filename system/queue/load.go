@@ -223,7 +223,7 @@ func (l *loader) weights() {
 		l.q.groups[level] = make([]groupState, n)
 		for id := range n {
 			weight := l.uint32()
-			l.require(weight <= maxWeight && (id > 0 || weight == 0), "a group has too much weight")
+			l.require(weight <= MaxWeight && (id > 0 || weight == 0), "a group has too much weight")
 			l.q.groups[level][id].weight = weight
 		}
 	}

@@ -46,7 +46,7 @@ const (
 	Undrain
 
 	// Weigh gives Tenant, Correlated and Invocation, those that aren't 0, a Weight
-	// in fair shares. Groups have 1 unless told otherwise; it is 1,000,000 at most.
+	// in fair shares. Groups have 1 unless told otherwise; it is MaxWeight at most.
 	Weigh
 
 	// Tick lets what has expired by now expire.

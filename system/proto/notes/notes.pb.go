@@ -45,13 +45,11 @@ type Note struct {
 	// An ExecuteResponse: of a task that is complete, or of an operation that ended
 	// without one.
 	Response []byte `protobuf:"bytes,6,opt,name=response,proto3" json:"response,omitempty"`
-	// Names of an operation that ended without a task, that was cancelled while it
-	// had none, that was deleted.
-	Ended     string `protobuf:"bytes,7,opt,name=ended,proto3" json:"ended,omitempty"`
-	Cancelled string `protobuf:"bytes,8,opt,name=cancelled,proto3" json:"cancelled,omitempty"`
-	Deleted   string `protobuf:"bytes,9,opt,name=deleted,proto3" json:"deleted,omitempty"`
+	// Names of an operation that ended without a task, and of one that was deleted.
+	Ended   string `protobuf:"bytes,7,opt,name=ended,proto3" json:"ended,omitempty"`
+	Deleted string `protobuf:"bytes,8,opt,name=deleted,proto3" json:"deleted,omitempty"`
 	// All rules of which workers are drained, when they change.
-	Drains        *Drains `protobuf:"bytes,10,opt,name=drains,proto3" json:"drains,omitempty"`
+	Drains        *Drains `protobuf:"bytes,9,opt,name=drains,proto3" json:"drains,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -131,13 +129,6 @@ func (x *Note) GetResponse() []byte {
 func (x *Note) GetEnded() string {
 	if x != nil {
 		return x.Ended
-	}
-	return ""
-}
-
-func (x *Note) GetCancelled() string {
-	if x != nil {
-		return x.Cancelled
 	}
 	return ""
 }
@@ -571,8 +562,6 @@ type Operation struct {
 	ActionSizeBytes int64                  `protobuf:"varint,4,opt,name=action_size_bytes,json=actionSizeBytes,proto3" json:"action_size_bytes,omitempty"`
 	Sequence        uint64                 `protobuf:"varint,5,opt,name=sequence,proto3" json:"sequence,omitempty"`
 	Priority        int32                  `protobuf:"varint,6,opt,name=priority,proto3" json:"priority,omitempty"`
-	// A request that skips the look-up of the action cache.
-	SkipsCache bool `protobuf:"varint,7,opt,name=skips_cache,json=skipsCache,proto3" json:"skips_cache,omitempty"`
 	// Who asked: the span of the call as a traceparent, the RequestMetadata.
 	Call            string `protobuf:"bytes,8,opt,name=call,proto3" json:"call,omitempty"`
 	Request         []byte `protobuf:"bytes,9,opt,name=request,proto3" json:"request,omitempty"`
@@ -666,13 +655,6 @@ func (x *Operation) GetPriority() int32 {
 		return x.Priority
 	}
 	return 0
-}
-
-func (x *Operation) GetSkipsCache() bool {
-	if x != nil {
-		return x.SkipsCache
-	}
-	return false
 }
 
 func (x *Operation) GetCall() string {
@@ -1013,7 +995,7 @@ var File_notes_notes_proto protoreflect.FileDescriptor
 
 const file_notes_notes_proto_rawDesc = "" +
 	"\n" +
-	"\x11notes/notes.proto\x12\rweir.notes.v1\"\x97\x03\n" +
+	"\x11notes/notes.proto\x12\rweir.notes.v1\"\xf9\x02\n" +
 	"\x04Note\x125\n" +
 	"\tplatforms\x18\x01 \x03(\v2\x17.weir.notes.v1.PlatformR\tplatforms\x12,\n" +
 	"\x06groups\x18\x02 \x03(\v2\x14.weir.notes.v1.GroupR\x06groups\x120\n" +
@@ -1021,11 +1003,9 @@ const file_notes_notes_proto_rawDesc = "" +
 	"\toperation\x18\x04 \x01(\v2\x18.weir.notes.v1.OperationR\toperation\x12'\n" +
 	"\x04task\x18\x05 \x01(\v2\x13.weir.notes.v1.TaskR\x04task\x12\x1a\n" +
 	"\bresponse\x18\x06 \x01(\fR\bresponse\x12\x14\n" +
-	"\x05ended\x18\a \x01(\tR\x05ended\x12\x1c\n" +
-	"\tcancelled\x18\b \x01(\tR\tcancelled\x12\x18\n" +
-	"\adeleted\x18\t \x01(\tR\adeleted\x12-\n" +
-	"\x06drains\x18\n" +
-	" \x01(\v2\x15.weir.notes.v1.DrainsR\x06drains\"4\n" +
+	"\x05ended\x18\a \x01(\tR\x05ended\x12\x18\n" +
+	"\adeleted\x18\b \x01(\tR\adeleted\x12-\n" +
+	"\x06drains\x18\t \x01(\v2\x15.weir.notes.v1.DrainsR\x06drains\"4\n" +
 	"\x06Drains\x12*\n" +
 	"\x05rules\x18\x01 \x03(\v2\x14.weir.notes.v1.DrainR\x05rules\"\x86\x01\n" +
 	"\x05Drain\x12\x1a\n" +
@@ -1057,7 +1037,7 @@ const file_notes_notes_proto_rawDesc = "" +
 	"\x06status\x18\b \x01(\x05R\x06status\x12\x18\n" +
 	"\adrained\x18\t \x01(\bR\adrained\x12\x1c\n" +
 	"\tconnected\x18\n" +
-	" \x01(\x06R\tconnected\"\xfd\x04\n" +
+	" \x01(\x06R\tconnected\"\xdc\x04\n" +
 	"\tOperation\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x1a\n" +
 	"\binstance\x18\x02 \x01(\tR\binstance\x12\x1f\n" +
@@ -1065,9 +1045,7 @@ const file_notes_notes_proto_rawDesc = "" +
 	"actionHash\x12*\n" +
 	"\x11action_size_bytes\x18\x04 \x01(\x03R\x0factionSizeBytes\x12\x1a\n" +
 	"\bsequence\x18\x05 \x01(\x04R\bsequence\x12\x1a\n" +
-	"\bpriority\x18\x06 \x01(\x05R\bpriority\x12\x1f\n" +
-	"\vskips_cache\x18\a \x01(\bR\n" +
-	"skipsCache\x12\x12\n" +
+	"\bpriority\x18\x06 \x01(\x05R\bpriority\x12\x12\n" +
 	"\x04call\x18\b \x01(\tR\x04call\x12\x18\n" +
 	"\arequest\x18\t \x01(\fR\arequest\x12\x1a\n" +
 	"\breceived\x18\n" +
