@@ -173,13 +173,13 @@ func (b *browser) must(method string, params, result any) {
 	}
 }
 
-// eval runs JavaScript in the page and returns its value as text; a promise is
-// waited for.
-func (b *browser) eval(script string) string {
+// evaluate runs JavaScript in the page and returns its value as text; a promise is
+// waited for. An exception is an error.
+func (b *browser) evaluate(script string) (string, error) {
 	b.t.Helper()
 	var got struct {
 		Result struct {
-			Value string `json:"value"`
+			Value json.RawMessage `json:"value"` // an object after an exception
 		} `json:"result"`
 		ExceptionDetails json.RawMessage `json:"exceptionDetails"`
 	}
@@ -187,9 +187,23 @@ func (b *browser) eval(script string) string {
 		"expression": "(async () => String(await (" + script + ")))()", "awaitPromise": true, "returnByValue": true,
 	}, &got)
 	if got.ExceptionDetails != nil {
-		b.t.Fatalf("%s: %s", script, got.ExceptionDetails)
+		return "", fmt.Errorf("%s: %s", script, got.ExceptionDetails)
 	}
-	return got.Result.Value
+	var value string
+	if err := json.Unmarshal(got.Result.Value, &value); err != nil {
+		return "", fmt.Errorf("%s: %w", script, err)
+	}
+	return value, nil
+}
+
+// eval is evaluate of a script that must not fail.
+func (b *browser) eval(script string) string {
+	b.t.Helper()
+	value, err := b.evaluate(script)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return value
 }
 
 // key presses a key, as a keyboard does.
@@ -206,10 +220,21 @@ func (b *browser) write(text string) {
 	b.must("Input.insertText", map[string]any{"text": text}, nil)
 }
 
-// until waits until JavaScript is true.
+// until waits until JavaScript is true. An exception is not yet the end: a page that
+// is still loaded has no body.
 func (b *browser) until(what, script string) {
 	b.t.Helper()
-	eventually(b.t, browserLimit, what, func() bool { return b.eval(script) == "true" })
+	var last error
+	defer func() {
+		if b.t.Failed() && last != nil {
+			b.t.Error(last)
+		}
+	}()
+	eventually(b.t, browserLimit, what, func() bool {
+		value, err := b.evaluate(script)
+		last = err
+		return value == "true"
+	})
 }
 
 // complaints returns what the page said on its console, and its uncaught errors.
