@@ -1,36 +1,101 @@
 package queue
 
+import "unsafe"
+
 // With many tasks nearly each object that a step looks at is a miss in the cache,
 // and each miss waits for the one before, which led to it. What is known to be
-// needed soon is therefore loaded early, all at once. It decides nothing, and is
-// kept in Queue.fetched only because the compiler leaves out a load of no use.
+// needed soon is therefore asked for early, and nobody waits for it until then. It
+// decides nothing.
 
 // manyTasks is from how many on that is worth its while: fewer take about 2 MB and
-// are near in common caches. Without a bound, fifo with 10³ tasks was 4 % slower.
+// are near in common caches.
 const manyTasks = 10_000
 
 func (q *Queue) hasManyTasks() bool { return len(q.tasks.entries) > manyTasks }
 
-// fetchNext loads what the completion of a task needs, which was just leased, and
-// what the lease of the task that comes next does.
-func (q *Queue) fetchNext(index uint32) {
-	t := q.tasks.at(index)
-	sum := uint64(q.operations.at(t.operations.first).task) + q.byKey.peek(t.key)
-	if next := q.nodes.at(q.platforms[t.platform].root).next; next != none {
-		n := q.tasks.at(next)
-		sum += uint64(n.leaf) + uint64(n.operations.first) + uint64(q.queued.next(next)) + uint64(q.nodes.at(n.leaf).next)
+const cacheLine = 64
+
+// fetch asks for an object at an index in use. Tasks and nodes have two lines.
+func fetch[T any](s *slab[T], index uint32) {
+	p := unsafe.Pointer(&s.entries[index])
+	prefetch(p)
+	if unsafe.Sizeof(s.entries[index]) > cacheLine {
+		prefetch(unsafe.Add(p, cacheLine))
 	}
-	q.fetched = sum
 }
 
-// fetchLeaf loads the leaf that a new task of an invocation is likely to be last
-// in, and its last task's place in it, while the task is looked for by its key.
-func (q *Queue) fetchLeaf(invocation uint32) {
-	leaf := *q.latestLeaf(invocation)
-	if leaf == none {
+func (l links) fetch(index uint32) {
+	if int(index) < len(l) {
+		prefetch(unsafe.Pointer(&l[index]))
+	}
+}
+
+// fetch asks for where the search for a key begins.
+func (x *index) fetch(k Key) {
+	if len(x.slots) > 0 {
+		prefetch(unsafe.Pointer(&x.slots[hashOf(k)&x.mask()]))
+	}
+}
+
+// fetch asks for the children of the one at the top.
+func (h heap) fetch() {
+	for i := 0; i < len(h) && i <= arity; i += cacheLine / int(unsafe.Sizeof(h[0])) {
+		prefetch(unsafe.Pointer(&h[i]))
+	}
+}
+
+// fetchEnqueued asks for what is looked at for a new task: the place of its key, and
+// the leaf it is likely to belong to.
+func (q *Queue) fetchEnqueued(in *Input) {
+	if !q.hasManyTasks() {
 		return
 	}
-	if last := q.nodes.at(leaf).tasks.last; last != none {
-		q.fetched = uint64(q.queued.next(last))
+	q.byKey.fetch(in.Key)
+	if len(q.levels) == 0 {
+		return
+	}
+	if leaf := *q.latestLeaf(in.Invocation); leaf != none {
+		fetch(&q.nodes, leaf)
+	}
+}
+
+// fetchLeased asks for what the completion of a task needs, which was just leased,
+// and for the task that comes next.
+func (q *Queue) fetchLeased(index uint32) {
+	if !q.hasManyTasks() {
+		return
+	}
+	t := q.tasks.at(index)
+	q.byKey.fetch(t.key)
+	n := q.nodes.at(q.platforms[t.platform].root)
+	if n.next == none {
+		return
+	}
+	fetch(&q.tasks, n.next)
+	q.queued.fetch(n.next)
+	for range len(q.levels) - 1 {
+		n = q.nodes.at(n.waiting[0].index)
+	}
+	n.waiting.fetch()
+}
+
+// fetchNext asks for what the lease of the task that comes next needs, which has
+// been asked for.
+func (q *Queue) fetchNext(p *platform) {
+	if !q.hasManyTasks() {
+		return
+	}
+	if next := q.nodes.at(p.root).next; next != none {
+		t := q.tasks.at(next)
+		fetch(&q.nodes, t.leaf)
+		fetch(&q.operations, t.operations.first)
+	}
+}
+
+// fetchHeld asks for the task that a worker is likely to report.
+func (q *Queue) fetchHeld(w *worker) {
+	if first := w.leases.first; first != none && q.hasManyTasks() {
+		fetch(&q.tasks, first)
+		q.renewed.fetch(first)
 	}
 }

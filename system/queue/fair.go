@@ -55,7 +55,10 @@ func (q *Queue) cost(index uint32) int64 {
 // charge serves a child of a fair node.
 func (q *Queue) charge(parent, child *node, cost int64) {
 	parent.virtual = child.tag
-	child.tag += uint64(max(1, cost/q.weight(child)))
+	if w := q.weight(child); w > 1 { // mostly there are no weights, and a division takes long
+		cost = max(1, cost/w)
+	}
+	child.tag += uint64(cost)
 }
 
 // behind tells whether a tag is no longer owed.

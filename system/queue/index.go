@@ -92,11 +92,3 @@ func (x *index) remove(k Key, t uint32) {
 		hole = i
 	}
 }
-
-// peek looks at the slot where the search for a key begins.
-func (x *index) peek(k Key) uint64 {
-	if len(x.slots) == 0 {
-		return 0
-	}
-	return uint64(x.slots[hashOf(k)&x.mask()].task)
-}

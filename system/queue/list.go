@@ -17,7 +17,18 @@ func (l *links) reach(index uint32) {
 }
 
 // append puts an object at the end.
-func (l *links) append(to *list, index uint32) { l.insertAfter(to, to.last, index) }
+func (l *links) append(to *list, index uint32) {
+	l.reach(index)
+	at := *l
+	if to.last != none {
+		at[to.last].next = index
+	} else {
+		to.first = index
+	}
+	at[index].previous, at[index].next = to.last, none
+	to.last = index
+	to.count++
+}
 
 // insertAfter puts an object behind another one, or first if that is none.
 func (l *links) insertAfter(to *list, after, index uint32) {

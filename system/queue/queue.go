@@ -171,7 +171,6 @@ type Queue struct {
 	out        []Output // of the step under way
 	follows    bool     // it takes outputs for facts
 	following  following
-	fetched    uint64 // by fetchNext and fetchLeaf
 
 	tasks      slab[task]
 	traits     []traits // of tasks

@@ -50,6 +50,7 @@ type task struct {
 	operations list
 	groups     groups
 	priority   int32
+	_          [8]byte // with its generation it fills two cache lines
 }
 
 // traits are what not all rules go by. They lie apart from the tasks, which are
@@ -71,9 +72,7 @@ func (q *Queue) traitsOf(index uint32) traits {
 
 func (q *Queue) enqueue(in *Input) {
 	var index, slot uint32
-	if len(q.levels) > 0 && q.hasManyTasks() {
-		q.fetchLeaf(in.Invocation)
-	}
+	q.fetchEnqueued(in)
 	if in.Key != (Key{}) {
 		index, slot = q.byKey.find(&q.tasks, in.Key)
 	}
@@ -251,6 +250,7 @@ func (q *Queue) complete(in *Input) {
 	if t == nil || t.state == finished {
 		return
 	}
+	q.fetchNext(&q.platforms[t.platform])
 	var holder uint32
 	if t.state == leased && t.attempt == in.Attempt && q.workerID(t.worker) == in.Worker {
 		holder = q.unlease(index)

@@ -11,14 +11,15 @@ package queue
 type node struct {
 	depth   uint8 // below the root; picks by the rule of this level
 	parent  uint32
-	id      uint32 // sets it apart from its siblings; of a root, its platform
-	next    uint32 // the task it would give, or none
-	tasks   list   // if it is a leaf
-	tag     uint64 // in a fair parent
-	began   uint64 // in a fair parent: arrival of the task it began to wait with
-	virtual uint64 // virtual time, if it is fair
-	waiting heap   // children with a task to give
-	owing   heap   // children without, if it is fair
+	id      uint32   // sets it apart from its siblings; of a root, its platform
+	next    uint32   // the task it would give, or none
+	tasks   list     // if it is a leaf
+	tag     uint64   // in a fair parent
+	began   uint64   // in a fair parent: arrival of the task it began to wait with
+	virtual uint64   // virtual time, if it is fair
+	waiting heap     // children with a task to give
+	owing   heap     // children without, if it is fair
+	_       [16]byte // with its generation it fills two cache lines
 }
 
 // grouping is what a level sorts tasks by.

@@ -119,6 +119,7 @@ func (q *Queue) poll(id WorkerID, accepting bool) {
 func (q *Queue) pollEnd(id WorkerID) {
 	if index, w := q.workers.find(uint64(id)); w != nil {
 		w.waits = false
+		q.fetchHeld(w)
 		q.unidle(index)
 	}
 }
@@ -165,9 +166,7 @@ func (q *Queue) fill(index uint32) {
 		}
 		q.take(best)
 		q.lease(best, index)
-		if q.hasManyTasks() {
-			q.fetchNext(best)
-		}
+		q.fetchLeased(best)
 	}
 }
 
