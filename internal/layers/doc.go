@@ -22,7 +22,7 @@ package layers
 // with "planned" is for packages that may not be there yet.
 const Rules = `
 # Words: names and messages, for everybody.
-NONE < system/digest, system/proto/admin, system/proto/bots, system/proto/localcas, system/proto/executionstats, system/proto/notes
+NONE < system/digest, system/proto/admin, system/proto/batch, system/proto/bots, system/proto/localcas, system/proto/executionstats, system/proto/notes
 NONE < traces/semconv, traces/tracecontext
 planned NONE < reports/result
 

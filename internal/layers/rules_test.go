@@ -9,7 +9,7 @@ import (
 
 // words may be imported by everybody.
 var words = []string{
-	"system/digest", "system/proto/admin", "system/proto/bots", "system/proto/localcas", "system/proto/executionstats", "system/proto/notes",
+	"system/digest", "system/proto/admin", "system/proto/batch", "system/proto/bots", "system/proto/localcas", "system/proto/executionstats", "system/proto/notes",
 	"traces/semconv", "traces/tracecontext", "reports/result",
 }
 

@@ -67,7 +67,10 @@ func (s *Server) Execute(request *repb.ExecuteRequest, stream repb.Execution_Exe
 	news := op.waiting[0] // the first one is this stream's
 	s.shell.mu.Unlock()
 	f := &follower{op: op, send: stream.Send, news: news, patient: true, accept: func() error { return s.accept(ctx, op) }}
-	work, release := s.outlive(ctx, op)
+	work, release := ctx, func() {}
+	if !request.SkipCacheLookup { // else the client is told nothing before it is prepared
+		work, release = s.outlive(ctx, op)
+	}
 	err = s.prepare(work, op, f)
 	release()
 	if err != nil {
@@ -253,7 +256,7 @@ func (s *Server) lookup(ctx context.Context, op *operation, f *follower) *repb.A
 			s.catchUp(f) // if that fails, so will the next message
 		}
 	})
-	result, err := op.instance.storage.ActionResult(op.client.under(ctx, op.client.action.Leaf(semconv.SpanCacheCheck, 0)), op.action)
+	result, err := op.instance.result(op.client.under(ctx, op.client.action.Leaf(semconv.SpanCacheCheck, 0)), op.action, s.traces(&op.client))
 	s.locked(func(now time.Time) {
 		if op.response != nil {
 			now = op.endedAt
@@ -282,10 +285,11 @@ func (s *Server) lookup(ctx context.Context, op *operation, f *follower) *repb.A
 // whose result is on its way to the cache may have it there already. To have an action
 // run once more beside one that runs, as flaky tests are hunted, is do_not_cache.
 func (s *Server) enqueue(ctx context.Context, op *operation) error {
-	action, data, command, err := load(ctx, op)
+	found, err := op.instance.loads.Do(ctx, op.action)
 	if err != nil {
 		return err
 	}
+	action, data, command := found.action, found.data, found.command
 	timeout, err := s.timeout(action)
 	if err != nil {
 		return err
@@ -393,48 +397,6 @@ func (s *Server) enter(now time.Time, o queue.Output) {
 // isLeased reports whether a worker has the task, or had it last.
 func (t *task) isLeased() bool {
 	return !t.attempts[len(t.attempts)-1].Leased.IsZero()
-}
-
-// load reads the action, also as bytes, and its command. Many are read at the
-// same time, in one call where possible.
-func load(ctx context.Context, op *operation) (*repb.Action, []byte, *repb.Command, error) {
-	action := new(repb.Action)
-	data, err := read(ctx, op, "action", op.action, maxActionBytes, action)
-	if err != nil {
-		return nil, nil, nil, err
-	}
-	at, err := digest.FromProto(action.CommandDigest)
-	if err != nil {
-		return nil, nil, nil, invalid("action %v: command digest: %v", op.action, err)
-	}
-	if _, err := digest.FromProto(action.InputRootDigest); err != nil {
-		return nil, nil, nil, invalid("action %v: input root digest: %v", op.action, err)
-	}
-	command := new(repb.Command)
-	if _, err := read(ctx, op, "command", at, maxCommandBytes, command); err != nil {
-		return nil, nil, nil, err
-	}
-	if len(command.Arguments) == 0 {
-		return nil, nil, nil, invalid("command %v of action %v has no arguments", at, op.action)
-	}
-	return action, data, command, nil
-}
-
-func read(ctx context.Context, op *operation, what string, d digest.Digest, limit int64, into proto.Message) ([]byte, error) {
-	if d.SizeBytes > limit {
-		return nil, invalid("%s %v is larger than %d bytes", what, d, limit)
-	}
-	data, err := op.instance.blobs.ReadBlob(ctx, d)
-	if errors.Is(err, cas.ErrNotFound) {
-		return nil, &missingError{what, d}
-	}
-	if err != nil {
-		return nil, err
-	}
-	if err := proto.Unmarshal(data, into); err != nil {
-		return nil, invalid("%s %v can't be decoded: %v", what, d, err)
-	}
-	return data, nil
 }
 
 // timeout returns how long the command of an action may run.

@@ -3,6 +3,7 @@ package execution
 import (
 	"context"
 	"slices"
+	"sync/atomic"
 	"time"
 
 	"cloud.google.com/go/longrunning/autogen/longrunningpb"
@@ -23,6 +24,7 @@ type follower struct {
 	send   func(*longrunningpb.Operation) error
 	news   chan struct{} // one of op.waiting: holds a token when there is something to tell
 	sent   int           // of op.changes
+	silent atomic.Bool   // it is to be told the same again
 	// patient followers have been told nothing yet, and wait for the first news.
 	patient bool
 }
@@ -110,11 +112,12 @@ func (s *Server) watch(op *operation, send func(*longrunningpb.Operation) error)
 // between doesn't take the stream for dead.
 func (s *Server) pump(ctx context.Context, f *follower) (done bool, err error) {
 	var silence *time.Timer
-	var silent <-chan time.Time
 	if s.config.Heartbeat > 0 {
-		silence = time.NewTimer(s.config.Heartbeat)
+		silence = time.AfterFunc(s.config.Heartbeat, func() {
+			f.silent.Store(true)
+			nudge(f.news)
+		})
 		defer silence.Stop()
-		silent = silence.C
 	}
 	for {
 		before := f.sent
@@ -126,18 +129,49 @@ func (s *Server) pump(ctx context.Context, f *follower) (done bool, err error) {
 		if silence != nil && f.sent != before {
 			silence.Reset(s.config.Heartbeat)
 		}
-		select {
-		case <-f.news:
-		case <-silent:
-			f.sent = -1
-		case <-ctx.Done():
-			return false, toStatus(ctx.Err())
-		case <-s.stopping:
+		if s.isStopping() {
 			if done, err := s.catchUp(f); done || err != nil {
 				return done, err
 			}
 			return false, status.Error(codes.Unavailable, "the server is shutting down: wait for "+f.op.name+" at another")
 		}
+		// Whatever else there is comes as news: to wait for more channels costs more,
+		// and there is a stream for each action.
+		select {
+		case <-f.news:
+		case <-ctx.Done():
+			return false, toStatus(ctx.Err())
+		}
+		if f.silent.Swap(false) {
+			f.sent = -1
+		}
+	}
+}
+
+// nudge leaves a token, unless there is one.
+func nudge(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// stop brings polls and streams to an end.
+func (s *Server) stop() {
+	close(s.stopping)
+	s.shell.mu.Lock()
+	defer s.shell.mu.Unlock()
+	for _, op := range s.shell.names {
+		op.signal()
+	}
+}
+
+func (s *Server) isStopping() bool {
+	select {
+	case <-s.stopping:
+		return true
+	default:
+		return false
 	}
 }
 
@@ -163,10 +197,7 @@ func (s *shell) enter(op *operation, stage repb.ExecutionStage_Value) {
 	op.recent = true
 	s.recent.last = append(s.recent.last, op)
 	if len(s.recent.last) == 1 {
-		select {
-		case s.recent.some <- struct{}{}:
-		default:
-		}
+		nudge(s.recent.some)
 	}
 }
 

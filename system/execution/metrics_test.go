@@ -55,7 +55,7 @@ func (c *cluster) count(m semconv.Metric, labels map[string]string) (n float64) 
 				}
 			}
 			if family.GetName() == m.Name && has == len(labels) {
-				n += series.Counter.GetValue()
+				n += series.Counter.GetValue() + float64(series.Histogram.GetSampleCount())
 			}
 		}
 	}

@@ -68,7 +68,7 @@ func (s *Server) complete(now time.Time, l *lease, response *repb.ExecuteRespons
 func (s *Server) toPublish(t *task) (cacheable bool, statistics *repb.Digest) {
 	result := t.response.Result
 	cacheable = !t.noCache && result != nil && result.ExitCode == 0 && t.response.Status.GetCode() == int32(codes.OK)
-	if s.config.Record != nil && t.usage == nil && t.leader.client.action.Sampled {
+	if t.usage == nil && s.traces(&t.leader.client) {
 		statistics = build.StatisticsDigest(result.GetExecutionMetadata())
 	}
 	return cacheable, statistics
@@ -145,7 +145,7 @@ func (s *Server) publish(t *task, result *repb.ActionResult, cacheable bool, sta
 	ctx := t.leader.client.under(context.Background(), t.leader.client.action)
 	if cacheable {
 		write, cancel := context.WithTimeout(ctx, publishTimeout)
-		if err := t.instance.storage.UpdateActionResult(write, t.digest, result); err != nil {
+		if err := t.instance.update(write, t.digest, result, s.traces(&t.leader.client)); err != nil {
 			s.logger.WarnContext(ctx, "result not cached", "action", t.digest, "err", err)
 		}
 		cancel()
@@ -165,12 +165,8 @@ func (s *Server) publish(t *task, result *repb.ActionResult, cacheable bool, sta
 		}
 		s.step(now, queue.Input{Kind: queue.Publish, Task: t.id})
 		s.shell.publishing--
-		if s.shell.publishing > 0 {
-			return
-		}
-		select {
-		case s.published <- struct{}{}:
-		default:
+		if s.shell.publishing == 0 {
+			nudge(s.published)
 		}
 	})
 }
@@ -186,7 +182,7 @@ func readStatistics(ctx context.Context, at *instance, d *repb.Digest) ([]build.
 	if blob.SizeBytes > maxStatisticsBytes {
 		return nil, invalid("statistics %v are larger than %d bytes", blob, maxStatisticsBytes)
 	}
-	data, err := at.blobs.ReadBlob(ctx, blob)
+	data, err := at.storage.ReadBlob(ctx, blob)
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,7 @@
 // buffers, digests, traces.
 //
 //	execute.go     Execute: look up, load, enqueue, and stream what happens
+//	instance.go    what is asked of the storage, for many at once
 //	follow.go      the streams of operations
 //	progress.go    what their messages tell
 //	partial.go     what of it a worker tells
@@ -177,13 +178,6 @@ type Server struct {
 	stopping chan struct{}
 }
 
-// instance is what belongs to one REAPI instance.
-type instance struct {
-	name    string
-	storage *remote.Client
-	blobs   *remote.Batcher
-}
-
 // New returns a server, which has taken over what its journal tells of. Run must run
 // for as long as it serves.
 func New(c Config) (*Server, error) {
@@ -210,8 +204,7 @@ func New(c Config) (*Server, error) {
 		if err := digest.CheckInstance(name); err != nil {
 			return nil, fmt.Errorf("execution-server: %w", err)
 		}
-		storage := c.Storage.ForInstance(name)
-		s.instances[name] = &instance{name: name, storage: storage, blobs: remote.NewBatcher(storage)}
+		s.instances[name] = newInstance(name, c.Storage.ForInstance(name))
 	}
 	if err := errors.Join(slices.Concat(checkQueue(&c.Queue), c.Matching.problems(), c.Sizes.problems(&c.Matching), checkTenants(&c), c.Journal.problems())...); err != nil {
 		return nil, fmt.Errorf("execution-server: %w", err)
@@ -289,7 +282,7 @@ func (s *Server) Run(ctx context.Context) error {
 			// these are sent away.
 			s.locked(func(time.Time) { s.shell.draining = true })
 			s.awaitPublished()
-			close(s.stopping)
+			s.stop()
 			for left := true; left; {
 				giveUp := !s.awaitPublished()
 				left = !s.recordOpen(giveUp)
@@ -297,7 +290,7 @@ func (s *Server) Run(ctx context.Context) error {
 			return s.closeJournal()
 		case err := <-s.broken:
 			s.locked(func(time.Time) { s.shell.draining = true })
-			close(s.stopping)
+			s.stop()
 			return errors.Join(err, s.closeJournal())
 		case <-timer.C:
 			s.apply(nil, queue.Input{Kind: queue.Tick})

@@ -178,10 +178,7 @@ func (s *Server) locked(f func(now time.Time)) {
 	closer := s.shell.queue.NextDeadline() < s.shell.armed
 	s.shell.mu.Unlock()
 	if closer {
-		select {
-		case s.shell.sooner <- struct{}{}:
-		default:
-		}
+		nudge(s.shell.sooner)
 	}
 	for _, op := range finished {
 		s.record(op)
@@ -242,10 +239,7 @@ func (s *Server) carryOut(now time.Time, out []queue.Output) {
 // signal wakes who waits; the lock is held.
 func (op *operation) signal() {
 	for _, c := range op.waiting {
-		select {
-		case c <- struct{}{}:
-		default:
-		}
+		nudge(c)
 	}
 }
 

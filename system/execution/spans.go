@@ -39,6 +39,9 @@ func (c *client) under(ctx context.Context, parent tracecontext.Context) context
 	return telemetry.WithRequestHeader(telemetry.WithParent(ctx, parent), c.header)
 }
 
+// traces tells whether spans are made for a client.
+func (s *Server) traces(c *client) bool { return c.action.Sampled && s.config.Record != nil }
+
 // record tells metrics and trace of an operation that is over, and lets go of
 // what only they needed. Nobody else uses that any more.
 func (s *Server) record(op *operation) {
@@ -57,7 +60,7 @@ func (s *Server) record(op *operation) {
 		op.outcome.platform = op.task.platform.text
 	}
 	switch {
-	case op.client.action.Sampled && s.config.Record != nil:
+	case s.traces(&op.client):
 		s.config.Record(build.Spans(op.describe(), make([]build.Span, 0, 10)))
 	case op.client.action.Valid() && s.holder != nil:
 		s.holdTree(op)

@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/weir-build/weir/system/proto/admin"
+	"github.com/weir-build/weir/system/proto/batch"
 	"github.com/weir-build/weir/system/proto/bots"
 	"github.com/weir-build/weir/system/proto/executionstats"
 	"github.com/weir-build/weir/system/proto/localcas"
@@ -47,6 +48,7 @@ var files = map[string]protoreflect.FileDescriptor{
 	"google.devtools.remoteworkers.v1test2": bots.File_bots_bots_proto,
 	"weir.notes.v1":                         notes.File_notes_notes_proto,
 	"weir.admin.v1":                         admin.File_admin_admin_proto,
+	"weir.batch.v1":                         batch.File_batch_batch_proto,
 	"build.buildgrid":                       localcas.File_localcas_local_cas_proto,
 	"build.buildbox":                        executionstats.File_executionstats_execution_stats_proto,
 }

@@ -194,4 +194,22 @@ GetLocalDiskUsageRequest is empty
 GetLocalDiskUsageResponse.size_bytes  1 int64
 GetLocalDiskUsageResponse.quota_bytes 2 int64
 `,
+
+	"weir.batch.v1": `
+BatchGetActionResultsRequest.instance_name 1 string
+BatchGetActionResultsRequest.action_digests 2 repeated build.bazel.remote.execution.v2.Digest
+BatchGetActionResultsRequest.digest_function 3 build.bazel.remote.execution.v2.DigestFunction.Value
+BatchGetActionResultsResponse.responses 1 repeated BatchGetActionResultsResponse.Response
+BatchGetActionResultsResponse.Response.status 1 google.rpc.Status
+BatchGetActionResultsResponse.Response.result 2 build.bazel.remote.execution.v2.ActionResult
+BatchGetActionResultsResponse.Response.left_out 3 bool
+BatchUpdateActionResultsRequest.instance_name 1 string
+BatchUpdateActionResultsRequest.updates 2 repeated BatchUpdateActionResultsRequest.Update
+BatchUpdateActionResultsRequest.digest_function 3 build.bazel.remote.execution.v2.DigestFunction.Value
+BatchUpdateActionResultsRequest.Update.action_digest 1 build.bazel.remote.execution.v2.Digest
+BatchUpdateActionResultsRequest.Update.result 2 build.bazel.remote.execution.v2.ActionResult
+BatchUpdateActionResultsResponse.statuses 1 repeated google.rpc.Status
+ActionCache.BatchGetActionResults BatchGetActionResultsRequest BatchGetActionResultsResponse
+ActionCache.BatchUpdateActionResults BatchUpdateActionResultsRequest BatchUpdateActionResultsResponse
+`,
 }

@@ -6,12 +6,10 @@ import (
 	"slices"
 	"sync"
 	"time"
-
-	"github.com/weir-build/weir/system/digest"
 )
 
 const (
-	// fullBatch is how many reads make a call worth sending while another is
+	// fullBatch is how many requests make a call worth sending while another is
 	// under way.
 	fullBatch = 256
 	// maxCalls bounds the calls under way, so that one slow call doesn't hold
@@ -22,39 +20,45 @@ const (
 	batchTimeout = time.Minute
 )
 
-// Batcher reads small blobs for many callers at once: reads that come while a
-// call is under way wait for it to end and then share the next one. Under load a
-// call carries dozens of blobs, alone it carries one and waits for nobody.
+// A Result is what became of one request of a batch.
+type Result[V any] struct {
+	Value V
+	Err   error
+}
+
+// Batcher makes one call for many callers at once: requests that come while a call is
+// under way wait for it to end and then share the next one. Under load a call carries
+// dozens of requests, alone it carries one and waits for nobody.
 //
 // There is no goroutine: the first caller of a batch makes the call for all.
-type Batcher struct {
-	client *Client
+type Batcher[K, V any] struct {
+	call func(context.Context, []K) []Result[V]
 
 	// mu guards the fields below.
 	mu      sync.Mutex
-	waiting []*read
+	waiting []*request[K, V]
 	calls   int
 }
 
-type read struct {
+type request[K, V any] struct {
 	ctx  context.Context
-	d    digest.Digest
+	key  K
 	lead chan struct{} // a turn to make the next call
 	done chan struct{} // closed when the result is in
 	told bool          // lead was sent; Batcher.mu guards it
-	BlobResult
+	Result[V]
 }
 
-// NewBatcher returns a Batcher over a client.
-func NewBatcher(client *Client) *Batcher { return &Batcher{client: client} }
+// NewBatcher returns a Batcher of a call, which returns a result for each key. It is
+// made by several goroutines at a time.
+func NewBatcher[K, V any](call func(context.Context, []K) []Result[V]) *Batcher[K, V] {
+	return &Batcher[K, V]{call: call}
+}
 
-// ReadBlob is Client.ReadBlob, shared. A caller that makes the call for others
+// Do makes a request, and returns its result. A caller that makes the call for others
 // stays until it is over, for a minute at most, even if its own ctx ends before.
-func (b *Batcher) ReadBlob(ctx context.Context, d digest.Digest) ([]byte, error) {
-	if d == digest.Empty {
-		return nil, nil
-	}
-	r := &read{ctx: ctx, d: d, lead: make(chan struct{}, 1), done: make(chan struct{})}
+func (b *Batcher[K, V]) Do(ctx context.Context, key K) (V, error) {
+	r := &request[K, V]{ctx: ctx, key: key, lead: make(chan struct{}, 1), done: make(chan struct{})}
 	b.mu.Lock()
 	b.waiting = append(b.waiting, r)
 	lead := b.calls == 0 || b.calls < maxCalls && len(b.waiting) >= fullBatch
@@ -66,22 +70,23 @@ func (b *Batcher) ReadBlob(ctx context.Context, d digest.Digest) ([]byte, error)
 		select {
 		case <-r.done:
 			b.leave(r)
-			return r.Data, r.Err
+			return r.Value, r.Err
 		case <-ctx.Done():
 			b.leave(r)
-			return nil, ctx.Err()
+			var none V
+			return none, ctx.Err()
 		case <-r.lead:
 		}
 	}
-	b.call()
+	b.serve()
 	// That call, or an earlier one, took r along.
 	<-r.done
-	return r.Data, r.Err
+	return r.Value, r.Err
 }
 
 // leave takes r out of the queue. A turn it was given and hasn't used goes to
 // another.
-func (b *Batcher) leave(r *read) {
+func (b *Batcher[K, V]) leave(r *request[K, V]) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if i := slices.Index(b.waiting, r); i >= 0 {
@@ -92,10 +97,10 @@ func (b *Batcher) leave(r *read) {
 	}
 }
 
-// call reads everything that waits, which another may have done meanwhile, and
+// serve makes a call for all that wait, which another may have done meanwhile, and
 // passes the turn on.
-func (b *Batcher) call() {
-	// Let those that are about to read join in: on an idle machine there are none
+func (b *Batcher[K, V]) serve() {
+	// Let those that are about to come join in: on an idle machine there are none
 	// and this costs nothing, on a busy one it makes batches several times larger.
 	runtime.Gosched()
 	b.mu.Lock()
@@ -103,29 +108,29 @@ func (b *Batcher) call() {
 	b.waiting = nil
 	b.mu.Unlock()
 	if len(batch) > 0 {
-		b.readAll(batch)
+		b.serveAll(batch)
 	}
 	b.mu.Lock()
 	b.pass()
 	b.mu.Unlock()
 }
 
-func (b *Batcher) readAll(batch []*read) {
-	digests := make([]digest.Digest, len(batch))
+func (b *Batcher[K, V]) serveAll(batch []*request[K, V]) {
+	keys := make([]K, len(batch))
 	for i, r := range batch {
-		digests[i] = r.d
+		keys[i] = r.key
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(batch[0].ctx), batchTimeout)
 	defer cancel()
-	results := b.client.ReadBlobs(ctx, digests)
+	results := b.call(ctx, keys)
 	for i, r := range batch {
-		r.BlobResult = results[i]
+		r.Result = results[i]
 		close(r.done)
 	}
 }
 
 // pass gives the turn to one that waits for it, or ends it; mu is held.
-func (b *Batcher) pass() {
+func (b *Batcher[K, V]) pass() {
 	for _, r := range b.waiting {
 		if !r.told {
 			r.told = true

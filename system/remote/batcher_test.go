@@ -38,12 +38,25 @@ func (g *gate) intercept(ctx context.Context, request any, _ *grpc.UnaryServerIn
 	return handler(ctx, request)
 }
 
+type batcher = remote.Batcher[digest.Digest, []byte]
+
+// newBatcher returns a Batcher of reads.
+func newBatcher(client *remote.Client) *batcher {
+	return remote.NewBatcher(func(ctx context.Context, digests []digest.Digest) []remote.Result[[]byte] {
+		results := make([]remote.Result[[]byte], len(digests))
+		for i, r := range client.ReadBlobs(ctx, digests) {
+			results[i] = remote.Result[[]byte]{Value: r.Data, Err: r.Err}
+		}
+		return results
+	})
+}
+
 // gatedBatcher returns a Batcher over a server that holds n small blobs.
-func gatedBatcher(t *testing.T, n int) (*remote.Batcher, *gate, []digest.Digest) {
+func gatedBatcher(t *testing.T, n int) (*batcher, *gate, []digest.Digest) {
 	t.Helper()
 	g := newGate()
 	server := newStorage(t, 0, grpc.ChainUnaryInterceptor(g.intercept))
-	return remote.NewBatcher(dial(t, server.address, "main")), g, fill(t, server, n)
+	return newBatcher(dial(t, server.address, "main")), g, fill(t, server, n)
 }
 
 func fill(t *testing.T, server *storageServer, n int) []digest.Digest {
@@ -62,14 +75,14 @@ func fill(t *testing.T, server *storageServer, n int) []digest.Digest {
 // readers runs ReadBlob in the background and checks what comes back.
 type readers struct {
 	t       *testing.T
-	batcher *remote.Batcher
+	batcher *batcher
 	sync.WaitGroup
 }
 
 // start reads d; with ctx cancelled, an error of ctx is right, too.
 func (r *readers) start(ctx context.Context, d digest.Digest) {
 	r.Go(func() {
-		data, err := r.batcher.ReadBlob(ctx, d)
+		data, err := r.batcher.Do(ctx, d)
 		switch {
 		case err != nil && ctx.Err() != nil && errors.Is(err, ctx.Err()):
 		case err != nil || digest.Of(data) != d:
@@ -79,7 +92,7 @@ func (r *readers) start(ctx context.Context, d digest.Digest) {
 }
 
 // awaitWaiting returns once n reads wait.
-func awaitWaiting(b *remote.Batcher, n int) {
+func awaitWaiting(b *batcher, n int) {
 	for b.Waiting() != n {
 		runtime.Gosched()
 	}
@@ -195,7 +208,7 @@ func TestCancelledWaiterHandsItsTurnOn(t *testing.T) {
 		return err
 	}
 	client := dialConfig(t, remote.Config{URL: "grpc://" + server.address, Instance: "main", RetryLimit: -1}, grpc.WithUnaryInterceptor(hook))
-	batcher := remote.NewBatcher(client)
+	batcher := newBatcher(client)
 	for range 100 {
 		r := readers{t: t, batcher: batcher}
 		ctx, cancel := context.WithCancel(t.Context())
@@ -206,7 +219,7 @@ func TestCancelledWaiterHandsItsTurnOn(t *testing.T) {
 		}
 		r.start(t.Context(), digests[0])
 		r.Wait()
-		if _, err := batcher.ReadBlob(t.Context(), digests[2]); err != nil {
+		if _, err := batcher.Do(t.Context(), digests[2]); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -216,11 +229,11 @@ func TestEveryReaderHearsOfAFailedCall(t *testing.T) {
 	fake := &fakeBlobs{read: func(*repb.BatchReadBlobsRequest) (*repb.BatchReadBlobsResponse, error) {
 		return nil, status.Error(codes.PermissionDenied, "no")
 	}}
-	batcher := remote.NewBatcher(dialFake(t, fake))
+	batcher := newBatcher(dialFake(t, fake))
 	var group sync.WaitGroup
 	for i := range 20 {
 		group.Go(func() {
-			if _, err := batcher.ReadBlob(t.Context(), digest.Of(fmt.Append(nil, i))); status.Code(err) != codes.PermissionDenied {
+			if _, err := batcher.Do(t.Context(), digest.Of(fmt.Append(nil, i))); status.Code(err) != codes.PermissionDenied {
 				t.Errorf("error %v, want PERMISSION_DENIED", err)
 			}
 		})
@@ -235,7 +248,7 @@ func TestOneMissingBlobIsNobodyElsesError(t *testing.T) {
 	<-gate.arrived
 	r.start(t.Context(), digests[1])
 	var missingErr error
-	r.Go(func() { _, missingErr = batcher.ReadBlob(t.Context(), digest.Of([]byte("missing"))) })
+	r.Go(func() { _, missingErr = batcher.Do(t.Context(), digest.Of([]byte("missing"))) })
 	awaitWaiting(batcher, 2)
 	gate.release <- struct{}{}
 	<-gate.arrived
@@ -248,8 +261,7 @@ func TestOneMissingBlobIsNobodyElsesError(t *testing.T) {
 
 func TestEmptyBlobTakesNoCall(t *testing.T) {
 	server := newStorage(t, 0)
-	batcher := remote.NewBatcher(dial(t, server.address, "main"))
-	if data, err := batcher.ReadBlob(t.Context(), digest.Empty); err != nil || len(data) != 0 {
+	if data, err := dial(t, server.address, "main").ReadBlob(t.Context(), digest.Empty); err != nil || len(data) != 0 {
 		t.Errorf("got %d bytes, error %v", len(data), err)
 	}
 	if got := server.all(); len(got) != 0 {
@@ -262,7 +274,7 @@ func TestEmptyBlobTakesNoCall(t *testing.T) {
 func TestCancellationLosesNoOtherRead(t *testing.T) {
 	server := newStorage(t, 0)
 	digests := fill(t, server, 40)
-	batcher := remote.NewBatcher(dial(t, server.address, "main"))
+	batcher := newBatcher(dial(t, server.address, "main"))
 	for seed := range uint64(150) {
 		random := rand.New(rand.NewPCG(seed, 1))
 		r := readers{t: t, batcher: batcher}
@@ -288,7 +300,7 @@ func TestCancellationLosesNoOtherRead(t *testing.T) {
 		}
 	}
 	// The turn was handed back each time: a read alone goes at once.
-	data, err := batcher.ReadBlob(t.Context(), digests[0])
+	data, err := batcher.Do(t.Context(), digests[0])
 	if want, _ := castest.Blob(0, 100); err != nil || !bytes.Equal(data, want) {
 		t.Errorf("read %d bytes, error %v", len(data), err)
 	}

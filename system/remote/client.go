@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sync"
+	"sync/atomic"
 
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
 	bspb "google.golang.org/genproto/googleapis/bytestream"
@@ -14,6 +15,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/weir-build/weir/system/digest"
+	"github.com/weir-build/weir/system/proto/batch"
 )
 
 // Limits of one request.
@@ -36,11 +38,14 @@ type Client struct {
 	blobs        repb.ContentAddressableStorageClient
 	streams      bspb.ByteStreamClient
 	actions      repb.ActionCacheClient
+	results      batch.ActionCacheClient
 	capabilities repb.CapabilitiesClient
 
 	// mu guards batchBytes: 0 until the server's capabilities are known.
 	mu         sync.Mutex
 	batchBytes int64
+
+	noBatches atomic.Bool // the server takes action results one by one
 }
 
 func newClient(conn *grpc.ClientConn, instance string) *Client {
@@ -50,6 +55,7 @@ func newClient(conn *grpc.ClientConn, instance string) *Client {
 		blobs:        repb.NewContentAddressableStorageClient(conn),
 		streams:      bspb.NewByteStreamClient(conn),
 		actions:      repb.NewActionCacheClient(conn),
+		results:      batch.NewActionCacheClient(conn),
 		capabilities: repb.NewCapabilitiesClient(conn),
 	}
 }
@@ -151,31 +157,4 @@ func (c *Client) Tree(ctx context.Context, root digest.Digest) ([]*repb.Director
 		return all, nil
 	}
 	return nil, fmt.Errorf("get tree %v: %w", root, blobError(err))
-}
-
-// ActionResult returns the cached result of an action. The error wraps
-// cas.ErrNotFound if there is none.
-func (c *Client) ActionResult(ctx context.Context, action digest.Digest) (*repb.ActionResult, error) {
-	result, err := c.actions.GetActionResult(ctx, &repb.GetActionResultRequest{
-		InstanceName: c.instance, ActionDigest: action.Proto(), DigestFunction: digest.Function,
-	})
-	if status.Code(err) == codes.NotFound {
-		// The plain answer to each action of a fresh build: no error worth a text.
-		return nil, blobError(err)
-	}
-	if err != nil {
-		return nil, fmt.Errorf("get result of action %v: %w", action, blobError(err))
-	}
-	return result, nil
-}
-
-// UpdateActionResult caches the result of an action.
-func (c *Client) UpdateActionResult(ctx context.Context, action digest.Digest, result *repb.ActionResult) error {
-	_, err := c.actions.UpdateActionResult(ctx, &repb.UpdateActionResultRequest{
-		InstanceName: c.instance, ActionDigest: action.Proto(), ActionResult: result, DigestFunction: digest.Function,
-	})
-	if err != nil {
-		return fmt.Errorf("update result of action %v: %w", action, err)
-	}
-	return nil
 }

@@ -1,7 +1,7 @@
 package remote
 
-// Waiting returns how many reads wait for a call that takes them along.
-func (b *Batcher) Waiting() int {
+// Waiting returns how many requests wait for a call that takes them along.
+func (b *Batcher[K, V]) Waiting() int {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return len(b.waiting)

@@ -31,6 +31,7 @@ import (
 	"github.com/weir-build/weir/system/actioncache"
 	"github.com/weir-build/weir/system/cas"
 	"github.com/weir-build/weir/system/digest"
+	"github.com/weir-build/weir/system/proto/batch"
 )
 
 // Limits of messages.
@@ -126,6 +127,7 @@ func New(config Config) (*Server, error) {
 func (s *Server) Register(registrar grpc.ServiceRegistrar) {
 	repb.RegisterContentAddressableStorageServer(registrar, casService{Server: s})
 	repb.RegisterActionCacheServer(registrar, actionCacheService{Server: s})
+	batch.RegisterActionCacheServer(registrar, batchService{actionCacheService: actionCacheService{Server: s}})
 	repb.RegisterCapabilitiesServer(registrar, capabilitiesService{Server: s})
 	registerByteStream(registrar, byteStreamService{s})
 }

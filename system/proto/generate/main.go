@@ -40,6 +40,7 @@ const root = "system/proto"
 
 var sources = []string{
 	"admin/admin.proto",
+	"batch/batch.proto",
 	"bots/bots.proto",
 	"executionstats/execution_stats.proto",
 	"localcas/local_cas.proto",
