@@ -76,6 +76,7 @@ func (c *serverCall) Value(key any) any {
 
 // TagRPC starts the call's span.
 func (h *serverHandler) TagRPC(ctx context.Context, tag *stats.RPCTagInfo) context.Context {
+	growStack()
 	c := &serverCall{Context: ctx, owner: h.telemetry, method: h.methods.find(tag.FullMethodName), start: time.Now()}
 	c.request.header = incomingHeader(ctx)
 	if !c.method.traced {
@@ -97,6 +98,18 @@ func (h *serverHandler) TagRPC(ctx context.Context, tag *stats.RPCTagInfo) conte
 	}
 	ctx, c.span = h.telemetry.startCall(ctx, c.method, tag.FullMethodName, ours)
 	return ctx
+}
+
+var anywhere int // which the compiler can't know to be 0
+
+// growStack makes the stack of a call's goroutine as large as decoding its request is
+// going to need. Here it is nearly empty, and cheap to move: the deeper, the more frames
+// there are to be adjusted.
+//
+//go:noinline
+func growStack() byte {
+	var room [6 << 10]byte
+	return room[anywhere]
 }
 
 // HandleRPC ends the span and records the metrics.
