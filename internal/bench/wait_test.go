@@ -13,6 +13,7 @@ import (
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
 
 	"github.com/weir-build/weir/system/proto/bots"
+	"github.com/weir-build/weir/system/stack"
 )
 
 const (
@@ -23,6 +24,10 @@ const (
 	loadedFor = 5 * time.Second
 )
 
+// The client, and the workers it plays, are given the heap that our servers keep: with
+// a few MB of their own they would look for garbage every tenth of a second, for some
+// milliseconds each, and 99 of 100 waits would be as long as that.
+
 // BenchmarkParked measures how soon a parked worker hears of an action, with a
 // thousand of them and Execute calls that arrive at random, half as many a second as
 // the servers take. From the time at which the server queued the action to that at
@@ -30,6 +35,7 @@ const (
 // includes loading the action, call-p99-ms. Everything is on one machine, so that the
 // clocks of server and worker are one.
 func BenchmarkParked(b *testing.B) {
+	defer stack.KeepHeapFloor()()
 	for _, journaled := range []bool{false, true} {
 		b.Run("target=weir/parked=1000/journal="+onOff(journaled), func(b *testing.B) {
 			storage := start(b, "memory", "-")
@@ -76,6 +82,7 @@ func (s *execution) capacity(b testing.TB, storage *server) float64 {
 // while others are queued. Both kinds of calls arrive at random, half as many of each a
 // second as the servers take: p50-ms and p99-ms, seen by the client.
 func BenchmarkBacklog(b *testing.B) {
+	defer stack.KeepHeapFloor()()
 	const queued = 100_000
 	b.Run("target=weir/queued=100000", func(b *testing.B) {
 		storage := start(b, "memory", "-")
