@@ -101,7 +101,7 @@ func (s *readThrough) flyBatch(ctx context.Context, batch []wanted) {
 	for i, w := range batch {
 		fate := results[i].Err
 		if fate == nil {
-			fate = s.keep(ctx, w.d, results[i].Data)
+			fate = s.keep(ctx, w.d, results[i].Value)
 		}
 		s.land(ctx, w, fate)
 	}

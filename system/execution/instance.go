@@ -128,10 +128,10 @@ func readAll(ctx context.Context, from *remote.Client, what string, blobs []dige
 		return results
 	}
 	for i, blob := range from.ReadBlobs(ctx, small) {
-		r := &results[of[i]]
-		if r.Value, r.Err = blob.Data, blob.Err; errors.Is(r.Err, cas.ErrNotFound) {
-			r.Err = &missingError{what, small[i]}
+		if errors.Is(blob.Err, cas.ErrNotFound) {
+			blob.Err = &missingError{what, small[i]}
 		}
+		results[of[i]] = blob
 	}
 	return results
 }

@@ -8,8 +8,8 @@ import "unsafe"
 // decides nothing.
 
 // manyTasks is from how many on that is worth its while: fewer take about 2 MB and
-// are near in common caches.
-const manyTasks = 10_000
+// are near in common caches. It is a variable for the sake of tests.
+var manyTasks = 10_000
 
 func (q *Queue) hasManyTasks() bool { return len(q.tasks.entries) > manyTasks }
 

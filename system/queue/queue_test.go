@@ -76,6 +76,22 @@ func TestSameInputsSameOutputs(t *testing.T) {
 	}
 }
 
+// TestAskingAheadDecidesNothing runs histories with and without, which have too few
+// tasks for it by themselves.
+func TestAskingAheadDecidesNothing(t *testing.T) {
+	for _, policy := range policies(t) {
+		for seed := range uint64(5) {
+			without := queuetest.RunHistory(t, policy, seed, 400)
+			undo := queue.SetManyTasks(-1)
+			with := queuetest.RunHistory(t, policy, seed, 400)
+			undo()
+			if with != without {
+				t.Errorf("%v, seed %d: fingerprints %x with and %x without", policy, seed, with, without)
+			}
+		}
+	}
+}
+
 func TestSteadyStateAllocatesNothing(t *testing.T) {
 	for _, policy := range policies(t) {
 		c := newCycle(policy, load{queued: 1000, workers: 100, invocations: 50})

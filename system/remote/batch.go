@@ -12,17 +12,10 @@ import (
 	"github.com/weir-build/weir/system/digest"
 )
 
-// A BlobResult is what became of one blob of a batch.
-type BlobResult struct {
-	Digest digest.Digest
-	Data   []byte // set if Err is nil
-	Err    error  // wraps cas.ErrNotFound if the server lacks the blob
-}
-
 // ReadBlobs reads blobs, many in one call where they are small. Results are in
-// the order of digests. A call that fails fails its blobs, and no others.
-func (c *Client) ReadBlobs(ctx context.Context, digests []digest.Digest) []BlobResult {
-	results := make([]BlobResult, len(digests))
+// the order of digests; an error wraps cas.ErrNotFound if the server lacks the blob. A call that fails fails its blobs, and no others.
+func (c *Client) ReadBlobs(ctx context.Context, digests []digest.Digest) []Result[[]byte] {
+	results := make([]Result[[]byte], len(digests))
 	limit := c.limit(ctx)
 	var batch []int
 	var size int64
@@ -38,12 +31,11 @@ func (c *Client) ReadBlobs(ctx context.Context, digests []digest.Digest) []BlobR
 		batch, size = batch[:0], 0
 	}
 	for i, d := range digests {
-		results[i].Digest = d
 		if d == digest.Empty {
 			continue
 		}
 		if !batchable(d, limit) {
-			results[i].Data, results[i].Err = c.readStream(ctx, d)
+			results[i].Value, results[i].Err = c.readStream(ctx, d)
 			continue
 		}
 		cost := d.SizeBytes + batchOverhead
@@ -61,7 +53,7 @@ func (c *Client) ReadBlobs(ctx context.Context, digests []digest.Digest) []BlobR
 func batchable(d digest.Digest, limit int64) bool { return d.SizeBytes <= limit-batchOverhead }
 
 // readBatch fills in results[i] for each i in batch.
-func (c *Client) readBatch(ctx context.Context, digests []digest.Digest, batch []int, results []BlobResult) error {
+func (c *Client) readBatch(ctx context.Context, digests []digest.Digest, batch []int, results []Result[[]byte]) error {
 	request := &repb.BatchReadBlobsRequest{InstanceName: c.instance, DigestFunction: digest.Function}
 	for _, i := range batch {
 		request.Digests = append(request.Digests, digests[i].Proto())
@@ -79,7 +71,7 @@ func (c *Client) readBatch(ctx context.Context, digests []digest.Digest, batch [
 		answers[d] = r
 	}
 	for _, i := range batch {
-		results[i].Data, results[i].Err = checkAnswer(digests[i], answers[digests[i]])
+		results[i].Value, results[i].Err = checkAnswer(digests[i], answers[digests[i]])
 	}
 	return nil
 }
@@ -104,7 +96,7 @@ func (c *Client) ReadBlob(ctx context.Context, d digest.Digest) ([]byte, error) 
 		return nil, nil
 	}
 	result := c.ReadBlobs(ctx, []digest.Digest{d})[0]
-	return result.Data, result.Err
+	return result.Value, result.Err
 }
 
 // WriteBlobs stores those of blobs that the server lacks. The map is not

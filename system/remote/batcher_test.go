@@ -42,13 +42,7 @@ type batcher = remote.Batcher[digest.Digest, []byte]
 
 // newBatcher returns a Batcher of reads.
 func newBatcher(client *remote.Client) *batcher {
-	return remote.NewBatcher(func(ctx context.Context, digests []digest.Digest) []remote.Result[[]byte] {
-		results := make([]remote.Result[[]byte], len(digests))
-		for i, r := range client.ReadBlobs(ctx, digests) {
-			results[i] = remote.Result[[]byte]{Value: r.Data, Err: r.Err}
-		}
-		return results
-	})
+	return remote.NewBatcher(client.ReadBlobs)
 }
 
 // gatedBatcher returns a Batcher over a server that holds n small blobs.
@@ -72,7 +66,7 @@ func fill(t *testing.T, server *storageServer, n int) []digest.Digest {
 	return digests
 }
 
-// readers runs ReadBlob in the background and checks what comes back.
+// readers runs reads in the background and checks what comes back.
 type readers struct {
 	t       *testing.T
 	batcher *batcher

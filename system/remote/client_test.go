@@ -56,8 +56,8 @@ func TestBatchesAreSplitAtTheServersLimit(t *testing.T) {
 	}
 	results := client.ReadBlobs(t.Context(), digests)
 	for i, r := range results {
-		if r.Digest != digests[i] || r.Err != nil || !bytes.Equal(r.Data, blobs[digests[i]]) {
-			t.Errorf("result %d is of %v with %d bytes, error %v", i, r.Digest, len(r.Data), r.Err)
+		if r.Err != nil || !bytes.Equal(r.Value, blobs[digests[i]]) {
+			t.Errorf("result %d, of %v, has %d bytes, error %v", i, digests[i], len(r.Value), r.Err)
 		}
 	}
 	if got := server.all(); got["BatchReadBlobs"] != 6 || got["Read"] != 1 || got["GetCapabilities"] != 1 {
@@ -129,15 +129,15 @@ func TestAbsurdSizesDontSpoilTheBatch(t *testing.T) {
 		digests = append(digests, digest.Digest{Hash: d.Hash, SizeBytes: size})
 	}
 	results := client.ReadBlobs(t.Context(), digests)
-	if r := results[0]; r.Err != nil || !bytes.Equal(r.Data, data) {
-		t.Errorf("the good one: %d bytes, error %v", len(r.Data), r.Err)
+	if r := results[0]; r.Err != nil || !bytes.Equal(r.Value, data) {
+		t.Errorf("the good one: %d bytes, error %v", len(r.Value), r.Err)
 	}
-	if r := results[1]; r.Err != nil || len(r.Data) != 0 {
-		t.Errorf("the empty one: %d bytes, error %v", len(r.Data), r.Err)
+	if r := results[1]; r.Err != nil || len(r.Value) != 0 {
+		t.Errorf("the empty one: %d bytes, error %v", len(r.Value), r.Err)
 	}
-	for _, r := range results[2:] {
+	for i, r := range results[2:] {
 		if !errors.Is(r.Err, cas.ErrNotFound) {
-			t.Errorf("%d bytes: error %v, want ErrNotFound", r.Digest.SizeBytes, r.Err)
+			t.Errorf("%d bytes: error %v, want ErrNotFound", digests[2+i].SizeBytes, r.Err)
 		}
 	}
 }

@@ -75,8 +75,8 @@ func TestBatchAnswersAreFoundByDigest(t *testing.T) {
 	longer := digest.Digest{Hash: goodDigest.Hash, SizeBytes: goodDigest.SizeBytes + 1}
 	results := client.ReadBlobs(t.Context(), []digest.Digest{longer, goodDigest, longer})
 	for i, want := range []error{cas.ErrNotFound, nil, cas.ErrNotFound} {
-		if !errors.Is(results[i].Err, want) || want == nil && string(results[i].Data) != string(good) {
-			t.Errorf("result %d: %q, error %v, want error %v", i, results[i].Data, results[i].Err, want)
+		if !errors.Is(results[i].Err, want) || want == nil && string(results[i].Value) != string(good) {
+			t.Errorf("result %d: %q, error %v, want error %v", i, results[i].Value, results[i].Err, want)
 		}
 	}
 }

@@ -15,9 +15,6 @@ import (
 	"github.com/weir-build/weir/system/proto/batch"
 )
 
-// maxResults bounds the results of one call (batch.proto).
-const maxResults = 1000
-
 // ActionResult returns the cached result of an action. The error wraps
 // cas.ErrNotFound if there is none.
 func (c *Client) ActionResult(ctx context.Context, action digest.Digest) (*repb.ActionResult, error) {
@@ -49,15 +46,11 @@ func (c *Client) UpdateActionResult(ctx context.Context, action digest.Digest, r
 // ours: REAPI has none for that. Results are in the order of actions.
 func (c *Client) ActionResults(ctx context.Context, actions []digest.Digest) []Result[*repb.ActionResult] {
 	results := make([]Result[*repb.ActionResult], len(actions))
-	for from := 0; from < len(actions); from += maxResults {
-		some := actions[from:min(from+maxResults, len(actions))]
+	for from := 0; from < len(actions); from += batch.MaxResults {
+		some := actions[from:min(from+batch.MaxResults, len(actions))]
 		of := results[from : from+len(some)]
 		one := func(i int) { of[i].Value, of[i].Err = c.ActionResult(ctx, some[i]) }
-		if err := c.atOnce(len(some), one, func() error { return c.readResults(ctx, some, of, one) }); err != nil {
-			for i := range of {
-				of[i].Err = err
-			}
-		}
+		atOnce(c, of, one, func() error { return c.readResults(ctx, some, of, one) })
 	}
 	return results
 }
@@ -104,18 +97,14 @@ func (c *Client) UpdateActionResults(ctx context.Context, updates []ActionUpdate
 	results := make([]Result[struct{}], len(updates))
 	limit := c.limit(ctx)
 	for from, to := 0, 0; from < len(updates); from = to {
-		for size := int64(0); to < len(updates) && to-from < maxResults; to++ {
+		for size := int64(0); to < len(updates) && to-from < batch.MaxResults; to++ {
 			if size += int64(proto.Size(updates[to].Result)) + batchOverhead; size > limit && to > from {
 				break
 			}
 		}
 		some, of := updates[from:to], results[from:to]
 		one := func(i int) { of[i].Err = c.UpdateActionResult(ctx, some[i].Action, some[i].Result) }
-		if err := c.atOnce(len(some), one, func() error { return c.writeResults(ctx, some, of) }); err != nil {
-			for i := range of {
-				of[i].Err = err
-			}
-		}
+		atOnce(c, of, one, func() error { return c.writeResults(ctx, some, of) })
 	}
 	return results
 }
@@ -140,18 +129,23 @@ func (c *Client) writeResults(ctx context.Context, updates []ActionUpdate, resul
 	return nil
 }
 
-// atOnce makes the one call for n, or n calls, side by side, if the server has no such
-// call, or where there is but one: that is REAPI's own.
-func (c *Client) atOnce(n int, one func(i int), all func() error) error {
-	if n > 1 && !c.noBatches.Load() {
+// atOnce gets results by the one call for all, of which an error is each one's; or one
+// by one, side by side, if the server has no such call, or where there is but one: that
+// is REAPI's own.
+func atOnce[V any](c *Client, results []Result[V], one func(i int), all func() error) {
+	if len(results) > 1 && !c.noBatches.Load() {
 		err := all()
 		if status.Code(err) != codes.Unimplemented {
-			return err
+			if err != nil {
+				for i := range results {
+					results[i].Err = err
+				}
+			}
+			return
 		}
 		c.noBatches.Store(true)
 	}
-	each(n, one)
-	return nil
+	each(len(results), one)
 }
 
 // each calls f for each of n, side by side.

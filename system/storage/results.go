@@ -11,10 +11,6 @@ import (
 	"github.com/weir-build/weir/system/proto/batch"
 )
 
-// maxBatchResults bounds the results of one call: what looking them up takes is
-// within what one call should.
-const maxBatchResults = 1000
-
 // batchService is the action cache for many actions in one call (batch.proto).
 type batchService struct {
 	batch.UnimplementedActionCacheServer
@@ -45,10 +41,10 @@ func (s batchService) BatchGetActionResults(ctx context.Context, request *batch.
 		case err != nil:
 			r.Status = s.blobStatus(ctx, err)
 		default:
-			if room -= int64(proto.Size(result)); room < 0 {
-				r.LeftOut = true
+			if size := int64(proto.Size(result)); size > room {
+				r.LeftOut = true // and is counted as a hit again when it is asked for
 			} else {
-				r.Result = result
+				r.Result, room = result, room-size
 			}
 		}
 	}
@@ -71,8 +67,8 @@ func (s batchService) BatchUpdateActionResults(ctx context.Context, request *bat
 }
 
 func checkBatch(n int) error {
-	if n > maxBatchResults {
-		return invalid("a batch of %d actions, the limit is %d", n, maxBatchResults)
+	if n > batch.MaxResults {
+		return invalid("a batch of %d actions, the limit is %d: use several", n, batch.MaxResults)
 	}
 	return nil
 }
