@@ -40,8 +40,9 @@ system/cas, system/cas/files, system/cas/lru < system/actioncache
 
 # The client, and what runs an action. Runners are small: see TestRunnersStaySmall.
 system/cas < system/remote
+system/remote < system/options
 NONE < system/runner/proctree
-system/cas, system/remote, system/runner/proctree < system/runner
+system/cas, system/options, system/remote, system/runner/proctree < system/runner
 
 # Spans as files, in Jaeger, and as trees: nothing of system.
 NONE < traces/otlpfile, traces/jaeger
@@ -61,7 +62,7 @@ system/telemetry < system/proxy
 system/actioncache, system/cas, system/telemetry < system/storage
 system/cas, system/queue, system/queue/journal, system/queue/sizing, system/remote, system/segments, system/telemetry, traces/build < system/execution
 system/actioncache, system/cas, system/remote, system/storage, system/telemetry < system/casd
-system/cas, system/remote, system/runner, system/runner/proctree, system/telemetry < system/worker
+system/cas, system/options, system/remote, system/runner, system/runner/proctree, system/telemetry < system/worker
 
 # The whole cluster in one process.
 system/actioncache, system/cas, system/casd, system/execution, system/proxy, system/queue, system/remote, system/storage, system/telemetry, system/worker < system/stack

@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
@@ -58,6 +59,8 @@ type Config struct {
 	RetryLimit int
 	// RetryDelay is the first delay, later ones grow by 1.6; default 1 s.
 	RetryDelay time.Duration
+	// RetryOn names further statuses that are retried, such as INTERNAL.
+	RetryOn []string
 
 	// Keepalive is the interval of HTTP/2 pings on an idle connection that has
 	// calls open; 0 means none.
@@ -119,6 +122,9 @@ func (c Config) endpoint() (endpoint, error) {
 func (c Config) Validate() error {
 	e, err := c.endpoint()
 	problems := []error{err, digest.CheckInstance(c.Instance)}
+	for _, name := range c.RetryOn {
+		problems = append(problems, CheckCode(name))
+	}
 	if (c.ClientKey == "") != (c.ClientCert == "") {
 		problems = append(problems, errors.New("client key and client certificate come together"))
 	}
@@ -131,6 +137,15 @@ func (c Config) Validate() error {
 		}
 	}
 	return errors.Join(problems...)
+}
+
+// CheckCode reports whether a name is that of a gRPC status that can be retried.
+func CheckCode(name string) error {
+	var code codes.Code
+	if err := code.UnmarshalJSON([]byte(strconv.Quote(name))); err != nil || code == codes.OK {
+		return fmt.Errorf("%.50q is not the name of a gRPC status, such as INTERNAL", name)
+	}
+	return nil
 }
 
 // Dial returns a client of the server that c names. It connects when first

@@ -41,7 +41,7 @@ func (c Config) serviceConfig() string {
 			InitialBackoff:       fmt.Sprintf("%.9fs", delay.Seconds()),
 			MaxBackoff:           fmt.Sprintf("%.9fs", 10*delay.Seconds()),
 			BackoffMultiplier:    1.6,
-			RetryableStatusCodes: []string{"UNAVAILABLE"},
+			RetryableStatusCodes: append([]string{"UNAVAILABLE"}, c.RetryOn...),
 		}
 	}
 	// A timeout would also bound streams, so methods that wait for work to be

@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/weir-build/weir/system/options"
 	"github.com/weir-build/weir/system/proto/localcas"
 	"github.com/weir-build/weir/system/remote"
 	"github.com/weir-build/weir/system/runner"
@@ -45,7 +46,7 @@ func TestParseArgs(t *testing.T) {
 		{"--staging-mode=fuse", base(func(o *runner.Options) { o.StagingMode = localcas.StageTreeRequest_FUSE })},
 		{"--staging-mode=copy-or-link", base(func(o *runner.Options) { o.StagingMode = localcas.StageTreeRequest_COPY_OR_LINK })},
 		{"--log-level=WARNING", base(func(o *runner.Options) { o.LogLevel = slog.LevelWarn })},
-		{"--log-level=trace", base(func(o *runner.Options) { o.LogLevel = runner.LevelTrace })},
+		{"--log-level=trace", base(func(o *runner.Options) { o.LogLevel = options.LevelTrace })},
 		{"--verbose", base(func(o *runner.Options) { o.LogLevel = slog.LevelDebug })},
 		{"--log-directory=d", base(func(o *runner.Options) { o.LogDirectory = "d" })},
 		{"--validate-parameters", base(func(o *runner.Options) { o.Task = runner.ValidateParameters })},
@@ -85,6 +86,7 @@ func TestParseArgsRefuses(t *testing.T) {
 		{url + "--load-balancing-policy=grpclb", "not supported"},
 		{url + "--disable-localcas", "--disable-localcas is not supported"},
 		{url + "--googleapi-auth", "use --access-token"},
+		{url + "--retry-on-code=5", "not the name of a gRPC status"},
 		{url + "--log-file=x", "use --log-directory"},
 		{url + "--nested-ac-enable-update", "not supported"},
 		{url + "--server-cert=x", "certificates need grpcs://"},
@@ -100,39 +102,14 @@ func TestParseArgsRefuses(t *testing.T) {
 	}
 }
 
-func TestRemoteArgsAreWhatParseArgsReads(t *testing.T) {
-	for _, want := range []remote.Config{
-		{URL: "unix:/casd.sock"},
-		{URL: "grpcs://h:1", Instance: "i", ServerCert: "s", ClientKey: "k", ClientCert: "c", AccessToken: "t", TokenReload: 90 * time.Minute,
-			RetryLimit: 2, RetryDelay: 1500 * time.Millisecond, Keepalive: 30 * time.Second, RequestTimeout: time.Minute},
-		{URL: "grpc://h:1", RetryLimit: -1},
-	} {
-		got, err := runner.ParseArgs(runner.RemoteArgs(want))
-		if err != nil {
-			t.Fatal(err)
-		}
-		if diff := cmp.Diff(got.Remote, want); diff != "" {
-			t.Errorf("-got +want\n%s", diff)
-		}
-	}
-}
-
 func FuzzParseArgs(f *testing.F) {
-	f.Add("--remote=grpc://h:1\n--retry-limit=3\n--verbose")
-	f.Add("--remote=unix:x\n--token-reload-interval=1H\n--log-level=error")
+	f.Add("--remote=grpc://h:1\n--staging-mode=fuse\n--verbose")
+	f.Add("--remote=unix:x\n--workspace-path=w\n--log-level=error")
 	f.Add("--help")
 	f.Fuzz(func(t *testing.T, lines string) {
 		o, err := runner.ParseArgs(strings.Split(lines, "\n"))
-		if err != nil || o.Task == runner.ShowHelp || o.Task == runner.ShowVersion || o.Task == runner.ShowCapabilities {
-			return
-		}
-		again, err := runner.ParseArgs(runner.RemoteArgs(o.Remote))
-		if err != nil {
-			t.Fatalf("accepted %q but not its own form of it: %v", lines, err)
-		}
-		// gRPC's limit makes all larger ones equal, and durations round up.
-		if diff := cmp.Diff(again.Remote, o.Remote); diff != "" {
-			t.Errorf("%q: -again +first\n%s", lines, diff)
+		if err == nil && o.Task != runner.ShowHelp && o.Task != runner.ShowVersion && o.Task != runner.ShowCapabilities && o.Remote.Validate() != nil {
+			t.Errorf("accepted %q, which names no server", lines)
 		}
 	})
 }

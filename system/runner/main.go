@@ -41,12 +41,12 @@ func Main(ctx context.Context, p Program) int {
 	options, err := ParseArgs(p.Args)
 	if err != nil {
 		fmt.Fprintf(p.Stderr, "%s: %v\n", p.Name, err)
-		writeUsage(p.Stderr, p.Name)
+		writeUsage(p.Stderr, p.Name, nil)
 		return 1
 	}
 	switch options.Task {
 	case ShowHelp:
-		writeUsage(p.Stderr, p.Name)
+		writeUsage(p.Stderr, p.Name, nil)
 		return 0
 	case ShowVersion:
 		fmt.Fprintf(p.Stdout, "%s %s\n", p.Name, p.Version)

@@ -13,7 +13,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/weir-build/weir/system/runner"
+	"github.com/weir-build/weir/system/options"
 	"github.com/weir-build/weir/system/runner/proctree"
 	"github.com/weir-build/weir/traces/tracecontext"
 )
@@ -72,7 +72,7 @@ func (w *Worker) leaseArgs(dir string) []string {
 		"--stdout-file=" + filepath.Join(dir, "stdout"),
 		"--stderr-file=" + filepath.Join(dir, "stderr"),
 	}
-	args = append(args, runner.RemoteArgs(w.cfg.CAS)...)
+	args = append(args, options.RemoteArgs("", w.cfg.CAS)...)
 	return append(args, w.cfg.RunnerArgs...)
 }
 

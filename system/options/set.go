@@ -1,0 +1,87 @@
+package options
+
+import (
+	"fmt"
+	"log/slog"
+	"math"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// String sets a text.
+func String(field *string) func(string) error {
+	return func(v string) error { *field = v; return nil }
+}
+
+// Path sets a path, made absolute because another process will see it.
+func Path(field *string) func(string) error {
+	return func(v string) (err error) {
+		*field, err = filepath.Abs(v)
+		return err
+	}
+}
+
+// True sets a flag.
+func True(field *bool) func(string) error {
+	return func(string) error { *field = true; return nil }
+}
+
+// Append adds to a list, for options that may be repeated.
+func Append(field *[]string) func(string) error {
+	return func(v string) error { *field = append(*field, v); return nil }
+}
+
+// Duration sets a time that is written as a number of some unit.
+func Duration(unit time.Duration, field *time.Duration) func(string) error {
+	return func(v string) error {
+		n, err := strconv.ParseUint(v, 10, 32)
+		if err != nil {
+			return fmt.Errorf("%.50q is not a number from 0 to %d", v, uint32(math.MaxUint32))
+		}
+		*field = time.Duration(n) * unit
+		return nil
+	}
+}
+
+// Int sets a number from least to most.
+func Int(least, most int, field *int) func(string) error {
+	return func(v string) error {
+		n, err := strconv.Atoi(v)
+		if err != nil || n < least || n > most {
+			return fmt.Errorf("%.50q is not a number from %d to %d", v, least, most)
+		}
+		*field = n
+		return nil
+	}
+}
+
+// LevelTrace is the log level below debug.
+const LevelTrace = slog.LevelDebug - 4
+
+// Logging returns the options about the log that all programs share; a directory for
+// the log is theirs to open.
+func Logging(level *slog.Level, directory *string) []Option {
+	return []Option{
+		{Name: "log-level", Value: "LEVEL", Help: "trace, debug, info, warning or error; default info", Set: logLevel(level)},
+		{Name: "verbose", Help: "the same as --log-level=debug", Set: func(string) error { *level = slog.LevelDebug; return nil }},
+		{Name: "log-directory", Value: "PATH", Help: "directory to log to instead of stderr", Set: String(directory)},
+		{Name: "log-file", Value: "PATH", Help: "use --log-directory"},
+	}
+}
+
+func logLevel(level *slog.Level) func(string) error {
+	return func(v string) error {
+		levels := map[string]slog.Level{
+			"trace": LevelTrace, "debug": slog.LevelDebug, "info": slog.LevelInfo,
+			"warning": slog.LevelWarn, "error": slog.LevelError,
+		}
+		found, ok := levels[strings.ToLower(v)]
+		if !ok {
+			return fmt.Errorf("%.50q is none of trace, debug, info, warning, error", v)
+		}
+		*level = found
+		return nil
+	}
+}
