@@ -19,8 +19,14 @@ import (
 // below gRPC's message limit of 4 MiB, with its response.
 const maxCapturePaths = 10_000
 
-// capturer has casd take in outputs.
-type capturer struct {
+// A capturer stores outputs and adds them to a result: files, and directories.
+type capturer interface {
+	files(ctx context.Context, files []output, result *repb.ActionResult) error
+	directories(ctx context.Context, directories []output, result *repb.ActionResult) error
+}
+
+// casdCapturer has casd take in outputs.
+type casdCapturer struct {
 	casd     localcas.LocalContentAddressableStorageClient
 	instance string
 	root     string // of the staged tree
@@ -29,7 +35,7 @@ type capturer struct {
 
 // capture stores what was found and adds it to the result, in the order of
 // declaration.
-func (c capturer) capture(ctx context.Context, f found) (*repb.ActionResult, error) {
+func capture(ctx context.Context, c capturer, f found) (*repb.ActionResult, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	var wait sync.WaitGroup
@@ -60,7 +66,7 @@ func (c capturer) capture(ctx context.Context, f found) (*repb.ActionResult, err
 	return f.result, nil
 }
 
-func (c capturer) files(ctx context.Context, files []output, result *repb.ActionResult) error {
+func (c casdCapturer) files(ctx context.Context, files []output, result *repb.ActionResult) error {
 	answer, err := c.casd.CaptureFiles(ctx, &localcas.CaptureFilesRequest{
 		InstanceName:   c.instance,
 		Root:           c.root,
@@ -85,7 +91,7 @@ func (c capturer) files(ctx context.Context, files []output, result *repb.Action
 	return nil
 }
 
-func (c capturer) directories(ctx context.Context, directories []output, result *repb.ActionResult) error {
+func (c casdCapturer) directories(ctx context.Context, directories []output, result *repb.ActionResult) error {
 	answer, err := c.casd.CaptureTree(ctx, &localcas.CaptureTreeRequest{
 		InstanceName:          c.instance,
 		Root:                  c.root,

@@ -24,7 +24,7 @@ import (
 // realCasd starts the casd that is shipped, without a remote.
 func realCasd(t *testing.T) (dir, url string, client *remote.Client) {
 	t.Helper()
-	dir = t.TempDir()
+	dir = runnertest.OpenDir(t)
 	server, err := casd.New(casd.Config{Dir: dir})
 	if err != nil {
 		t.Fatal(err)

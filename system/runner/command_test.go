@@ -277,13 +277,13 @@ func TestBadTraceParentIsIgnored(t *testing.T) {
 
 func TestStagingOptionsAreHandedOn(t *testing.T) {
 	casd := runnertest.Start(t)
-	workspace := t.TempDir() + "/work"
+	workspace := runnertest.OpenDir(t) + "/work"
 	r := prepare(t, casd, &repb.Command{Arguments: []string{"/bin/pwd"}}, "--workspace-path="+workspace, "--staging-mode=copy-or-link", "--instance=main")
 	if got := r.finish(t).mustSucceed(t).stdout(t); got != workspace+"\n" {
 		t.Errorf("ran in %q, want %q", got, workspace)
 	}
 	request := casd.Stages()[0]
-	if request.InstanceName != "main" || request.StagingMode != localcas.StageTreeRequest_COPY_OR_LINK || request.AccessCredentials.GetUid() != int64(os.Getuid()) {
+	if request.InstanceName != "main" || request.StagingMode != localcas.StageTreeRequest_COPY_OR_LINK || request.AccessCredentials.GetUid() != uidOfActions() {
 		t.Errorf("request %v", request)
 	}
 }

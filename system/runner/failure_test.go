@@ -145,7 +145,7 @@ func TestOptionsThatEndTheProgram(t *testing.T) {
 		exit           int
 		stdout, stderr string
 	}{
-		{"--capabilities", 0, "no-logs-capture\nplatform:OSFamily=linux\nplatform:ISA=", ""},
+		{"--capabilities", 0, "no-logs-capture\nrun-as\nplatform:OSFamily=linux\nplatform:ISA=", ""},
 		{"--capabilities --frobnicate", 0, "no-logs-capture\n", ""},
 		{"--version", 0, "buildbox-run-hosttools 0.", ""},
 		{"--help", 0, "", "Usage: buildbox-run-hosttools --remote=URL"},
@@ -175,7 +175,7 @@ func TestOptionsThatEndTheProgram(t *testing.T) {
 }
 
 func TestLogDirectoryTakesTheLog(t *testing.T) {
-	casd, dir := runnertest.Start(t), t.TempDir()
+	casd, dir := runnertest.Start(t), runnertest.OpenDir(t)
 	gone := digest.Of([]byte("gone"))
 	r := prepare(t, casd, &repb.Action{CommandDigest: gone.Proto(), InputRootDigest: gone.Proto()}, "--log-directory="+dir).finish(t)
 	files, err := filepath.Glob(dir + "/buildbox-run-hosttools.*.log.INFO.*")

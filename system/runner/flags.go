@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"os"
 
 	"github.com/weir-build/weir/system/options"
 	"github.com/weir-build/weir/system/proto/localcas"
@@ -29,6 +30,8 @@ type Options struct {
 	NoLogsCapture bool
 	// CollectStats records what the command cost.
 	CollectStats bool
+	// RunAs is whom the command's processes belong to; nil means the runner's own user.
+	RunAs *User
 	// StagingMode is handed on to casd.
 	StagingMode localcas.StageTreeRequest_StagingMode
 	LogLevel    slog.Level
@@ -52,7 +55,7 @@ const (
 // ParseArgs reads the command line of a runner, whose own options come before those of
 // all.
 func ParseArgs(args []string, own ...options.Option) (Options, error) {
-	o := Options{LogLevel: slog.LevelInfo}
+	o := Options{LogLevel: slog.LevelInfo, RunAs: DefaultUser()}
 	err := options.Parse(args, append(own, o.known()...), nil)
 	switch {
 	case err != nil:
@@ -80,6 +83,7 @@ func (o *Options) known() []options.Option {
 		{Name: "stderr-file", Value: "PATH", Help: "file for the command's stderr, kept", Set: options.String(&o.StderrFile)},
 		{Name: "no-logs-capture", Help: "leave stdout and stderr of the command alone", Set: options.True(&o.NoLogsCapture)},
 		{Name: "collect-execution-stats", Help: "record the command's resource usage", Set: options.True(&o.CollectStats)},
+		{Name: "run-as", Value: "UID[:GID]", Help: "whom the command's processes belong to; default 65534 for root, else unchanged", Set: o.setRunAs},
 		{Name: "use-localcas", Help: "deprecated: it is the default", Set: func(string) error { return nil }},
 
 		{Name: "disable-localcas", Help: "this runner stages and captures through casd only"},
@@ -92,6 +96,16 @@ func (o *Options) known() []options.Option {
 // end is the Set of an option that asks for something else than an action.
 func (o *Options) end(t Task) func(string) error {
 	return func(string) error { o.Task = t; return options.ErrDone }
+}
+
+func (o *Options) setRunAs(v string) (err error) {
+	if o.RunAs, err = ParseUser(v); err != nil {
+		return err
+	}
+	if uid := os.Geteuid(); uid != 0 && o.RunAs.UID != uid {
+		return fmt.Errorf("only root can run commands as another user, and this is user %d", uid)
+	}
+	return nil
 }
 
 func (o *Options) setStagingMode(v string) error {

@@ -2,6 +2,8 @@ package runner_test
 
 import (
 	"log/slog"
+	"os"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -15,6 +17,7 @@ import (
 )
 
 func TestParseArgs(t *testing.T) {
+	me := strconv.Itoa(os.Getuid())
 	base := func(change func(*runner.Options)) runner.Options {
 		o := runner.Options{Remote: remote.Config{URL: "grpc://h:1"}, LogLevel: slog.LevelInfo}
 		change(&o)
@@ -49,12 +52,17 @@ func TestParseArgs(t *testing.T) {
 		{"--log-level=trace", base(func(o *runner.Options) { o.LogLevel = options.LevelTrace })},
 		{"--verbose", base(func(o *runner.Options) { o.LogLevel = slog.LevelDebug })},
 		{"--log-directory=d", base(func(o *runner.Options) { o.LogDirectory = "d" })},
+		{"--run-as=" + me + ":7", base(func(o *runner.Options) { o.RunAs = &runner.User{UID: os.Getuid(), GID: 7} })},
+		{"--run-as=" + me, base(func(o *runner.Options) { o.RunAs = &runner.User{UID: os.Getuid(), GID: os.Getuid()} })},
 		{"--validate-parameters", base(func(o *runner.Options) { o.Task = runner.ValidateParameters })},
 	} {
 		t.Run(test.args, func(t *testing.T) {
 			got, err := runner.ParseArgs(append([]string{"--remote=grpc://h:1"}, strings.Fields(test.args)...))
 			if err != nil {
 				t.Fatal(err)
+			}
+			if !strings.Contains(test.args, "--run-as") {
+				got.RunAs = nil // TestRunAs
 			}
 			if diff := cmp.Diff(got, test.want); diff != "" {
 				t.Errorf("-got +want\n%s", diff)
@@ -82,6 +90,8 @@ func TestParseArgsRefuses(t *testing.T) {
 		{url + "--token-reload-interval=M", "is not a number of minutes"},
 		{url + "--token-reload-interval=5S", "is not a number of minutes"},
 		{url + "--staging-mode=hardlink", "neither fuse nor copy-or-link"},
+		{url + "--run-as=me", "want UID or UID:GID"},
+		{url + "--run-as=1:4294967295", "numbers up to 4294967294"},
 		{url + "--log-level=loud", "none of trace"},
 		{url + "--load-balancing-policy=grpclb", "not supported"},
 		{url + "--disable-localcas", "--disable-localcas is not supported"},

@@ -69,7 +69,7 @@ func prepare(t testing.TB, casd *runnertest.CASD, m proto.Message, args ...strin
 
 func prepareBytes(t testing.TB, casd *runnertest.CASD, action []byte, args ...string) *run {
 	t.Helper()
-	r := &run{casd: casd, dir: t.TempDir()}
+	r := &run{casd: casd, dir: runnertest.OpenDir(t)}
 	if err := os.WriteFile(filepath.Join(r.dir, "action"), action, 0o600); err != nil {
 		t.Fatal(err)
 	}

@@ -1,11 +1,13 @@
 package runner
 
 import (
+	"context"
 	"path/filepath"
 	"runtime"
-	"strings"
 
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
+
+	"github.com/weir-build/weir/system/options"
 )
 
 // HostTools runs commands with the tools of this machine and without any
@@ -14,8 +16,38 @@ type HostTools struct{}
 
 var _ Runner = HostTools{}
 
+// Options are none.
+func (HostTools) Options() []options.Option { return nil }
+
 // Capabilities names the platform: that of the host.
-func (HostTools) Capabilities() []string {
+func (HostTools) Capabilities() []string { return hostPlatform() }
+
+// Check finds nothing.
+func (HostTools) Check() error { return nil }
+
+// Execute runs the command as it is.
+func (HostTools) Execute(ctx context.Context, run *Run) (*repb.ActionResult, error) {
+	return run.InTree(ctx, func(root string, command *repb.Command) (Process, error) {
+		return plainProcess(root, command), nil
+	})
+}
+
+// plainProcess is a command as it is.
+func plainProcess(root string, command *repb.Command) Process {
+	env := make([]string, 0, len(command.EnvironmentVariables))
+	for _, v := range command.EnvironmentVariables {
+		env = append(env, v.Name+"="+v.Value)
+	}
+	return Process{
+		Path: command.Arguments[0],
+		Args: command.Arguments,
+		Env:  env,
+		Dir:  filepath.Join(root, filepath.FromSlash(command.WorkingDirectory)),
+	}
+}
+
+// hostPlatform are the capabilities that name the platform of the host.
+func hostPlatform() []string {
 	return []string{"platform:OSFamily=" + runtime.GOOS, "platform:ISA=" + isa(runtime.GOARCH)}
 }
 
@@ -36,39 +68,4 @@ func isa(arch string) string {
 		return "power-isa-le"
 	}
 	return arch
-}
-
-// Process returns the command as it is.
-func (HostTools) Process(root string, command *repb.Command) (Process, error) {
-	env := make([]string, 0, len(command.EnvironmentVariables))
-	for _, v := range command.EnvironmentVariables {
-		env = append(env, v.Name+"="+v.Value)
-	}
-	return Process{
-		Path: command.Arguments[0],
-		Args: command.Arguments,
-		Env:  env,
-		Dir:  filepath.Join(root, filepath.FromSlash(command.WorkingDirectory)),
-	}, nil
-}
-
-// checkCommand reports what makes a command impossible to run as it says.
-func checkCommand(c *repb.Command) error {
-	if len(c.Arguments) == 0 {
-		return &inputError{"the command has no arguments"}
-	}
-	for i, argument := range c.Arguments {
-		if strings.ContainsRune(argument, 0) {
-			return inputErrorf("argument %d of the command holds a NUL byte: %.100q", i, argument)
-		}
-	}
-	for _, v := range c.EnvironmentVariables {
-		if v.Name == "" || strings.ContainsAny(v.Name, "=\x00") || strings.ContainsRune(v.Value, 0) {
-			return inputErrorf("environment variable %.100q of the command: a name can't be empty or hold '=', and neither name nor value can hold a NUL byte", v.Name)
-		}
-	}
-	if _, err := within("", c.WorkingDirectory); err != nil {
-		return inputErrorf("working directory %.200q of the command %s", c.WorkingDirectory, err)
-	}
-	return nil
 }

@@ -14,7 +14,7 @@ import (
 // Inside the package, because these are decoders of what comes from outside and
 // a process for each input would be slow.
 
-func FuzzParseAction(f *testing.F) {
+func FuzzReadAction(f *testing.F) {
 	d := digest.Empty.Proto()
 	for _, action := range []*repb.Action{{}, {CommandDigest: d}, {CommandDigest: d, InputRootDigest: d}} {
 		data, err := proto.Marshal(action)
@@ -25,9 +25,10 @@ func FuzzParseAction(f *testing.F) {
 	}
 	f.Add([]byte{0xff})
 	f.Fuzz(func(t *testing.T, data []byte) {
-		r, err := parseAction(data)
-		if err == nil && (r.timeout < 0 || r.commandDigest.SizeBytes > maxCommandBytes) {
-			t.Errorf("accepted timeout %v, command of %d bytes", r.timeout, r.commandDigest.SizeBytes)
+		r := new(Run)
+		err := r.readAction(data)
+		if err == nil && (r.Timeout < 0 || r.CommandDigest.SizeBytes > maxCommandBytes) {
+			t.Errorf("accepted timeout %v, command of %d bytes", r.Timeout, r.CommandDigest.SizeBytes)
 		}
 		if err != nil && StatusOf(err).Code != 3 {
 			t.Errorf("code %d for %v, want INVALID_ARGUMENT", StatusOf(err).Code, err)

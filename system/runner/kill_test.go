@@ -2,6 +2,7 @@ package runner_test
 
 import (
 	"context"
+	"errors"
 	"io"
 	"os"
 	"syscall"
@@ -78,8 +79,8 @@ func TestBackgroundProcessesEndWithTheCommand(t *testing.T) {
 // keeps it open as long as any of its processes lives. It returns the other end.
 func started(t *testing.T, casd *runnertest.CASD, script string) (r *run, value string, fifo *os.File) {
 	t.Helper()
-	path := t.TempDir() + "/fifo"
-	if err := unix.Mkfifo(path, 0o600); err != nil {
+	path := runnertest.OpenDir(t) + "/fifo"
+	if err := errors.Join(unix.Mkfifo(path, 0o600), os.Chmod(path, 0o666)); err != nil { // the command may be somebody else's
 		t.Fatal(err)
 	}
 	command := shell("exec 3>" + path + "; echo runs >&3;" + script)

@@ -32,13 +32,14 @@ type logFile struct {
 }
 
 // openLogs creates the files that o names, or temporary ones, or with
-// NoLogsCapture gives the command the two given.
-func openLogs(o Options, stdout, stderr *os.File) (*logs, error) {
+// NoLogsCapture gives the command the two given. They become the user's, whose processes
+// may want to open them again.
+func openLogs(o Options, stdout, stderr *os.File, user *User) (*logs, error) {
 	if o.NoLogsCapture {
 		return &logs{stdout: logFile{file: stdout}, stderr: logFile{file: stderr}}, nil
 	}
 	l := &logs{captured: true}
-	err := errors.Join(l.stdout.open(o.StdoutFile), l.stderr.open(o.StderrFile))
+	err := errors.Join(l.stdout.open(o.StdoutFile, user), l.stderr.open(o.StderrFile, user))
 	if err != nil {
 		l.close()
 		return nil, err
@@ -46,7 +47,7 @@ func openLogs(o Options, stdout, stderr *os.File) (*logs, error) {
 	return l, nil
 }
 
-func (f *logFile) open(path string) error {
+func (f *logFile) open(path string, user *User) error {
 	if path == "" {
 		temp, err := os.CreateTemp("", "buildbox-run-log-")
 		if err != nil {
@@ -59,6 +60,11 @@ func (f *logFile) open(path string) error {
 	// Appending, so that a command that opens it again doesn't overwrite.
 	if f.file, err = os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_APPEND|os.O_WRONLY, 0o600); err != nil {
 		return fmt.Errorf("create log file: %w", err)
+	}
+	if user != nil {
+		if err := f.file.Chown(user.UID, user.GID); err != nil {
+			return fmt.Errorf("give the log file to user %v: %w", user, err)
+		}
 	}
 	if f.back, err = os.Open(path); err != nil {
 		return fmt.Errorf("open log file: %w", err)

@@ -13,6 +13,7 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/weir-build/weir/system/remote"
 	"github.com/weir-build/weir/system/runner/proctree"
 	"github.com/weir-build/weir/traces/tracecontext"
 )
@@ -38,25 +39,30 @@ func (e *signalError) Error() string { return "killed by signal: " + e.signal.St
 // its own: it handles SIGINT and SIGTERM, adopts orphans and reaps all children.
 func Main(ctx context.Context, p Program) int {
 	begin := time.Now()
-	options, err := ParseArgs(p.Args)
+	options, err := ParseArgs(p.Args, p.Runner.Options()...)
 	if err != nil {
 		fmt.Fprintf(p.Stderr, "%s: %v\n", p.Name, err)
-		writeUsage(p.Stderr, p.Name, nil)
+		writeUsage(p.Stderr, p.Name, p.Runner.Options())
 		return 1
 	}
 	switch options.Task {
 	case ShowHelp:
-		writeUsage(p.Stderr, p.Name, nil)
+		writeUsage(p.Stderr, p.Name, p.Runner.Options())
 		return 0
 	case ShowVersion:
 		fmt.Fprintf(p.Stdout, "%s %s\n", p.Name, p.Version)
 		return 0
 	case ShowCapabilities:
-		for _, line := range append([]string{"no-logs-capture"}, p.Runner.Capabilities()...) {
+		for _, line := range append([]string{"no-logs-capture", "run-as"}, p.Runner.Capabilities()...) {
 			fmt.Fprintln(p.Stdout, line)
 		}
 		return 0
-	case ValidateParameters:
+	}
+	if err := p.Runner.Check(); err != nil {
+		fmt.Fprintf(p.Stderr, "%s: %v\n", p.Name, err)
+		return 1
+	}
+	if options.Task == ValidateParameters {
 		fmt.Fprintf(p.Stderr, "%s: parameters are valid\n", p.Name)
 		return 0
 	}
@@ -88,25 +94,44 @@ func (p Program) run(ctx context.Context, begin time.Time, options Options, logg
 	if err != nil && p.TraceParent != "" {
 		logger.Warn("trace context ignored", "err", err)
 	}
-	a := &action{runner: p.Runner, options: options, logger: logger, clock: clock{begin}, parent: parent, stdout: p.Stdout, stderr: p.Stderr}
-	result, err := a.run(ctx)
+	client, err := remote.Dial(options.Remote)
+	if err != nil {
+		return p.fail(options, logger, fmt.Errorf("connect to casd: %w", err))
+	}
+	defer client.Close()
+	r := &Run{Options: options, Logger: logger, Client: client, clock: clock{begin}, parent: parent, stdout: p.Stdout, stderr: p.Stderr}
+	action, err := os.ReadFile(options.Action)
+	if err != nil {
+		return p.fail(options, logger, fmt.Errorf("read action: %w", err))
+	}
+	result, err := r.do(ctx, p.Runner, action)
 	if result != nil && options.ActionResult != "" {
 		if writeErr := writeMessage(options.ActionResult, result); writeErr != nil {
 			err = errors.Join(err, fmt.Errorf("write result: %w", writeErr))
 		}
 	}
-	var killed *signalError
-	if err != nil && !errors.As(err, &killed) {
-		a.logger.Error("action has no result", "err", err)
-		if options.ActionResult != "" {
-			if err := writeMessage(ErrorStatusPath(options.ActionResult), StatusOf(err)); err != nil {
-				a.logger.Error("error status not written", "err", err)
-			}
-		}
+	if err != nil {
+		err = p.fail(options, r.Logger, err)
 	}
 	// Last, because nobody has to wait for it but the machine.
-	if releaseErr := a.release(); releaseErr != nil {
-		a.logger.Warn("input root may not be cleaned up", "err", releaseErr)
+	if releaseErr := r.release(); releaseErr != nil {
+		r.Logger.Warn("input root may not be cleaned up", "err", releaseErr)
+	}
+	return err
+}
+
+// fail logs and writes down why there is no result, and returns it. A signal is no
+// failure.
+func (p Program) fail(o Options, logger *slog.Logger, err error) error {
+	var killed *signalError
+	if errors.As(err, &killed) {
+		return err
+	}
+	logger.Error("action has no result", "err", err)
+	if o.ActionResult != "" {
+		if err := writeMessage(ErrorStatusPath(o.ActionResult), StatusOf(err)); err != nil {
+			logger.Error("error status not written", "err", err)
+		}
 	}
 	return err
 }

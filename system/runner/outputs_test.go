@@ -63,7 +63,7 @@ func made(t testing.TB, r *run) []string {
 
 func TestOutputs(t *testing.T) {
 	casd := runnertest.Start(t)
-	outside := t.TempDir()
+	outside := runnertest.OpenDir(t)
 	if err := os.WriteFile(filepath.Join(outside, "secret"), []byte("secret"), 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -158,7 +158,7 @@ func TestOutputs(t *testing.T) {
 }
 
 func TestOutputsThatCannotBeAreTheClientsMistake(t *testing.T) {
-	casd, outside := runnertest.Start(t), t.TempDir()
+	casd, outside := runnertest.Start(t), runnertest.OpenDir(t)
 	for _, test := range []struct {
 		command *repb.Command
 		want    string

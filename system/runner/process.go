@@ -106,6 +106,9 @@ func start(p Process, files []*os.File) (*os.Process, error) {
 		env = []string{} // nil would mean ours
 	}
 	attr := &os.ProcAttr{Dir: p.Dir, Env: env, Files: files, Sys: &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}}
+	if p.User != nil && os.Geteuid() == 0 {
+		attr.Sys.Credential = &syscall.Credential{Uid: uint32(p.User.UID), Gid: uint32(p.User.GID)}
+	}
 	for attempt := 1; ; attempt++ {
 		process, err := os.StartProcess(p.Path, p.Args, attr)
 		if attempt == busyAttempts || !errors.Is(err, unix.ETXTBSY) {

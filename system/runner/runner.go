@@ -17,27 +17,44 @@
 // command is killed rather than its first process, Action.timeout is enforced,
 // and a capture that failed fails the action instead of leaving a digest out.
 //
-// A [Runner] is what makes one such program different from another: which
-// process stands for a command. All else is here. The package starts fast
-// because a start is paid for each action: it imports gRPC and protobuf but no
-// telemetry. Spans of its stages are written by the execution-server; the
-// package only names them as parents of the calls it makes.
+// A [Runner] is what makes one such program different from another, and one file: it
+// says how a command is run, by the help of a [Run], which stages, executes, captures,
+// keeps the times and writes what there is to write. Its main function is a call of
+// [Main]; runnertest.Contract is the test that each passes.
+//
+// The package starts fast because a start is paid for each action: it imports gRPC and
+// protobuf but no telemetry. Spans of its stages are written by the execution-server;
+// the package only names them as parents of the calls it makes.
 package runner
 
 import (
+	"context"
+
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
+
+	"github.com/weir-build/weir/system/options"
 )
 
 // A Runner says how commands are run.
 type Runner interface {
+	// Options are the runner's own on the command line; they win over those that all
+	// runners have.
+	Options() []options.Option
+
 	// Capabilities returns what the runner offers, one line of `--capabilities`
 	// each, beside what all runners do.
 	Capabilities() []string
 
-	// Process returns the process that runs a command whose input root is
-	// staged in the absolute path root. The command's working directory and
-	// arguments have been checked.
-	Process(root string, command *repb.Command) (Process, error)
+	// Check reports what keeps the runner from working on this machine. It is asked
+	// once the options are read.
+	Check() error
+
+	// Execute runs the action to its end. A command that ran has a result, whatever
+	// its exit code; an error says why there is none. Both, if the command ran and
+	// didn't end by itself: then the result holds what it wrote so far.
+	//
+	// Most runners are [Run.InTree] with a Process of their own.
+	Execute(ctx context.Context, run *Run) (*repb.ActionResult, error)
 }
 
 // A Process is what execve gets.
@@ -48,4 +65,9 @@ type Process struct {
 	Args []string // the program's name first
 	Env  []string // NAME=value; nothing is added
 	Dir  string   // absolute
+	// User is who the process is, nil for the runner's own.
+	User *User
 }
+
+// A User is whom the process of an action belongs to.
+type User struct{ UID, GID int }

@@ -139,6 +139,10 @@ func (u *Up) addWorkers() error {
 	if err != nil {
 		return err
 	}
+	runnerArgs, err := u.runnerArgs(t)
+	if err != nil {
+		return err
+	}
 	for i := range c.Workers {
 		dir := filepath.Join(c.Dir, "work", fmt.Sprint(i+1))
 		if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -147,7 +151,7 @@ func (u *Up) addWorkers() error {
 		role, err := NewWorker(Worker{
 			BotID: fmt.Sprintf("worker-%d", i+1), Instance: c.Instance,
 			Bots: Remote{URL: "grpc://" + u.Bots, AccessToken: c.Token}, CAS: Remote{URL: "grpc://" + u.Casd},
-			Runner: c.Runner, Path: c.Path, Platform: c.Platform, Slots: c.Slots, WorkDir: dir, GracefulShutdown: drainTimeout / 2,
+			Runner: c.Runner, RunnerArgs: runnerArgs, Path: c.Path, Platform: c.Platform, Slots: c.Slots, WorkDir: dir, GracefulShutdown: drainTimeout / 2,
 		}, t, c.Version)
 		if err != nil {
 			return fmt.Errorf("worker: %w", err)

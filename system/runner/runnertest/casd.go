@@ -55,10 +55,25 @@ type CASD struct {
 	stages  []*localcas.StageTreeRequest
 }
 
+// OpenDir returns a folder that ends with the test and that everybody can enter and
+// write to, unlike t.TempDir: where a test is root the processes of actions are not.
+func OpenDir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "runner-test-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
 // Start starts a server that ends with the test.
 func Start(t testing.TB) *CASD {
 	t.Helper()
-	s := &CASD{dir: t.TempDir(), blobs: make(map[digest.Digest][]byte), parents: make(map[string][]string)}
+	s := &CASD{dir: OpenDir(t), blobs: make(map[digest.Digest][]byte), parents: make(map[string][]string)}
 	s.changed = sync.NewCond(&s.mu)
 	s.blobs[digest.Empty] = nil
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -252,18 +267,21 @@ func (s *CASD) StageTree(stream grpc.BidiStreamingServer[localcas.StageTreeReque
 			return err
 		}
 	}
-	if err := s.stage(stream, r.RootDigest, path); err != nil {
+	if err := s.stage(stream, r, path); err != nil {
 		return err
 	}
 	return stream.Send(&localcas.StageTreeResponse{})
 }
 
 // stage has a tree in path until the client ends it.
-func (s *CASD) stage(stream grpc.BidiStreamingServer[localcas.StageTreeRequest, localcas.StageTreeResponse], root *repb.Digest, path string) error {
+func (s *CASD) stage(stream grpc.BidiStreamingServer[localcas.StageTreeRequest, localcas.StageTreeResponse], r *localcas.StageTreeRequest, path string) error {
 	s.count(1)
 	defer s.count(-1)
 	defer os.RemoveAll(path)
-	if err := s.copyOut(root, path); err != nil {
+	if err := s.copyOut(r.RootDigest, path); err != nil {
+		return err
+	}
+	if err := giveAll(path, r.AccessCredentials); err != nil {
 		return err
 	}
 	if err := stream.Send(&localcas.StageTreeResponse{Path: path}); err != nil {
@@ -273,6 +291,19 @@ func (s *CASD) stage(stream grpc.BidiStreamingServer[localcas.StageTreeRequest, 
 		return err
 	}
 	return nil
+}
+
+// giveAll makes everything below a path the reader's, if this process may.
+func giveAll(path string, to *localcas.StageTreeRequest_Credentials) error {
+	if to == nil || os.Geteuid() != 0 {
+		return nil
+	}
+	return filepath.WalkDir(path, func(path string, _ os.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		return os.Lchown(path, int(to.Uid), int(to.Gid))
+	})
 }
 
 func (s *CASD) count(n int) {

@@ -1,0 +1,18 @@
+package runner
+
+import (
+	"context"
+
+	"github.com/weir-build/weir/system/proto/localcas"
+)
+
+// stage makes the input root appear.
+func (r *Run) stage(ctx context.Context) (*tree, error) { return r.stageByCasd(ctx) }
+
+// capturer stores what is in the staged tree.
+func (r *Run) capturer() capturer {
+	return casdCapturer{
+		casd:     localcas.NewLocalContentAddressableStorageClient(r.Client.Conn()),
+		instance: r.Options.Remote.Instance, root: r.tree.path, command: r.Command,
+	}
+}

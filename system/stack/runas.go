@@ -1,0 +1,40 @@
+package stack
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"slices"
+	"strings"
+
+	"github.com/weir-build/weir/system/runner"
+	"github.com/weir-build/weir/system/telemetry"
+)
+
+// runnerArgs lets actions run where the cluster's folder is one that only root can
+// enter: as root, which a runner wouldn't do by itself.
+func (u *Up) runnerArgs(t *telemetry.Telemetry) ([]string, error) {
+	if os.Geteuid() != 0 {
+		return nil, nil
+	}
+	if err := os.MkdirAll(u.cluster.Dir, 0o755); err != nil {
+		return nil, err
+	}
+	barrier, ok := runner.DefaultUser().Enters(u.cluster.Dir)
+	if ok {
+		return nil, nil
+	}
+	path, err := FindRunner(u.cluster.Runner)
+	if err != nil {
+		return nil, err
+	}
+	out, err := exec.Command(path, "--capabilities").Output()
+	if err != nil {
+		return nil, fmt.Errorf("ask runner %s for its capabilities: %w", path, err)
+	}
+	if !slices.Contains(strings.Fields(string(out)), "run-as") {
+		return nil, nil // somebody else's runner has ways of its own
+	}
+	t.Logger.Warn("actions run as root: only root can enter the folder their inputs are in", "folder", barrier)
+	return []string{"--run-as=0"}, nil
+}
