@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/weir-build/weir/system/digest"
+	"github.com/weir-build/weir/system/runner/runnertest"
 	"github.com/weir-build/weir/traces/lifecycle"
 	"github.com/weir-build/weir/traces/semconv"
 )
@@ -99,7 +100,7 @@ func TestBazelBuildsWideGraph(t *testing.T) {
 // times: nothing of it runs twice, and Bazel doesn't notice.
 func TestBazelBuildSurvivesKills(t *testing.T) {
 	const actions, kills = 24, 3
-	starts := filepath.Join(t.TempDir(), "starts")
+	starts := filepath.Join(runnertest.OpenDir(t), "starts")
 	var rules strings.Builder
 	for i := range actions {
 		fmt.Fprintf(&rules, "genrule(name='g%d', outs=['o%d'], cmd='echo %d >> %s; sleep 0.3; echo %d > $@')\n", i, i, i, starts, i)

@@ -22,6 +22,7 @@ import (
 
 	"github.com/weir-build/weir/system/cas"
 	"github.com/weir-build/weir/system/digest"
+	"github.com/weir-build/weir/system/runner/runnertest"
 	"github.com/weir-build/weir/traces/lifecycle"
 	"github.com/weir-build/weir/traces/semconv"
 	"github.com/weir-build/weir/traces/tracecontext"
@@ -99,8 +100,8 @@ type waiting struct {
 
 func newWaiting(t *testing.T) waiting {
 	t.Helper()
-	dir := t.TempDir()
-	return waiting{dir: dir, marker: "marker-of-" + filepath.Base(filepath.Dir(dir))}
+	dir := runnertest.OpenDir(t)
+	return waiting{dir: dir, marker: "marker-of-" + filepath.Base(dir)}
 }
 
 func (w waiting) action() action {

@@ -11,6 +11,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/weir-build/weir/system/runner/runnertest"
 )
 
 // freeAddress returns an address that nobody listens on. A role that is killed
@@ -82,7 +84,7 @@ const sessionTimeout = "3s"
 func newCluster(t *testing.T, infra ...string) *cluster {
 	t.Helper()
 	c := &cluster{
-		infra: infra, dir: t.TempDir(), clientAddr: freeAddress(t), botsAddr: freeAddress(t),
+		infra: infra, dir: runnertest.OpenDir(t), clientAddr: freeAddress(t), botsAddr: freeAddress(t),
 		storageAddr: freeAddress(t), executionAddr: freeAddress(t), casdAt: freeAddress(t),
 	}
 	c.start(t, "storage", storageConfig(c.storageAddr, filepath.Join(c.dir, "storage")))

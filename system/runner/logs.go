@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"sync"
 
 	"github.com/weir-build/weir/system/digest"
@@ -107,6 +108,27 @@ func (l *logs) upload(ctx context.Context, client *remote.Client) (stdout, stder
 	return stdout, stderr, nil
 }
 
+// uploadBytes stores what is in memory.
+func uploadBytes(ctx context.Context, client *remote.Client, d digest.Digest, data []byte) error {
+	switch {
+	case len(data) == 0:
+		return nil // every CAS has it
+	case len(data) <= maxSmallLog:
+		return client.WriteBlob(ctx, d, data)
+	}
+	writer, err := client.Create(ctx, d)
+	if err != nil {
+		return err
+	}
+	for piece := range slices.Chunk(data, maxSmallLog) {
+		if err := writer.Append(piece); err != nil {
+			writer.Abort()
+			return err
+		}
+	}
+	return writer.Commit()
+}
+
 func uploadFile(ctx context.Context, client *remote.Client, file *os.File) (digest.Digest, error) {
 	stat, err := file.Stat()
 	if err != nil {
@@ -124,7 +146,7 @@ func uploadFile(ctx context.Context, client *remote.Client, file *os.File) (dige
 			return digest.Digest{}, err
 		}
 		d := digest.Of(data)
-		return d, client.WriteBlob(ctx, d, data)
+		return d, uploadBytes(ctx, client, d, data)
 	}
 	hash := sha256.New()
 	if n, err := io.Copy(hash, io.NewSectionReader(file, 0, size)); err != nil || n < size {

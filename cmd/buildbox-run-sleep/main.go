@@ -1,0 +1,18 @@
+// Buildbox-run-sleep does what a synthetic action says, without a process. See
+// package runner.
+package main
+
+import (
+	"context"
+	"os"
+
+	"github.com/weir-build/weir/system/runner"
+	"github.com/weir-build/weir/traces/tracecontext"
+)
+
+func main() {
+	os.Exit(runner.Main(context.Background(), runner.Program{
+		Name: "buildbox-run-sleep", Version: "0.1.0", Runner: runner.Sleep{},
+		Args: os.Args[1:], TraceParent: os.Getenv(tracecontext.Env), Stdout: os.Stdout, Stderr: os.Stderr,
+	}))
+}
