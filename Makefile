@@ -15,7 +15,7 @@ BENCH ?= .
 # Flags for `make test`, such as -v.
 TEST_FLAGS ?=
 
-PROGRAMS = ./cmd/weir ./cmd/buildbox-run-hosttools
+PROGRAMS = ./cmd/weir ./cmd/buildbox-run-hosttools ./cmd/buildbox-run-namespaces ./cmd/buildbox-run-sleep
 
 .PHONY: build demo test check integration jaeger race proof bench bench-tracing bench-journal bench-queue bench-traces generate clean
 

@@ -13,6 +13,6 @@ import (
 func main() {
 	os.Exit(runner.Main(context.Background(), runner.Program{
 		Name: "buildbox-run-hosttools", Version: "0.1.0", Runner: runner.HostTools{},
-		Args: os.Args[1:], TraceParent: os.Getenv(tracecontext.Env), Stdout: os.Stdout, Stderr: os.Stderr,
+		Args: os.Args[1:], Env: os.Environ(), TraceParent: os.Getenv(tracecontext.Env), Stdout: os.Stdout, Stderr: os.Stderr,
 	}))
 }

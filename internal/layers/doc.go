@@ -87,7 +87,7 @@ system/remote < internal/demo
 # Programs.
 NONE < system/proto/generate, traces/semconv/generate
 dashboards < dashboards/generate
-system/runner < cmd/buildbox-run-hosttools
+system/runner < cmd/buildbox-run-hosttools, cmd/buildbox-run-namespaces, cmd/buildbox-run-sleep
 planned . < cmd/weir-k6
 ALL < cmd/weir
 

@@ -56,7 +56,7 @@ func TestRunnersStaySmall(t *testing.T) {
 		"github.com/bazelbuild/remote-apis", "cloud.google.com/go/longrunning/autogen/longrunningpb",
 		"golang.org/x/net", "golang.org/x/sys", "golang.org/x/text",
 	}
-	command := exec.CommandContext(t.Context(), "go", "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", "./cmd/buildbox-run-hosttools")
+	command := exec.CommandContext(t.Context(), "go", "list", "-deps", "-f", "{{if not .Standard}}{{.ImportPath}}{{end}}", "./cmd/buildbox-run-hosttools", "./cmd/buildbox-run-namespaces", "./cmd/buildbox-run-sleep")
 	command.Dir = "../.."
 	output, err := command.Output()
 	if err != nil {

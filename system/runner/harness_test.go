@@ -19,8 +19,9 @@ import (
 	"github.com/weir-build/weir/traces/tracecontext"
 )
 
-// hosttools is the program under test, built once.
-var hosttools string
+// programs is the folder of the programs under test, built once; hosttools is the one
+// that most tests are of.
+var programs, hosttools string
 
 func TestMain(m *testing.M) {
 	os.Exit(func() int {
@@ -30,10 +31,15 @@ func TestMain(m *testing.M) {
 			return 1
 		}
 		defer os.RemoveAll(dir)
-		hosttools = filepath.Join(dir, "buildbox-run-hosttools")
-		build := exec.Command("go", "build", "-o", hosttools, "github.com/weir-build/weir/cmd/buildbox-run-hosttools")
+		programs, hosttools = dir, filepath.Join(dir, "buildbox-run-hosttools")
+		const module = "github.com/weir-build/weir/cmd/"
+		build := exec.Command("go", "build", "-o", dir+"/", module+"buildbox-run-hosttools", module+"buildbox-run-namespaces", module+"buildbox-run-sleep")
 		if out, err := build.CombinedOutput(); err != nil {
-			fmt.Fprintf(os.Stderr, "build the runner: %v\n%s", err, out)
+			fmt.Fprintf(os.Stderr, "build the runners: %v\n%s", err, out)
+			return 1
+		}
+		if err := os.Chmod(dir, 0o755); err != nil { // for users that actions belong to
+			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
 		return m.Run()

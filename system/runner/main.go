@@ -24,6 +24,9 @@ type Program struct {
 	Runner        Runner
 	// Args is the command line without the program's name.
 	Args []string
+	// Env is the program's environment: of it only commands see anything that a runner
+	// becomes itself.
+	Env []string
 	// TraceParent is the value of the environment variable tracecontext.Env:
 	// the worker span that this run belongs to. May be empty.
 	TraceParent    string
@@ -38,6 +41,9 @@ func (e *signalError) Error() string { return "killed by signal: " + e.signal.St
 // Main runs a program and returns its exit code. It takes the whole process for
 // its own: it handles SIGINT and SIGTERM, adopts orphans and reaps all children.
 func Main(ctx context.Context, p Program) int {
+	if len(p.Args) > 0 && p.Args[0] == execInside {
+		return becomeCommand(p.Args[1:], p.Env, p.Stderr)
+	}
 	begin := time.Now()
 	options, err := ParseArgs(p.Args, p.Runner.Options()...)
 	if err != nil {

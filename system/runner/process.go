@@ -105,7 +105,7 @@ func start(p Process, files []*os.File) (*os.Process, error) {
 	if env == nil {
 		env = []string{} // nil would mean ours
 	}
-	attr := &os.ProcAttr{Dir: p.Dir, Env: env, Files: files, Sys: &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}}
+	attr := &os.ProcAttr{Dir: p.Dir, Env: env, Files: append(files, p.Files...), Sys: &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}}
 	if p.User != nil && os.Geteuid() == 0 {
 		attr.Sys.Credential = &syscall.Credential{Uid: uint32(p.User.UID), Gid: uint32(p.User.GID)}
 	}
@@ -116,6 +116,14 @@ func start(p Process, files []*os.File) (*os.Process, error) {
 		}
 		time.Sleep(busyPause)
 	}
+}
+
+// replaceBy makes this process another; it returns only if that fails.
+func replaceBy(p Process) error {
+	if !strings.Contains(p.Path, "/") {
+		return unix.ENOENT
+	}
+	return unix.Exec(p.Path, p.Args, p.Env)
 }
 
 // explain returns the exit code of a process that couldn't be started and

@@ -29,6 +29,7 @@ package runner
 
 import (
 	"context"
+	"os"
 
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
 
@@ -65,8 +66,10 @@ type Process struct {
 	Args []string // the program's name first
 	Env  []string // NAME=value; nothing is added
 	Dir  string   // absolute
-	// User is who the process is, nil for the runner's own.
+	// User is who the process is, nil for the one that the options say.
 	User *User
+	// Files are open in the process beside stdin, stdout and stderr, from 3 on.
+	Files []*os.File
 }
 
 // A User is whom the process of an action belongs to.

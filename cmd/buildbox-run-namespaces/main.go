@@ -1,0 +1,18 @@
+// Buildbox-run-namespaces runs one action with the tools of this machine, in a sandbox. See
+// package runner.
+package main
+
+import (
+	"context"
+	"os"
+
+	"github.com/weir-build/weir/system/runner"
+	"github.com/weir-build/weir/traces/tracecontext"
+)
+
+func main() {
+	os.Exit(runner.Main(context.Background(), runner.Program{
+		Name: "buildbox-run-namespaces", Version: "0.1.0", Runner: new(runner.Namespaces),
+		Args: os.Args[1:], Env: os.Environ(), TraceParent: os.Getenv(tracecontext.Env), Stdout: os.Stdout, Stderr: os.Stderr,
+	}))
+}

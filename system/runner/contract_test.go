@@ -1,0 +1,30 @@
+package runner_test
+
+import (
+	"fmt"
+	"path/filepath"
+	"testing"
+
+	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
+
+	"github.com/weir-build/weir/system/runner/runnertest"
+)
+
+func TestContractOfHostTools(t *testing.T) {
+	c := runnertest.Contract{Start: runnertest.Program(hosttools)}
+	c.Shell()
+	c.Test(t)
+}
+
+func TestContractOfSleep(t *testing.T) {
+	sleep := func(args ...string) *repb.Command {
+		return &repb.Command{Arguments: append([]string{"/bin/sleep"}, args...)}
+	}
+	(&runnertest.Contract{
+		Start:   runnertest.Program(filepath.Join(programs, "buildbox-run-sleep")),
+		Exit:    func(code int) *repb.Command { return sleep("0", fmt.Sprintf("--exit=%d", code)) },
+		Print:   func(n int) *repb.Command { return sleep("1ms", fmt.Sprintf("--stdout=%d", n)) },
+		Make:    func(path string, n int) *repb.Command { return sleep("0.001", fmt.Sprintf("--output=%s=%d", path, n)) },
+		Endless: func() *repb.Command { return sleep("1000h") },
+	}).Test(t)
+}
