@@ -16,6 +16,15 @@ func TestContractOfHostTools(t *testing.T) {
 	c.Test(t)
 }
 
+func TestContractWithoutCasd(t *testing.T) {
+	start := runnertest.Program(hosttools)
+	c := runnertest.Contract{Start: func(t *testing.T, args ...string) runnertest.Started {
+		return start(t, append(args, "--disable-localcas")...)
+	}}
+	c.Shell()
+	c.Test(t)
+}
+
 func TestContractOfSleep(t *testing.T) {
 	sleep := func(args ...string) *repb.Command {
 		return &repb.Command{Arguments: append([]string{"/bin/sleep"}, args...)}

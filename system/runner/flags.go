@@ -32,6 +32,8 @@ type Options struct {
 	CollectStats bool
 	// RunAs is whom the command's processes belong to; nil means the runner's own user.
 	RunAs *User
+	// DisableLocalCAS does without casd: Remote is a plain CAS.
+	DisableLocalCAS bool
 	// StagingMode is handed on to casd.
 	StagingMode localcas.StageTreeRequest_StagingMode
 	LogLevel    slog.Level
@@ -84,9 +86,9 @@ func (o *Options) known() []options.Option {
 		{Name: "no-logs-capture", Help: "leave stdout and stderr of the command alone", Set: options.True(&o.NoLogsCapture)},
 		{Name: "collect-execution-stats", Help: "record the command's resource usage", Set: options.True(&o.CollectStats)},
 		{Name: "run-as", Value: "UID[:GID]", Help: "whom the command's processes belong to; default 65534 for root, else unchanged", Set: o.setRunAs},
+		{Name: "disable-localcas", Help: "stage and capture without casd: --remote is a plain CAS", Set: options.True(&o.DisableLocalCAS)},
 		{Name: "use-localcas", Help: "deprecated: it is the default", Set: func(string) error { return nil }},
 
-		{Name: "disable-localcas", Help: "this runner stages and captures through casd only"},
 		{Name: "nested-ac-enable-update", Help: "actions have no access to the remote APIs"},
 	}
 	list = append(list, options.Logging(&o.LogLevel, &o.LogDirectory)...)

@@ -59,7 +59,7 @@ func (Sleep) Execute(ctx context.Context, run *Run) (*repb.ActionResult, error) 
 	if err != nil {
 		return nil, err
 	}
-	if s.inputs {
+	if s.inputs && !run.Options.DisableLocalCAS {
 		if _, err := localcas.NewLocalContentAddressableStorageClient(run.Client.Conn()).FetchTree(fetchCtx, &localcas.FetchTreeRequest{
 			InstanceName: run.Options.Remote.Instance, RootDigest: run.InputRoot.Proto(), FetchFileBlobs: true,
 		}); err != nil {

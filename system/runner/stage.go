@@ -7,10 +7,18 @@ import (
 )
 
 // stage makes the input root appear.
-func (r *Run) stage(ctx context.Context) (*tree, error) { return r.stageByCasd(ctx) }
+func (r *Run) stage(ctx context.Context) (*tree, error) {
+	if r.Options.DisableLocalCAS {
+		return r.stageByItself(ctx)
+	}
+	return r.stageByCasd(ctx)
+}
 
 // capturer stores what is in the staged tree.
 func (r *Run) capturer() capturer {
+	if r.Options.DisableLocalCAS {
+		return plainCapturer{client: r.Client, root: r.tree.root, command: r.Command}
+	}
 	return casdCapturer{
 		casd:     localcas.NewLocalContentAddressableStorageClient(r.Client.Conn()),
 		instance: r.Options.Remote.Instance, root: r.tree.path, command: r.Command,

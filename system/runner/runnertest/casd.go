@@ -182,6 +182,17 @@ func (s *CASD) GetCapabilities(context.Context, *repb.GetCapabilitiesRequest) (*
 	return &repb.ServerCapabilities{CacheCapabilities: &repb.CacheCapabilities{}}, nil
 }
 
+// FindMissingBlobs says which blobs aren't there.
+func (s *CASD) FindMissingBlobs(_ context.Context, r *repb.FindMissingBlobsRequest) (*repb.FindMissingBlobsResponse, error) {
+	response := new(repb.FindMissingBlobsResponse)
+	for _, d := range r.BlobDigests {
+		if _, err := s.Blob(d); err != nil {
+			response.MissingBlobDigests = append(response.MissingBlobDigests, d)
+		}
+	}
+	return response, nil
+}
+
 // BatchUpdateBlobs stores blobs.
 func (s *CASD) BatchUpdateBlobs(_ context.Context, r *repb.BatchUpdateBlobsRequest) (*repb.BatchUpdateBlobsResponse, error) {
 	if s.WriteError != nil {

@@ -47,9 +47,9 @@ type Started interface {
 func Program(path string) func(t *testing.T, args ...string) Started {
 	return func(t *testing.T, args ...string) Started {
 		t.Helper()
-		p := &process{cmd: exec.Command(path, args...)}
+		p := &process{t: t, temp: OpenDir(t), cmd: exec.Command(path, args...)}
 		p.cmd.Stdout, p.cmd.Stderr = &p.stdout, &p.stderr
-		p.cmd.Env = []string{"PATH=/usr/bin:/bin", "TMPDIR=" + OpenDir(t)}
+		p.cmd.Env = []string{"PATH=/usr/bin:/bin", "TMPDIR=" + p.temp}
 		if err := p.cmd.Start(); err != nil {
 			t.Fatal(err)
 		}
@@ -58,6 +58,8 @@ func Program(path string) func(t *testing.T, args ...string) Started {
 }
 
 type process struct {
+	t              *testing.T
+	temp           string // its folder for temporary files
 	cmd            *exec.Cmd
 	stdout, stderr strings.Builder
 }
@@ -66,6 +68,9 @@ func (p *process) Signal(s syscall.Signal) { _ = p.cmd.Process.Signal(s) } // it
 
 func (p *process) Wait() (exit int, stdout, stderr string) {
 	_ = p.cmd.Wait()
+	if left, err := os.ReadDir(p.temp); err != nil || len(left) > 0 {
+		p.t.Errorf("it left temporary files: %v, %v", left, err)
+	}
 	return p.cmd.ProcessState.ExitCode(), p.stdout.String(), p.stderr.String()
 }
 
