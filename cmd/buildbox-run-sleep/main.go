@@ -12,7 +12,7 @@ import (
 
 func main() {
 	os.Exit(runner.Main(context.Background(), runner.Program{
-		Name: "buildbox-run-sleep", Version: "0.1.0", Runner: runner.Sleep{},
+		Name: "buildbox-run-sleep", Version: "0.1.0", New: func() runner.Runner { return runner.Sleep{} },
 		Args: os.Args[1:], Env: os.Environ(), TraceParent: os.Getenv(tracecontext.Env), Stdout: os.Stdout, Stderr: os.Stderr,
 	}))
 }

@@ -15,13 +15,13 @@ import (
 
 	"github.com/weir-build/weir/system/remote"
 	"github.com/weir-build/weir/system/runner/proctree"
-	"github.com/weir-build/weir/traces/tracecontext"
 )
 
 // A Program is a runner as its main function sees it.
 type Program struct {
 	Name, Version string
-	Runner        Runner
+	// New returns the runner, for one action.
+	New func() Runner
 	// Args is the command line without the program's name.
 	Args []string
 	// Env is the program's environment: of it only commands see anything that a runner
@@ -31,6 +31,9 @@ type Program struct {
 	// the worker span that this run belongs to. May be empty.
 	TraceParent    string
 	Stdout, Stderr *os.File
+
+	// dial connects to casd; nil means for this action alone.
+	dial func(remote.Config) (*remote.Client, error)
 }
 
 // signalError is the cause of a context that a signal ended.
@@ -44,27 +47,35 @@ func Main(ctx context.Context, p Program) int {
 	if len(p.Args) > 0 && p.Args[0] == execInside {
 		return becomeCommand(p.Args[1:], p.Env, p.Stderr)
 	}
-	begin := time.Now()
-	options, err := ParseArgs(p.Args, p.Runner.Options()...)
+	if len(p.Args) == 1 && p.Args[0] == PoolArg {
+		return p.servePool(ctx)
+	}
+	return p.once(ctx, time.Now())
+}
+
+// once does what the command line asks for.
+func (p Program) once(ctx context.Context, begin time.Time) int {
+	runner := p.New()
+	options, err := ParseArgs(p.Args, runner.Options()...)
 	if err != nil {
 		fmt.Fprintf(p.Stderr, "%s: %v\n", p.Name, err)
-		writeUsage(p.Stderr, p.Name, p.Runner.Options())
+		writeUsage(p.Stderr, p.Name, runner.Options())
 		return 1
 	}
 	switch options.Task {
 	case ShowHelp:
-		writeUsage(p.Stderr, p.Name, p.Runner.Options())
+		writeUsage(p.Stderr, p.Name, runner.Options())
 		return 0
 	case ShowVersion:
 		fmt.Fprintf(p.Stdout, "%s %s\n", p.Name, p.Version)
 		return 0
 	case ShowCapabilities:
-		for _, line := range append([]string{"no-logs-capture", "run-as"}, p.Runner.Capabilities()...) {
+		for _, line := range append([]string{"no-logs-capture", "run-as"}, runner.Capabilities()...) {
 			fmt.Fprintln(p.Stdout, line)
 		}
 		return 0
 	}
-	if err := p.Runner.Check(); err != nil {
+	if err := runner.Check(); err != nil {
 		fmt.Fprintf(p.Stderr, "%s: %v\n", p.Name, err)
 		return 1
 	}
@@ -80,7 +91,7 @@ func Main(ctx context.Context, p Program) int {
 	defer closeLog()
 	ctx, stop := untilSignal(ctx)
 	defer stop()
-	err = p.run(ctx, begin, options, slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: options.LogLevel})))
+	err = p.run(ctx, runner, begin, options, slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: options.LogLevel})))
 	var killed *signalError
 	switch {
 	case errors.As(err, &killed):
@@ -92,25 +103,28 @@ func Main(ctx context.Context, p Program) int {
 }
 
 // run runs the action. Errors have been logged and written when it returns.
-func (p Program) run(ctx context.Context, begin time.Time, options Options, logger *slog.Logger) error {
+func (p Program) run(ctx context.Context, runner Runner, begin time.Time, options Options, logger *slog.Logger) error {
 	if err := proctree.BecomeSubreaper(); err != nil {
 		logger.Warn("processes that leave their parent can't be tracked", "err", err)
 	}
-	parent, err := tracecontext.Parse(p.TraceParent)
-	if err != nil && p.TraceParent != "" {
-		logger.Warn("trace context ignored", "err", err)
+	dial := p.dial
+	if dial == nil {
+		dial = func(c remote.Config) (*remote.Client, error) { return remote.Dial(c) }
 	}
-	client, err := remote.Dial(options.Remote)
+	client, err := dial(options.Remote)
 	if err != nil {
 		return p.fail(options, logger, fmt.Errorf("connect to casd: %w", err))
 	}
-	defer client.Close()
-	r := &Run{Options: options, Logger: logger, Client: client, clock: clock{begin}, parent: parent, stdout: p.Stdout, stderr: p.Stderr}
+	if p.dial == nil {
+		defer client.Close()
+	}
+	r := newRun(begin, options, client, logger, p.TraceParent)
+	r.stdout, r.stderr = p.Stdout, p.Stderr
 	action, err := os.ReadFile(options.Action)
 	if err != nil {
 		return p.fail(options, logger, fmt.Errorf("read action: %w", err))
 	}
-	result, err := r.do(ctx, p.Runner, action)
+	result, err := r.do(ctx, runner, action)
 	if result != nil && options.ActionResult != "" {
 		if writeErr := writeMessage(options.ActionResult, result); writeErr != nil {
 			err = errors.Join(err, fmt.Errorf("write result: %w", writeErr))

@@ -53,6 +53,23 @@ type Run struct {
 	done     outcome
 }
 
+func newRun(begin time.Time, o Options, client *remote.Client, logger *slog.Logger, traceParent string) *Run {
+	parent, err := tracecontext.Parse(traceParent)
+	if err != nil && traceParent != "" {
+		logger.Warn("trace context ignored", "err", err)
+	}
+	return &Run{Options: o, Logger: logger, Client: client, clock: clock{begin}, parent: parent}
+}
+
+// Do runs an action in this process, for runners that start none of their own: what a
+// program of the runner would do with these options, but for the files. traceParent may
+// be empty.
+func Do(ctx context.Context, runner Runner, o Options, client *remote.Client, logger *slog.Logger, traceParent string, action []byte) (*repb.ActionResult, error) {
+	r := newRun(time.Now(), o, client, logger, traceParent)
+	result, err := r.do(ctx, runner, action)
+	return result, errors.Join(err, r.release())
+}
+
 // do reads the action and has the runner execute it. Errors say why there is no result.
 func (r *Run) do(ctx context.Context, runner Runner, action []byte) (*repb.ActionResult, error) {
 	r.Logger = r.Logger.With("action.digest", digest.Of(action).String())

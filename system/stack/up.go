@@ -30,6 +30,8 @@ type Cluster struct {
 	Platform []string
 	// Runner is the program that runs actions, Path its PATH; see Worker.
 	Runner, Path string
+	// RunnerPool is how many processes of the runner each worker keeps.
+	RunnerPool int
 	// Instance is the REAPI instance served.
 	Instance string
 	// NoFUSE stages real files even where FUSE works.
@@ -151,7 +153,7 @@ func (u *Up) addWorkers() error {
 		role, err := NewWorker(Worker{
 			BotID: fmt.Sprintf("worker-%d", i+1), Instance: c.Instance,
 			Bots: Remote{URL: "grpc://" + u.Bots, AccessToken: c.Token}, CAS: Remote{URL: "grpc://" + u.Casd},
-			Runner: c.Runner, RunnerArgs: runnerArgs, Path: c.Path, Platform: c.Platform, Slots: c.Slots, WorkDir: dir, GracefulShutdown: drainTimeout / 2,
+			Runner: c.Runner, RunnerArgs: runnerArgs, RunnerPool: c.RunnerPool, Path: c.Path, Platform: c.Platform, Slots: c.Slots, WorkDir: dir, GracefulShutdown: drainTimeout / 2,
 		}, t, c.Version)
 		if err != nil {
 			return fmt.Errorf("worker: %w", err)

@@ -10,6 +10,7 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/weir-build/weir/system/runner"
 	"github.com/weir-build/weir/system/telemetry"
 	"github.com/weir-build/weir/system/worker"
 	"github.com/weir-build/weir/traces/semconv"
@@ -18,6 +19,10 @@ import (
 // DefaultRunner is the program that runs actions unless the configuration names
 // another.
 const DefaultRunner = "buildbox-run-hosttools"
+
+// InternalSleep is the name of the runner that does what synthetic commands say in the
+// worker's own process: what buildbox-run-sleep does in one of its own.
+const InternalSleep = "internal:sleep"
 
 // Worker configures a worker.
 type Worker struct {
@@ -29,9 +34,13 @@ type Worker struct {
 	Bots Remote `yaml:"bots"`
 	CAS  Remote `yaml:"cas"`
 	// Runner is the program that runs an action: a path, or a name that is
-	// looked up beside weir and then in PATH. Empty means DefaultRunner.
+	// looked up beside weir and then in PATH. Empty means DefaultRunner, InternalSleep
+	// is no program.
 	Runner     string   `yaml:"runner"`
 	RunnerArgs []string `yaml:"runner_args"`
+	// RunnerPool is how many processes of a runner of ours are kept to run the next
+	// action, too; 0 starts one for each.
+	RunnerPool int `yaml:"runner_pool"`
 	// Path is the PATH of runners, which look up their own tools in it. The
 	// environment of actions is their Command's alone.
 	Path string `yaml:"path"`
@@ -48,9 +57,15 @@ type Worker struct {
 // NewWorker returns a worker. Several can share one telemetry: their metrics are
 // told apart by the label worker.
 func NewWorker(c Worker, t *telemetry.Telemetry, version string) (*Role, error) {
-	path, err := FindRunner(c.Runner)
-	if err != nil {
-		return nil, err
+	var path string
+	var inProcess runner.Runner
+	if c.Runner == InternalSleep {
+		inProcess = runner.Sleep{}
+	} else {
+		var err error
+		if path, err = FindRunner(c.Runner); err != nil {
+			return nil, err
+		}
 	}
 	platform, err := parsePlatform(c.Platform)
 	if err != nil {
@@ -70,7 +85,7 @@ func NewWorker(c Worker, t *telemetry.Telemetry, version string) (*Role, error) 
 	w, err := worker.New(worker.Config{
 		BotID: c.BotID, Instance: c.Instance, Version: version,
 		Bots: client.Conn(), PollTimeout: c.PollTimeout,
-		CAS: c.CAS.config(c.Instance), RunnerPath: path, RunnerArgs: c.RunnerArgs, Path: c.Path,
+		CAS: c.CAS.config(c.Instance), RunnerPath: path, InProcess: inProcess, RunnerArgs: c.RunnerArgs, RunnerPool: c.RunnerPool, Path: c.Path,
 		Platform: platform, Slots: c.Slots, WorkDir: c.WorkDir, GracefulShutdown: c.GracefulShutdown,
 		Logger:     t.Logger.With("worker.id", c.BotID),
 		Registerer: prometheus.WrapRegistererWith(prometheus.Labels{semconv.Worker: c.BotID}, t.Registerer),

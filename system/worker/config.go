@@ -11,6 +11,7 @@ import (
 
 	"github.com/weir-build/weir/system/digest"
 	"github.com/weir-build/weir/system/remote"
+	"github.com/weir-build/weir/system/runner"
 )
 
 // Defaults of Config.
@@ -46,9 +47,15 @@ type Config struct {
 	// lease that names one by digest only.
 	CAS remote.Config
 	// RunnerPath is the file of the program that runs an action, RunnerArgs what it gets
-	// beside the options of its contract. Required.
+	// beside the options of its contract. Required unless InProcess is set.
 	RunnerPath string
 	RunnerArgs []string
+	// RunnerPool is how many runner processes are kept, to run the next action, too:
+	// with runners of ours, that saves the start of a process for each. 0 means none.
+	RunnerPool int
+	// InProcess is a runner that starts no processes and runs here, in place of a
+	// program.
+	InProcess runner.Runner
 	// Path is PATH in the environment of runners, where they may look up their
 	// own tools.
 	Path string
@@ -81,7 +88,8 @@ func (c Config) Validate() error {
 	}
 	require(c.BotID != "", "a bot id is required")
 	require(c.Bots != nil, "a connection to the Bots server is required")
-	require(c.RunnerPath != "", "the path of a runner is required")
+	require(c.RunnerPath != "" || c.InProcess != nil, "the path of a runner is required")
+	require(c.RunnerPool >= 0 && c.RunnerPool <= maxSlots, fmt.Sprintf("a pool of %d runners is not from 0 to %d", c.RunnerPool, maxSlots))
 	require(c.WorkDir != "", "a work directory is required")
 	require(c.Logger != nil && c.Registerer != nil, "a logger and a registerer are required")
 	require(c.PollTimeout >= 0, "the poll timeout is negative")

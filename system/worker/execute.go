@@ -70,6 +70,12 @@ func (w *Worker) runLease(ctx context.Context, l *lease) (*repb.ActionResult, er
 	if err != nil {
 		return nil, err
 	}
+	if w.cfg.InProcess != nil {
+		begin := time.Now()
+		result, err := runner.Do(ctx, w.cfg.InProcess, runner.Options{Remote: w.cfg.CAS}, w.cas, w.logger, l.parent, action)
+		w.observe(ctx, begin, err == nil)
+		return result, err
+	}
 	dir, err := os.MkdirTemp(w.cfg.WorkDir, "lease-")
 	if err != nil {
 		return nil, fmt.Errorf("make directory for lease: %w", err)
@@ -80,20 +86,36 @@ func (w *Worker) runLease(ctx context.Context, l *lease) (*repb.ActionResult, er
 	}
 
 	begin := time.Now()
-	exit, err := w.spawn(ctx, w.leaseArgs(dir), dir, l.parent)
-	outcome := semconv.RunnerOK
+	exit, err := w.startRunner(ctx, dir, l.parent)
+	w.observe(ctx, begin, err == nil && exit.code == 0)
 	if err == nil && exit.code != 0 && ctx.Err() != nil {
 		err = context.Cause(ctx)
-		outcome = semconv.RunnerKilled
-	} else if err != nil || exit.code != 0 {
-		outcome = semconv.RunnerError
 	}
-	w.runners.WithLabelValues(outcome).Inc()
-	w.runnerDuration.WithLabelValues(outcome).Observe(time.Since(begin).Seconds())
 	if err != nil {
 		return nil, err
 	}
 	return readResult(filepath.Join(dir, "result"), exit)
+}
+
+// observe counts a runner.
+func (w *Worker) observe(ctx context.Context, begin time.Time, ok bool) {
+	outcome := semconv.RunnerOK
+	switch {
+	case !ok && ctx.Err() != nil:
+		outcome = semconv.RunnerKilled
+	case !ok:
+		outcome = semconv.RunnerError
+	}
+	w.runners.WithLabelValues(outcome).Inc()
+	w.runnerDuration.WithLabelValues(outcome).Observe(time.Since(begin).Seconds())
+}
+
+// startRunner has a process run the action in dir, a warm one if there are such.
+func (w *Worker) startRunner(ctx context.Context, dir, traceParent string) (exit, error) {
+	if w.pool != nil {
+		return w.pool.run(ctx, w.leaseArgs(dir), traceParent)
+	}
+	return w.spawn(ctx, w.leaseArgs(dir), dir, traceParent)
 }
 
 // action returns the serialized Action that a payload holds or names.

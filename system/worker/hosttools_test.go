@@ -8,6 +8,7 @@ import (
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
 
 	"github.com/weir-build/weir/system/proto/bots"
+	"github.com/weir-build/weir/system/runner"
 	"github.com/weir-build/weir/system/runner/runnertest"
 	"github.com/weir-build/weir/system/worker"
 	"github.com/weir-build/weir/traces/semconv"
@@ -52,5 +53,32 @@ func TestWithTheRealRunner(t *testing.T) {
 	p.reply()
 	if next := r.nextUpdate(); next.session.Status != bots.BotStatus_OK {
 		t.Errorf("status %v", next.session.Status)
+	}
+}
+
+// TestInProcess: a runner that starts no processes needs none itself.
+func TestInProcess(t *testing.T) {
+	casd := runnertest.Start(t)
+	r := newRig(t, func(c *worker.Config) {
+		c.RunnerPath, c.InProcess, c.CAS.URL = "", runner.Sleep{}, casd.URL
+	})
+	action := func(arguments ...string) *repb.Action {
+		return &repb.Action{
+			CommandDigest:   casd.PutMessage(t, &repb.Command{Arguments: arguments, OutputPaths: []string{"out"}}),
+			InputRootDigest: casd.PutMessage(t, &repb.Directory{}),
+		}
+	}
+	r.nextUpdate().reply(offerOf(t, "a", action("sleep", "0.01", "--exit=3", "--output=out=10")))
+	p := r.nextCompleted(active("a"))
+	got := result(t, p)
+	if got.ExitCode != 3 || got.ExecutionMetadata.Worker != "host/bot-1" || len(got.OutputFiles) != 1 {
+		t.Errorf("result %v", got)
+	}
+	p.reply(offerOf(t, "b", action("sleep", "1000h")))
+	// It is given up as a process would be.
+	r.nextUpdate("b:ACTIVE").reply(active("b"))
+	r.nextUpdate("b:ACTIVE").reply()
+	if next := r.nextUpdate(); len(next.session.Leases) != 0 {
+		t.Errorf("leases %v", next.session.Leases)
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"runtime"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 
@@ -48,6 +49,9 @@ func (e exit) String() string {
 // validateRunner has the runner check its parameters. A worker whose runner
 // doesn't take them would fail every action.
 func (w *Worker) validateRunner(ctx context.Context) error {
+	if w.cfg.InProcess != nil {
+		return w.cfg.InProcess.Check()
+	}
 	ctx, cancel := context.WithTimeout(ctx, validateLimit)
 	defer cancel()
 	args := append(w.leaseArgs(w.cfg.WorkDir), "--validate-parameters")
@@ -62,6 +66,15 @@ func (w *Worker) validateRunner(ctx context.Context) error {
 		return fmt.Errorf("runner %s does not accept its parameters %q: %w", w.cfg.RunnerPath, args, err)
 	}
 	return nil
+}
+
+// runnerEnv is the environment of runners.
+func (w *Worker) runnerEnv(traceParent string) []string {
+	env := []string{"PATH=" + w.cfg.Path}
+	if traceParent != "" {
+		env = append(env, tracecontext.Env+"="+traceParent)
+	}
+	return env
 }
 
 // leaseArgs are the options of a runner whose files are in dir.
@@ -90,15 +103,12 @@ func (w *Worker) spawn(ctx context.Context, args []string, dir, traceParent stri
 	cmd := &exec.Cmd{
 		Path:      w.cfg.RunnerPath,
 		Args:      append([]string{w.cfg.RunnerPath}, args...),
-		Env:       []string{"PATH=" + w.cfg.Path},
+		Env:       w.runnerEnv(traceParent),
 		Dir:       dir,
 		Stderr:    log,
 		WaitDelay: pipeGrace,
 		// SIGTERM, so that a runner whose worker died still cleans up.
 		SysProcAttr: &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGTERM},
-	}
-	if traceParent != "" {
-		cmd.Env = append(cmd.Env, tracecontext.Env+"="+traceParent)
 	}
 	if err := cmd.Start(); err != nil {
 		return exit{}, fmt.Errorf("start runner: %w", err)
@@ -139,13 +149,29 @@ func endWith(ctx context.Context, process *os.Process, ended <-chan struct{}) {
 }
 
 // tail is a writer that keeps the end of what is written.
-type tail struct{ kept []byte }
+type tail struct {
+	mu   sync.Mutex
+	kept []byte
+}
 
 func (t *tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
 	n := len(p)
 	p = p[max(0, n-maxLogTail):]
 	t.kept = append(t.kept[max(0, len(t.kept)+len(p)-maxLogTail):], p...)
 	return n, nil
 }
 
-func (t *tail) String() string { return strings.TrimSpace(strings.ToValidUTF8(string(t.kept), "")) }
+func (t *tail) String() string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return strings.TrimSpace(strings.ToValidUTF8(string(t.kept), ""))
+}
+
+// reset forgets what was written.
+func (t *tail) reset() {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.kept = t.kept[:0]
+}

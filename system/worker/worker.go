@@ -38,6 +38,7 @@ type Worker struct {
 	logger *slog.Logger
 	bots   bots.BotsClient
 	cas    *remote.Client
+	pool   *pool // nil: a process for each action
 
 	leaseCount     *prometheus.GaugeVec
 	runners        *prometheus.CounterVec
@@ -56,9 +57,11 @@ func New(cfg Config) (*Worker, error) {
 	if cfg.WorkDir, err = filepath.Abs(cfg.WorkDir); err != nil {
 		return nil, fmt.Errorf("work directory: %w", err)
 	}
-	// Absolute, because runners start in directories of their own.
-	if cfg.RunnerPath, err = filepath.Abs(cfg.RunnerPath); err != nil {
-		return nil, fmt.Errorf("runner: %w", err)
+	if cfg.InProcess == nil {
+		// Absolute, because runners start in directories of their own.
+		if cfg.RunnerPath, err = filepath.Abs(cfg.RunnerPath); err != nil {
+			return nil, fmt.Errorf("runner: %w", err)
+		}
 	}
 	if err := os.MkdirAll(cfg.WorkDir, 0o700); err != nil {
 		return nil, fmt.Errorf("work directory: %w", err)
@@ -67,7 +70,7 @@ func New(cfg Config) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Worker{
+	w := &Worker{
 		cfg:            cfg,
 		logger:         cfg.Logger,
 		bots:           bots.NewBotsClient(cfg.Bots),
@@ -77,7 +80,11 @@ func New(cfg Config) (*Worker, error) {
 		runnerDuration: telemetry.NewHistogram(cfg.Registerer, semconv.WorkerRunnerDuration),
 		sessions:       telemetry.NewCounter(cfg.Registerer, semconv.WorkerSessions),
 		pollErrors:     telemetry.NewCounter(cfg.Registerer, semconv.WorkerPollErrors),
-	}, nil
+	}
+	if cfg.RunnerPool > 0 {
+		w.pool = &pool{path: cfg.RunnerPath, env: w.runnerEnv(""), dir: cfg.WorkDir, size: cfg.RunnerPool}
+	}
+	return w, nil
 }
 
 // Run works until ctx ends, which starts the end: no new leases, those under way
@@ -86,6 +93,9 @@ func New(cfg Config) (*Worker, error) {
 // its parameters. Run is called once.
 func (w *Worker) Run(ctx context.Context) error {
 	defer w.cas.Close()
+	if w.pool != nil {
+		defer w.pool.close()
+	}
 	if err := w.validateRunner(ctx); err != nil {
 		if ctx.Err() != nil {
 			return nil

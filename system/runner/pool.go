@@ -1,0 +1,118 @@
+package runner
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/weir-build/weir/system/options"
+	"github.com/weir-build/weir/system/remote"
+)
+
+// A warm runner is a process that runs one action after the other, for a worker that
+// wants to pay the start of a process once rather than for each. It is started with
+// PoolArg alone and two pipes: it reads a PoolRequest from the one, does what a process
+// with that command line would do, and writes a PoolReply to the other, until the worker
+// closes the first or a signal comes. Those end the action under way, too.
+
+// PoolArg is the argument that makes a program of ours a warm runner.
+const PoolArg = "--serve-pool"
+
+// Descriptors of the pipes in a warm runner.
+const (
+	PoolRequests = 3
+	PoolReplies  = 4
+)
+
+// PoolLogEnd ends what a run has to say on stderr, which all runs share.
+const PoolLogEnd = "\x00"
+
+// A PoolRequest is the command line of one run, and its trace context.
+type PoolRequest struct {
+	Args        []string `json:"args"`
+	TraceParent string   `json:"traceparent,omitempty"`
+}
+
+// A PoolReply is how the run ended: as the exit code of a process says it.
+type PoolReply struct {
+	Exit int `json:"exit"`
+}
+
+// servePool is the main function of a warm runner.
+func (p Program) servePool(ctx context.Context) int {
+	unix.CloseOnExec(PoolRequests)
+	unix.CloseOnExec(PoolReplies)
+	requests, replies := os.NewFile(PoolRequests, "requests"), os.NewFile(PoolReplies, "replies")
+	if requests == nil || replies == nil {
+		fmt.Fprintf(p.Stderr, "%s: %s is for a worker, which gives the process pipes %d and %d\n", p.Name, PoolArg, PoolRequests, PoolReplies)
+		return 1
+	}
+	ctx, stop := untilSignal(ctx)
+	defer stop()
+	ctx, abandon := context.WithCancelCause(ctx)
+	defer abandon(nil)
+	incoming := make(chan PoolRequest)
+	go func() {
+		decoder := json.NewDecoder(requests)
+		for {
+			var r PoolRequest
+			if err := decoder.Decode(&r); err != nil {
+				abandon(&signalError{unix.SIGTERM}) // the worker is gone, or has no more
+				return
+			}
+			select {
+			case incoming <- r:
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	connections := pooledConnections{}
+	defer connections.close()
+	encoder := json.NewEncoder(replies)
+	for {
+		select {
+		case r := <-incoming:
+			one := p
+			one.Args, one.TraceParent, one.dial = r.Args, r.TraceParent, connections.dial
+			exit := one.once(ctx, time.Now())
+			_, _ = p.Stderr.WriteString(PoolLogEnd) // a log that can't be written isn't missed
+			if err := encoder.Encode(PoolReply{exit}); err != nil {
+				return 1
+			}
+		case <-ctx.Done():
+			var killed *signalError
+			if errors.As(context.Cause(ctx), &killed) {
+				return int(killed.signal)
+			}
+			return 1
+		}
+	}
+}
+
+// pooledConnections are those that a warm runner keeps, by what they were asked for.
+type pooledConnections map[string]*remote.Client
+
+func (c pooledConnections) dial(config remote.Config) (*remote.Client, error) {
+	name := strings.Join(options.RemoteArgs("", config), "\x00")
+	if client := c[name]; client != nil {
+		return client, nil
+	}
+	client, err := remote.Dial(config)
+	if err == nil {
+		c[name] = client
+	}
+	return client, err
+}
+
+func (c pooledConnections) close() {
+	for _, client := range c {
+		client.Close()
+	}
+}

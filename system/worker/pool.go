@@ -1,0 +1,236 @@
+package worker
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/weir-build/weir/system/runner"
+	"github.com/weir-build/weir/system/runner/proctree"
+)
+
+// maxPooledActions is how many actions a warm runner runs before another takes its
+// place: what one may leak has an end, and a start is shared by enough for it not to
+// be felt.
+const maxPooledActions = 1000
+
+// pool is runner processes that run one action after the other (runner.PoolArg).
+type pool struct {
+	path string
+	env  []string
+	dir  string
+	size int // how many may wait for work
+
+	// mu guards the fields below.
+	mu     sync.Mutex
+	idle   []*warmRunner // the last one used last
+	closed bool
+	ending sync.WaitGroup // processes that were told to end
+}
+
+// warmRunner is one of them. Only its user touches it.
+type warmRunner struct {
+	cmd      *exec.Cmd
+	requests *os.File
+	encoder  *json.Encoder
+	replies  chan runner.PoolReply // closed at its end
+	log      *pooledLog
+	actions  int
+	ended    chan struct{} // closed when it was waited for
+}
+
+// run does what a process with that command line would do.
+func (p *pool) run(ctx context.Context, args []string, traceParent string) (exit, error) {
+	if ctx.Err() != nil {
+		return exit{}, context.Cause(ctx)
+	}
+	for {
+		w, fresh, err := p.take()
+		if err != nil {
+			return exit{}, err
+		}
+		w.log.begin()
+		w.actions++
+		if err := w.encoder.Encode(runner.PoolRequest{Args: args, TraceParent: traceParent}); err != nil {
+			// One that has ended while it waited did nothing of it.
+			p.discard(w)
+			if !fresh {
+				continue
+			}
+			return exit{}, fmt.Errorf("send the action to a warm runner: %w; its log ends with: %s", err, w.log)
+		}
+		return p.await(ctx, w)
+	}
+}
+
+// await waits for the answer, and makes it come when ctx ends.
+func (p *pool) await(ctx context.Context, w *warmRunner) (exit, error) {
+	select {
+	case reply, ok := <-w.replies:
+		if ok {
+			w.log.await()
+			e := exit{code: reply.Exit, state: fmt.Sprintf("exit status %d", reply.Exit), stderr: w.log.String()}
+			p.give(w)
+			return e, nil
+		}
+	case <-ctx.Done():
+		endWith(ctx, w.cmd.Process, w.ended)
+	}
+	<-w.ended
+	p.discard(w)
+	return exit{code: w.cmd.ProcessState.ExitCode(), state: w.cmd.ProcessState.String(), stderr: w.log.String()}, nil
+}
+
+// take returns a process for the caller alone: one that waits, or a fresh one.
+func (p *pool) take() (w *warmRunner, fresh bool, err error) {
+	p.mu.Lock()
+	if n := len(p.idle); n > 0 {
+		w, p.idle = p.idle[n-1], p.idle[:n-1]
+	}
+	p.mu.Unlock()
+	if w != nil {
+		return w, false, nil
+	}
+	w, err = p.start()
+	return w, true, err
+}
+
+// give lets a process wait for more.
+func (p *pool) give(w *warmRunner) {
+	p.mu.Lock()
+	keep := !p.closed && len(p.idle) < p.size && w.actions < maxPooledActions
+	if keep {
+		p.idle = append(p.idle, w)
+	}
+	p.mu.Unlock()
+	if !keep {
+		p.discard(w)
+	}
+}
+
+// discard lets a process end, if it hasn't.
+func (p *pool) discard(w *warmRunner) {
+	p.ending.Go(func() {
+		w.requests.Close() // which ends it
+		timer := time.NewTimer(termGrace)
+		defer timer.Stop()
+		select {
+		case <-w.ended:
+		case <-timer.C:
+			proctree.Kill(w.cmd.Process.Pid)
+			<-w.ended
+		}
+	})
+}
+
+// close ends all processes that wait. Those in use end when they are given back.
+func (p *pool) close() {
+	p.mu.Lock()
+	idle := p.idle
+	p.idle, p.closed = nil, true
+	p.mu.Unlock()
+	for _, w := range idle {
+		p.discard(w)
+	}
+	p.ending.Wait()
+}
+
+func (p *pool) start() (*warmRunner, error) {
+	theirRequests, requests, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	replies, theirReplies, err := os.Pipe()
+	if err != nil {
+		theirRequests.Close()
+		requests.Close()
+		return nil, err
+	}
+	w := &warmRunner{
+		requests: requests, encoder: json.NewEncoder(requests),
+		replies: make(chan runner.PoolReply, 1), log: &pooledLog{ends: make(chan struct{}, 1)}, ended: make(chan struct{}),
+	}
+	w.cmd = &exec.Cmd{
+		Path: p.path, Args: []string{p.path, runner.PoolArg}, Env: p.env, Dir: p.dir, Stderr: w.log, WaitDelay: pipeGrace,
+		ExtraFiles:  []*os.File{theirRequests, theirReplies},
+		SysProcAttr: &syscall.SysProcAttr{Setpgid: true},
+	}
+	err = w.cmd.Start()
+	theirRequests.Close()
+	theirReplies.Close()
+	if err != nil {
+		requests.Close()
+		replies.Close()
+		return nil, fmt.Errorf("start warm runner: %w", err)
+	}
+	go func() {
+		w.read(replies)
+		_ = w.cmd.Wait() // how it ended is in the state
+		close(w.ended)
+	}()
+	return w, nil
+}
+
+// pooledLog keeps the end of the log of one action at a time.
+type pooledLog struct {
+	tail
+	ends chan struct{} // PoolLogEnd came
+}
+
+func (l *pooledLog) Write(p []byte) (int, error) {
+	n, err := l.tail.Write(p)
+	if bytes.Contains(p, []byte(runner.PoolLogEnd)) {
+		select {
+		case l.ends <- struct{}{}:
+		default:
+		}
+	}
+	return n, err
+}
+
+// begin forgets the log of the action before.
+func (l *pooledLog) begin() {
+	select {
+	case <-l.ends:
+	default:
+	}
+	l.reset()
+}
+
+// await waits for the rest of an action's log, which travels by another pipe than its
+// answer.
+func (l *pooledLog) await() {
+	timer := time.NewTimer(pipeGrace)
+	defer timer.Stop()
+	select {
+	case <-l.ends:
+	case <-timer.C:
+	}
+}
+
+// String is the log without the mark of its end.
+func (l *pooledLog) String() string {
+	return strings.TrimSpace(strings.ReplaceAll(l.tail.String(), runner.PoolLogEnd, ""))
+}
+
+// read hands on replies until there are no more.
+func (w *warmRunner) read(replies io.ReadCloser) {
+	defer replies.Close()
+	defer close(w.replies)
+	decoder := json.NewDecoder(replies)
+	for {
+		var r runner.PoolReply
+		if err := decoder.Decode(&r); err != nil {
+			return
+		}
+		w.replies <- r
+	}
+}

@@ -1,0 +1,177 @@
+package worker
+
+import (
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/weir-build/weir/system/digest"
+	"github.com/weir-build/weir/system/runner/runnertest"
+)
+
+// Inside the package, because the contract is held against the pool alone.
+
+// buildRunner builds a runner that anybody can start.
+func buildRunner(t testing.TB, name string) string {
+	t.Helper()
+	path := filepath.Join(t.TempDir(), name)
+	if out, err := exec.Command("go", "build", "-o", path, "github.com/weir-build/weir/cmd/"+name).CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return path
+}
+
+func newPool(t testing.TB, path string, size int) *pool {
+	t.Helper()
+	p := &pool{path: path, env: []string{"PATH=/usr/bin:/bin", "TMPDIR=" + runnertest.OpenDir(t)}, dir: t.TempDir(), size: size}
+	t.Cleanup(p.close)
+	return p
+}
+
+// pooled is a run in a warm runner.
+type pooled struct {
+	cancel context.CancelCauseFunc
+	done   chan struct{}
+	exit   exit
+	err    error
+}
+
+func (r *pooled) Signal(syscall.Signal) { r.cancel(errDropped) }
+
+func (r *pooled) Wait() (int, string, string) {
+	<-r.done
+	if r.err != nil {
+		return -1, "", r.err.Error()
+	}
+	return r.exit.code, "", r.exit.stderr
+}
+
+func startPooled(p *pool, args []string) *pooled {
+	ctx, cancel := context.WithCancelCause(context.Background())
+	r := &pooled{cancel: cancel, done: make(chan struct{})}
+	go func() {
+		defer close(r.done)
+		r.exit, r.err = p.run(ctx, args, "")
+	}()
+	return r
+}
+
+// A warm runner keeps the contract that a fresh one does.
+func TestContractOfWarmRunners(t *testing.T) {
+	path := buildRunner(t, "buildbox-run-hosttools")
+	p := newPool(t, path, 1)
+	fresh := runnertest.Program(path)
+	c := runnertest.Contract{Start: func(t *testing.T, args ...string) runnertest.Started {
+		if !strings.Contains(strings.Join(args, " "), "--action=") {
+			return fresh(t, args...) // workers ask fresh ones such things
+		}
+		return startPooled(p, args)
+	}}
+	c.Shell()
+	c.Test(t)
+}
+
+// pooledAction runs a command in the pool and returns the id of the process that ran it.
+func pooledAction(t *testing.T, p *pool, casd *runnertest.CASD, script string) (parent string, e exit) {
+	t.Helper()
+	dir := runnertest.OpenDir(t)
+	action, err := proto.Marshal(&repb.Action{
+		CommandDigest:   casd.PutMessage(t, &repb.Command{Arguments: []string{"/bin/sh", "-c", "echo $PPID;" + script}}),
+		InputRootDigest: casd.PutMessage(t, new(repb.Directory)),
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "action"), action, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := startPooled(p, []string{"--remote=" + casd.URL, "--action=" + filepath.Join(dir, "action"), "--action-result=" + filepath.Join(dir, "result"), "--stdout-file=" + filepath.Join(dir, "stdout")})
+	<-r.done
+	if r.err != nil {
+		t.Fatal(r.err)
+	}
+	stdout, err := os.ReadFile(filepath.Join(dir, "stdout"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(string(stdout)), r.exit
+}
+
+func TestWarmRunnersAreUsedAgain(t *testing.T) {
+	casd := runnertest.Start(t)
+	p := newPool(t, buildRunner(t, "buildbox-run-hosttools"), 1)
+	first, _ := pooledAction(t, p, casd, "exit 0")
+	for _, script := range []string{"exit 3", "kill -9 $$"} {
+		if next, e := pooledAction(t, p, casd, script); next != first || e.code != 0 {
+			t.Errorf("%s: run by process %s, exit %d, want %s and 0", script, next, e.code, first)
+		}
+	}
+	// One that was killed while it waited is replaced, and the action doesn't notice.
+	pid, err := strconv.Atoi(first)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	<-p.idle[0].ended
+	if next, e := pooledAction(t, p, casd, "exit 0"); next == first || e.code != 0 {
+		t.Errorf("run by process %s, exit %d, want another than %s and 0", next, e.code, first)
+	}
+}
+
+func TestWarmRunnersEndWithTheirPool(t *testing.T) {
+	casd := runnertest.Start(t)
+	p := newPool(t, buildRunner(t, "buildbox-run-hosttools"), 2)
+	pooledAction(t, p, casd, "exit 0")
+	w := p.idle[0]
+	begin := time.Now()
+	p.close()
+	if err := w.cmd.Process.Signal(syscall.Signal(0)); err == nil || time.Since(begin) > termGrace/2 {
+		t.Errorf("the process is there %v after the pool was closed: %v", time.Since(begin), err)
+	}
+}
+
+// A worker that is killed can't tell its warm runners: they see the pipe close, in the
+// middle of an action too.
+func TestWarmRunnersEndWithTheirWorker(t *testing.T) {
+	casd := runnertest.Start(t)
+	p := newPool(t, buildRunner(t, "buildbox-run-hosttools"), 1)
+	w, err := p.start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := runnertest.OpenDir(t)
+	c := new(runnertest.Contract)
+	c.Shell()
+	action, err := proto.Marshal(&repb.Action{CommandDigest: casd.PutMessage(t, c.Endless()), InputRootDigest: digest.Empty.Proto()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "action"), action, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.encoder.Encode(map[string]any{"args": []string{"--remote=" + casd.URL, "--action=" + dir + "/action"}}); err != nil {
+		t.Fatal(err)
+	}
+	for casd.Staged() == 0 {
+		time.Sleep(10 * time.Millisecond)
+	}
+	w.requests.Close()
+	select {
+	case <-w.ended:
+	case <-time.After(20 * time.Second):
+		t.Error("the runner goes on without its worker")
+		_ = w.cmd.Process.Kill()
+	}
+	casd.AwaitUnstaged()
+}
