@@ -28,7 +28,7 @@ type asked struct {
 func (a asked) weir(args ...string) (stdout, stderr string, code int) {
 	a.t.Helper()
 	var out, errs bytes.Buffer
-	code = run(a.t.Context(), append(args, a.server...), &out, &errs)
+	code = run(a.t.Context(), append(append([]string{"weir"}, args...), a.server...), &out, &errs)
 	return out.String(), errs.String(), code
 }
 

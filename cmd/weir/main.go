@@ -20,6 +20,7 @@ import (
 	"io"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -41,30 +42,40 @@ func main() {
 	// After the first signal has begun the drain, a second one kills.
 	context.AfterFunc(ctx, stop)
 	release := stack.KeepHeapFloor()
-	code := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	code := run(ctx, os.Args, os.Stdout, os.Stderr)
 	release()
 	stop()
 	os.Exit(code)
 }
 
-// run is the program: it returns the exit code.
+// run is the program, whose name is the first of args: it returns the exit code.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
-	root := rootCommand()
-	root.SetArgs(args)
-	root.SetOut(stdout)
-	root.SetErr(stderr)
-	err := root.ExecuteContext(ctx)
+	name := filepath.Base(args[0])
+	program, ok := aliases[name]
+	if !ok {
+		name, program = "weir", underOwnName
+	}
+	err := program(ctx, args[1:], stdout, stderr)
 	var usage usageError
 	switch {
 	case err == nil:
 		return 0
 	case errors.As(err, &usage):
-		fmt.Fprintf(stderr, "weir: %v\nSee --help.\n", err)
+		fmt.Fprintf(stderr, "%s: %v\nSee --help.\n", name, err)
 		return exitUsage
 	default:
-		fmt.Fprintf(stderr, "weir: %v\n", err)
+		fmt.Fprintf(stderr, "%s: %v\n", name, err)
 		return exitFailed
 	}
+}
+
+// underOwnName is the program weir.
+func underOwnName(ctx context.Context, args []string, stdout, stderr io.Writer) error {
+	root := rootCommand()
+	root.SetArgs(args)
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	return root.ExecuteContext(ctx)
 }
 
 func rootCommand() *cobra.Command {

@@ -15,7 +15,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"weir": main})
+	testscript.Main(m, map[string]func(){
+		"weir": main, "buildbox-worker": main, "buildbox-casd": main, "proxy-server": main, "storage-server": main, "execution-server": main,
+	})
 }
 
 func TestScripts(t *testing.T) {

@@ -48,7 +48,7 @@ func writeDamaged(env *testscript.Env) error {
 func weir(t *testing.T, args ...string) (code int, stdout, stderr string) {
 	t.Helper()
 	var out, errs bytes.Buffer
-	code = run(t.Context(), args, &out, &errs)
+	code = run(t.Context(), append([]string{"weir"}, args...), &out, &errs)
 	return code, out.String(), errs.String()
 }
 

@@ -1,6 +1,7 @@
 package stack
 
 import (
+	"cmp"
 	"context"
 	"net"
 	"time"
@@ -35,13 +36,37 @@ type Remote struct {
 	ClientKey   string        `yaml:"client_key"`
 	ClientCert  string        `yaml:"client_cert"`
 	Keepalive   time.Duration `yaml:"keepalive"`
+	// Instance is the REAPI instance there; unset means that of the role.
+	Instance *string `yaml:"instance"`
+	// RetryLimit is how often a call is repeated, 4 unless set, negative never;
+	// RetryDelay is the first pause, RetryOn names statuses beside UNAVAILABLE.
+	RetryLimit int           `yaml:"retry_limit"`
+	RetryDelay time.Duration `yaml:"retry_delay"`
+	RetryOn    []string      `yaml:"retry_on"`
+	// RequestTimeout bounds each call that doesn't wait for work or move large blobs.
+	RequestTimeout time.Duration `yaml:"request_timeout"`
 }
 
+// RemoteOf is a server as the connection options of BuildBox's programs name it.
+func RemoteOf(c remote.Config) Remote {
+	return Remote{
+		URL: c.URL, AccessToken: c.AccessToken, TokenReload: c.TokenReload,
+		ServerCert: c.ServerCert, ClientKey: c.ClientKey, ClientCert: c.ClientCert, Keepalive: c.Keepalive,
+		Instance: &c.Instance, RetryLimit: c.RetryLimit, RetryDelay: c.RetryDelay, RetryOn: c.RetryOn, RequestTimeout: c.RequestTimeout,
+	}
+}
+
+// defaultRetryDelay is short: a restart is over soon.
+const defaultRetryDelay = 100 * time.Millisecond
+
 func (r Remote) config(instance string) remote.Config {
+	if r.Instance != nil {
+		instance = *r.Instance
+	}
 	return remote.Config{
 		URL: r.URL, Instance: instance, AccessToken: r.AccessToken, TokenReload: r.TokenReload,
 		ServerCert: r.ServerCert, ClientKey: r.ClientKey, ClientCert: r.ClientCert, Keepalive: r.Keepalive,
-		RetryDelay: 100 * time.Millisecond,
+		RetryLimit: r.RetryLimit, RetryDelay: cmp.Or(r.RetryDelay, defaultRetryDelay), RetryOn: r.RetryOn, RequestTimeout: r.RequestTimeout,
 	}
 }
 

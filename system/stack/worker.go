@@ -52,6 +52,8 @@ type Worker struct {
 	WorkDir          string        `yaml:"work_dir"`
 	GracefulShutdown time.Duration `yaml:"graceful_shutdown"`
 	PollTimeout      time.Duration `yaml:"poll_timeout"`
+	// StopAfter ends the worker when it has done so many actions; 0 means never.
+	StopAfter int `yaml:"stop_after"`
 }
 
 // NewWorker returns a worker. Several can share one telemetry: their metrics are
@@ -86,7 +88,7 @@ func NewWorker(c Worker, t *telemetry.Telemetry, version string) (*Role, error) 
 		BotID: c.BotID, Instance: c.Instance, Version: version,
 		Bots: client.Conn(), PollTimeout: c.PollTimeout,
 		CAS: c.CAS.config(c.Instance), RunnerPath: path, InProcess: inProcess, RunnerArgs: c.RunnerArgs, RunnerPool: c.RunnerPool, Path: c.Path,
-		Platform: platform, Slots: c.Slots, WorkDir: c.WorkDir, GracefulShutdown: c.GracefulShutdown,
+		Platform: platform, Slots: c.Slots, WorkDir: c.WorkDir, GracefulShutdown: c.GracefulShutdown, StopAfter: c.StopAfter,
 		Logger:     t.Logger.With("worker.id", c.BotID),
 		Registerer: prometheus.WrapRegistererWith(prometheus.Labels{semconv.Worker: c.BotID}, t.Registerer),
 	})

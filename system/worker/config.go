@@ -71,6 +71,10 @@ type Config struct {
 	// is told to stop; default 30 s, negative: not at all.
 	GracefulShutdown time.Duration
 
+	// StopAfter is how many leases are accepted before the worker stops by itself; 0
+	// means that it doesn't.
+	StopAfter int
+
 	Logger     *slog.Logger          // required
 	Registerer prometheus.Registerer // required
 }
@@ -92,6 +96,7 @@ func (c Config) Validate() error {
 	require(c.RunnerPool >= 0 && c.RunnerPool <= maxSlots, fmt.Sprintf("a pool of %d runners is not from 0 to %d", c.RunnerPool, maxSlots))
 	require(c.WorkDir != "", "a work directory is required")
 	require(c.Logger != nil && c.Registerer != nil, "a logger and a registerer are required")
+	require(c.StopAfter >= 0, "the number of actions after which to stop is negative")
 	require(c.PollTimeout >= 0, "the poll timeout is negative")
 	require(c.Slots >= 0 && c.Slots <= maxSlots, fmt.Sprintf("%d slots are not from 1 to %d", c.Slots, maxSlots))
 	for _, p := range c.Platform {

@@ -44,6 +44,8 @@ type session struct {
 	leases map[string]*lease
 	busy   int // runners that haven't ended, also of dropped leases
 
+	accepted int // leases, ever
+
 	finished chan *lease
 	polled   chan reply
 	cancel   context.CancelFunc // of the poll under way; nil if there is none
@@ -101,7 +103,7 @@ func (s *session) loop(ctx context.Context) {
 			s.cancel()
 			s.cancel = nil
 			s.take(r)
-			if stop == nil && len(s.leases) == 0 && s.busy == 0 && end == nil {
+			if s.status == bots.BotStatus_BOT_TERMINATING && len(s.leases) == 0 && s.busy == 0 && end == nil {
 				end = time.After(farewell) // the last report may go unheard
 			}
 		case <-s.pace:
@@ -280,6 +282,10 @@ func (s *session) accept(offer *bots.Lease, trailer metadata.MD) {
 	l := &lease{id: offer.Id, payload: offer.Payload, parent: parent, begun: time.Now(), stop: cancel}
 	s.leases[offer.Id] = l
 	s.busy++
+	if s.accepted++; s.accepted == s.cfg.StopAfter {
+		s.logger.Info("worker stopping: this is its last action", "actions", s.accepted)
+		s.status = bots.BotStatus_BOT_TERMINATING
+	}
 	s.news = true
 	s.running.Go(func() {
 		defer cancel(nil)
