@@ -123,6 +123,19 @@ func TestRemoteArgsAreWhatRemoteReads(t *testing.T) {
 	}
 }
 
+func TestParseSize(t *testing.T) {
+	for v, want := range map[string]int64{"0": 0, "17": 17, "2K": 2048, "3M": 3 << 20, "30G": 30 << 30, "1T": 1 << 40} {
+		if got, err := options.ParseSize(v); err != nil || got != want {
+			t.Errorf("%s: %d, %v, want %d", v, got, err, want)
+		}
+	}
+	for _, v := range []string{"", "K", "1.5G", "-1", "1KB", "K1", "9999999999T"} {
+		if got, err := options.ParseSize(v); err == nil || !strings.Contains(err.Error(), "is not a size") {
+			t.Errorf("%q: %d, %v, want an error", v, got, err)
+		}
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add("--remote=grpc://h:1\n--retry-limit=3\n--verbose")
 	f.Add("--remote=unix:x\n--token-reload-interval=1H\n--retry-on-code=INTERNAL")

@@ -57,6 +57,19 @@ func Int(least, most int, field *int) func(string) error {
 	}
 }
 
+// ParseSize reads a number of bytes, with suffix K, M, G or T of 1024.
+func ParseSize(v string) (int64, error) {
+	number, shift := v, 0
+	if i := strings.IndexAny(v, "KMGT"); i >= 0 && i == len(v)-1 {
+		number, shift = v[:i], 10*(1+strings.IndexByte("KMGT", v[i]))
+	}
+	n, err := strconv.ParseInt(number, 10, 64)
+	if err != nil || n < 0 || n > math.MaxInt64>>shift {
+		return 0, fmt.Errorf("%.50q is not a size: want bytes, or a number with suffix K, M, G or T", v)
+	}
+	return n << shift, nil
+}
+
 // LevelTrace is the log level below debug.
 const LevelTrace = slog.LevelDebug - 4
 

@@ -48,3 +48,20 @@ func FuzzWithin(f *testing.F) {
 		}
 	})
 }
+
+func TestPlacesForControlGroups(t *testing.T) {
+	for _, test := range []struct{ own, controller, want string }{
+		{"4:memory:/a\n0::/b\n", "memory", "/sys/fs/cgroup/memory/a/memory.limit_in_bytes /sys/fs/cgroup/b/memory.max"},
+		{"0::/user.slice/x\n", "pids", "/sys/fs/cgroup/user.slice/x/pids.max"},
+		{"3:cpu,memory:/\nnonsense\n", "memory", "/sys/fs/cgroup/cpu,memory/memory.limit_in_bytes"},
+		{"9:name=systemd:/\n", "pids", ""},
+	} {
+		var got []string
+		for _, h := range cgroupsOf(test.own, test.controller) {
+			got = append(got, path.Join(h.dir, h.file))
+		}
+		if strings.Join(got, " ") != test.want {
+			t.Errorf("%q, %s: %q, want %q", test.own, test.controller, got, test.want)
+		}
+	}
+}

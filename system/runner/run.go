@@ -3,6 +3,7 @@ package runner
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"sync"
@@ -211,11 +212,40 @@ func (r *Run) Exec(ctx context.Context, p Process) error {
 	if r.logs, err = openLogs(r.Options, r.stdout, r.stderr, p.User); err != nil {
 		return err
 	}
-	if r.done, err = execute(ctx, p, r.logs, r.Timeout); err != nil {
+	if r.done, err = r.executeWithin(ctx, p); err != nil {
 		return err
 	}
 	r.Metadata.ExecutionStartTimestamp, r.Metadata.ExecutionCompletedTimestamp = r.clock.at(r.done.start), r.clock.at(r.done.end)
 	return r.done.interrupt
+}
+
+// executeWithin executes a process within the limits.
+func (r *Run) executeWithin(ctx context.Context, p Process) (outcome, error) {
+	l := r.Options.Limits
+	if l == (Limits{}) {
+		return execute(ctx, p, r.logs, r.Timeout)
+	}
+	g, err := newGroup(l)
+	if err != nil {
+		// A machine that can't is no fault of the action's.
+		r.Logger.Warn("the command runs without limits", "err", err)
+		return execute(ctx, p, r.logs, r.Timeout)
+	}
+	defer func() {
+		if err := g.remove(); err != nil {
+			r.Logger.Warn("control group not removed", "err", err)
+		}
+	}()
+	files, err := g.enter(&p)
+	if err != nil {
+		return outcome{}, err
+	}
+	defer closeAll(files)
+	done, err := execute(ctx, p, r.logs, r.Timeout)
+	if err == nil && g.killedForMemory() {
+		_, err = fmt.Fprintf(r.logs.stderr.file, "killed: the command and what it started took more memory than the limit of %d bytes\n", l.MemoryBytes)
+	}
+	return done, err
 }
 
 // Upload stores what the command made and wrote. Of a command that was killed for its
