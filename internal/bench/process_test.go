@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/pprof"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -62,7 +63,7 @@ func serveRole(role []string) error {
 		return serveFloor(ctx, listener)
 	case "cluster":
 		listener.Close()
-		return serveCluster(ctx, role[1], role[2], role[3] == traced)
+		return serveCluster(ctx, role[1:])
 	}
 	defer stack.KeepHeapFloor()()
 	if dir := os.Getenv(profileVariable); dir != "" {
@@ -122,8 +123,18 @@ func trace(config *telemetry.Config, tracing, dir string) error {
 	return err
 }
 
-// serveCluster serves a whole cluster, with one worker of eight slots.
-func serveCluster(ctx context.Context, dir, runner string, traced bool) error {
+// serveCluster serves a whole cluster of one worker: its folder, the runner, how it is
+// traced, the worker's slots and how many runner processes it keeps.
+func serveCluster(ctx context.Context, args []string) error {
+	dir, runner, traced := args[0], args[1], args[2] == traced
+	slots, err := strconv.Atoi(args[3])
+	if err != nil {
+		return err
+	}
+	pool, err := strconv.Atoi(args[4])
+	if err != nil {
+		return err
+	}
 	defer stack.KeepHeapFloor()()
 	var spans *otlpfile.Writer
 	if traced {
@@ -136,7 +147,7 @@ func serveCluster(ctx context.Context, dir, runner string, traced bool) error {
 	}
 	var all []*telemetry.Telemetry
 	up, err := stack.NewUp(stack.Cluster{
-		Dir: dir, Memory: true, Workers: 1, Slots: 8, Runner: runner,
+		Dir: dir, Memory: true, Workers: 1, Slots: slots, Runner: runner, RunnerPool: pool,
 		Client: "127.0.0.1:0", Bots: "127.0.0.1:0", Casd: "127.0.0.1:0",
 	}, func(role string) (*telemetry.Telemetry, error) {
 		t, err := telemetry.New(ctx, telemetry.Config{Role: role, Spans: spans})

@@ -64,7 +64,7 @@ func costOfTrue(t *testing.T, rounds int) {
 	elapsed := newComparison("elapsed time", "traced", rounds, untraced, traced)
 	servers := make(map[string]*server)
 	for _, v := range cpu.variants {
-		servers[v] = start(t, "cluster", t.TempDir(), runner, v)
+		servers[v] = start(t, "cluster", t.TempDir(), runner, v, "8", "0")
 	}
 	cpu.run(func(variant string) time.Duration {
 		s := servers[variant]

@@ -3,6 +3,7 @@ package bench
 import (
 	"context"
 	"fmt"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
@@ -19,7 +20,9 @@ const trueInFlight = 16
 func buildRunner(b testing.TB) string {
 	b.Helper()
 	runner := filepath.Join(b.TempDir(), "buildbox-run-hosttools")
-	build := exec.Command("go", "build", "-o", runner, "github.com/weir-build/weir/cmd/buildbox-run-hosttools")
+	// As `make build` does.
+	build := exec.Command("go", "build", "-tags", "grpcnotrace", "-ldflags", "-s -w", "-o", runner, "github.com/weir-build/weir/cmd/buildbox-run-hosttools")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		b.Fatalf("%v: %s", err, out)
 	}
@@ -40,7 +43,7 @@ func BenchmarkTrue(b *testing.B) {
 	runner := buildRunner(b)
 	for _, tracing := range []string{untraced, traced} {
 		b.Run("traced="+tracing, func(b *testing.B) {
-			s := start(b, "cluster", b.TempDir(), runner, tracing)
+			s := start(b, "cluster", b.TempDir(), runner, tracing, "8", "0")
 			conns := dial(b, s)
 			actions := noops(b, s, b.N, true)
 			measure(b, "actions/s", 1, []*server{s}, func() {

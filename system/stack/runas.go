@@ -17,9 +17,6 @@ func (u *Up) runnerArgs(t *telemetry.Telemetry) ([]string, error) {
 	if os.Geteuid() != 0 || u.cluster.Runner == InternalSleep {
 		return nil, nil
 	}
-	if err := os.MkdirAll(u.cluster.Dir, 0o755); err != nil {
-		return nil, err
-	}
 	barrier, ok := runner.DefaultUser().Enters(u.cluster.Dir)
 	if ok {
 		return nil, nil

@@ -79,6 +79,10 @@ func NewUp(c Cluster, record func(role string) (*telemetry.Telemetry, error)) (*
 
 func (u *Up) build() error {
 	c := &u.cluster
+	// Others may pass through: actions may belong to somebody else.
+	if err := os.MkdirAll(c.Dir, 0o711); err != nil {
+		return err
+	}
 	storageListener, err := u.listen("storage-server", "127.0.0.1:0")
 	if err != nil {
 		return err

@@ -76,15 +76,12 @@ func (w *Worker) runLease(ctx context.Context, l *lease) (*repb.ActionResult, er
 		w.observe(ctx, begin, err == nil)
 		return result, err
 	}
-	dir, err := os.MkdirTemp(w.cfg.WorkDir, "lease-")
+	dir, err := w.folders.take(action)
 	if err != nil {
-		return nil, fmt.Errorf("make directory for lease: %w", err)
+		return nil, err
 	}
-	defer os.RemoveAll(dir)
-	if err := os.WriteFile(filepath.Join(dir, "action"), action, 0o600); err != nil {
-		return nil, fmt.Errorf("write action: %w", err)
-	}
-
+	well := false
+	defer func() { w.folders.give(dir, well) }()
 	begin := time.Now()
 	exit, err := w.startRunner(ctx, dir, l.parent)
 	w.observe(ctx, begin, err == nil && exit.code == 0)
@@ -94,7 +91,8 @@ func (w *Worker) runLease(ctx context.Context, l *lease) (*repb.ActionResult, er
 	if err != nil {
 		return nil, err
 	}
-	return readResult(filepath.Join(dir, "result"), exit)
+	well = exit.code == 0
+	return readResult(filepath.Join(dir, resultFile), exit)
 }
 
 // observe counts a runner.

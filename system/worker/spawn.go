@@ -80,10 +80,10 @@ func (w *Worker) runnerEnv(traceParent string) []string {
 // leaseArgs are the options of a runner whose files are in dir.
 func (w *Worker) leaseArgs(dir string) []string {
 	args := []string{
-		"--action=" + filepath.Join(dir, "action"),
-		"--action-result=" + filepath.Join(dir, "result"),
-		"--stdout-file=" + filepath.Join(dir, "stdout"),
-		"--stderr-file=" + filepath.Join(dir, "stderr"),
+		"--action=" + filepath.Join(dir, actionFile),
+		"--action-result=" + filepath.Join(dir, resultFile),
+		"--stdout-file=" + filepath.Join(dir, stdoutFile),
+		"--stderr-file=" + filepath.Join(dir, stderrFile),
 	}
 	args = append(args, options.RemoteArgs("", w.cfg.CAS)...)
 	return append(args, w.cfg.RunnerArgs...)

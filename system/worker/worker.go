@@ -40,6 +40,8 @@ type Worker struct {
 	cas    *remote.Client
 	pool   *pool // nil: a process for each action
 
+	folders folders
+
 	leaseCount     *prometheus.GaugeVec
 	runners        *prometheus.CounterVec
 	runnerDuration *prometheus.HistogramVec
@@ -72,6 +74,7 @@ func New(cfg Config) (*Worker, error) {
 	}
 	w := &Worker{
 		cfg:            cfg,
+		folders:        folders{below: cfg.WorkDir, keep: cfg.Slots},
 		logger:         cfg.Logger,
 		bots:           bots.NewBotsClient(cfg.Bots),
 		cas:            cas,
@@ -93,6 +96,7 @@ func New(cfg Config) (*Worker, error) {
 // its parameters. Run is called once.
 func (w *Worker) Run(ctx context.Context) error {
 	defer w.cas.Close()
+	defer w.folders.remove()
 	if w.pool != nil {
 		defer w.pool.close()
 	}

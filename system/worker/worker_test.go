@@ -89,6 +89,9 @@ func startRig(t *testing.T, change func(*worker.Config)) *rig {
 				if err != nil {
 					t.Errorf("the worker ended with %v", err)
 				}
+				if entries, err := os.ReadDir(r.cfg.WorkDir); err != nil || len(entries) > 0 {
+					t.Errorf("left in the work directory: %v, %v", entries, err)
+				}
 				return
 			case p := <-r.polls:
 				p.reply()
@@ -168,8 +171,31 @@ func TestLeaseIsAcknowledgedRunAndReported(t *testing.T) {
 	}
 	p.reply()
 	r.nextUpdate()
-	if entries, err := os.ReadDir(r.cfg.WorkDir); err != nil || len(entries) > 0 {
-		t.Errorf("left in the work directory: %v, %v", entries, err)
+}
+
+// The folder of a lease that ended well is that of the next, which finds nothing in it
+// that it could take for its own.
+func TestFoldersAreUsedAgain(t *testing.T) {
+	r := newRig(t, func(c *worker.Config) { c.Slots = 1 })
+	next, dirs := r.nextUpdate(), make(map[string]bool)
+	for i, salt := range []string{"describe", "describe", "nothing", "describe"} {
+		id := string(rune('a' + i))
+		next.reply(offerOf(t, id, &repb.Action{Salt: []byte(salt)}))
+		p := r.nextCompleted(active(id))
+		if lease := p.session.Leases[0]; salt == "nothing" {
+			if lease.Result != nil || !strings.Contains(lease.Status.Message, "left no result") {
+				t.Errorf("a runner that wrote nothing has the result %v, %v", lease.Result, lease.Status)
+			}
+		} else {
+			_, args, _ := strings.Cut(string(result(t, p).StdoutRaw), "--action=")
+			dir, _, _ := strings.Cut(args, "/action\n")
+			dirs[dir] = true
+		}
+		p.reply()
+		next = r.nextUpdate()
+	}
+	if len(dirs) != 1 {
+		t.Errorf("the folders are %v, want one", dirs)
 	}
 }
 
