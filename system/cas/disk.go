@@ -19,6 +19,13 @@ type DiskConfig struct {
 	// 4 KiB and uploads in progress included, before the least recently used
 	// are evicted. 0 means no limit.
 	QuotaBytes int64
+	// LowBytes is how much is left when blobs were evicted; 0 means as much as the quota.
+	LowBytes int64
+	// FreeBytes is how much of the disk is kept free, whoever fills it: it lowers the
+	// quota where need be.
+	FreeBytes int64
+	// Protect keeps blobs that were used or stored since OpenDisk from eviction.
+	Protect bool
 	// Fsync makes a blob reach the disk before it counts as stored, at the cost
 	// of milliseconds a blob. Without it a power failure may lose recent blobs,
 	// a killed process never does.
@@ -54,7 +61,9 @@ func OpenDisk(dir string, config DiskConfig) (*Disk, error) {
 		logger = slog.New(slog.DiscardHandler)
 	}
 	naming := files.Naming[objectHash]{Path: objectPath, Key: objectKey}
-	f, err := files.Open(dir, "objects", naming, files.Config{QuotaBytes: config.QuotaBytes, Fsync: config.Fsync})
+	f, err := files.Open(dir, "objects", naming, files.Config{
+		QuotaBytes: config.QuotaBytes, LowBytes: config.LowBytes, FreeBytes: config.FreeBytes, Protect: config.Protect, Fsync: config.Fsync,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("open blob store: %w", err)
 	}

@@ -68,6 +68,14 @@ type Config struct {
 	// QuotaBytes is how much disk files may take, each rounded up to whole
 	// blocks and those being written included. 0 means no limit.
 	QuotaBytes int64
+	// LowBytes is how much is left when files had to go to keep to the quota; 0 means as
+	// much as the quota.
+	LowBytes int64
+	// FreeBytes is how much of the disk is kept free of files, by whatever it is taken:
+	// it lowers the quota where need be.
+	FreeBytes int64
+	// Protect keeps files that were used or stored since Open from going.
+	Protect bool
 	// Fsync makes each file, and its name, reach the disk before it counts as
 	// stored. It costs milliseconds a file.
 	Fsync bool
@@ -110,6 +118,7 @@ func Open[K comparable](root, objects string, naming Naming[K], config Config) (
 		seed:    maphash.MakeSeed(),
 	}
 	d.index = lru.New(config.QuotaBytes, func(key K, _ record) { d.doomed = append(d.doomed, key) })
+	d.index.SetLow(config.LowBytes)
 	if err := os.MkdirAll(root, 0o755); err != nil {
 		return nil, err
 	}
@@ -120,6 +129,9 @@ func Open[K comparable](root, objects string, naming Naming[K], config Config) (
 	if err := d.prepare(); err != nil {
 		d.lock.Close()
 		return nil, fmt.Errorf("open folder %s: %w", root, err)
+	}
+	if config.Protect {
+		d.index.Protect()
 	}
 	return d, nil
 }

@@ -2,11 +2,13 @@ package files_test
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 
 	"github.com/weir-build/weir/system/cas/files"
@@ -150,5 +152,62 @@ func TestFileStoredAgainSurvivesItsEviction(t *testing.T) {
 	}
 	if got := d.Usage(); got.Entries != there || got.SizeBytes != int64(there)*4096 {
 		t.Errorf("usage is %+v with %d files", got, there)
+	}
+}
+
+func TestLowWatermarkAndProtection(t *testing.T) {
+	root := t.TempDir()
+	open := func(config files.Config) *files.Dir[string] {
+		d, err := files.Open(root, "", byName, config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	d := open(files.Config{QuotaBytes: 10 * 4096, LowBytes: 5 * 4096})
+	for i := range 11 {
+		store(t, d, fmt.Sprintf("aa%d", i), "x")
+	}
+	if got := d.Usage().Entries; got != 5 {
+		t.Errorf("%d files are left, want 5", got)
+	}
+	d.Close()
+	d = open(files.Config{QuotaBytes: 6 * 4096, Protect: true})
+	defer d.Close()
+	for i := range 6 {
+		store(t, d, fmt.Sprintf("bb%d", i), "x")
+	}
+	temp, err := d.Create()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer temp.Discard()
+	if _, err := temp.Write([]byte("x")); !errors.Is(err, files.ErrNoSpace) {
+		t.Errorf("a seventh file beside six that are protected: %v, want no space", err)
+	}
+}
+
+// A disk that others fill takes room from the files.
+func TestFreeSpaceIsKept(t *testing.T) {
+	root := t.TempDir()
+	var fs syscall.Statfs_t
+	if err := syscall.Statfs(root, &fs); err != nil {
+		t.Fatal(err)
+	}
+	free := int64(fs.Bavail) * fs.Bsize
+	for reserve, want := range map[int64]bool{free / 2: true, 2 * free: false} {
+		d, err := files.Open(filepath.Join(root, fmt.Sprint(reserve)), "", byName, files.Config{FreeBytes: reserve})
+		if err != nil {
+			t.Fatal(err)
+		}
+		temp, err := d.Create()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := temp.Write([]byte("x")); (err == nil) != want || err != nil && !errors.Is(err, files.ErrNoSpace) {
+			t.Errorf("with %d of %d bytes to be kept free: %v", reserve, free, err)
+		}
+		temp.Discard()
+		d.Close()
 	}
 }

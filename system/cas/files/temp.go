@@ -45,6 +45,7 @@ func (t *Temp[K]) reserve(bytes int64) error {
 		return nil
 	}
 	t.dir.mu.Lock()
+	t.dir.keepFree()
 	ok := t.dir.index.Reserve(bytes)
 	quota := t.dir.index.Usage().QuotaBytes
 	t.dir.mu.Unlock()
@@ -54,6 +55,23 @@ func (t *Temp[K]) reserve(bytes int64) error {
 	t.reserved += bytes
 	t.dir.unlinkDoomed()
 	return nil
+}
+
+// keepFree lowers the quota to what the disk has, or raises it again; mu is held.
+func (d *Dir[K]) keepFree() {
+	if d.config.FreeBytes == 0 {
+		return
+	}
+	var fs syscall.Statfs_t
+	if err := syscall.Statfs(d.objects, &fs); err != nil {
+		return // what is written will say what is wrong
+	}
+	// Without a quota, what would be one: what there is and the disk's room beside.
+	quota := d.index.Usage().SizeBytes + int64(fs.Bavail)*fs.Bsize - d.config.FreeBytes
+	if d.config.QuotaBytes > 0 {
+		quota = min(quota, d.config.QuotaBytes)
+	}
+	d.index.SetQuota(max(quota, 1)) // 0 would be no quota
 }
 
 // Commit stores the file under key, in place of what was there. Whatever the
@@ -99,8 +117,9 @@ func (t *Temp[K]) rename(key K) error {
 	defer d.mu.Unlock()
 	d.index.Release(t.reserved)
 	if !d.index.Add(key, record{t.size, time.Now().Unix()}, charge(t.size)) {
-		// Can't be: the reservation just released was as large.
-		panic("a file doesn't fit where it was reserved")
+		// The reservation just released was as large, but more is protected by now.
+		_ = os.Remove(path)
+		return fmt.Errorf("%w in the quota of %d bytes beside what is in use", ErrNoSpace, d.index.Usage().QuotaBytes)
 	}
 	return nil
 }

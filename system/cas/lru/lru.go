@@ -27,9 +27,14 @@ type Index[K comparable, V any] struct {
 	entries  map[K]*entry[K, V]
 	ends     entry[K, V] // ends.next is the most, ends.prev the least recently used
 	quota    int64
+	low      int64 // how far eviction goes once it must; quota if nothing else was said
 	size     int64 // entries and reservations
 	reserved int64
 	evicted  int64
+	// protecting says that what is used or added from now on stays; what does costs
+	// protected. It is all in front of what doesn't.
+	protecting bool
+	protected  int64
 	onEvict  func(K, V)
 }
 
@@ -38,6 +43,7 @@ type entry[K comparable, V any] struct {
 	key        K
 	value      V
 	cost       int64
+	protected  bool
 }
 
 // New returns an empty index. A quotaBytes of Unlimited, or below, means none.
@@ -48,6 +54,16 @@ func New[K comparable, V any](quotaBytes int64, onEvict func(K, V)) *Index[K, V]
 	x.ends.prev, x.ends.next = &x.ends, &x.ends
 	return x
 }
+
+// SetLow makes eviction, once there must be some, go on until no more than lowBytes are
+// left, so that it isn't needed again at once. 0 ends it at the quota.
+func (x *Index[K, V]) SetLow(lowBytes int64) { x.low = lowBytes }
+
+// SetQuota changes the quota. Nothing goes before something is to be added.
+func (x *Index[K, V]) SetQuota(quotaBytes int64) { x.quota = max(quotaBytes, Unlimited) }
+
+// Protect keeps what is used or added from now on from eviction.
+func (x *Index[K, V]) Protect() { x.protecting = true }
 
 // Use returns the value kept under key and makes it the most recently used. The
 // pointer is good until the entry goes.
@@ -60,7 +76,15 @@ func (x *Index[K, V]) Use(key K) (*V, bool) {
 		e.unlink()
 		x.pushFront(e)
 	}
+	x.protect(e)
 	return &e.value, true
+}
+
+func (x *Index[K, V]) protect(e *entry[K, V]) {
+	if x.protecting && !e.protected {
+		e.protected = true
+		x.protected += e.cost
+	}
 }
 
 // Peek is Use that leaves the order alone.
@@ -74,9 +98,14 @@ func (x *Index[K, V]) Peek(key K) (*V, bool) {
 
 // Add keeps value under key as the most recently used, in place of what was
 // there, and evicts others as needed. It returns false, and keeps what was
-// there, if cost is more than the quota leaves beside the reservations.
+// there, if cost is more than the quota leaves beside the reservations and what is
+// protected.
 func (x *Index[K, V]) Add(key K, value V, cost int64) bool {
-	if x.quota != Unlimited && cost > x.quota-x.reserved {
+	room := x.room()
+	if old, ok := x.entries[key]; ok && old.protected {
+		room += old.cost
+	}
+	if x.quota != Unlimited && cost > room {
 		return false
 	}
 	x.Remove(key)
@@ -84,9 +113,13 @@ func (x *Index[K, V]) Add(key K, value V, cost int64) bool {
 	e := &entry[K, V]{key: key, value: value, cost: cost}
 	x.entries[key] = e
 	x.pushFront(e)
+	x.protect(e)
 	x.size += cost
 	return true
 }
+
+// room is how much of the quota could be had by eviction.
+func (x *Index[K, V]) room() int64 { return x.quota - x.reserved - x.protected }
 
 // Remove forgets key.
 func (x *Index[K, V]) Remove(key K) {
@@ -97,9 +130,9 @@ func (x *Index[K, V]) Remove(key K) {
 
 // Reserve takes cost out of the quota, evicting as needed, until it is given
 // back by Release. It returns false, and takes nothing, if reservations alone
-// would be more than the quota.
+// and what is protected would be more than the quota.
 func (x *Index[K, V]) Reserve(cost int64) bool {
-	if x.quota != Unlimited && cost > x.quota-x.reserved {
+	if x.quota != Unlimited && cost > x.room() {
 		return false
 	}
 	x.makeRoom(cost)
@@ -121,8 +154,18 @@ func (x *Index[K, V]) Usage() Usage {
 
 // makeRoom evicts until cost fits; the caller has seen that it can.
 func (x *Index[K, V]) makeRoom(cost int64) {
-	for x.quota != Unlimited && x.size > x.quota-cost {
+	if x.quota == Unlimited || x.size <= x.quota-cost {
+		return
+	}
+	target := x.quota
+	if x.low > 0 && x.low < target {
+		target = x.low
+	}
+	for x.size > target-cost {
 		oldest := x.ends.prev
+		if oldest == &x.ends || oldest.protected {
+			return
+		}
 		x.drop(oldest)
 		x.evicted += oldest.cost
 		if x.onEvict != nil {
@@ -135,6 +178,9 @@ func (x *Index[K, V]) drop(e *entry[K, V]) {
 	e.unlink()
 	delete(x.entries, e.key)
 	x.size -= e.cost
+	if e.protected {
+		x.protected -= e.cost
+	}
 }
 
 func (e *entry[K, V]) unlink() {

@@ -113,3 +113,68 @@ func TestAgainstDumbTwin(t *testing.T) {
 		}
 	}
 }
+
+func TestEvictionGoesOnToTheLowWatermark(t *testing.T) {
+	var gone []string
+	x := lru.New(10, func(key string, _ int) { gone = append(gone, key) })
+	x.SetLow(5)
+	for _, key := range []string{"a", "b", "c", "d", "e"} {
+		x.Add(key, 0, 2)
+	}
+	if len(gone) > 0 {
+		t.Fatalf("evicted %v below the quota", gone)
+	}
+	x.Add("f", 0, 2)
+	if want := []string{"a", "b", "c", "d"}; !slices.Equal(gone, want) || x.Usage().SizeBytes != 4 {
+		t.Errorf("evicted %v, want %v; %d bytes are left", gone, want, x.Usage().SizeBytes)
+	}
+	// One that is larger than the watermark fits, as long as the quota has room.
+	if !x.Add("g", 0, 9) || x.Usage().SizeBytes != 9 {
+		t.Errorf("%d bytes are left", x.Usage().SizeBytes)
+	}
+}
+
+func TestWhatIsProtectedStays(t *testing.T) {
+	var gone []string
+	x := lru.New(10, func(key string, _ int) { gone = append(gone, key) })
+	for _, key := range []string{"old", "older", "used"} {
+		x.Add(key, 0, 2)
+	}
+	x.Protect()
+	x.Use("used")
+	x.Add("new", 0, 4)
+	x.Add("newer", 0, 4)
+	if want := []string{"old", "older"}; !slices.Equal(gone, want) {
+		t.Errorf("evicted %v, want %v", gone, want)
+	}
+	if x.Add("one more", 0, 1) || x.Reserve(1) {
+		t.Error("something was added to a quota that is full of what is protected")
+	}
+	if !x.Add("new", 1, 3) || !x.Reserve(1) {
+		t.Error("what is replaced doesn't count")
+	}
+	x.Remove("newer")
+	if !x.Add("one more", 0, 4) {
+		t.Error("what was removed counts")
+	}
+}
+
+func TestQuotaChanges(t *testing.T) {
+	var gone []string
+	x := lru.New(10, func(key string, _ int) { gone = append(gone, key) })
+	x.Add("a", 0, 5)
+	x.Add("b", 0, 5)
+	x.SetQuota(6)
+	if len(gone) > 0 {
+		t.Errorf("evicted %v before anything was added", gone)
+	}
+	x.Add("c", 0, 1)
+	if want := []string{"a"}; !slices.Equal(gone, want) {
+		t.Errorf("evicted %v, want %v", gone, want)
+	}
+	x.SetQuota(0)
+	x.Add("d", 0, 1000)
+	if len(gone) != 1 {
+		t.Errorf("evicted %v without a quota", gone)
+	}
+}
