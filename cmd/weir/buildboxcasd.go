@@ -5,23 +5,110 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
+	"strconv"
 
 	"github.com/weir-build/weir/system/options"
 	"github.com/weir-build/weir/system/remote"
 	"github.com/weir-build/weir/system/stack"
+	"github.com/weir-build/weir/system/telemetry"
 )
 
 // boxCasd is the command line of buildbox-casd.
 type boxCasd struct {
 	common
-	casd                     stack.Casd
-	bind                     string
-	cas, actions, executions remote.Config
+	casd        stack.Casd
+	bind        string
+	cas         remote.Config
+	execution   remote.Config
+	assets      remote.Config
+	actionCache remote.Config
 }
 
+func (b *boxCasd) options(stdout, stderr io.Writer) []options.Option {
+	c := &b.casd
+	text := func(into interface{ UnmarshalText([]byte) error }) func(string) error {
+		return func(v string) error { return into.UnmarshalText([]byte(v)) }
+	}
+	ignored := func(string) error { return nil }
+	list := []options.Option{
+		{Name: "bind", Value: "ADDRESS", Help: "HOST:PORT or unix:PATH to listen on; default casd.sock in the cache's folder", Set: options.String(&b.bind)},
+		{Name: "quota-high", Value: "SIZE", Help: "how large the cache may get, with suffix K, M, G or T; default no bound", Set: text(&c.Quota)},
+		{Name: "quota-low", Value: "SIZE", Help: "how much is left when something had to go, also as a percentage of --quota-high", Set: text(&c.QuotaLow)},
+		{Name: "reserved", Value: "SIZE", Help: "how much of the disk is kept free", Set: text(&c.Reserved)},
+		{Name: "protect-session-blobs", Help: "keep blobs that were used since the start", Set: options.True(&c.ProtectSessionBlobs)},
+		{Name: "cache-failures", Value: "BOOL", Help: "without effect: no results are kept here, and the remote decides which it keeps", Set: checkBool},
+		{Name: "num-io-threads", Value: "N", Help: "without effect: there are as many as calls", Set: ignored},
+		{Name: "num-digest-threads", Value: "N", Help: "without effect, likewise", Set: ignored},
+		{Name: "buildbox-run", Value: "PATH", Help: "without effect: casd runs no actions by itself", Set: ignored},
+		{Name: "runner-arg", Value: "ARG", Help: "without effect, likewise", Set: ignored},
+		{Name: "jobs", Value: "N", Help: "without effect, likewise", Set: ignored},
+		{Name: "read-only-remote", Help: "give clients an instance of their own by GetInstanceNameForRemotes with read_only"},
+		{Name: "local-server-instance", Value: "NAME", Help: "run a second one without a remote"},
+		{Name: "proxy-instance", Value: "LOCAL[:REMOTE]", Help: "use --cas-instance"},
+		{Name: "findmissingblobs-cache-ttl", Value: "SECONDS", Help: "the remote is asked each time"},
+		{Name: "exec-fallback-to-local", Help: "casd runs no actions by itself"},
+	}
+	list = append(list, b.common.options(stdout, stderr, func(w io.Writer) error { return b.usage(w, stdout, stderr) })...)
+	list = append(list, options.Remote("", &b.cas, &b.actionCache)...)
+	list = append(list, options.Remote("cas-", &b.cas)...)
+	list = append(list, options.Remote("ac-", &b.actionCache)...)
+	list = append(list, options.Remote("exec-", &b.execution)...)
+	return append(list, options.Remote("ra-", &b.assets)...)
+}
+
+func checkBool(v string) error {
+	if _, err := strconv.ParseBool(v); err != nil {
+		return fmt.Errorf("%.50q is neither true nor false", v)
+	}
+	return nil
+}
+
+func (b *boxCasd) usage(w, stdout, stderr io.Writer) error {
+	return options.WriteUsage(w, fmt.Sprintf(`Usage: %s [OPTION]... CACHE_FOLDER
+Caches blobs, and stages and captures trees for runners.
+
+Example:
+  %s --bind=unix:/run/casd.sock --remote=grpc://127.0.0.1:8980 --quota-high=30G /var/cache/casd
+
+`, b.name, b.name), b.options(stdout, stderr))
+}
+
+// buildboxCasd is the program buildbox-casd.
 func buildboxCasd(ctx context.Context, args []string, stdout, stderr io.Writer) error {
-	_, _, _, _, _ = ctx, args, stdout, stderr, fmt.Sprint
-	return errors.New("not yet")
+	b := &boxCasd{common: common{name: "buildbox-casd"}}
+	err := options.Parse(args, b.options(stdout, stderr), func(dir string) error {
+		if b.casd.Dir != "" {
+			return fmt.Errorf("unexpected argument %.200q after the cache's folder %.200q", dir, b.casd.Dir)
+		}
+		b.casd.Dir = dir
+		return nil
+	})
+	switch {
+	case err != nil:
+		return usageError{err}
+	case b.done != nil:
+		return b.done()
+	case b.casd.Dir == "":
+		return usageError{errors.New("the folder of the cache is missing")}
+	case b.casd.QuotaLow != stack.Watermark{} && b.casd.Quota == 0:
+		return usageError{errors.New("option --quota-low is about --quota-high, which is missing")}
+	case b.execution.URL != "" || b.assets.URL != "":
+		return usageError{errors.New("options --exec-remote and --ra-remote: this casd offers neither execution nor assets")}
+	case b.actionCache.URL != b.cas.URL:
+		return usageError{errors.New("options --ac-remote and --cas-remote: this casd has one remote for both")}
+	}
+	if b.casd.Dir, err = filepath.Abs(b.casd.Dir); err != nil {
+		return err
+	}
+	if b.cas.URL != "" {
+		b.casd.Remote = stack.RemoteOf(b.cas)
+	}
+	return b.run(ctx, "casd", stderr, func(t *telemetry.Telemetry) (*stack.Role, error) {
+		address := b.bind
+		if address == "" {
+			address = "unix:" + filepath.Join(b.casd.Dir, "casd.sock")
+		}
+		return stack.NewCasdAt(b.casd, t, address)
+	})
 }
-
-var _ = options.Parse

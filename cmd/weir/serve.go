@@ -190,9 +190,9 @@ func serveWorker(ctx context.Context, data []byte, below string) error {
 
 func serveListening(ctx context.Context, role, address string, infra adminConfig, below string, build func(*telemetry.Telemetry, net.Listener) (*stack.Role, error)) error {
 	if address == "" {
-		return usageError{errors.New("listen_address is not set: want HOST:PORT")}
+		return usageError{errors.New("listen_address is not set: want HOST:PORT, or unix:PATH")}
 	}
-	listener, err := net.Listen("tcp", address)
+	listener, err := stack.Listen(address)
 	if err != nil {
 		return err
 	}

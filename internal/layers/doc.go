@@ -65,7 +65,7 @@ system/actioncache, system/cas, system/remote, system/storage, system/telemetry 
 system/cas, system/options, system/remote, system/runner, system/runner/proctree, system/telemetry < system/worker
 
 # The whole cluster in one process.
-system/actioncache, system/cas, system/casd, system/execution, system/proxy, system/queue, system/remote, system/runner, system/storage, system/telemetry, system/worker < system/stack
+system/actioncache, system/cas, system/casd, system/execution, system/options, system/proxy, system/queue, system/remote, system/runner, system/storage, system/telemetry, system/worker < system/stack
 
 # Load and simulation: of system they see the client and the queue.
 planned loadgen/workload < loadgen/scenario

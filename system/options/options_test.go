@@ -130,7 +130,7 @@ func TestParseSize(t *testing.T) {
 		}
 	}
 	for _, v := range []string{"", "K", "1.5G", "-1", "1KB", "K1", "9999999999T"} {
-		if got, err := options.ParseSize(v); err == nil || !strings.Contains(err.Error(), "is not a size") {
+		if got, err := options.ParseSize(v); err == nil || !strings.Contains(err.Error(), "want a number") {
 			t.Errorf("%q: %d, %v, want an error", v, got, err)
 		}
 	}

@@ -65,7 +65,7 @@ func ParseSize(v string) (int64, error) {
 	}
 	n, err := strconv.ParseInt(number, 10, 64)
 	if err != nil || n < 0 || n > math.MaxInt64>>shift {
-		return 0, fmt.Errorf("%.50q is not a size: want bytes, or a number with suffix K, M, G or T", v)
+		return 0, fmt.Errorf("size %.50q: want a number, with K, M, G or T after it or nothing", v)
 	}
 	return n << shift, nil
 }

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"net"
+	"os"
 	"time"
 
 	"google.golang.org/grpc"
@@ -19,7 +20,14 @@ type Casd struct {
 	Dir string `yaml:"dir"`
 	// Quota is how large it may get; 0 means no bound.
 	Quota Size `yaml:"quota"`
-	// Remote is the server behind it.
+	// QuotaLow is how much is left when something had to go: a size or a percentage of
+	// Quota, which it is unless set.
+	QuotaLow Watermark `yaml:"quota_low"`
+	// Reserved is how much of the disk is kept free, whoever fills it.
+	Reserved Size `yaml:"reserved"`
+	// ProtectSessionBlobs keeps blobs that were used since the start.
+	ProtectSessionBlobs bool `yaml:"protect_session_blobs"`
+	// Remote is the server behind it. Without a URL there is none.
 	Remote Remote `yaml:"remote"`
 	// Instance is the REAPI instance, here and there.
 	Instance string `yaml:"instance"`
@@ -74,18 +82,41 @@ func (r Remote) dial(instance string, t *telemetry.Telemetry) (*remote.Client, e
 	return remote.Dial(r.config(instance), grpc.WithStatsHandler(t.ClientHandler()))
 }
 
-// NewCasd returns a casd that will serve on a listener.
-func NewCasd(c Casd, t *telemetry.Telemetry, listener net.Listener) (*Role, error) {
-	client, err := c.Remote.dial(c.Instance, t)
+// NewCasdAt returns a casd that will serve on an address, by Listen, below or beside its
+// folder.
+func NewCasdAt(c Casd, t *telemetry.Telemetry, address string) (*Role, error) {
+	if err := os.MkdirAll(c.Dir, 0o755); err != nil {
+		return nil, err
+	}
+	listener, err := Listen(address)
 	if err != nil {
 		return nil, err
 	}
+	role, err := NewCasd(c, t, listener)
+	if err != nil {
+		listener.Close()
+	}
+	return role, err
+}
+
+// NewCasd returns a casd that will serve on a listener.
+func NewCasd(c Casd, t *telemetry.Telemetry, listener net.Listener) (*Role, error) {
+	var client *remote.Client
+	closeClient := func() error { return nil }
+	if c.Remote.URL != "" {
+		var err error
+		if client, err = c.Remote.dial(c.Instance, t); err != nil {
+			return nil, err
+		}
+		closeClient = client.Close
+	}
 	server, err := casd.New(casd.Config{
-		Dir: c.Dir, QuotaBytes: int64(c.Quota), Remote: client, Instance: c.Instance, NoFUSE: c.NoFUSE,
+		Dir: c.Dir, QuotaBytes: int64(c.Quota), LowBytes: c.QuotaLow.of(c.Quota), FreeBytes: int64(c.Reserved), Protect: c.ProtectSessionBlobs,
+		Remote: client, Instance: c.Instance, NoFUSE: c.NoFUSE,
 		Logger: t.Logger, Registerer: t.Registerer,
 	})
 	if err != nil {
-		client.Close()
+		closeClient()
 		return nil, err
 	}
 	var closed error
@@ -96,7 +127,7 @@ func NewCasd(c Casd, t *telemetry.Telemetry, listener net.Listener) (*Role, erro
 	return &Role{
 		Name: "casd", Telemetry: t, Addr: listener.Addr().String(), run: run,
 		close: func() error {
-			client.Close()
+			closeClient()
 			return closed
 		},
 	}, nil

@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"gopkg.in/yaml.v3"
+
+	"github.com/weir-build/weir/system/options"
 )
 
 // Size is a number of bytes, written with a suffix K, M, G or T (powers of
@@ -17,19 +19,41 @@ type Size int64
 
 // UnmarshalText reads a size.
 func (s *Size) UnmarshalText(text []byte) error {
-	word := strings.TrimSuffix(strings.TrimSpace(string(text)), "B")
-	shift := 0
-	if n := len(word); n > 0 {
-		if i := strings.IndexByte("KMGT", word[n-1]); i >= 0 {
-			shift, word = 10*(i+1), word[:n-1]
-		}
+	n, err := options.ParseSize(strings.TrimSuffix(strings.TrimSpace(string(text)), "B"))
+	if err != nil {
+		return err
 	}
-	n, err := strconv.ParseInt(word, 10, 64)
-	if err != nil || n < 0 || n > (1<<62)>>shift {
-		return fmt.Errorf("size %q: want a number, with K, M, G or T after it or nothing", text)
-	}
-	*s = Size(n << shift)
+	*s = Size(n)
 	return nil
+}
+
+// A Watermark is a size, or a part of another written as a percentage.
+type Watermark struct {
+	Size    Size
+	Percent int // 0 if it is a size
+}
+
+// UnmarshalText reads a watermark, such as 20G or 80%.
+func (w *Watermark) UnmarshalText(text []byte) error {
+	number, ok := strings.CutSuffix(string(text), "%")
+	if !ok {
+		return w.Size.UnmarshalText(text)
+	}
+	n, err := strconv.Atoi(number)
+	if err != nil || n < 1 || n > 100 {
+		return fmt.Errorf("%q: want from 1%% to 100%%, or a size", text)
+	}
+	w.Percent = n
+	return nil
+}
+
+// of returns the watermark in bytes.
+func (w Watermark) of(whole Size) int64 {
+	if w.Percent == 0 {
+		return int64(w.Size)
+	}
+	// In this order a terabyte is no overflow.
+	return int64(whole)/100*int64(w.Percent) + int64(whole)%100*int64(w.Percent)/100
 }
 
 // Decode reads a YAML configuration; a key it doesn't know is an error that

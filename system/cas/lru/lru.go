@@ -35,7 +35,7 @@ type Index[K comparable, V any] struct {
 	// protected. It is all in front of what doesn't.
 	protecting bool
 	protected  int64
-	onEvict  func(K, V)
+	onEvict    func(K, V)
 }
 
 type entry[K comparable, V any] struct {
