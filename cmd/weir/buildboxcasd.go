@@ -91,23 +91,25 @@ func buildboxCasd(ctx context.Context, args []string, stdout, stderr io.Writer) 
 		return b.done()
 	case b.casd.Dir == "":
 		return usageError{errors.New("the folder of the cache is missing")}
-	case b.casd.QuotaLow != stack.Watermark{} && b.casd.Quota == 0:
-		return usageError{errors.New("option --quota-low is about --quota-high, which is missing")}
 	case b.execution.URL != "" || b.assets.URL != "":
 		return usageError{errors.New("options --exec-remote and --ra-remote: this casd offers neither execution nor assets")}
 	case b.actionCache.URL != b.cas.URL:
 		return usageError{errors.New("options --ac-remote and --cas-remote: this casd has one remote for both")}
 	}
-	if b.casd.Dir, err = filepath.Abs(b.casd.Dir); err != nil {
+	root, err := filepath.Abs(b.casd.Dir)
+	if err != nil {
 		return err
 	}
+	// As BuildBox has it, whose clients read blobs there: action results and assets would
+	// be beside it.
+	b.casd.Dir = filepath.Join(root, "cas")
 	if b.cas.URL != "" {
 		b.casd.Remote = stack.RemoteOf(b.cas)
 	}
 	return b.run(ctx, "casd", stderr, func(t *telemetry.Telemetry) (*stack.Role, error) {
 		address := b.bind
 		if address == "" {
-			address = "unix:" + filepath.Join(b.casd.Dir, "casd.sock")
+			address = "unix:" + filepath.Join(root, "casd.sock")
 		}
 		return stack.NewCasdAt(b.casd, t, address)
 	})

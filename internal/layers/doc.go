@@ -61,11 +61,11 @@ traces/build, traces/otlpfile < system/telemetry
 system/telemetry < system/proxy
 system/actioncache, system/cas, system/telemetry < system/storage
 system/cas, system/queue, system/queue/journal, system/queue/sizing, system/remote, system/segments, system/telemetry, traces/build < system/execution
-system/actioncache, system/cas, system/remote, system/storage, system/telemetry < system/casd
+system/actioncache, system/cas, system/cas/lru, system/remote, system/storage, system/telemetry < system/casd
 system/cas, system/options, system/remote, system/runner, system/runner/proctree, system/telemetry < system/worker
 
 # The whole cluster in one process.
-system/actioncache, system/cas, system/casd, system/execution, system/options, system/proxy, system/queue, system/remote, system/runner, system/storage, system/telemetry, system/worker < system/stack
+system/actioncache, system/cas, system/cas/lru, system/casd, system/execution, system/options, system/proxy, system/queue, system/remote, system/runner, system/storage, system/telemetry, system/worker < system/stack
 
 # Load and simulation: of system they see the client and the queue.
 planned loadgen/workload < loadgen/scenario

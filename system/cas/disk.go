@@ -10,6 +10,7 @@ import (
 	"os"
 
 	"github.com/weir-build/weir/system/cas/files"
+	"github.com/weir-build/weir/system/cas/lru"
 	"github.com/weir-build/weir/system/digest"
 )
 
@@ -19,8 +20,8 @@ type DiskConfig struct {
 	// 4 KiB and uploads in progress included, before the least recently used
 	// are evicted. 0 means no limit.
 	QuotaBytes int64
-	// LowBytes is how much is left when blobs were evicted; 0 means as much as the quota.
-	LowBytes int64
+	// Low is how much is left when blobs were evicted.
+	Low lru.Low
 	// FreeBytes is how much of the disk is kept free, whoever fills it: it lowers the
 	// quota where need be.
 	FreeBytes int64
@@ -62,7 +63,7 @@ func OpenDisk(dir string, config DiskConfig) (*Disk, error) {
 	}
 	naming := files.Naming[objectHash]{Path: objectPath, Key: objectKey}
 	f, err := files.Open(dir, "objects", naming, files.Config{
-		QuotaBytes: config.QuotaBytes, LowBytes: config.LowBytes, FreeBytes: config.FreeBytes, Protect: config.Protect, Fsync: config.Fsync,
+		QuotaBytes: config.QuotaBytes, Low: config.Low, FreeBytes: config.FreeBytes, Protect: config.Protect, Fsync: config.Fsync,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open blob store: %w", err)
@@ -87,6 +88,16 @@ func objectKey(path string, sizeBytes int64) (objectHash, bool) {
 	}
 	d, err := digest.New(path[:2]+path[3:], sizeBytes)
 	return d.Hash, err == nil
+}
+
+// KeepEmpty makes a file of the empty blob, which has none else: for clients that read
+// blobs in the folder by themselves.
+func (s *Disk) KeepEmpty() error {
+	file, err := os.OpenFile(s.files.Path(digest.Empty.Hash), os.O_CREATE|os.O_WRONLY, 0o444)
+	if err != nil {
+		return fmt.Errorf("make the file of the empty blob: %w", err)
+	}
+	return file.Close()
 }
 
 // Close lets another process open the folder. Uploads in progress must have

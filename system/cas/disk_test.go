@@ -2,6 +2,7 @@ package cas_test
 
 import (
 	"bytes"
+	"encoding/hex"
 	"errors"
 	"io"
 	"log/slog"
@@ -46,6 +47,26 @@ func has(t testing.TB, store cas.Store, d digest.Digest) bool {
 		t.Fatal(err)
 	}
 	return len(missing) == 0
+}
+
+func TestTheEmptyBlobCanHaveAFile(t *testing.T) {
+	dir := t.TempDir()
+	for range 2 { // the second finds that of the first
+		s, err := cas.OpenDisk(dir, cas.DiskConfig{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(s.KeepEmpty(), s.KeepEmpty()); err != nil {
+			t.Error(err)
+		}
+		hash := hex.EncodeToString(digest.Empty.Hash[:])
+		if info, err := os.Stat(filepath.Join(dir, "objects", hash[:2], hash[2:])); err != nil || info.Size() != 0 {
+			t.Errorf("%v, %v", info, err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 func TestDisk(t *testing.T) {

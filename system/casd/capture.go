@@ -248,14 +248,18 @@ func (c *capture) keepTree(ctx context.Context, t *capturedTree) (digest.Digest,
 	return d, c.keep(ctx, d, data)
 }
 
-// keepDirectories stores the Directory messages.
-func (c *capture) keepDirectories(ctx context.Context, t *capturedTree) error {
+// keepDirectories stores the Directory messages, for the remote too if that is wanted.
+func (c *capture) keepDirectories(ctx context.Context, t *capturedTree, remote bool) error {
+	keep := c.store.local.Write
+	if remote {
+		keep = c.keep
+	}
 	for d, data := range t.data {
-		if err := c.keep(ctx, d, data); err != nil {
+		if err := keep(ctx, d, data); err != nil {
 			return err
 		}
 	}
-	return c.keep(ctx, t.rootBlob, t.rootData)
+	return keep(ctx, t.rootBlob, t.rootData)
 }
 
 func (c *capture) keep(ctx context.Context, d digest.Digest, data []byte) error {

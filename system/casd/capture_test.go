@@ -2,6 +2,7 @@ package casd_test
 
 import (
 	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,6 +19,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	"github.com/weir-build/weir/system/cas"
 	"github.com/weir-build/weir/system/digest"
 	lcpb "github.com/weir-build/weir/system/proto/localcas"
 )
@@ -142,6 +144,19 @@ func TestCapturedTreeIsCanonical(t *testing.T) {
 				w.fetch(r.TreeDigest, tree)
 				if diff := cmp.Diff(tree, want, protocmp.Transform()); diff != "" {
 					t.Errorf("format %v (-got +want):\n%s", format, diff)
+				}
+			}
+			if format == repb.Command_TREE_ONLY {
+				// The directories are here for who reads them in the folder, only.
+				_, d, err := digest.OfMessage(want.Root)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if _, err := os.Stat(filepath.Join(w.dir, "objects", d.String()[:2], d.String()[2:64])); err != nil {
+					t.Error(err)
+				}
+				if _, err := w.far.Memory.Read(t.Context(), d); !errors.Is(err, cas.ErrNotFound) {
+					t.Errorf("directory at the remote: %v", err)
 				}
 			}
 			if wantRoot {

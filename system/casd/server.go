@@ -37,6 +37,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/weir-build/weir/system/cas"
+	"github.com/weir-build/weir/system/cas/lru"
 	"github.com/weir-build/weir/system/digest"
 	lcpb "github.com/weir-build/weir/system/proto/localcas"
 	"github.com/weir-build/weir/system/remote"
@@ -52,9 +53,10 @@ type Config struct {
 	Dir string
 	// QuotaBytes is how large the cache may get; 0 means no limit.
 	QuotaBytes int64
-	// LowBytes, FreeBytes and Protect say how it keeps to that: see cas.DiskConfig.
-	LowBytes, FreeBytes int64
-	Protect             bool
+	// Low, FreeBytes and Protect say how it keeps to that: see cas.DiskConfig.
+	Low       lru.Low
+	FreeBytes int64
+	Protect   bool
 	// Remote is the server behind the cache. nil means there is none: then the
 	// cache is all there is, and there is no action cache. It stays the caller's.
 	Remote *remote.Client
@@ -77,11 +79,11 @@ func (c *Config) Validate() error {
 	if c.Dir == "" {
 		problems = append(problems, errors.New("no folder for the cache"))
 	}
-	if c.QuotaBytes < 0 || c.LowBytes < 0 || c.FreeBytes < 0 {
-		problems = append(problems, fmt.Errorf("quota of %d bytes, low watermark of %d and reserve of %d: none can be negative", c.QuotaBytes, c.LowBytes, c.FreeBytes))
+	if c.QuotaBytes < 0 || c.Low.Bytes < 0 || c.FreeBytes < 0 {
+		problems = append(problems, fmt.Errorf("quota of %d bytes, low watermark of %d and reserve of %d: none can be negative", c.QuotaBytes, c.Low.Bytes, c.FreeBytes))
 	}
-	if c.LowBytes > c.QuotaBytes {
-		problems = append(problems, fmt.Errorf("low watermark of %d bytes is above the quota of %d", c.LowBytes, c.QuotaBytes))
+	if c.QuotaBytes > 0 && c.Low.Bytes > c.QuotaBytes {
+		problems = append(problems, fmt.Errorf("low watermark of %d bytes is above the quota of %d", c.Low.Bytes, c.QuotaBytes))
 	}
 	return errors.Join(append(problems, digest.CheckInstance(c.Instance))...)
 }
@@ -129,10 +131,13 @@ func New(config Config) (*Server, error) {
 		return nil, fmt.Errorf("open casd: %w", err)
 	}
 	local, err := cas.OpenDisk(dir, cas.DiskConfig{
-		QuotaBytes: config.QuotaBytes, LowBytes: config.LowBytes, FreeBytes: config.FreeBytes, Protect: config.Protect, Logger: config.Logger,
+		QuotaBytes: config.QuotaBytes, Low: config.Low, FreeBytes: config.FreeBytes, Protect: config.Protect, Logger: config.Logger,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open casd: %w", err)
+	}
+	if err := local.KeepEmpty(); err != nil {
+		return nil, errors.Join(fmt.Errorf("open casd: %w", err), local.Close())
 	}
 	s := &Server{dir: dir, instance: config.Instance, local: local, logger: config.Logger, closing: make(chan struct{})}
 	s.store = newReadThrough(local, config.Remote,

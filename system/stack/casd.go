@@ -9,6 +9,7 @@ import (
 
 	"google.golang.org/grpc"
 
+	"github.com/weir-build/weir/system/cas/lru"
 	"github.com/weir-build/weir/system/casd"
 	"github.com/weir-build/weir/system/remote"
 	"github.com/weir-build/weir/system/telemetry"
@@ -111,7 +112,7 @@ func NewCasd(c Casd, t *telemetry.Telemetry, listener net.Listener) (*Role, erro
 		closeClient = client.Close
 	}
 	server, err := casd.New(casd.Config{
-		Dir: c.Dir, QuotaBytes: int64(c.Quota), LowBytes: c.QuotaLow.of(c.Quota), FreeBytes: int64(c.Reserved), Protect: c.ProtectSessionBlobs,
+		Dir: c.Dir, QuotaBytes: int64(c.Quota), Low: lru.Low(c.QuotaLow), FreeBytes: int64(c.Reserved), Protect: c.ProtectSessionBlobs,
 		Remote: client, Instance: c.Instance, NoFUSE: c.NoFUSE,
 		Logger: t.Logger, Registerer: t.Registerer,
 	})

@@ -10,6 +10,7 @@ import (
 
 	"gopkg.in/yaml.v3"
 
+	"github.com/weir-build/weir/system/cas/lru"
 	"github.com/weir-build/weir/system/options"
 )
 
@@ -28,16 +29,13 @@ func (s *Size) UnmarshalText(text []byte) error {
 }
 
 // A Watermark is a size, or a part of another written as a percentage.
-type Watermark struct {
-	Size    Size
-	Percent int // 0 if it is a size
-}
+type Watermark lru.Low
 
 // UnmarshalText reads a watermark, such as 20G or 80%.
 func (w *Watermark) UnmarshalText(text []byte) error {
 	number, ok := strings.CutSuffix(string(text), "%")
 	if !ok {
-		return w.Size.UnmarshalText(text)
+		return (*Size)(&w.Bytes).UnmarshalText(text)
 	}
 	n, err := strconv.Atoi(number)
 	if err != nil || n < 1 || n > 100 {
@@ -45,15 +43,6 @@ func (w *Watermark) UnmarshalText(text []byte) error {
 	}
 	w.Percent = n
 	return nil
-}
-
-// of returns the watermark in bytes.
-func (w Watermark) of(whole Size) int64 {
-	if w.Percent == 0 {
-		return int64(w.Size)
-	}
-	// In this order a terabyte is no overflow.
-	return int64(whole)/100*int64(w.Percent) + int64(whole)%100*int64(w.Percent)/100
 }
 
 // Decode reads a YAML configuration; a key it doesn't know is an error that

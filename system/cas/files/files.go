@@ -68,9 +68,8 @@ type Config struct {
 	// QuotaBytes is how much disk files may take, each rounded up to whole
 	// blocks and those being written included. 0 means no limit.
 	QuotaBytes int64
-	// LowBytes is how much is left when files had to go to keep to the quota; 0 means as
-	// much as the quota.
-	LowBytes int64
+	// Low is how much is left when files had to go to keep to the quota.
+	Low lru.Low
 	// FreeBytes is how much of the disk is kept free of files, by whatever it is taken:
 	// it lowers the quota where need be.
 	FreeBytes int64
@@ -118,7 +117,7 @@ func Open[K comparable](root, objects string, naming Naming[K], config Config) (
 		seed:    maphash.MakeSeed(),
 	}
 	d.index = lru.New(config.QuotaBytes, func(key K, _ record) { d.doomed = append(d.doomed, key) })
-	d.index.SetLow(config.LowBytes)
+	d.index.SetLow(config.Low)
 	if err := os.MkdirAll(root, 0o755); err != nil {
 		return nil, err
 	}

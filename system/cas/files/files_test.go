@@ -164,7 +164,7 @@ func TestLowWatermarkAndProtection(t *testing.T) {
 		}
 		return d
 	}
-	d := open(files.Config{QuotaBytes: 10 * 4096, LowBytes: 5 * 4096})
+	d := open(files.Config{QuotaBytes: 10 * 4096, Low: lru.Low{Bytes: 5 * 4096}})
 	for i := range 11 {
 		store(t, d, fmt.Sprintf("aa%d", i), "x")
 	}

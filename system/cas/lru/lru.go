@@ -27,7 +27,7 @@ type Index[K comparable, V any] struct {
 	entries  map[K]*entry[K, V]
 	ends     entry[K, V] // ends.next is the most, ends.prev the least recently used
 	quota    int64
-	low      int64 // how far eviction goes once it must; quota if nothing else was said
+	low      Low
 	size     int64 // entries and reservations
 	reserved int64
 	evicted  int64
@@ -55,9 +55,28 @@ func New[K comparable, V any](quotaBytes int64, onEvict func(K, V)) *Index[K, V]
 	return x
 }
 
-// SetLow makes eviction, once there must be some, go on until no more than lowBytes are
-// left, so that it isn't needed again at once. 0 ends it at the quota.
-func (x *Index[K, V]) SetLow(lowBytes int64) { x.low = lowBytes }
+// A Low is a low watermark: how much is left when something had to go, so that it isn't
+// needed again at once. The zero Low is the quota.
+type Low struct {
+	Bytes   int64
+	Percent int // of the quota, if Bytes is 0
+}
+
+// of returns the watermark below a quota.
+func (l Low) of(quota int64) int64 {
+	bytes := l.Bytes
+	if bytes == 0 && l.Percent > 0 {
+		// In this order a quota of exabytes is no overflow.
+		bytes = quota/100*int64(l.Percent) + quota%100*int64(l.Percent)/100
+	}
+	if bytes <= 0 || bytes > quota {
+		return quota
+	}
+	return bytes
+}
+
+// SetLow sets the low watermark.
+func (x *Index[K, V]) SetLow(low Low) { x.low = low }
 
 // SetQuota changes the quota. Nothing goes before something is to be added.
 func (x *Index[K, V]) SetQuota(quotaBytes int64) { x.quota = max(quotaBytes, Unlimited) }
@@ -157,10 +176,7 @@ func (x *Index[K, V]) makeRoom(cost int64) {
 	if x.quota == Unlimited || x.size <= x.quota-cost {
 		return
 	}
-	target := x.quota
-	if x.low > 0 && x.low < target {
-		target = x.low
-	}
+	target := x.low.of(x.quota)
 	for x.size > target-cost {
 		oldest := x.ends.prev
 		if oldest == &x.ends || oldest.protected {

@@ -117,7 +117,7 @@ func TestAgainstDumbTwin(t *testing.T) {
 func TestEvictionGoesOnToTheLowWatermark(t *testing.T) {
 	var gone []string
 	x := lru.New(10, func(key string, _ int) { gone = append(gone, key) })
-	x.SetLow(5)
+	x.SetLow(lru.Low{Percent: 50})
 	for _, key := range []string{"a", "b", "c", "d", "e"} {
 		x.Add(key, 0, 2)
 	}
