@@ -93,8 +93,8 @@ func buildboxCasd(ctx context.Context, args []string, stdout, stderr io.Writer) 
 		return usageError{errors.New("the folder of the cache is missing")}
 	case b.execution.URL != "" || b.assets.URL != "":
 		return usageError{errors.New("options --exec-remote and --ra-remote: this casd offers neither execution nor assets")}
-	case b.actionCache.URL != b.cas.URL:
-		return usageError{errors.New("options --ac-remote and --cas-remote: this casd has one remote for both")}
+	case b.actionCache.URL != "" && b.actionCache.URL != b.cas.URL:
+		return usageError{errors.New("option --ac-remote: this casd has one remote, that of --cas-remote, for blobs and results")}
 	}
 	root, err := filepath.Abs(b.casd.Dir)
 	if err != nil {

@@ -98,6 +98,6 @@ func buildboxWorker(ctx context.Context, args []string, stdout, stderr io.Writer
 		return err
 	}
 	w.WorkDir = dir
-	err = b.run(ctx, "worker", stderr, func(t *telemetry.Telemetry) (*stack.Role, error) { return stack.NewWorker(*w, t, version()) })
+	err = b.run(ctx, "worker", stderr, func(t *telemetry.Telemetry) (*stack.Role, error) { return stack.NewWorker(*w, t) })
 	return errors.Join(err, os.RemoveAll(dir))
 }

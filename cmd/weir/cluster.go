@@ -55,7 +55,7 @@ func newCluster(ctx context.Context, o clusterOptions) (*cluster, error) {
 		return nil, err
 	}
 	c := &cluster{folder: folder, options: o}
-	o.cluster.Version, o.cluster.Path = version(), os.Getenv("PATH")
+	o.cluster.Path = os.Getenv("PATH")
 	c.up, err = stack.NewUp(o.cluster, func(role string) (*telemetry.Telemetry, error) {
 		return folder.record(ctx, o.logFormat, role)
 	})

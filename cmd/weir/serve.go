@@ -184,7 +184,7 @@ func serveWorker(ctx context.Context, data []byte, below string) error {
 		f.Path = os.Getenv("PATH")
 	}
 	return serveOne(ctx, "worker", f.Infra, below, func(t *telemetry.Telemetry) (*stack.Role, error) {
-		return stack.NewWorker(f.Worker, t, version())
+		return stack.NewWorker(f.Worker, t)
 	})
 }
 

@@ -322,7 +322,7 @@ func (d *driver) strangers() {
 	role, err := stack.NewWorker(stack.Worker{
 		BotID: "stranger", Instance: instance, Bots: stack.Remote{URL: "grpc://" + d.cluster.Up.Bots, AccessToken: bad},
 		CAS: stack.Remote{URL: "grpc://" + d.cluster.Up.Casd}, Runner: "/bin/true", Slots: 1, WorkDir: d.TempDir(),
-	}, recorder, "")
+	}, recorder)
 	if err != nil {
 		d.Fatal(err)
 	}

@@ -48,8 +48,6 @@ type Cluster struct {
 	// Execution sets times of the execution-server; its other fields are
 	// ignored.
 	Execution Execution
-	// Version is told by the workers.
-	Version string
 }
 
 // Up is a cluster that is made and not yet running.
@@ -158,7 +156,7 @@ func (u *Up) addWorkers() error {
 			BotID: fmt.Sprintf("worker-%d", i+1), Instance: c.Instance,
 			Bots: Remote{URL: "grpc://" + u.Bots, AccessToken: c.Token}, CAS: Remote{URL: "grpc://" + u.Casd},
 			Runner: c.Runner, RunnerArgs: runnerArgs, RunnerPool: c.RunnerPool, Path: c.Path, Platform: c.Platform, Slots: c.Slots, WorkDir: dir, GracefulShutdown: drainTimeout / 2,
-		}, t, c.Version)
+		}, t)
 		if err != nil {
 			return fmt.Errorf("worker: %w", err)
 		}

@@ -58,7 +58,7 @@ type Worker struct {
 
 // NewWorker returns a worker. Several can share one telemetry: their metrics are
 // told apart by the label worker.
-func NewWorker(c Worker, t *telemetry.Telemetry, version string) (*Role, error) {
+func NewWorker(c Worker, t *telemetry.Telemetry) (*Role, error) {
 	var path string
 	var inProcess runner.Runner
 	if c.Runner == InternalSleep {
@@ -85,7 +85,7 @@ func NewWorker(c Worker, t *telemetry.Telemetry, version string) (*Role, error) 
 		return nil, err
 	}
 	w, err := worker.New(worker.Config{
-		BotID: c.BotID, Instance: c.Instance, Version: version,
+		BotID: c.BotID, Instance: c.Instance,
 		Bots: client.Conn(), PollTimeout: c.PollTimeout,
 		CAS: c.CAS.config(c.Instance), RunnerPath: path, InProcess: inProcess, RunnerArgs: c.RunnerArgs, RunnerPool: c.RunnerPool, Path: c.Path,
 		Platform: platform, Slots: c.Slots, WorkDir: c.WorkDir, GracefulShutdown: c.GracefulShutdown, StopAfter: c.StopAfter,

@@ -34,8 +34,6 @@ type Config struct {
 	Name string
 	// Instance is the REAPI instance it takes work from; may be empty.
 	Instance string
-	// Version is told the server.
-	Version string
 
 	// Bots is the connection to the server; it stays the caller's. Required.
 	Bots grpc.ClientConnInterface

@@ -227,7 +227,7 @@ func summary(leases []*bots.Lease) string {
 func (p *poll) reply(leases ...*bots.Lease) { p.replyWith(nil, leases...) }
 
 func (p *poll) replyWith(trailer metadata.MD, leases ...*bots.Lease) {
-	s := &bots.BotSession{Name: p.session.Name, BotId: p.session.BotId, Leases: leases}
+	s := &bots.BotSession{Name: p.session.Name, BotId: p.session.BotId, Leases: leases, Version: p.session.Version + "+"}
 	if p.create {
 		s.Name = "main/bots/1"
 	}

@@ -39,10 +39,11 @@ type session struct {
 	hard    context.Context // ends with the worker
 	running *sync.WaitGroup // every goroutine started here
 
-	name   string // empty: there is none
-	status bots.BotStatus
-	leases map[string]*lease
-	busy   int // runners that haven't ended, also of dropped leases
+	name    string // empty: there is none
+	version string // the server's last word, which it wants back: BuildGrid counts states
+	status  bots.BotStatus
+	leases  map[string]*lease
+	busy    int // runners that haven't ended, also of dropped leases
 
 	accepted int // leases, ever
 
@@ -173,7 +174,7 @@ func (s *session) message() *bots.BotSession {
 		Name:    s.name,
 		BotId:   s.cfg.BotID,
 		Status:  s.status,
-		Version: s.cfg.Version,
+		Version: s.version,
 		Worker: &bots.Worker{
 			Devices: []*bots.Device{device},
 			Configs: []*bots.Worker_Config{
@@ -229,6 +230,7 @@ func (s *session) take(r reply) {
 		s.failed(r.err)
 		return
 	}
+	s.version = r.session.Version
 	if s.name == "" {
 		s.sessions.WithLabelValues().Inc()
 		s.logger.Info("bot session opened", "session", r.session.Name)
@@ -316,7 +318,7 @@ func (s *session) failed(err error) {
 	lost := s.name != "" && sessionLost(code)
 	if lost {
 		s.logger.Warn("bot session lost", "session", s.name, "leases", len(s.leases), "err", err)
-		s.name = ""
+		s.name, s.version = "", ""
 	}
 	s.failures++
 	if lost && s.failures == 1 {

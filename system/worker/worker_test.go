@@ -64,7 +64,7 @@ func startRig(t *testing.T, change func(*worker.Config)) *rig {
 		t.Fatal(err)
 	}
 	r.cfg = worker.Config{
-		BotID: "bot-1", Name: "host/bot-1", Instance: "main", Version: "1.2.3", Bots: r.conn,
+		BotID: "bot-1", Name: "host/bot-1", Instance: "main", Bots: r.conn,
 		CAS:        remote.Config{URL: "grpc://127.0.0.1:1", Instance: "main", RetryLimit: -1},
 		RunnerPath: self, RunnerArgs: []string{"--extra=1"}, Path: "/some/bin",
 		Platform: []worker.Property{{Key: "OSFamily", Value: "linux"}, {Key: "pool", Value: "a"}, {Key: "pool", Value: "b"}},
@@ -122,11 +122,27 @@ func result(t *testing.T, p *poll) *repb.ActionResult {
 	return a
 }
 
+// BuildGrid counts a session's states with the version, and refuses what it didn't say.
+func TestVersionOfTheSessionIsTheServers(t *testing.T) {
+	r := newRig(t, nil)
+	for _, want := range []string{"+", "++", "+++"} {
+		p := r.nextUpdate()
+		if p.session.Version != want {
+			t.Errorf("version %q, want %q", p.session.Version, want)
+		}
+		p.reply()
+	}
+	r.nextUpdate().fail(status.Error(codes.NotFound, "no such session"))
+	if p := r.next(); !p.create || p.session.Version != "" {
+		t.Errorf("a new session begins with version %q", p.session.Version)
+	}
+}
+
 func TestSessionDescribesTheWorker(t *testing.T) {
 	r := startRig(t, nil)
 	p := r.next()
 	s := p.session
-	if !p.create || s.BotId != "bot-1" || s.Version != "1.2.3" || s.Status != bots.BotStatus_OK || s.Name != "" {
+	if !p.create || s.BotId != "bot-1" || s.Version != "" || s.Status != bots.BotStatus_OK || s.Name != "" {
 		t.Errorf("session %v", s)
 	}
 	var properties []string

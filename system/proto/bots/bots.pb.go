@@ -228,7 +228,8 @@ type BotSession struct {
 	// Output only: a session not updated by then is lost and its leases are
 	// given to others.
 	ExpireTime *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=expire_time,json=expireTime,proto3" json:"expire_time,omitempty"`
-	// The worker program's version, free form.
+	// The server's, if it sets any: workers send back what they were told last. BuildGrid
+	// counts a session's states with it.
 	Version       string `protobuf:"bytes,7,opt,name=version,proto3" json:"version,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
