@@ -25,11 +25,22 @@ func run(m *testing.M) int {
 	}
 	defer os.RemoveAll(dir)
 	programs = filepath.Join(dir, "bin")
-	build := exec.Command("go", "build", "-o", programs+"/", "./cmd/weir", "./cmd/buildbox-run-hosttools")
+	// For the users that actions belong to.
+	if err := os.Chmod(dir, 0o755); err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	build := exec.Command("go", "build", "-o", programs+"/", "./cmd/weir", "./cmd/buildbox-run-hosttools", "./cmd/buildbox-run-namespaces")
 	build.Dir, build.Stdout, build.Stderr = repository, os.Stderr, os.Stderr
 	if err := build.Run(); err != nil {
 		fmt.Fprintln(os.Stderr, "build the programs under test:", err)
 		return 1
+	}
+	for _, name := range []string{"buildbox-casd", "buildbox-worker"} {
+		if err := os.Symlink("weir", filepath.Join(programs, name)); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
 	}
 	return m.Run()
 }

@@ -248,7 +248,9 @@ func (s *session) take(r reply) {
 			continue
 		}
 		wanted[offer.Id] = true
-		if s.leases[offer.Id] == nil && offer.State == bots.LeaseState_PENDING {
+		// BuildGrid offers leases as ACTIVE. One that is ours already comes without what it
+		// is about.
+		if s.leases[offer.Id] == nil && (offer.State == bots.LeaseState_PENDING || offer.State == bots.LeaseState_ACTIVE && offer.Payload != nil) {
 			s.accept(offer, r.trailer)
 		}
 	}

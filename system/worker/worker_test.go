@@ -122,6 +122,15 @@ func result(t *testing.T, p *poll) *repb.ActionResult {
 	return a
 }
 
+// BuildGrid's offers are ACTIVE from the beginning.
+func TestOffersMayBeActive(t *testing.T) {
+	r := newRig(t, nil)
+	lease := offer(t, "a", "describe")
+	lease.State = bots.LeaseState_ACTIVE
+	r.nextUpdate().reply(lease)
+	result(t, r.nextCompleted(lease))
+}
+
 // BuildGrid counts a session's states with the version, and refuses what it didn't say.
 func TestVersionOfTheSessionIsTheServers(t *testing.T) {
 	r := newRig(t, nil)
