@@ -166,12 +166,16 @@ func TestInteropOurRunnersOnTheirCasd(t *testing.T) {
 	c := dial(t, "grpc://"+address, "", "")
 	at := c.upload(t, everyday)
 	for _, name := range []string{"buildbox-run-hosttools", "buildbox-run-namespaces"} {
-		for _, option := range []string{"--staging-mode=fuse", "--staging-mode=copy-or-link", "--disable-localcas"} {
-			t.Run(name+option, func(t *testing.T) {
+		for _, options := range []string{
+			// It mounts for its own user only.
+			fmt.Sprintf("--staging-mode=fuse --run-as=%d", os.Getuid()),
+			"--staging-mode=copy-or-link", "--disable-localcas",
+		} {
+			t.Run(name+" "+options, func(t *testing.T) {
 				if name == "buildbox-run-namespaces" {
 					program(t, "bwrap")
 				}
-				c.wantEveryday(t, runRunner(t, c, filepath.Join(programs, name), address, at, option, "--collect-execution-stats"))
+				c.wantEveryday(t, runRunner(t, c, filepath.Join(programs, name), address, at, append(strings.Fields(options), "--collect-execution-stats")...))
 			})
 		}
 	}
