@@ -19,6 +19,15 @@ type DiskConfig struct {
 	// 4 KiB and uploads in progress included, before the least recently used
 	// are evicted. 0 means no limit.
 	QuotaBytes int64
+	// LowBytes is how much eviction leaves once it has begun, so that it comes
+	// seldom; 0 means that it makes no more room than is needed.
+	LowBytes int64
+	// KeepFreeBytes is how much of the disk is left to others: the quota shrinks as
+	// they fill it. 0 means that the disk may be filled.
+	KeepFreeBytes int64
+	// ProtectUsed never evicts what was stored, read or found present since the
+	// store was opened.
+	ProtectUsed bool
 	// Fsync makes a blob reach the disk before it counts as stored, at the cost
 	// of milliseconds a blob. Without it a power failure may lose recent blobs,
 	// a killed process never does.
@@ -54,7 +63,10 @@ func OpenDisk(dir string, config DiskConfig) (*Disk, error) {
 		logger = slog.New(slog.DiscardHandler)
 	}
 	naming := files.Naming[objectHash]{Path: objectPath, Key: objectKey}
-	f, err := files.Open(dir, "objects", naming, files.Config{QuotaBytes: config.QuotaBytes, Fsync: config.Fsync})
+	f, err := files.Open(dir, "objects", naming, files.Config{
+		QuotaBytes: config.QuotaBytes, LowBytes: config.LowBytes, KeepFreeBytes: config.KeepFreeBytes,
+		ProtectUsed: config.ProtectUsed, Fsync: config.Fsync,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("open blob store: %w", err)
 	}

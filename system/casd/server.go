@@ -50,8 +50,17 @@ type Config struct {
 	// Dir is the folder of the cache, made if need be: objects/<2 hex>/<62 hex>,
 	// as BuildBox has it, and staging. Required. One casd at a time uses it.
 	Dir string
-	// QuotaBytes is how large the cache may get; 0 means no limit.
+	// QuotaBytes is how large the cache may get; 0 means no limit. It is also the
+	// size of the largest blob that can pass through.
 	QuotaBytes int64
+	// LowBytes is how much is left of the cache when it was full and the least
+	// recently used went; 0 makes only as much room as is needed.
+	LowBytes int64
+	// KeepFreeBytes is how much of the cache's disk is left to others, whatever the
+	// quota.
+	KeepFreeBytes int64
+	// ProtectSession never evicts a blob that was stored or used since casd started.
+	ProtectSession bool
 	// Remote is the server behind the cache. nil means there is none: then the
 	// cache is all there is, and there is no action cache. It stays the caller's.
 	Remote *remote.Client
@@ -76,6 +85,17 @@ func (c *Config) Validate() error {
 	}
 	if c.QuotaBytes < 0 {
 		problems = append(problems, fmt.Errorf("quota of %d bytes is negative", c.QuotaBytes))
+	}
+	switch {
+	case c.LowBytes < 0:
+		problems = append(problems, fmt.Errorf("low mark of %d bytes is negative", c.LowBytes))
+	case c.LowBytes > 0 && c.QuotaBytes == 0:
+		problems = append(problems, fmt.Errorf("low mark of %d bytes needs a quota", c.LowBytes))
+	case c.LowBytes > c.QuotaBytes:
+		problems = append(problems, fmt.Errorf("low mark of %d bytes is above the quota of %d", c.LowBytes, c.QuotaBytes))
+	}
+	if c.KeepFreeBytes < 0 {
+		problems = append(problems, fmt.Errorf("%d bytes to keep free is negative", c.KeepFreeBytes))
 	}
 	return errors.Join(append(problems, digest.CheckInstance(c.Instance))...)
 }
@@ -122,7 +142,10 @@ func New(config Config) (*Server, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open casd: %w", err)
 	}
-	local, err := cas.OpenDisk(dir, cas.DiskConfig{QuotaBytes: config.QuotaBytes, Logger: config.Logger})
+	local, err := cas.OpenDisk(dir, cas.DiskConfig{
+		QuotaBytes: config.QuotaBytes, LowBytes: config.LowBytes, KeepFreeBytes: config.KeepFreeBytes,
+		ProtectUsed: config.ProtectSession, Logger: config.Logger,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("open casd: %w", err)
 	}

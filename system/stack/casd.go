@@ -18,6 +18,14 @@ type Casd struct {
 	Dir string `yaml:"dir"`
 	// Quota is how large it may get; 0 means no bound.
 	Quota Size `yaml:"quota"`
+	// QuotaLow is how much is left when it was full and the least recently used
+	// went, in bytes or percent of the quota; by default as much as fits.
+	QuotaLow Mark `yaml:"quota_low"`
+	// Reserved is how much of the disk is left to others, whatever the quota.
+	Reserved Size `yaml:"reserved"`
+	// ProtectSessionBlobs never evicts a blob that was stored or used since the
+	// start.
+	ProtectSessionBlobs bool `yaml:"protect_session_blobs"`
 	// Remote is the server behind it.
 	Remote Remote `yaml:"remote"`
 	// Instance is the REAPI instance, here and there.
@@ -56,7 +64,8 @@ func NewCasd(c Casd, t *telemetry.Telemetry, listener net.Listener) (*Role, erro
 		return nil, err
 	}
 	server, err := casd.New(casd.Config{
-		Dir: c.Dir, QuotaBytes: int64(c.Quota), Remote: client, Instance: c.Instance, NoFUSE: c.NoFUSE,
+		Dir: c.Dir, QuotaBytes: int64(c.Quota), LowBytes: c.QuotaLow.of(c.Quota), KeepFreeBytes: int64(c.Reserved),
+		ProtectSession: c.ProtectSessionBlobs, Remote: client, Instance: c.Instance, NoFUSE: c.NoFUSE,
 		Logger: t.Logger, Registerer: t.Registerer,
 	})
 	if err != nil {

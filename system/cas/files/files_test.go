@@ -2,6 +2,7 @@ package files_test
 
 import (
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -21,7 +22,12 @@ var byName = files.Naming[string]{
 
 func open(t *testing.T, root string, quota int64) *files.Dir[string] {
 	t.Helper()
-	d, err := files.Open(root, "", byName, files.Config{QuotaBytes: quota})
+	return openWith(t, root, files.Config{QuotaBytes: quota})
+}
+
+func openWith(t *testing.T, root string, config files.Config) *files.Dir[string] {
+	t.Helper()
+	d, err := files.Open(root, "", byName, config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,6 +102,64 @@ func TestSmallerQuotaAtNextOpenDropsFiles(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(root, "00", "large")); !errors.Is(err, os.ErrNotExist) {
 		t.Error("its file is still there")
+	}
+}
+
+func TestUsedFilesAreProtected(t *testing.T) {
+	root := t.TempDir()
+	d := open(t, root, 0)
+	for _, key := range []string{"00used", "00idle"} {
+		store(t, d, key, "x")
+	}
+	d.Close()
+	d = openWith(t, root, files.Config{QuotaBytes: 2 * 4096, ProtectUsed: true})
+	if got := content(t, d, "00used"); got != "x" {
+		t.Fatalf("it holds %q", got)
+	}
+	store(t, d, "00new", "y")
+	if d.Size("00used") < 0 || d.Size("00idle") >= 0 {
+		t.Errorf("sizes %d and %d, want that the idle one made room", d.Size("00used"), d.Size("00idle"))
+	}
+	temp, err := d.Create()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer temp.Discard()
+	if _, err := io.WriteString(temp, "z"); !errors.Is(err, files.ErrNoSpace) || !strings.Contains(err.Error(), "8192 bytes are kept because they were used") {
+		t.Errorf("beside protected files: got %v, want ErrNoSpace that says why", err)
+	}
+}
+
+// A disk has less than 1 EiB free, so nothing fits beside a reserve of that.
+func TestReserveOfTheDiskIsKept(t *testing.T) {
+	root := t.TempDir()
+	d := open(t, root, 0)
+	store(t, d, "00a", "x")
+	d.Close()
+	d = openWith(t, root, files.Config{KeepFreeBytes: 1 << 60})
+	temp, err := d.Create()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer temp.Discard()
+	if _, err := io.WriteString(temp, "z"); !errors.Is(err, files.ErrNoSpace) || !strings.Contains(err.Error(), "of the disk free") {
+		t.Errorf("got %v, want ErrNoSpace that tells of the reserve", err)
+	}
+	d.Close()
+	d = openWith(t, root, files.Config{QuotaBytes: 1 << 20, KeepFreeBytes: 1})
+	store(t, d, "00b", "x")
+	if got := d.Usage().QuotaBytes; got != 1<<20 {
+		t.Errorf("with a disk that is free enough the quota is %d, want %d", got, 1<<20)
+	}
+}
+
+func TestEvictionLeavesLowBytes(t *testing.T) {
+	d := openWith(t, t.TempDir(), files.Config{QuotaBytes: 10 * 4096, LowBytes: 2 * 4096})
+	for i := range 11 {
+		store(t, d, fmt.Sprintf("00%02d", i), "x")
+	}
+	if got := d.Usage().SizeBytes; got != 3*4096 {
+		t.Errorf("%d bytes are left, want 2 files of before and the new one", got)
 	}
 }
 

@@ -1,12 +1,10 @@
 package files
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
-	"syscall"
 	"time"
 )
 
@@ -45,11 +43,15 @@ func (t *Temp[K]) reserve(bytes int64) error {
 		return nil
 	}
 	t.dir.mu.Lock()
-	ok := t.dir.index.Reserve(bytes)
-	quota := t.dir.index.Usage().QuotaBytes
+	err := t.dir.adaptQuota()
+	ok := err == nil && t.dir.index.Reserve(bytes)
+	usage := t.dir.index.Usage()
 	t.dir.mu.Unlock()
+	if err != nil {
+		return err
+	}
 	if !ok {
-		return fmt.Errorf("%w in the quota of %d bytes", ErrNoSpace, quota)
+		return t.dir.full(usage)
 	}
 	t.reserved += bytes
 	t.dir.unlinkDoomed()
@@ -97,11 +99,8 @@ func (t *Temp[K]) rename(key K) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.index.Release(t.reserved)
-	if !d.index.Add(key, record{t.size, time.Now().Unix()}, charge(t.size)) {
-		// Can't be: the reservation just released was as large.
-		panic("a file doesn't fit where it was reserved")
-	}
+	d.index.Fill(key, record{t.size, time.Now().Unix()}, charge(t.size))
+	d.index.Release(t.reserved - charge(t.size)) // of a write that came up short
 	return nil
 }
 
@@ -129,12 +128,4 @@ func syncFolder(path string) error {
 	}
 	defer folder.Close()
 	return folder.Sync()
-}
-
-// spaceError wraps what the system says of a full disk in ErrNoSpace.
-func spaceError(err error) error {
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-		return fmt.Errorf("%w: %w", ErrNoSpace, err)
-	}
-	return err
 }
