@@ -26,7 +26,7 @@ type Casd struct {
 	// ProtectSessionBlobs never evicts a blob that was stored or used since the
 	// start.
 	ProtectSessionBlobs bool `yaml:"protect_session_blobs"`
-	// Remote is the server behind it.
+	// Remote is the server behind it; without a URL there is none.
 	Remote Remote `yaml:"remote"`
 	// Instance is the REAPI instance, here and there.
 	Instance string `yaml:"instance"`
@@ -59,9 +59,12 @@ func (r Remote) dial(instance string, t *telemetry.Telemetry) (*remote.Client, e
 
 // NewCasd returns a casd that will serve on a listener.
 func NewCasd(c Casd, t *telemetry.Telemetry, listener net.Listener) (*Role, error) {
-	client, err := c.Remote.dial(c.Instance, t)
-	if err != nil {
-		return nil, err
+	var client *remote.Client
+	if c.Remote.URL != "" {
+		var err error
+		if client, err = c.Remote.dial(c.Instance, t); err != nil {
+			return nil, err
+		}
 	}
 	server, err := casd.New(casd.Config{
 		Dir: c.Dir, QuotaBytes: int64(c.Quota), LowBytes: c.QuotaLow.of(c.Quota), KeepFreeBytes: int64(c.Reserved),
@@ -69,7 +72,9 @@ func NewCasd(c Casd, t *telemetry.Telemetry, listener net.Listener) (*Role, erro
 		Logger: t.Logger, Registerer: t.Registerer,
 	})
 	if err != nil {
-		client.Close()
+		if client != nil {
+			client.Close()
+		}
 		return nil, err
 	}
 	var closed error
@@ -80,7 +85,9 @@ func NewCasd(c Casd, t *telemetry.Telemetry, listener net.Listener) (*Role, erro
 	return &Role{
 		Name: "casd", Telemetry: t, Addr: listener.Addr().String(), run: run,
 		close: func() error {
-			client.Close()
+			if client != nil {
+				client.Close()
+			}
 			return closed
 		},
 	}, nil
