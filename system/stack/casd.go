@@ -2,6 +2,7 @@ package stack
 
 import (
 	"context"
+	"errors"
 	"net"
 	"time"
 
@@ -26,10 +27,11 @@ type Casd struct {
 	// ProtectSessionBlobs never evicts a blob that was stored or used since the
 	// start.
 	ProtectSessionBlobs bool `yaml:"protect_session_blobs"`
-	// Remote is the server behind it; without a URL there is none.
-	Remote Remote `yaml:"remote"`
-	// Instance is the REAPI instance, here and there.
-	Instance string `yaml:"instance"`
+	CasdInstances       `yaml:",inline"`
+	// CacheFailures says whether results with an exit code other than 0 are kept in
+	// casd's own action cache, which instances without a remote for it have; by
+	// default they are.
+	CacheFailures *bool `yaml:"cache_failures"`
 	// NoFUSE stages real files even where FUSE works.
 	NoFUSE bool `yaml:"no_fuse"`
 }
@@ -43,39 +45,50 @@ type Remote struct {
 	ClientKey   string        `yaml:"client_key"`
 	ClientCert  string        `yaml:"client_cert"`
 	Keepalive   time.Duration `yaml:"keepalive"`
+	// RetryLimit is the number of retries; 0 means the default of 4, -1 none.
+	RetryLimit int `yaml:"retry_limit"`
+	// RetryDelay is the delay before the first; default 100 ms.
+	RetryDelay time.Duration `yaml:"retry_delay"`
+	// RequestTimeout bounds calls that don't wait for work or move blobs of any
+	// size; 0 means no bound.
+	RequestTimeout time.Duration `yaml:"request_timeout"`
 }
 
 func (r Remote) config(instance string) remote.Config {
+	if r.RetryDelay == 0 {
+		r.RetryDelay = 100 * time.Millisecond
+	}
 	return remote.Config{
 		URL: r.URL, Instance: instance, AccessToken: r.AccessToken, TokenReload: r.TokenReload,
 		ServerCert: r.ServerCert, ClientKey: r.ClientKey, ClientCert: r.ClientCert, Keepalive: r.Keepalive,
-		RetryDelay: 100 * time.Millisecond,
+		RetryLimit: r.RetryLimit, RetryDelay: r.RetryDelay, RequestTimeout: r.RequestTimeout,
 	}
 }
 
 func (r Remote) dial(instance string, t *telemetry.Telemetry) (*remote.Client, error) {
-	return remote.Dial(r.config(instance), grpc.WithStatsHandler(t.ClientHandler()))
+	return remote.Dial(r.config(instance), dialOptions(t)...)
+}
+
+func dialOptions(t *telemetry.Telemetry) []grpc.DialOption {
+	return []grpc.DialOption{grpc.WithStatsHandler(t.ClientHandler())}
 }
 
 // NewCasd returns a casd that will serve on a listener.
 func NewCasd(c Casd, t *telemetry.Telemetry, listener net.Listener) (*Role, error) {
-	var client *remote.Client
-	if c.Remote.URL != "" {
-		var err error
-		if client, err = c.Remote.dial(c.Instance, t); err != nil {
-			return nil, err
-		}
+	var opened closers
+	instances, err := c.dial(t, &opened)
+	if err != nil {
+		return nil, errors.Join(err, opened.close())
 	}
 	server, err := casd.New(casd.Config{
 		Dir: c.Dir, QuotaBytes: int64(c.Quota), LowBytes: c.QuotaLow.of(c.Quota), KeepFreeBytes: int64(c.Reserved),
-		ProtectSession: c.ProtectSessionBlobs, Remote: client, Instance: c.Instance, NoFUSE: c.NoFUSE,
-		Logger: t.Logger, Registerer: t.Registerer,
+		ProtectSession: c.ProtectSessionBlobs, NoFUSE: c.NoFUSE,
+		Instances: instances, DialOptions: dialOptions(t),
+		NoFailures: c.CacheFailures != nil && !*c.CacheFailures,
+		Logger:     t.Logger, Registerer: t.Registerer,
 	})
 	if err != nil {
-		if client != nil {
-			client.Close()
-		}
-		return nil, err
+		return nil, errors.Join(err, opened.close())
 	}
 	var closed error
 	run := func(ctx context.Context) error {
@@ -84,11 +97,6 @@ func NewCasd(c Casd, t *telemetry.Telemetry, listener net.Listener) (*Role, erro
 	}
 	return &Role{
 		Name: "casd", Telemetry: t, Addr: listener.Addr().String(), run: run,
-		close: func() error {
-			if client != nil {
-				client.Close()
-			}
-			return closed
-		},
+		close: func() error { return errors.Join(closed, opened.close()) },
 	}, nil
 }
