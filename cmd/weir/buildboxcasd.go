@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"github.com/weir-build/weir/system/options"
 	"github.com/weir-build/weir/system/remote"
@@ -17,12 +19,9 @@ import (
 // boxCasd is the command line of buildbox-casd.
 type boxCasd struct {
 	common
-	casd        stack.Casd
-	bind        string
-	cas         remote.Config
-	execution   remote.Config
-	assets      remote.Config
-	actionCache remote.Config
+	casd                            stack.Casd
+	bind                            string
+	cas, actionCache, exec, nowhere remote.Config
 }
 
 func (b *boxCasd) options(stdout, stderr io.Writer) []options.Option {
@@ -34,18 +33,18 @@ func (b *boxCasd) options(stdout, stderr io.Writer) []options.Option {
 	list := []options.Option{
 		{Name: "bind", Value: "ADDRESS", Help: "HOST:PORT or unix:PATH to listen on; default casd.sock in the cache's folder", Set: options.String(&b.bind)},
 		{Name: "quota-high", Value: "SIZE", Help: "how large the cache may get, with suffix K, M, G or T; default no bound", Set: text(&c.Quota)},
-		{Name: "quota-low", Value: "SIZE", Help: "how much is left when something had to go, also as a percentage of --quota-high", Set: text(&c.QuotaLow)},
+		{Name: "quota-low", Value: "SIZE", Help: "how much is left when something had to go, also as a percentage of --quota-high, without which it has no effect", Set: text(&c.QuotaLow)},
 		{Name: "reserved", Value: "SIZE", Help: "how much of the disk is kept free", Set: text(&c.Reserved)},
 		{Name: "protect-session-blobs", Help: "keep blobs that were used since the start", Set: options.True(&c.ProtectSessionBlobs)},
-		{Name: "cache-failures", Value: "BOOL", Help: "without effect: no results are kept here, and the remote decides which it keeps", Set: checkBool},
+		{Name: "cache-failures", Value: "BOOL", Help: "keep results with an exit code other than 0; default true", Set: b.setCacheFailures},
+		{Name: "read-only-remote", Help: "send nothing to the remotes", Set: options.True(&c.ReadOnly)},
+		{Name: "local-server-instance", Value: "NAME", Help: "instance of the local cache alone; repeatable", Optional: true, Set: options.Append(&c.LocalInstances)},
+		{Name: "proxy-instance", Value: "LOCAL[:REMOTE]", Help: "another instance, and its name at the remotes; repeatable", Set: b.addProxy},
 		{Name: "num-io-threads", Value: "N", Help: "without effect: there are as many as calls", Set: ignored},
 		{Name: "num-digest-threads", Value: "N", Help: "without effect, likewise", Set: ignored},
 		{Name: "buildbox-run", Value: "PATH", Help: "without effect: casd runs no actions by itself", Set: ignored},
 		{Name: "runner-arg", Value: "ARG", Help: "without effect, likewise", Set: ignored},
 		{Name: "jobs", Value: "N", Help: "without effect, likewise", Set: ignored},
-		{Name: "read-only-remote", Help: "give clients an instance of their own by GetInstanceNameForRemotes with read_only"},
-		{Name: "local-server-instance", Value: "NAME", Help: "run a second one without a remote"},
-		{Name: "proxy-instance", Value: "LOCAL[:REMOTE]", Help: "use --cas-instance"},
 		{Name: "findmissingblobs-cache-ttl", Value: "SECONDS", Help: "the remote is asked each time"},
 		{Name: "exec-fallback-to-local", Help: "casd runs no actions by itself"},
 	}
@@ -53,14 +52,31 @@ func (b *boxCasd) options(stdout, stderr io.Writer) []options.Option {
 	list = append(list, options.Remote("", &b.cas, &b.actionCache)...)
 	list = append(list, options.Remote("cas-", &b.cas)...)
 	list = append(list, options.Remote("ac-", &b.actionCache)...)
-	list = append(list, options.Remote("exec-", &b.execution)...)
-	return append(list, options.Remote("ra-", &b.assets)...)
+	list = append(list, options.Remote("exec-", &b.exec)...)
+	for _, o := range options.Remote("ra-", &b.nowhere) {
+		list = append(list, options.Option{Name: o.Name, Value: o.Value, Help: "this casd offers no assets"})
+	}
+	return list
 }
 
-func checkBool(v string) error {
-	if _, err := strconv.ParseBool(v); err != nil {
+func (b *boxCasd) setCacheFailures(v string) error {
+	keep, err := strconv.ParseBool(v)
+	if err != nil {
 		return fmt.Errorf("%.50q is neither true nor false", v)
 	}
+	b.casd.CacheFailures = &keep
+	return nil
+}
+
+func (b *boxCasd) addProxy(v string) error {
+	local, remote, ok := strings.Cut(v, ":")
+	if !ok {
+		remote = local
+	}
+	if b.casd.ProxyInstances == nil {
+		b.casd.ProxyInstances = make(map[string]string)
+	}
+	b.casd.ProxyInstances[local] = remote
 	return nil
 }
 
@@ -91,10 +107,6 @@ func buildboxCasd(ctx context.Context, args []string, stdout, stderr io.Writer) 
 		return b.done()
 	case b.casd.Dir == "":
 		return usageError{errors.New("the folder of the cache is missing")}
-	case b.execution.URL != "" || b.assets.URL != "":
-		return usageError{errors.New("options --exec-remote and --ra-remote: this casd offers neither execution nor assets")}
-	case b.actionCache.URL != "" && b.actionCache.URL != b.cas.URL:
-		return usageError{errors.New("option --ac-remote: this casd has one remote, that of --cas-remote, for blobs and results")}
 	}
 	root, err := filepath.Abs(b.casd.Dir)
 	if err != nil {
@@ -103,14 +115,28 @@ func buildboxCasd(ctx context.Context, args []string, stdout, stderr io.Writer) 
 	// As BuildBox has it, whose clients read blobs there: action results and assets would
 	// be beside it.
 	b.casd.Dir = filepath.Join(root, "cas")
-	if b.cas.URL != "" {
-		b.casd.Remote = stack.RemoteOf(b.cas)
-	}
-	return b.run(ctx, "casd", stderr, func(t *telemetry.Telemetry) (*stack.Role, error) {
-		address := b.bind
-		if address == "" {
-			address = "unix:" + filepath.Join(root, "casd.sock")
+	for _, service := range []struct {
+		from remote.Config
+		to   *stack.Remote
+	}{{b.cas, &b.casd.CAS}, {b.actionCache, &b.casd.ActionCache}, {b.exec, &b.casd.Execution}} {
+		if service.from.URL != "" {
+			*service.to = stack.RemoteOf(service.from)
 		}
-		return stack.NewCasdAt(b.casd, t, address)
-	})
+	}
+	if b.casd.Quota == 0 {
+		b.casd.QuotaLow = stack.Mark{} // of what?
+	}
+	if b.bind == "" {
+		b.bind = "unix:" + filepath.Join(root, "casd.sock")
+	}
+	if err := os.MkdirAll(root, 0o755); err != nil {
+		return err
+	}
+	listener, err := stack.Listen(b.bind, 0)
+	if err != nil {
+		return err
+	}
+	err = b.run(ctx, "casd", stderr, func(t *telemetry.Telemetry) (*stack.Role, error) { return stack.NewCasd(b.casd, t, listener) })
+	listener.Close() // a server that ran has closed it already
+	return err
 }

@@ -39,7 +39,8 @@ type (
 		Infra           adminConfig `yaml:"infra"`
 	}
 	casdFile struct {
-		Listen     string `yaml:"listen_address"`
+		Listen     string     `yaml:"listen_address"`
+		SocketMode stack.Mode `yaml:"socket_mode"` // of unix:PATH, default 0600
 		stack.Casd `yaml:",inline"`
 		Infra      adminConfig `yaml:"infra"`
 	}
@@ -150,7 +151,7 @@ func serveStorage(ctx context.Context, data []byte, below string) error {
 	if err := stack.Decode(data, &f); err != nil {
 		return usageError{err}
 	}
-	return serveListening(ctx, "storage-server", f.Listen, f.Infra, below, func(t *telemetry.Telemetry, l net.Listener) (*stack.Role, error) {
+	return serveListening(ctx, "storage-server", f.Listen, 0, f.Infra, below, func(t *telemetry.Telemetry, l net.Listener) (*stack.Role, error) {
 		return stack.NewStorage(f.Storage, t, l)
 	})
 }
@@ -160,7 +161,7 @@ func serveExecution(ctx context.Context, data []byte, below string) error {
 	if err := stack.Decode(data, &f); err != nil {
 		return usageError{err}
 	}
-	return serveListening(ctx, "execution-server", f.Listen, f.Infra, below, func(t *telemetry.Telemetry, l net.Listener) (*stack.Role, error) {
+	return serveListening(ctx, "execution-server", f.Listen, 0, f.Infra, below, func(t *telemetry.Telemetry, l net.Listener) (*stack.Role, error) {
 		return stack.NewExecution(f.Execution, t, l)
 	})
 }
@@ -170,7 +171,7 @@ func serveCasd(ctx context.Context, data []byte, below string) error {
 	if err := stack.Decode(data, &f); err != nil {
 		return usageError{err}
 	}
-	return serveListening(ctx, "casd", f.Listen, f.Infra, below, func(t *telemetry.Telemetry, l net.Listener) (*stack.Role, error) {
+	return serveListening(ctx, "casd", f.Listen, f.SocketMode, f.Infra, below, func(t *telemetry.Telemetry, l net.Listener) (*stack.Role, error) {
 		return stack.NewCasd(f.Casd, t, l)
 	})
 }
@@ -188,11 +189,11 @@ func serveWorker(ctx context.Context, data []byte, below string) error {
 	})
 }
 
-func serveListening(ctx context.Context, role, address string, infra adminConfig, below string, build func(*telemetry.Telemetry, net.Listener) (*stack.Role, error)) error {
+func serveListening(ctx context.Context, role, address string, mode stack.Mode, infra adminConfig, below string, build func(*telemetry.Telemetry, net.Listener) (*stack.Role, error)) error {
 	if address == "" {
-		return usageError{errors.New("listen_address is not set: want HOST:PORT, or unix:PATH")}
+		return usageError{errors.New("listen_address is not set: want HOST:PORT or unix:PATH")}
 	}
-	listener, err := stack.Listen(address)
+	listener, err := stack.Listen(address, mode)
 	if err != nil {
 		return err
 	}

@@ -36,7 +36,7 @@ var _ Cache = (*Memory)(nil)
 
 // NewMemory returns an empty cache.
 func NewMemory(config MemoryConfig) *Memory {
-	return &Memory{results: lru.New[digest.Digest, []byte](config.QuotaBytes, nil)}
+	return &Memory{results: lru.New[digest.Digest, []byte](lru.Limits{QuotaBytes: config.QuotaBytes}, nil)}
 }
 
 // Usage returns how full the cache is. A result counts for its serialized size

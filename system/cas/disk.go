@@ -10,7 +10,6 @@ import (
 	"os"
 
 	"github.com/weir-build/weir/system/cas/files"
-	"github.com/weir-build/weir/system/cas/lru"
 	"github.com/weir-build/weir/system/digest"
 )
 
@@ -20,13 +19,15 @@ type DiskConfig struct {
 	// 4 KiB and uploads in progress included, before the least recently used
 	// are evicted. 0 means no limit.
 	QuotaBytes int64
-	// Low is how much is left when blobs were evicted.
-	Low lru.Low
-	// FreeBytes is how much of the disk is kept free, whoever fills it: it lowers the
-	// quota where need be.
-	FreeBytes int64
-	// Protect keeps blobs that were used or stored since OpenDisk from eviction.
-	Protect bool
+	// LowBytes is how much eviction leaves once it has begun, so that it comes
+	// seldom; 0 means that it makes no more room than is needed.
+	LowBytes int64
+	// KeepFreeBytes is how much of the disk is left to others: the quota shrinks as
+	// they fill it. 0 means that the disk may be filled.
+	KeepFreeBytes int64
+	// ProtectUsed never evicts what was stored, read or found present since the
+	// store was opened.
+	ProtectUsed bool
 	// Fsync makes a blob reach the disk before it counts as stored, at the cost
 	// of milliseconds a blob. Without it a power failure may lose recent blobs,
 	// a killed process never does.
@@ -63,7 +64,8 @@ func OpenDisk(dir string, config DiskConfig) (*Disk, error) {
 	}
 	naming := files.Naming[objectHash]{Path: objectPath, Key: objectKey}
 	f, err := files.Open(dir, "objects", naming, files.Config{
-		QuotaBytes: config.QuotaBytes, Low: config.Low, FreeBytes: config.FreeBytes, Protect: config.Protect, Fsync: config.Fsync,
+		QuotaBytes: config.QuotaBytes, LowBytes: config.LowBytes, KeepFreeBytes: config.KeepFreeBytes,
+		ProtectUsed: config.ProtectUsed, Fsync: config.Fsync,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open blob store: %w", err)

@@ -37,7 +37,7 @@ var _ Store = (*Memory)(nil)
 
 // NewMemory returns an empty store.
 func NewMemory(config MemoryConfig) *Memory {
-	return &Memory{blobs: lru.New[digest.Digest, [][]byte](config.QuotaBytes, nil)}
+	return &Memory{blobs: lru.New[digest.Digest, [][]byte](lru.Limits{QuotaBytes: config.QuotaBytes}, nil)}
 }
 
 // Usage returns how full the store is. A blob counts for its size and a fixed

@@ -25,25 +25,27 @@ type captureRequest interface {
 // checkCapture checks what a call has in common with the other. The hints
 // bypass_local_cache and move_files aren't taken: blobs always pass through the
 // cache, and files stay where they are.
-func (s *Server) checkCapture(r captureRequest) error {
-	if err := s.checkInstance(r.GetInstanceName()); err != nil {
-		return err
+func (s *Server) checkCapture(r captureRequest) (*instance, error) {
+	in, err := s.instances.find(r.GetInstanceName())
+	if err != nil {
+		return nil, err
 	}
 	if r.GetSkipUpload() && r.GetBypassLocalCache() {
-		return &inputError{"skip_upload and bypass_local_cache together would keep nothing"}
+		return nil, &inputError{"skip_upload and bypass_local_cache together would keep nothing"}
 	}
 	if len(r.GetPath()) > maxRequestBlobs {
-		return tooMany("path", len(r.GetPath()))
+		return nil, tooMany("path", len(r.GetPath()))
 	}
 	if root := r.GetRoot(); root != "" && !filepath.IsAbs(root) {
-		return &inputError{fmt.Sprintf("root %q is not absolute", root)}
+		return nil, &inputError{fmt.Sprintf("root %q is not absolute", root)}
 	}
-	return nil
+	return in, nil
 }
 
 // CaptureFiles implements the LocalCAS service.
 func (s *Server) CaptureFiles(ctx context.Context, request *lcpb.CaptureFilesRequest) (*lcpb.CaptureFilesResponse, error) {
-	if err := s.checkCapture(request); err != nil {
+	in, err := s.checkCapture(request)
+	if err != nil {
 		return nil, toStatus(err).Err()
 	}
 	record := recordedOf(request.NodeProperties, request.UnixModeMask)
@@ -52,13 +54,13 @@ func (s *Server) CaptureFiles(ctx context.Context, request *lcpb.CaptureFilesReq
 	for i, path := range request.Path {
 		answer := &lcpb.CaptureFilesResponse_Response{Path: path}
 		response.Responses[i] = answer
-		c := &capture{store: s.store, record: record}
+		c := &capture{store: in.store, record: record}
 		err := s.locate(ctx, request.Root, path, func(it item) error {
 			return c.captureFile(ctx, it, answer)
 		})
 		outcomes[i] = outcome{err, c.blobs}
 	}
-	s.settle(ctx, outcomes, request.SkipUpload)
+	in.settle(ctx, outcomes, request.SkipUpload)
 	for i, o := range outcomes {
 		if response.Responses[i].Status = statusProto(o.err); o.err != nil {
 			response.Responses[i].Digest = nil
@@ -85,7 +87,8 @@ func (c *capture) captureFile(ctx context.Context, it item, answer *lcpb.Capture
 
 // CaptureTree implements the LocalCAS service.
 func (s *Server) CaptureTree(ctx context.Context, request *lcpb.CaptureTreeRequest) (*lcpb.CaptureTreeResponse, error) {
-	if err := s.checkCapture(request); err != nil {
+	in, err := s.checkCapture(request)
+	if err != nil {
 		return nil, toStatus(err).Err()
 	}
 	record := recordedOf(request.NodeProperties, request.UnixModeMask)
@@ -94,13 +97,13 @@ func (s *Server) CaptureTree(ctx context.Context, request *lcpb.CaptureTreeReque
 	for i, path := range request.Path {
 		answer := &lcpb.CaptureTreeResponse_Response{Path: path}
 		response.Responses[i] = answer
-		c := &capture{store: s.store, record: record}
+		c := &capture{store: in.store, record: record}
 		err := s.locate(ctx, request.Root, path, func(it item) error {
 			return c.captureTree(ctx, it, request.OutputDirectoryFormat, answer)
 		})
 		outcomes[i] = outcome{err, c.blobs}
 	}
-	s.settle(ctx, outcomes, request.SkipUpload)
+	in.settle(ctx, outcomes, request.SkipUpload)
 	for i, o := range outcomes {
 		if response.Responses[i].Status = statusProto(o.err); o.err != nil {
 			response.Responses[i].TreeDigest, response.Responses[i].RootDirectoryDigest = nil, nil
@@ -208,7 +211,7 @@ type outcome struct {
 
 // settle uploads what was captured, all in one go, and turns the outcomes of
 // paths whose blobs couldn't be sent into errors.
-func (s *Server) settle(ctx context.Context, outcomes []outcome, skip bool) {
+func (in *instance) settle(ctx context.Context, outcomes []outcome, skip bool) {
 	if skip {
 		return
 	}
@@ -218,7 +221,7 @@ func (s *Server) settle(ctx context.Context, outcomes []outcome, skip bool) {
 			all = append(all, o.blobs...)
 		}
 	}
-	failed, err := s.store.upload(ctx, all)
+	failed, err := in.store.upload(ctx, all)
 	for i := range outcomes {
 		o := &outcomes[i]
 		if o.err != nil {

@@ -94,30 +94,27 @@ type world struct {
 
 type option func(*casd.Config)
 
-func withoutRemote(c *casd.Config) { c.Remote = nil }
+func withoutRemote(c *casd.Config) { c.Instances = near(casd.Remotes{}) }
 func withoutFUSE(c *casd.Config)   { c.NoFUSE = true }
 func quota(bytes int64) option     { return func(c *casd.Config) { c.QuotaBytes = bytes } }
 func at(dir string) option         { return func(c *casd.Config) { c.Dir = dir } }
 
+// near are the instances of a casd that has one.
+func near(r casd.Remotes) map[string]casd.Remotes { return map[string]casd.Remotes{"near": r} }
+
 func newWorld(t testing.TB, options ...option) *world {
 	t.Helper()
 	w := &world{t: t, dir: t.TempDir(), registry: prometheus.NewRegistry()}
-	w.far = &countingStore{Memory: cas.NewMemory(cas.MemoryConfig{}), reads: make(map[digest.Digest]int)}
-	far, err := storage.New(storage.Config{Instances: map[string]storage.Instance{
-		"far": {CAS: w.far, AC: actioncache.NewMemory(actioncache.MemoryConfig{})},
-	}})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(far.Close)
-	client, err := remote.Dial(remote.Config{URL: "grpc://" + serve(t, far.Register), Instance: "far"})
+	var url string
+	w.far, url = newFar(t)
+	client, err := remote.Dial(remote.Config{URL: url, Instance: "far"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { client.Close() })
 	w.remote = client
 
-	config := casd.Config{Dir: w.dir, Remote: client, Instance: "near", Registerer: w.registry}
+	config := casd.Config{Dir: w.dir, Instances: near(casd.Remotes{CAS: client, ActionCache: client}), Registerer: w.registry}
 	config.NoPassthrough = strings.Contains(t.Name(), withoutPassthrough)
 	for _, o := range options {
 		o(&config)
@@ -142,6 +139,20 @@ func newWorld(t testing.TB, options ...option) *world {
 	}
 	t.Cleanup(func() { w.here.Close() })
 	return w
+}
+
+// newFar returns a server that may be a remote, with instance "far", and its blobs.
+func newFar(t testing.TB) (store *countingStore, url string) {
+	t.Helper()
+	store = &countingStore{Memory: cas.NewMemory(cas.MemoryConfig{}), reads: make(map[digest.Digest]int)}
+	far, err := storage.New(storage.Config{Instances: map[string]storage.Instance{
+		"far": {CAS: store, AC: actioncache.NewMemory(actioncache.MemoryConfig{})},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(far.Close)
+	return store, "grpc://" + serve(t, far.Register)
 }
 
 // serve runs a gRPC server until the test ends and returns its address.
@@ -233,7 +244,9 @@ func (w *world) tryStage(request *lcpb.StageTreeRequest) (*staging, error) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	request.InstanceName = "near"
+	if request.InstanceName == "" {
+		request.InstanceName = "near"
+	}
 	if err := stream.Send(request); err != nil {
 		w.t.Fatal(err)
 	}

@@ -20,7 +20,7 @@ const maxRequestBlobs = 100_000
 
 // GetLocalServerDetails implements the LocalCAS service.
 func (s *Server) GetLocalServerDetails(_ context.Context, request *lcpb.GetLocalServerDetailsRequest) (*lcpb.LocalServerDetails, error) {
-	if err := s.checkInstance(request.InstanceName); err != nil {
+	if _, err := s.instances.find(request.InstanceName); err != nil {
 		return nil, toStatus(err).Err()
 	}
 	host, err := os.Hostname()
@@ -37,10 +37,7 @@ func (s *Server) GetLocalDiskUsage(context.Context, *lcpb.GetLocalDiskUsageReque
 }
 
 // digests reads and checks the digests of a request.
-func (s *Server) digests(instance string, in []*repb.Digest) ([]digest.Digest, error) {
-	if err := s.checkInstance(instance); err != nil {
-		return nil, err
-	}
+func digests(in []*repb.Digest) ([]digest.Digest, error) {
 	if len(in) > maxRequestBlobs {
 		return nil, tooMany("blob_digests", len(in))
 	}
@@ -65,11 +62,7 @@ func notHere(d digest.Digest) error { return fmt.Errorf("blob %v: %w", d, cas.Er
 
 // FetchMissingBlobs implements the LocalCAS service.
 func (s *Server) FetchMissingBlobs(ctx context.Context, request *lcpb.FetchMissingBlobsRequest) (*lcpb.FetchMissingBlobsResponse, error) {
-	digests, err := s.digests(request.InstanceName, request.BlobDigests)
-	if err != nil {
-		return nil, toStatus(err).Err()
-	}
-	missing, err := s.store.ensure(ctx, digests)
+	missing, err := s.fetchMissing(ctx, request)
 	if err != nil {
 		return nil, toStatus(err).Err()
 	}
@@ -80,6 +73,27 @@ func (s *Server) FetchMissingBlobs(ctx context.Context, request *lcpb.FetchMissi
 		})
 	}
 	return response, nil
+}
+
+func (s *Server) fetchMissing(ctx context.Context, request *lcpb.FetchMissingBlobsRequest) ([]digest.Digest, error) {
+	in, err := s.instances.find(request.InstanceName)
+	if err != nil {
+		return nil, err
+	}
+	wanted, err := digests(request.BlobDigests)
+	if err != nil {
+		return nil, err
+	}
+	return in.store.ensure(ctx, wanted)
+}
+
+// sending returns the instance of a request to send something to its remote.
+func (s *Server) sending(name string) (*instance, error) {
+	in, err := s.instances.find(name)
+	if err == nil && in.store.readOnly {
+		err = fmt.Errorf("upload to instance %q: %w", name, errReadOnly)
+	}
+	return in, err
 }
 
 // UploadMissingBlobs implements the LocalCAS service.
@@ -101,7 +115,11 @@ func (s *Server) UploadMissingBlobs(ctx context.Context, request *lcpb.UploadMis
 }
 
 func (s *Server) uploadMissing(ctx context.Context, request *lcpb.UploadMissingBlobsRequest) (map[digest.Digest]error, []digest.Digest, error) {
-	digests, err := s.digests(request.InstanceName, request.BlobDigests)
+	in, err := s.sending(request.InstanceName)
+	if err != nil {
+		return nil, nil, err
+	}
+	digests, err := digests(request.BlobDigests)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -109,7 +127,7 @@ func (s *Server) uploadMissing(ctx context.Context, request *lcpb.UploadMissingB
 	if err != nil {
 		return nil, nil, err
 	}
-	failed, err := s.store.upload(ctx, digests)
+	failed, err := in.store.upload(ctx, digests)
 	if failed == nil {
 		failed = make(map[digest.Digest]error)
 	}
@@ -130,22 +148,23 @@ func (s *Server) FetchTree(ctx context.Context, request *lcpb.FetchTreeRequest) 
 }
 
 func (s *Server) fetchTree(ctx context.Context, request *lcpb.FetchTreeRequest) error {
-	tree, err := s.snapshot(ctx, s.store, request.InstanceName, request.RootDigest)
+	in, err := s.instances.find(request.InstanceName)
+	if err != nil {
+		return err
+	}
+	tree, err := wholeSnapshot(ctx, in.store, request.RootDigest)
 	if err != nil || !request.FetchFileBlobs {
 		return err
 	}
-	missing, err := s.store.ensure(ctx, tree.files)
+	missing, err := in.store.ensure(ctx, tree.files)
 	if err == nil && len(missing) > 0 {
 		err = absentBlobs(&missingError{missing})
 	}
 	return err
 }
 
-// snapshot reads a tree for calls that say NOT_FOUND if it isn't whole.
-func (s *Server) snapshot(ctx context.Context, store *readThrough, instance string, root *repb.Digest) (*snapshot, error) {
-	if err := s.checkInstance(instance); err != nil {
-		return nil, err
-	}
+// wholeSnapshot reads a tree for calls that say NOT_FOUND if it isn't whole.
+func wholeSnapshot(ctx context.Context, store *readThrough, root *repb.Digest) (*snapshot, error) {
 	d, err := digest.FromProto(root)
 	if err != nil {
 		return nil, fmt.Errorf("root_digest: %w", err)
@@ -173,9 +192,12 @@ func (s *Server) UploadTree(ctx context.Context, request *lcpb.UploadTreeRequest
 }
 
 func (s *Server) uploadTree(ctx context.Context, request *lcpb.UploadTreeRequest) error {
+	in, err := s.sending(request.InstanceName)
+	if err != nil {
+		return err
+	}
 	// What is to be uploaded is here, not at the remote.
-	local := &readThrough{local: s.local}
-	tree, err := s.snapshot(ctx, local, request.InstanceName, request.RootDigest)
+	tree, err := wholeSnapshot(ctx, &readThrough{local: s.local}, request.RootDigest)
 	if err != nil {
 		return err
 	}
@@ -188,13 +210,13 @@ func (s *Server) uploadTree(ctx context.Context, request *lcpb.UploadTreeRequest
 	}
 	// Files before directories, so that no directory at the remote names a file
 	// that isn't there yet.
-	failed, err := s.store.upload(ctx, tree.files)
+	failed, err := in.store.upload(ctx, tree.files)
 	if err == nil && len(failed) == 0 {
 		directories := make([]digest.Digest, 0, len(tree.dirs))
 		for d := range tree.dirs {
 			directories = append(directories, d)
 		}
-		failed, err = s.store.upload(ctx, directories)
+		failed, err = in.store.upload(ctx, directories)
 	}
 	for d, reason := range failed {
 		return fmt.Errorf("upload blob %v: %w", d, reason)

@@ -137,7 +137,7 @@ func TestUploadTree(t *testing.T) {
 
 // newWorldBefore returns another casd before the same remote.
 func newWorldBefore(t *testing.T, w *world) *world {
-	return newWorld(t, func(c *casd.Config) { c.Remote = w.remote })
+	return newWorld(t, func(c *casd.Config) { c.Instances = near(casd.Remotes{CAS: w.remote, ActionCache: w.remote}) })
 }
 
 func TestWithoutRemote(t *testing.T) {
@@ -156,12 +156,6 @@ func TestWithoutRemote(t *testing.T) {
 	lost := digest.Of([]byte("lost"))
 	if _, err := w.client.FetchTree(t.Context(), &lcpb.FetchTreeRequest{InstanceName: "near", RootDigest: lost.Proto()}); status.Code(err) != codes.NotFound {
 		t.Errorf("a tree that isn't: got %v, want NOT_FOUND", err)
-	}
-	if _, err := w.here.ActionResult(t.Context(), lost); status.Code(err) != codes.Unimplemented {
-		t.Errorf("action cache: got %v, want UNIMPLEMENTED", err)
-	}
-	if err := w.here.UpdateActionResult(t.Context(), lost, new(repb.ActionResult)); status.Code(err) != codes.Unimplemented {
-		t.Errorf("update of the action cache: got %v, want UNIMPLEMENTED", err)
 	}
 }
 
@@ -330,11 +324,11 @@ func (w *world) metric(t *testing.T, name string) float64 {
 }
 
 func TestConfigurationIsChecked(t *testing.T) {
-	_, err := casd.New(casd.Config{QuotaBytes: -1, Instance: "a/../b"})
+	_, err := casd.New(casd.Config{QuotaBytes: -1, LowBytes: 7, KeepFreeBytes: -2, Instances: map[string]casd.Remotes{"a/../b": {}}})
 	if err == nil {
 		t.Fatal("got no error")
 	}
-	for _, want := range []string{"no folder", "quota of -1", "a/../b"} {
+	for _, want := range []string{"no folder", "quota of -1", "low mark of 7", "-2 bytes to keep free", "a/../b"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want that it tells of %q", err, want)
 		}

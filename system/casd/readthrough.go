@@ -35,12 +35,14 @@ const (
 // A blob is read from the local cache, which fetches it first if need be, once
 // however many want it. A write is done when both have the blob. Missing answers
 // for the remote, because clients ask it to learn what to upload, and what is
-// only here would be lost to the rest of the cluster. Without a remote it is the
-// local cache.
+// only here would be lost to the rest of the cluster. Before a remote that is only
+// read, what is here or there is there; without one it is the local cache.
 type readThrough struct {
 	local  *cas.Disk
 	remote *remote.Client // nil if there is none
 	far    cas.Store      // the remote as a store; nil if there is none
+	// readOnly keeps everything from being sent to the remote.
+	readOnly bool
 
 	flights           flights
 	fetched, uploaded prometheus.Counter
@@ -58,11 +60,15 @@ func newReadThrough(local *cas.Disk, client *remote.Client, fetched, uploaded pr
 
 // Missing implements cas.Store: it says what the remote lacks.
 func (s *readThrough) Missing(ctx context.Context, digests, dst []digest.Digest) ([]digest.Digest, error) {
-	if s.far == nil {
-		return s.local.Missing(ctx, digests, dst)
+	if s.sends() {
+		return s.far.Missing(ctx, digests, dst)
 	}
-	return s.far.Missing(ctx, digests, dst)
+	missing, err := s.absent(ctx, digests)
+	return append(dst, missing...), err
 }
+
+// sends says whether what is written here goes on to a remote.
+func (s *readThrough) sends() bool { return s.far != nil && !s.readOnly }
 
 // absent returns those of digests that are neither here nor at the remote.
 func (s *readThrough) absent(ctx context.Context, digests []digest.Digest) ([]digest.Digest, error) {
@@ -104,7 +110,7 @@ func fetched[T any](ctx context.Context, s *readThrough, d digest.Digest, use fu
 
 // Write implements cas.Store.
 func (s *readThrough) Write(ctx context.Context, d digest.Digest, data []byte) error {
-	if err := s.local.Write(ctx, d, data); err != nil || s.far == nil {
+	if err := s.local.Write(ctx, d, data); err != nil || !s.sends() {
 		return err
 	}
 	if err := s.far.Write(ctx, d, data); err != nil {
@@ -117,7 +123,7 @@ func (s *readThrough) Write(ctx context.Context, d digest.Digest, data []byte) e
 // Create implements cas.Store.
 func (s *readThrough) Create(ctx context.Context, d digest.Digest) (cas.Writer, error) {
 	near, err := s.local.Create(ctx, d)
-	if err != nil || s.far == nil {
+	if err != nil || !s.sends() {
 		return near, err
 	}
 	far, err := s.far.Create(ctx, d)

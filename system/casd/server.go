@@ -2,7 +2,10 @@
 // action from the remote CAS, makes them appear as a directory, and stores what
 // the action leaves behind.
 //
-//	server, err := casd.New(casd.Config{Dir: "/var/cache/casd", Remote: client})
+//	server, err := casd.New(casd.Config{
+//		Dir:       "/var/cache/casd",
+//		Instances: map[string]casd.Remotes{"": {CAS: client, ActionCache: client}},
+//	})
 //	…
 //	g := grpc.NewServer(grpc.MaxRecvMsgSize(storage.MaxRecvMsgBytes))
 //	server.Register(g)
@@ -11,11 +14,13 @@
 //	g.GracefulStop()
 //
 // It serves LocalCAS (BuildBox's protocol for this job) and, over the same
-// blobs, the CAS, ByteStream, ActionCache and Capabilities services of REAPI, so
-// that a runner needs no other server. Words:
+// blobs, the CAS, ByteStream, ActionCache, Capabilities, Execution and Operations
+// services of REAPI, so that a runner needs no other server. Words:
 //
 //   - The local cache is a cas.Disk in Config.Dir, the remote a REAPI server.
 //     Blobs are read through the one from the other, see readThrough.
+//   - An instance is a name with remotes of its own before the one local cache:
+//     configured, or registered by a client that says what its remotes are.
 //   - Staging makes a tree appear: as a FUSE mount, in which a file is fetched
 //     when it is opened, or as real files, reflinked, hard-linked or copied.
 //     Either way nothing an action does to its inputs reaches the cache.
@@ -29,18 +34,19 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 
+	"github.com/weir-build/weir/system/actioncache"
 	"github.com/weir-build/weir/system/cas"
-	"github.com/weir-build/weir/system/cas/lru"
 	"github.com/weir-build/weir/system/digest"
 	lcpb "github.com/weir-build/weir/system/proto/localcas"
-	"github.com/weir-build/weir/system/remote"
 	"github.com/weir-build/weir/system/storage"
 	"github.com/weir-build/weir/system/telemetry"
 	"github.com/weir-build/weir/traces/semconv"
@@ -51,17 +57,26 @@ type Config struct {
 	// Dir is the folder of the cache, made if need be: objects/<2 hex>/<62 hex>,
 	// as BuildBox has it, and staging. Required. One casd at a time uses it.
 	Dir string
-	// QuotaBytes is how large the cache may get; 0 means no limit.
+	// QuotaBytes is how large the cache may get; 0 means no limit. It is also the
+	// size of the largest blob that can pass through.
 	QuotaBytes int64
-	// Low, FreeBytes and Protect say how it keeps to that: see cas.DiskConfig.
-	Low       lru.Low
-	FreeBytes int64
-	Protect   bool
-	// Remote is the server behind the cache. nil means there is none: then the
-	// cache is all there is, and there is no action cache. It stays the caller's.
-	Remote *remote.Client
-	// Instance is the REAPI instance name that clients use here.
-	Instance string
+	// LowBytes is how much is left of the cache when it was full and the least
+	// recently used went; 0 makes only as much room as is needed.
+	LowBytes int64
+	// KeepFreeBytes is how much of the cache's disk is left to others, whatever the
+	// quota.
+	KeepFreeBytes int64
+	// ProtectSession never evicts a blob that was stored or used since casd started.
+	ProtectSession bool
+	// Instances are the REAPI instance names that clients use here, and the remotes
+	// behind each; the clients stay the caller's. None means one without a name and
+	// without remotes. Clients may register more.
+	Instances map[string]Remotes
+	// DialOptions are for connections to remotes that clients register.
+	DialOptions []grpc.DialOption
+	// NoFailures keeps results with an exit code other than 0 out of casd's own
+	// action cache.
+	NoFailures bool
 	// NoFUSE stages real files even where FUSE works.
 	NoFUSE bool
 	// NoPassthrough makes what actions read and write in FUSE mounts pass through
@@ -79,26 +94,42 @@ func (c *Config) Validate() error {
 	if c.Dir == "" {
 		problems = append(problems, errors.New("no folder for the cache"))
 	}
-	if c.QuotaBytes < 0 || c.Low.Bytes < 0 || c.FreeBytes < 0 {
-		problems = append(problems, fmt.Errorf("quota of %d bytes, low watermark of %d and reserve of %d: none can be negative", c.QuotaBytes, c.Low.Bytes, c.FreeBytes))
+	if c.QuotaBytes < 0 {
+		problems = append(problems, fmt.Errorf("quota of %d bytes is negative", c.QuotaBytes))
 	}
-	if c.QuotaBytes > 0 && c.Low.Bytes > c.QuotaBytes {
-		problems = append(problems, fmt.Errorf("low watermark of %d bytes is above the quota of %d", c.Low.Bytes, c.QuotaBytes))
+	switch {
+	case c.LowBytes < 0:
+		problems = append(problems, fmt.Errorf("low mark of %d bytes is negative", c.LowBytes))
+	case c.LowBytes > 0 && c.QuotaBytes == 0:
+		problems = append(problems, fmt.Errorf("low mark of %d bytes needs a quota", c.LowBytes))
+	case c.LowBytes > c.QuotaBytes:
+		problems = append(problems, fmt.Errorf("low mark of %d bytes is above the quota of %d", c.LowBytes, c.QuotaBytes))
 	}
-	return errors.Join(append(problems, digest.CheckInstance(c.Instance))...)
+	if c.KeepFreeBytes < 0 {
+		problems = append(problems, fmt.Errorf("%d bytes to keep free is negative", c.KeepFreeBytes))
+	}
+	for name := range c.Instances {
+		problems = append(problems, digest.CheckInstance(name))
+	}
+	return errors.Join(problems...)
 }
 
 // Server is a casd. Its methods are safe for concurrent use.
 type Server struct {
 	lcpb.UnimplementedLocalContentAddressableStorageServer
 
-	dir      string
-	instance string
-	local    *cas.Disk
-	store    *readThrough
-	stager   *stager
-	storage  *storage.Server
-	logger   *slog.Logger
+	dir         string
+	instances   instances
+	like        string // the instance as which registered ones are counted
+	local       *cas.Disk
+	results     *actioncache.Disk // of instances without a remote for them
+	noFailures  bool
+	stager      *stager
+	storage     *storage.Server
+	dialOptions []grpc.DialOption
+	logger      *slog.Logger
+
+	fetched, uploaded prometheus.Counter
 
 	closing chan struct{}
 	once    sync.Once
@@ -131,7 +162,8 @@ func New(config Config) (*Server, error) {
 		return nil, fmt.Errorf("open casd: %w", err)
 	}
 	local, err := cas.OpenDisk(dir, cas.DiskConfig{
-		QuotaBytes: config.QuotaBytes, Low: config.Low, FreeBytes: config.FreeBytes, Protect: config.Protect, Logger: config.Logger,
+		QuotaBytes: config.QuotaBytes, LowBytes: config.LowBytes, KeepFreeBytes: config.KeepFreeBytes,
+		ProtectUsed: config.ProtectSession, Logger: config.Logger,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open casd: %w", err)
@@ -139,32 +171,46 @@ func New(config Config) (*Server, error) {
 	if err := local.KeepEmpty(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open casd: %w", err), local.Close())
 	}
-	s := &Server{dir: dir, instance: config.Instance, local: local, logger: config.Logger, closing: make(chan struct{})}
-	s.store = newReadThrough(local, config.Remote,
-		telemetry.NewCounter(config.Registerer, semconv.CasdFetched).WithLabelValues(),
-		telemetry.NewCounter(config.Registerer, semconv.CasdUploaded).WithLabelValues())
-	if s.storage, err = newStorage(config, s.store); err == nil {
-		s.stager, err = newStager(config, dir, s.store)
-	}
+	results, err := actioncache.OpenDisk(filepath.Join(dir, "ac"), actioncache.DiskConfig{QuotaBytes: maxResultsBytes, Logger: config.Logger})
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("open casd: %w", err), local.Close())
+	}
+	s := &Server{
+		dir: dir, local: local, results: results, noFailures: config.NoFailures,
+		dialOptions: config.DialOptions, logger: config.Logger, closing: make(chan struct{}),
+		fetched:  telemetry.NewCounter(config.Registerer, semconv.CasdFetched).WithLabelValues(),
+		uploaded: telemetry.NewCounter(config.Registerer, semconv.CasdUploaded).WithLabelValues(),
+	}
+	if err = s.serve(config); err == nil {
+		s.stager, err = newStager(config, dir)
+	}
+	if err != nil {
+		return nil, errors.Join(fmt.Errorf("open casd: %w", err), results.Close(), local.Close())
 	}
 	return s, nil
 }
 
-func newStorage(config Config, store *readThrough) (*storage.Server, error) {
-	return storage.New(storage.Config{
-		Instances:  map[string]storage.Instance{config.Instance: {CAS: store, AC: forwardedResults{config.Remote}}},
-		Registerer: config.Registerer,
-		Logger:     config.Logger,
-	})
+// serve makes the configured instances.
+func (s *Server) serve(config Config) (err error) {
+	if len(config.Instances) == 0 {
+		config.Instances = map[string]Remotes{"": {}}
+	}
+	s.instances.byName = make(map[string]*instance)
+	served := make(map[string]storage.Instance)
+	for name, remotes := range config.Instances {
+		in := s.newInstance(name, remotes)
+		s.instances.put(in)
+		served[name] = in.served()
+	}
+	s.like = slices.Min(slices.Collect(maps.Keys(config.Instances)))
+	s.storage, err = storage.New(storage.Config{Instances: served, Registerer: config.Registerer, Logger: config.Logger})
+	return err
 }
 
-func newStager(config Config, dir string, store *readThrough) (*stager, error) {
+func newStager(config Config, dir string) (*stager, error) {
 	s := &stager{
 		dir:      filepath.Join(dir, "staging"),
 		mounting: mounting{owner: dir, noPassthrough: config.NoPassthrough, logger: config.Logger},
-		store:    store,
 		logger:   config.Logger,
 		staged:   telemetry.NewGauge(config.Registerer, semconv.CasdStaged),
 		duration: telemetry.NewHistogram(config.Registerer, semconv.CasdStageDuration),
@@ -191,6 +237,7 @@ func newStager(config Config, dir string, store *readThrough) (*stager, error) {
 func (s *Server) Register(registrar grpc.ServiceRegistrar) {
 	lcpb.RegisterLocalContentAddressableStorageServer(registrar, s)
 	s.storage.Register(registrar)
+	(&executionService{find: s.instances.find}).register(registrar)
 }
 
 // Close takes down all stagings, ends the StageTree calls, and closes the cache.
@@ -201,19 +248,7 @@ func (s *Server) Close() error {
 		staged := s.stager.close()
 		s.calls.wait()
 		s.storage.Close()
-		s.closed = errors.Join(staged, s.local.Close())
+		s.closed = errors.Join(staged, s.instances.close(), s.results.Close(), s.local.Close())
 	})
 	return s.closed
-}
-
-// checkInstance returns the error for a request about an instance that isn't
-// the one there is.
-func (s *Server) checkInstance(name string) error {
-	if err := digest.CheckInstance(name); err != nil {
-		return err
-	}
-	if name != s.instance {
-		return &inputError{fmt.Sprintf("unknown instance %q", name)}
-	}
-	return nil
 }

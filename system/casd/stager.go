@@ -37,7 +37,6 @@ const (
 type stager struct {
 	dir      string // <dir>/staging
 	mounting mounting
-	store    *readThrough
 	logger   *slog.Logger
 	noFUSE   error // why FUSE can't be used, or nil
 
@@ -52,6 +51,7 @@ type stager struct {
 
 // A wish is what a client wants staged.
 type wish struct {
+	store *readThrough // of the instance it is for
 	root  digest.Digest
 	path  string // empty if casd is to choose
 	owner owner
@@ -61,7 +61,7 @@ type wish struct {
 // stage makes a tree appear. The caller calls release.
 func (s *stager) stage(ctx context.Context, w wish) (*staging, error) {
 	begun := time.Now()
-	tree, err := readSnapshot(ctx, s.store, w.root)
+	tree, err := readSnapshot(ctx, w.store, w.root)
 	if err != nil {
 		return nil, err
 	}
@@ -75,9 +75,9 @@ func (s *stager) stage(ctx context.Context, w wish) (*staging, error) {
 	}
 	st.mode = mode
 	if mode == semconv.CasdModeFUSE {
-		err = s.mountTree(ctx, st, tree, w.owner)
+		err = s.mountTree(ctx, st, tree, w)
 	} else {
-		err = s.copyTree(ctx, st, tree, w.owner)
+		err = s.copyTree(ctx, st, tree, w)
 	}
 	if err == nil {
 		err = s.admit(st)
@@ -130,22 +130,22 @@ func (s *stager) place(path string) (*staging, error) {
 }
 
 // copyTree writes a tree out.
-func (s *stager) copyTree(ctx context.Context, st *staging, tree *snapshot, o owner) error {
-	missing, err := s.store.ensure(ctx, tree.files)
+func (s *stager) copyTree(ctx context.Context, st *staging, tree *snapshot, w wish) error {
+	missing, err := w.store.ensure(ctx, tree.files)
 	if err != nil {
 		return err
 	}
 	if len(missing) > 0 {
 		return &missingError{missing}
 	}
-	c := &copier{snapshot: tree, openBlob: s.store.openFile, owner: o}
+	c := &copier{snapshot: tree, openBlob: w.store.openFile, owner: w.owner}
 	return c.copy(ctx, st.path)
 }
 
 // mountTree mounts a tree. It makes sure that every file can be had, but fetches
 // none.
-func (s *stager) mountTree(ctx context.Context, st *staging, tree *snapshot, o owner) error {
-	missing, err := s.store.absent(ctx, tree.files)
+func (s *stager) mountTree(ctx context.Context, st *staging, tree *snapshot, w wish) error {
+	missing, err := w.store.absent(ctx, tree.files)
 	if err != nil {
 		return err
 	}
@@ -156,7 +156,7 @@ func (s *stager) mountTree(ctx context.Context, st *staging, tree *snapshot, o o
 	if err := os.Mkdir(scratch, 0o700); err != nil {
 		return err
 	}
-	uid, gid := os.Geteuid(), os.Getegid()
+	o, uid, gid := w.owner, os.Geteuid(), os.Getegid()
 	if o.known {
 		uid = o.uid
 		if o.gid >= 0 {
@@ -169,7 +169,7 @@ func (s *stager) mountTree(ctx context.Context, st *staging, tree *snapshot, o o
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	st.cancel = cancel
 	st.tree = newOverlay(tree, scratch, uint32(uid), uint32(gid), func(_ context.Context, d digest.Digest) (*os.File, error) {
-		file, err := s.store.openFile(life, d)
+		file, err := w.store.openFile(life, d)
 		if err != nil && life.Err() == nil {
 			s.logger.Warn("input file can't be read", "blob", d.String(), "err", err)
 		}

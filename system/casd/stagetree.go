@@ -114,7 +114,8 @@ func (s *Server) hold(stream stageStream, st *staging, requests <-chan error) er
 
 // wish reads a request.
 func (s *Server) wish(request *lcpb.StageTreeRequest) (wish, error) {
-	if err := s.checkInstance(request.InstanceName); err != nil {
+	in, err := s.instances.find(request.InstanceName)
+	if err != nil {
 		return wish{}, err
 	}
 	root, err := digest.FromProto(request.RootDigest)
@@ -128,7 +129,7 @@ func (s *Server) wish(request *lcpb.StageTreeRequest) (wish, error) {
 		return wish{}, fmt.Errorf("remote_apis_socket_path: a socket for the action is %w", errUnsupported)
 	}
 	who, err := ownerOf(request.AccessCredentials)
-	return wish{root: root, path: request.Path, owner: who, mode: request.StagingMode}, err
+	return wish{store: in.store, root: root, path: request.Path, owner: who, mode: request.StagingMode}, err
 }
 
 // ownerOf reads credentials. BuildStream sets the uid alone, so a gid of 0 says

@@ -27,6 +27,9 @@ func (e *inputError) Error() string { return e.reason }
 // errUnsupported is wrapped by what this casd doesn't offer.
 var errUnsupported = errors.New("not offered by this casd")
 
+// errExhausted is wrapped when a bound of casd itself is reached.
+var errExhausted = errors.New("too many instances")
+
 // errClosing is the fate of a call that the end of casd cuts short.
 var errClosing = errors.New("casd is shutting down")
 
@@ -58,7 +61,7 @@ func code(err error) codes.Code {
 		return codes.FailedPrecondition
 	case errors.Is(err, cas.ErrNotFound), errors.Is(err, fs.ErrNotExist):
 		return codes.NotFound
-	case errors.Is(err, cas.ErrNoSpace), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
+	case errors.Is(err, errExhausted), errors.Is(err, cas.ErrNoSpace), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return codes.ResourceExhausted
 	case errors.Is(err, fs.ErrPermission):
 		return codes.PermissionDenied

@@ -11,9 +11,9 @@ import (
 // upload sends those of digests that the remote lacks from the local cache, and
 // returns why for each that couldn't be sent: the error wraps cas.ErrNotFound if
 // it isn't in the local cache, cas.ErrNoSpace if the remote is full. Without a
-// remote there is nothing to do.
+// remote, or with one that is only read, there is nothing to do.
 func (s *readThrough) upload(ctx context.Context, digests []digest.Digest) (failed map[digest.Digest]error, err error) {
-	if s.far == nil || len(digests) == 0 {
+	if !s.sends() || len(digests) == 0 {
 		return nil, nil
 	}
 	missing, err := s.far.Missing(ctx, digests, nil)

@@ -45,6 +45,8 @@ type Config struct {
 	// PEM files: the certificate authority to trust (default: the system's), and
 	// key and certificate of this client, which come together.
 	ServerCert, ClientKey, ClientCert string
+	// The same as PEM text, each instead of the file.
+	ServerPEM, ClientKeyPEM, ClientCertPEM string
 
 	// AccessToken is a file that holds a bearer token. It is sent over TLS, a
 	// Unix socket or loopback only.
@@ -122,14 +124,14 @@ func (c Config) endpoint() (endpoint, error) {
 func (c Config) Validate() error {
 	e, err := c.endpoint()
 	problems := []error{err, digest.CheckInstance(c.Instance)}
-	for _, name := range c.RetryOn {
-		problems = append(problems, CheckCode(name))
-	}
-	if (c.ClientKey == "") != (c.ClientCert == "") {
+	if (c.ClientKey == "") != (c.ClientCert == "") || (c.ClientKeyPEM == "") != (c.ClientCertPEM == "") {
 		problems = append(problems, errors.New("client key and client certificate come together"))
 	}
+	if c.ServerCert != "" && c.ServerPEM != "" || c.ClientKey != "" && c.ClientKeyPEM != "" {
+		problems = append(problems, errors.New("a certificate is a file or text, not both"))
+	}
 	if err == nil && !e.secure {
-		if c.ServerCert != "" || c.ClientKey != "" {
+		if c.ServerCert != "" || c.ClientKey != "" || c.ServerPEM != "" || c.ClientKeyPEM != "" {
 			problems = append(problems, fmt.Errorf("remote %q: certificates need grpcs:// or https://", c.URL))
 		}
 		if c.AccessToken != "" && !e.local {
@@ -187,22 +189,41 @@ func Dial(c Config, options ...grpc.DialOption) (*Client, error) {
 
 func (c Config) tls() (*tls.Config, error) {
 	config := &tls.Config{MinVersion: tls.VersionTLS12}
-	if c.ServerCert != "" {
-		pem, err := os.ReadFile(c.ServerCert)
-		if err != nil {
-			return nil, fmt.Errorf("server certificate: %w", err)
-		}
+	authority, err := pemOf(c.ServerPEM, c.ServerCert)
+	if err != nil {
+		return nil, fmt.Errorf("server certificate: %w", err)
+	}
+	if authority != nil {
 		config.RootCAs = x509.NewCertPool()
-		if !config.RootCAs.AppendCertsFromPEM(pem) {
+		if !config.RootCAs.AppendCertsFromPEM(authority) {
 			return nil, fmt.Errorf("server certificate %s: no PEM certificate in it", c.ServerCert)
 		}
 	}
-	if c.ClientCert != "" {
-		pair, err := tls.LoadX509KeyPair(c.ClientCert, c.ClientKey)
+	certificate, err := pemOf(c.ClientCertPEM, c.ClientCert)
+	if err != nil {
+		return nil, fmt.Errorf("client certificate: %w", err)
+	}
+	key, err := pemOf(c.ClientKeyPEM, c.ClientKey)
+	if err != nil {
+		return nil, fmt.Errorf("client key: %w", err)
+	}
+	if certificate != nil {
+		pair, err := tls.X509KeyPair(certificate, key)
 		if err != nil {
 			return nil, fmt.Errorf("client certificate: %w", err)
 		}
 		config.Certificates = []tls.Certificate{pair}
 	}
 	return config, nil
+}
+
+// pemOf returns what is given as text or as a file, nil if neither is.
+func pemOf(text, file string) ([]byte, error) {
+	switch {
+	case text != "":
+		return []byte(text), nil
+	case file != "":
+		return os.ReadFile(file)
+	}
+	return nil, nil
 }

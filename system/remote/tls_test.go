@@ -115,6 +115,8 @@ func TestTLS(t *testing.T) {
 		{"by the system's authorities", false, remote.Config{}, codes.Unavailable},
 		{"by another authority", false, remote.Config{ServerCert: otherCA}, codes.Unavailable},
 		{"mutual", true, remote.Config{ServerCert: ca, ClientCert: cert, ClientKey: keyFile}, codes.Internal},
+		{"mutual, as text", true, remote.Config{ServerPEM: string(ours.pem), ClientCertPEM: string(certificate), ClientKeyPEM: string(key)}, codes.Internal},
+		{"by another authority, as text", false, remote.Config{ServerPEM: string(others.pem)}, codes.Unavailable},
 		{"mutual without a certificate", true, remote.Config{ServerCert: ca}, codes.Unavailable},
 		{"mutual with another's", true, remote.Config{ServerCert: ca, ClientCert: otherCert, ClientKey: otherKeyFile}, codes.Unavailable},
 	} {
@@ -138,6 +140,15 @@ func TestTLS(t *testing.T) {
 	}
 	if _, err := remote.Dial(remote.Config{URL: "grpcs://127.0.0.1:1", ClientCert: cert, ClientKey: otherKeyFile}); err == nil {
 		t.Error("a key that isn't the certificate's was taken")
+	}
+	for _, c := range []remote.Config{
+		{ServerPEM: "not PEM"}, {ClientCertPEM: string(certificate)}, {ServerCert: ca, ServerPEM: string(ours.pem)},
+		{ClientCertPEM: string(certificate), ClientKeyPEM: string(otherKey)},
+	} {
+		c.URL = "grpcs://127.0.0.1:1"
+		if _, err := remote.Dial(c); err == nil {
+			t.Errorf("%+v was taken", c)
+		}
 	}
 }
 

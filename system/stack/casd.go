@@ -3,13 +3,12 @@ package stack
 import (
 	"cmp"
 	"context"
+	"errors"
 	"net"
-	"os"
 	"time"
 
 	"google.golang.org/grpc"
 
-	"github.com/weir-build/weir/system/cas/lru"
 	"github.com/weir-build/weir/system/casd"
 	"github.com/weir-build/weir/system/remote"
 	"github.com/weir-build/weir/system/telemetry"
@@ -21,17 +20,19 @@ type Casd struct {
 	Dir string `yaml:"dir"`
 	// Quota is how large it may get; 0 means no bound.
 	Quota Size `yaml:"quota"`
-	// QuotaLow is how much is left when something had to go: a size or a percentage of
-	// Quota, which it is unless set.
-	QuotaLow Watermark `yaml:"quota_low"`
-	// Reserved is how much of the disk is kept free, whoever fills it.
+	// QuotaLow is how much is left when it was full and the least recently used
+	// went, in bytes or percent of the quota; by default as much as fits.
+	QuotaLow Mark `yaml:"quota_low"`
+	// Reserved is how much of the disk is left to others, whatever the quota.
 	Reserved Size `yaml:"reserved"`
-	// ProtectSessionBlobs keeps blobs that were used since the start.
+	// ProtectSessionBlobs never evicts a blob that was stored or used since the
+	// start.
 	ProtectSessionBlobs bool `yaml:"protect_session_blobs"`
-	// Remote is the server behind it. Without a URL there is none.
-	Remote Remote `yaml:"remote"`
-	// Instance is the REAPI instance, here and there.
-	Instance string `yaml:"instance"`
+	CasdInstances       `yaml:",inline"`
+	// CacheFailures says whether results with an exit code other than 0 are kept in
+	// casd's own action cache, which instances without a remote for it have; by
+	// default they are.
+	CacheFailures *bool `yaml:"cache_failures"`
 	// NoFUSE stages real files even where FUSE works.
 	NoFUSE bool `yaml:"no_fuse"`
 }
@@ -45,14 +46,16 @@ type Remote struct {
 	ClientKey   string        `yaml:"client_key"`
 	ClientCert  string        `yaml:"client_cert"`
 	Keepalive   time.Duration `yaml:"keepalive"`
-	// Instance is the REAPI instance there; unset means that of the role.
+	// Instance is the REAPI instance there; by default that of the role.
 	Instance *string `yaml:"instance"`
-	// RetryLimit is how often a call is repeated, 4 unless set, negative never;
-	// RetryDelay is the first pause, RetryOn names statuses beside UNAVAILABLE.
-	RetryLimit int           `yaml:"retry_limit"`
+	// RetryLimit is the number of retries; 0 means the default of 4, -1 none.
+	RetryLimit int `yaml:"retry_limit"`
+	// RetryDelay is the delay before the first; default 100 ms.
 	RetryDelay time.Duration `yaml:"retry_delay"`
-	RetryOn    []string      `yaml:"retry_on"`
-	// RequestTimeout bounds each call that doesn't wait for work or move large blobs.
+	// RetryOn names statuses to retry after, beside UNAVAILABLE.
+	RetryOn []string `yaml:"retry_on"`
+	// RequestTimeout bounds calls that don't wait for work or move blobs of any
+	// size; 0 means no bound.
 	RequestTimeout time.Duration `yaml:"request_timeout"`
 }
 
@@ -80,45 +83,29 @@ func (r Remote) config(instance string) remote.Config {
 }
 
 func (r Remote) dial(instance string, t *telemetry.Telemetry) (*remote.Client, error) {
-	return remote.Dial(r.config(instance), grpc.WithStatsHandler(t.ClientHandler()))
+	return remote.Dial(r.config(instance), dialOptions(t)...)
 }
 
-// NewCasdAt returns a casd that will serve on an address, by Listen, below or beside its
-// folder.
-func NewCasdAt(c Casd, t *telemetry.Telemetry, address string) (*Role, error) {
-	if err := os.MkdirAll(c.Dir, 0o755); err != nil {
-		return nil, err
-	}
-	listener, err := Listen(address)
-	if err != nil {
-		return nil, err
-	}
-	role, err := NewCasd(c, t, listener)
-	if err != nil {
-		listener.Close()
-	}
-	return role, err
+func dialOptions(t *telemetry.Telemetry) []grpc.DialOption {
+	return []grpc.DialOption{grpc.WithStatsHandler(t.ClientHandler())}
 }
 
 // NewCasd returns a casd that will serve on a listener.
 func NewCasd(c Casd, t *telemetry.Telemetry, listener net.Listener) (*Role, error) {
-	var client *remote.Client
-	closeClient := func() error { return nil }
-	if c.Remote.URL != "" {
-		var err error
-		if client, err = c.Remote.dial(c.Instance, t); err != nil {
-			return nil, err
-		}
-		closeClient = client.Close
+	var opened closers
+	instances, err := c.dial(t, &opened)
+	if err != nil {
+		return nil, errors.Join(err, opened.close())
 	}
 	server, err := casd.New(casd.Config{
-		Dir: c.Dir, QuotaBytes: int64(c.Quota), Low: lru.Low(c.QuotaLow), FreeBytes: int64(c.Reserved), Protect: c.ProtectSessionBlobs,
-		Remote: client, Instance: c.Instance, NoFUSE: c.NoFUSE,
-		Logger: t.Logger, Registerer: t.Registerer,
+		Dir: c.Dir, QuotaBytes: int64(c.Quota), LowBytes: c.QuotaLow.of(c.Quota), KeepFreeBytes: int64(c.Reserved),
+		ProtectSession: c.ProtectSessionBlobs, NoFUSE: c.NoFUSE,
+		Instances: instances, DialOptions: dialOptions(t),
+		NoFailures: c.CacheFailures != nil && !*c.CacheFailures,
+		Logger:     t.Logger, Registerer: t.Registerer,
 	})
 	if err != nil {
-		closeClient()
-		return nil, err
+		return nil, errors.Join(err, opened.close())
 	}
 	var closed error
 	run := func(ctx context.Context) error {
@@ -127,9 +114,6 @@ func NewCasd(c Casd, t *telemetry.Telemetry, listener net.Listener) (*Role, erro
 	}
 	return &Role{
 		Name: "casd", Telemetry: t, Addr: listener.Addr().String(), run: run,
-		close: func() error {
-			closeClient()
-			return closed
-		},
+		close: func() error { return errors.Join(closed, opened.close()) },
 	}, nil
 }

@@ -10,7 +10,6 @@ import (
 
 	"gopkg.in/yaml.v3"
 
-	"github.com/weir-build/weir/system/cas/lru"
 	"github.com/weir-build/weir/system/options"
 )
 
@@ -28,21 +27,33 @@ func (s *Size) UnmarshalText(text []byte) error {
 	return nil
 }
 
-// A Watermark is a size, or a part of another written as a percentage.
-type Watermark lru.Low
+// Mark is a size, or a share of one that is given elsewhere: 10G or 80%.
+type Mark struct {
+	size    Size
+	percent int64 // if not 0, size is not set
+}
 
-// UnmarshalText reads a watermark, such as 20G or 80%.
-func (w *Watermark) UnmarshalText(text []byte) error {
-	number, ok := strings.CutSuffix(string(text), "%")
-	if !ok {
-		return (*Size)(&w.Bytes).UnmarshalText(text)
+// UnmarshalText reads a mark.
+func (m *Mark) UnmarshalText(text []byte) error {
+	word, share := strings.CutSuffix(strings.TrimSpace(string(text)), "%")
+	if !share {
+		m.percent = 0
+		return m.size.UnmarshalText(text)
 	}
-	n, err := strconv.Atoi(number)
-	if err != nil || n < 1 || n > 100 {
-		return fmt.Errorf("%q: want from 1%% to 100%%, or a size", text)
+	percent, err := strconv.ParseInt(word, 10, 64)
+	if err != nil || percent < 1 || percent > 100 {
+		return fmt.Errorf("share %q: want a whole number from 1%% to 100%%", text)
 	}
-	w.Percent = n
+	*m = Mark{percent: percent}
 	return nil
+}
+
+// of returns the mark in bytes, for the size it may be a share of.
+func (m Mark) of(whole Size) int64 {
+	if m.percent > 0 {
+		return int64(float64(whole) / 100 * float64(m.percent))
+	}
+	return int64(m.size)
 }
 
 // Decode reads a YAML configuration; a key it doesn't know is an error that

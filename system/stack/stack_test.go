@@ -31,6 +31,25 @@ func TestSize(t *testing.T) {
 	}
 }
 
+func TestMark(t *testing.T) {
+	for _, text := range []string{"0%", "101%", "-1%", "half%", "%", "1.5G"} {
+		var got stack.Mark
+		if err := got.UnmarshalText([]byte(text)); err == nil || !strings.Contains(err.Error(), text) {
+			t.Errorf("%q: got %v, %v, want an error that names it", text, got, err)
+		}
+	}
+	var c stack.Casd
+	if err := stack.Decode([]byte("quota: 10G\nquota_low: 80%\nreserved: 2G\nprotect_session_blobs: true\n"), &c); err != nil {
+		t.Fatal(err)
+	}
+	if got := stack.MarkBytes(c.QuotaLow, c.Quota); got != 8<<30 {
+		t.Errorf("80%% of 10G: got %d, want %d", got, 8<<30)
+	}
+	if err := stack.Decode([]byte("quota_low: 3G"), &c); err != nil || stack.MarkBytes(c.QuotaLow, c.Quota) != 3<<30 {
+		t.Errorf("3G: got %d, %v", stack.MarkBytes(c.QuotaLow, c.Quota), err)
+	}
+}
+
 func TestDecodeNamesUnknownKeys(t *testing.T) {
 	var s stack.Storage
 	err := stack.Decode([]byte("instances: [a]\ncas:\n  pth: /tmp\n"), &s)

@@ -125,8 +125,8 @@ func (u *Up) build() error {
 	}
 	if err := u.add("casd", func(t *telemetry.Telemetry) (*Role, error) {
 		return NewCasd(Casd{
-			Dir: filepath.Join(c.Dir, "casd"), Quota: c.CacheQuota, Instance: c.Instance, NoFUSE: c.NoFUSE,
-			Remote: Remote{URL: "grpc://" + u.Bots, AccessToken: c.Token},
+			Dir: filepath.Join(c.Dir, "casd"), Quota: c.CacheQuota, NoFUSE: c.NoFUSE,
+			CasdInstances: CasdInstances{Instance: c.Instance, Remote: Remote{URL: "grpc://" + u.Bots, AccessToken: c.Token}},
 		}, t, casdListener)
 	}); err != nil {
 		return err

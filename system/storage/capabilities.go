@@ -18,10 +18,11 @@ type capabilitiesService struct {
 // Debian's Bazel 4.2.3 speaks no other. The highest is 2.11: chunk mappings,
 // which came after it, aren't served.
 func (s capabilitiesService) GetCapabilities(ctx context.Context, request *repb.GetCapabilitiesRequest) (*repb.ServerCapabilities, error) {
-	if _, err := s.named(request.InstanceName); err != nil {
+	in, err := s.named(request.InstanceName)
+	if err != nil {
 		return nil, s.wire(ctx, err)
 	}
-	return &repb.ServerCapabilities{
+	answer := &repb.ServerCapabilities{
 		CacheCapabilities: &repb.CacheCapabilities{
 			DigestFunctions:               []repb.DigestFunction_Value{digest.Function},
 			ActionCacheUpdateCapabilities: &repb.ActionCacheUpdateCapabilities{UpdateEnabled: true},
@@ -30,5 +31,11 @@ func (s capabilitiesService) GetCapabilities(ctx context.Context, request *repb.
 		},
 		LowApiVersion:  &semver.SemVer{Major: 2, Minor: 0},
 		HighApiVersion: &semver.SemVer{Major: 2, Minor: 11},
-	}, nil
+	}
+	if in.Extend != nil {
+		if err := in.Extend(ctx, answer); err != nil {
+			return nil, s.wire(ctx, err)
+		}
+	}
+	return answer, nil
 }

@@ -1,6 +1,11 @@
 package storage
 
 import (
+	"fmt"
+	"maps"
+	"sync"
+	"sync/atomic"
+
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
 
 	"github.com/weir-build/weir/system/actioncache"
@@ -14,22 +19,50 @@ type instance struct {
 	instanceMetrics
 }
 
-func newInstances(configured map[string]Instance, metrics *metrics) map[string]*instance {
-	instances := make(map[string]*instance, len(configured))
-	for name, i := range configured {
-		instances[name] = &instance{
-			Instance:        i,
-			complete:        actioncache.Complete(i.AC, i.CAS),
-			instanceMetrics: metrics.of(name),
-		}
+func newInstance(i Instance, m instanceMetrics) *instance {
+	return &instance{Instance: i, complete: actioncache.Complete(i.AC, i.CAS), instanceMetrics: m}
+}
+
+// instances are those of a server, read by every request and seldom added to.
+type instances struct {
+	byName atomic.Pointer[map[string]*instance] // the map doesn't change
+	adding sync.Mutex
+}
+
+// Add serves one more instance, counted in the metrics as the instance named like,
+// so that names that clients cause to be aren't their labels. Like must be served
+// and name must not.
+func (s *Server) Add(name string, i Instance, like string) error {
+	if err := digest.CheckInstance(name); err != nil {
+		return err
 	}
-	return instances
+	s.instances.adding.Lock()
+	defer s.instances.adding.Unlock()
+	old := *s.instances.byName.Load()
+	if old[name] != nil {
+		return fmt.Errorf("instance %q is served already", name)
+	}
+	all := maps.Clone(old)
+	all[name] = newInstance(i, old[like].instanceMetrics)
+	s.instances.byName.Store(&all)
+	return nil
+}
+
+// Beside returns a server of other instances that is otherwise like s, whose metrics
+// count all of them as the instance named like, which s must serve.
+func (s *Server) Beside(others map[string]Instance, like string) *Server {
+	metrics := (*s.instances.byName.Load())[like].instanceMetrics
+	all := make(map[string]*instance, len(others))
+	for name, i := range others {
+		all[name] = newInstance(i, metrics)
+	}
+	return newServer(all, s.maxBatchBytes, s.logger)
 }
 
 // named returns the instance of a name, which is checked first so that the
 // answer to `a/../b` says what is wrong with it.
 func (s *Server) named(name string) (*instance, error) {
-	if i, ok := s.instances[name]; ok {
+	if i, ok := (*s.instances.byName.Load())[name]; ok {
 		return i, nil
 	}
 	if err := digest.CheckInstance(name); err != nil {

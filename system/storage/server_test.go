@@ -205,6 +205,88 @@ func TestCapabilitiesTellTheCache(t *testing.T) {
 	}
 }
 
+func TestAddedInstanceIsServed(t *testing.T) {
+	blobs := cas.NewMemory(cas.MemoryConfig{})
+	main := storage.Instance{CAS: blobs, AC: actioncache.NewMemory(actioncache.MemoryConfig{})}
+	registry := prometheus.NewPedanticRegistry()
+	server, err := storage.New(storage.Config{Instances: map[string]storage.Instance{"main": main}, Registerer: registry})
+	if err != nil {
+		t.Fatal(err)
+	}
+	more := main
+	more.CAS = cas.NewMemory(cas.MemoryConfig{})
+	more.Extend = func(_ context.Context, c *repb.ServerCapabilities) error {
+		c.CacheCapabilities.ActionCacheUpdateCapabilities.UpdateEnabled = false
+		return nil
+	}
+	if err := server.Add("more", more, "main"); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{"main", "more", "a/../b"} {
+		if err := server.Add(name, more, "main"); err == nil {
+			t.Errorf("%q was added", name)
+		}
+	}
+	beside := server.Beside(map[string]storage.Instance{"": main}, "main")
+	defer beside.Close()
+	for _, c := range []struct {
+		server   *storage.Server
+		instance string
+		served   bool
+	}{{server, "main", true}, {server, "more", true}, {server, "", false}, {beside, "", true}, {beside, "more", false}} {
+		conn := connect(t, c.server)
+		request := &repb.FindMissingBlobsRequest{InstanceName: c.instance, BlobDigests: []*repb.Digest{digest.Of([]byte("x")).Proto()}}
+		_, err := repb.NewContentAddressableStorageClient(conn).FindMissingBlobs(t.Context(), request)
+		if got := status.Code(err); c.served != (got == codes.OK) {
+			t.Errorf("instance %q: got %v, want served: %v", c.instance, err, c.served)
+		}
+	}
+	got, err := repb.NewCapabilitiesClient(connect(t, server)).GetCapabilities(t.Context(), &repb.GetCapabilitiesRequest{InstanceName: "more"})
+	if err != nil || got.CacheCapabilities.ActionCacheUpdateCapabilities.UpdateEnabled {
+		t.Errorf("capabilities: got %v, %v, want what Extend says", got, err)
+	}
+	// All count as the instance they were added like.
+	families, err := registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, family := range families {
+		for _, m := range family.Metric {
+			for _, label := range m.Label {
+				if label.GetName() == "instance_name" && label.GetValue() != "main" {
+					t.Errorf("%s has a sample of %q", family.GetName(), label.GetValue())
+				}
+				if family.GetName() == "weir_storage_digests_total" && label.GetValue() == "missing" && m.Counter.GetValue() != 3 {
+					t.Errorf("digests missing: got %v, want 3", m.Counter.GetValue())
+				}
+			}
+		}
+	}
+}
+
+// connect serves a server until the test ends.
+func connect(t *testing.T, server *storage.Server) *grpc.ClientConn {
+	t.Helper()
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	g := grpc.NewServer()
+	server.Register(g)
+	served := make(chan error, 1)
+	go func() { served <- g.Serve(listener) }()
+	conn, err := grpc.NewClient(listener.Addr().String(), grpc.WithTransportCredentials(insecure.NewCredentials()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		conn.Close()
+		g.Stop()
+		<-served
+	})
+	return conn
+}
+
 // TestBadInstanceIsInvalidInEveryCall sends instance names that don't exist or
 // try to climb, to each service.
 func TestBadInstanceIsInvalidInEveryCall(t *testing.T) {

@@ -19,6 +19,7 @@
 package storage
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -54,6 +55,9 @@ const (
 type Instance struct {
 	CAS cas.Store
 	AC  actioncache.Cache
+	// Extend, if not nil, is called for each answer about what the instance can do,
+	// to say what it does beside or doesn't do.
+	Extend func(context.Context, *repb.ServerCapabilities) error
 }
 
 // Config configures a Server.
@@ -91,7 +95,7 @@ func (c *Config) Validate() error {
 
 // Server serves stores. Its methods are safe for concurrent use.
 type Server struct {
-	instances     map[string]*instance
+	instances     instances
 	maxBatchBytes int64
 	logger        *slog.Logger
 	uploads       *uploads
@@ -113,13 +117,23 @@ func New(config Config) (*Server, error) {
 	if config.Logger == nil {
 		config.Logger = slog.New(slog.DiscardHandler)
 	}
-	return &Server{
-		instances:     newInstances(config.Instances, newMetrics(config.Registerer, config.Instances)),
-		maxBatchBytes: config.MaxBatchBytes,
-		logger:        config.Logger,
+	metrics := newMetrics(config.Registerer, config.Instances)
+	all := make(map[string]*instance, len(config.Instances))
+	for name, i := range config.Instances {
+		all[name] = newInstance(i, metrics.of(name))
+	}
+	return newServer(all, config.MaxBatchBytes, config.Logger), nil
+}
+
+func newServer(all map[string]*instance, maxBatchBytes int64, logger *slog.Logger) *Server {
+	s := &Server{
+		maxBatchBytes: maxBatchBytes,
+		logger:        logger,
 		uploads:       newUploads(),
 		buffers:       sync.Pool{New: func() any { return new(digestBuffer) }},
-	}, nil
+	}
+	s.instances.byName.Store(&all)
+	return s
 }
 
 // Register adds the services to a gRPC server, which must take messages of

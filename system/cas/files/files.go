@@ -68,13 +68,14 @@ type Config struct {
 	// QuotaBytes is how much disk files may take, each rounded up to whole
 	// blocks and those being written included. 0 means no limit.
 	QuotaBytes int64
-	// Low is how much is left when files had to go to keep to the quota.
-	Low lru.Low
-	// FreeBytes is how much of the disk is kept free of files, by whatever it is taken:
-	// it lowers the quota where need be.
-	FreeBytes int64
-	// Protect keeps files that were used or stored since Open from going.
-	Protect bool
+	// LowBytes is how much eviction leaves once it has begun; 0 means that it
+	// makes no more room than is needed.
+	LowBytes int64
+	// KeepFreeBytes is how much of the disk is left to others: the quota shrinks
+	// as they fill it. 0 means that the disk may be filled.
+	KeepFreeBytes int64
+	// ProtectUsed never evicts what was used or stored since Open.
+	ProtectUsed bool
 	// Fsync makes each file, and its name, reach the disk before it counts as
 	// stored. It costs milliseconds a file.
 	Fsync bool
@@ -116,8 +117,7 @@ func Open[K comparable](root, objects string, naming Naming[K], config Config) (
 		config:  config,
 		seed:    maphash.MakeSeed(),
 	}
-	d.index = lru.New(config.QuotaBytes, func(key K, _ record) { d.doomed = append(d.doomed, key) })
-	d.index.SetLow(config.Low)
+	d.index = lru.New(d.limits(), func(key K, _ record) { d.doomed = append(d.doomed, key) })
 	if err := os.MkdirAll(root, 0o755); err != nil {
 		return nil, err
 	}
@@ -129,20 +129,25 @@ func Open[K comparable](root, objects string, naming Naming[K], config Config) (
 		d.lock.Close()
 		return nil, fmt.Errorf("open folder %s: %w", root, err)
 	}
-	if config.Protect {
+	if config.ProtectUsed {
 		d.index.Protect()
 	}
 	return d, nil
+}
+
+func (d *Dir[K]) limits() lru.Limits {
+	return lru.Limits{QuotaBytes: d.config.QuotaBytes, LowBytes: d.config.LowBytes}
 }
 
 // Close lets another process have the folder. Files being written must have
 // been committed or discarded.
 func (d *Dir[K]) Close() error { return d.lock.Close() }
 
-// Usage returns how full the folder is.
+// Usage returns how full the folder is, and its quota as the disk has it now.
 func (d *Dir[K]) Usage() lru.Usage {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	_ = d.adaptQuota() // the quota of a moment ago is as good an answer
 	return d.index.Usage()
 }
 

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 
 	"github.com/weir-build/weir/system/cas/files"
@@ -23,7 +22,12 @@ var byName = files.Naming[string]{
 
 func open(t *testing.T, root string, quota int64) *files.Dir[string] {
 	t.Helper()
-	d, err := files.Open(root, "", byName, files.Config{QuotaBytes: quota})
+	return openWith(t, root, files.Config{QuotaBytes: quota})
+}
+
+func openWith(t *testing.T, root string, config files.Config) *files.Dir[string] {
+	t.Helper()
+	d, err := files.Open(root, "", byName, config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -101,6 +105,64 @@ func TestSmallerQuotaAtNextOpenDropsFiles(t *testing.T) {
 	}
 }
 
+func TestUsedFilesAreProtected(t *testing.T) {
+	root := t.TempDir()
+	d := open(t, root, 0)
+	for _, key := range []string{"00used", "00idle"} {
+		store(t, d, key, "x")
+	}
+	d.Close()
+	d = openWith(t, root, files.Config{QuotaBytes: 2 * 4096, ProtectUsed: true})
+	if got := content(t, d, "00used"); got != "x" {
+		t.Fatalf("it holds %q", got)
+	}
+	store(t, d, "00new", "y")
+	if d.Size("00used") < 0 || d.Size("00idle") >= 0 {
+		t.Errorf("sizes %d and %d, want that the idle one made room", d.Size("00used"), d.Size("00idle"))
+	}
+	temp, err := d.Create()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer temp.Discard()
+	if _, err := io.WriteString(temp, "z"); !errors.Is(err, files.ErrNoSpace) || !strings.Contains(err.Error(), "8192 bytes are kept because they were used") {
+		t.Errorf("beside protected files: got %v, want ErrNoSpace that says why", err)
+	}
+}
+
+// A disk has less than 1 EiB free, so nothing fits beside a reserve of that.
+func TestReserveOfTheDiskIsKept(t *testing.T) {
+	root := t.TempDir()
+	d := open(t, root, 0)
+	store(t, d, "00a", "x")
+	d.Close()
+	d = openWith(t, root, files.Config{KeepFreeBytes: 1 << 60})
+	temp, err := d.Create()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer temp.Discard()
+	if _, err := io.WriteString(temp, "z"); !errors.Is(err, files.ErrNoSpace) || !strings.Contains(err.Error(), "of the disk free") {
+		t.Errorf("got %v, want ErrNoSpace that tells of the reserve", err)
+	}
+	d.Close()
+	d = openWith(t, root, files.Config{QuotaBytes: 1 << 20, KeepFreeBytes: 1})
+	store(t, d, "00b", "x")
+	if got := d.Usage().QuotaBytes; got != 1<<20 {
+		t.Errorf("with a disk that is free enough the quota is %d, want %d", got, 1<<20)
+	}
+}
+
+func TestEvictionLeavesLowBytes(t *testing.T) {
+	d := openWith(t, t.TempDir(), files.Config{QuotaBytes: 10 * 4096, LowBytes: 2 * 4096})
+	for i := range 11 {
+		store(t, d, fmt.Sprintf("00%02d", i), "x")
+	}
+	if got := d.Usage().SizeBytes; got != 3*4096 {
+		t.Errorf("%d bytes are left, want 2 files of before and the new one", got)
+	}
+}
+
 func TestForgetRemovesTheFile(t *testing.T) {
 	d := open(t, t.TempDir(), 0)
 	store(t, d, "00a", "x")
@@ -152,62 +214,5 @@ func TestFileStoredAgainSurvivesItsEviction(t *testing.T) {
 	}
 	if got := d.Usage(); got.Entries != there || got.SizeBytes != int64(there)*4096 {
 		t.Errorf("usage is %+v with %d files", got, there)
-	}
-}
-
-func TestLowWatermarkAndProtection(t *testing.T) {
-	root := t.TempDir()
-	open := func(config files.Config) *files.Dir[string] {
-		d, err := files.Open(root, "", byName, config)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return d
-	}
-	d := open(files.Config{QuotaBytes: 10 * 4096, Low: lru.Low{Bytes: 5 * 4096}})
-	for i := range 11 {
-		store(t, d, fmt.Sprintf("aa%d", i), "x")
-	}
-	if got := d.Usage().Entries; got != 5 {
-		t.Errorf("%d files are left, want 5", got)
-	}
-	d.Close()
-	d = open(files.Config{QuotaBytes: 6 * 4096, Protect: true})
-	defer d.Close()
-	for i := range 6 {
-		store(t, d, fmt.Sprintf("bb%d", i), "x")
-	}
-	temp, err := d.Create()
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer temp.Discard()
-	if _, err := temp.Write([]byte("x")); !errors.Is(err, files.ErrNoSpace) {
-		t.Errorf("a seventh file beside six that are protected: %v, want no space", err)
-	}
-}
-
-// A disk that others fill takes room from the files.
-func TestFreeSpaceIsKept(t *testing.T) {
-	root := t.TempDir()
-	var fs syscall.Statfs_t
-	if err := syscall.Statfs(root, &fs); err != nil {
-		t.Fatal(err)
-	}
-	free := int64(fs.Bavail) * fs.Bsize
-	for reserve, want := range map[int64]bool{free / 2: true, 2 * free: false} {
-		d, err := files.Open(filepath.Join(root, fmt.Sprint(reserve)), "", byName, files.Config{FreeBytes: reserve})
-		if err != nil {
-			t.Fatal(err)
-		}
-		temp, err := d.Create()
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, err := temp.Write([]byte("x")); (err == nil) != want || err != nil && !errors.Is(err, files.ErrNoSpace) {
-			t.Errorf("with %d of %d bytes to be kept free: %v", reserve, free, err)
-		}
-		temp.Discard()
-		d.Close()
 	}
 }

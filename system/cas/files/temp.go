@@ -1,12 +1,10 @@
 package files
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
-	"syscall"
 	"time"
 )
 
@@ -45,33 +43,19 @@ func (t *Temp[K]) reserve(bytes int64) error {
 		return nil
 	}
 	t.dir.mu.Lock()
-	t.dir.keepFree()
-	ok := t.dir.index.Reserve(bytes)
-	quota := t.dir.index.Usage().QuotaBytes
+	err := t.dir.adaptQuota()
+	ok := err == nil && t.dir.index.Reserve(bytes)
+	usage := t.dir.index.Usage()
 	t.dir.mu.Unlock()
+	if err != nil {
+		return err
+	}
 	if !ok {
-		return fmt.Errorf("%w in the quota of %d bytes", ErrNoSpace, quota)
+		return t.dir.full(usage)
 	}
 	t.reserved += bytes
 	t.dir.unlinkDoomed()
 	return nil
-}
-
-// keepFree lowers the quota to what the disk has, or raises it again; mu is held.
-func (d *Dir[K]) keepFree() {
-	if d.config.FreeBytes == 0 {
-		return
-	}
-	var fs syscall.Statfs_t
-	if err := syscall.Statfs(d.objects, &fs); err != nil {
-		return // what is written will say what is wrong
-	}
-	// Without a quota, what would be one: what there is and the disk's room beside.
-	quota := d.index.Usage().SizeBytes + int64(fs.Bavail)*fs.Bsize - d.config.FreeBytes
-	if d.config.QuotaBytes > 0 {
-		quota = min(quota, d.config.QuotaBytes)
-	}
-	d.index.SetQuota(max(quota, 1)) // 0 would be no quota
 }
 
 // Commit stores the file under key, in place of what was there. Whatever the
@@ -115,12 +99,8 @@ func (t *Temp[K]) rename(key K) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.index.Release(t.reserved)
-	if !d.index.Add(key, record{t.size, time.Now().Unix()}, charge(t.size)) {
-		// The reservation just released was as large, but more is protected by now.
-		_ = os.Remove(path)
-		return fmt.Errorf("%w in the quota of %d bytes beside what is in use", ErrNoSpace, d.index.Usage().QuotaBytes)
-	}
+	d.index.Fill(key, record{t.size, time.Now().Unix()}, charge(t.size))
+	d.index.Release(t.reserved - charge(t.size)) // of a write that came up short
 	return nil
 }
 
@@ -148,12 +128,4 @@ func syncFolder(path string) error {
 	}
 	defer folder.Close()
 	return folder.Sync()
-}
-
-// spaceError wraps what the system says of a full disk in ErrNoSpace.
-func spaceError(err error) error {
-	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-		return fmt.Errorf("%w: %w", ErrNoSpace, err)
-	}
-	return err
 }

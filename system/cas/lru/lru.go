@@ -6,35 +6,65 @@
 // is known what will be kept, which is how an upload in progress counts:
 //
 //	if !x.Reserve(n) { … }     // n bytes have come in; older things went
-//	x.Release(n)               // the upload ended,
-//	x.Add(key, value, total)   // well
+//	x.Fill(key, value, total)  // the upload ended well,
+//	x.Release(n)               // or it didn't
+//
+// When the quota is reached, eviction may go on to a low mark below it, so that it
+// comes seldom and in one go rather than at each upload ([Limits]). Entries that
+// were used since [Index.Protect] are never evicted.
 package lru
 
 // Unlimited, as a quota, evicts nothing.
 const Unlimited = 0
+
+// Limits say how much an index keeps. Numbers below 0 count as 0.
+type Limits struct {
+	// QuotaBytes is the most that entries and reservations take; Unlimited means
+	// no limit.
+	QuotaBytes int64
+	// LowBytes is how much eviction leaves of what was there, once the quota made it
+	// begin; less, if what it makes room for needs more. 0, or more than the quota,
+	// evicts no more than is needed.
+	LowBytes int64
+}
+
+// Within returns the limits of an index that holds heldBytes on a disk that has
+// freeBytes free, so that keepFree of them stay free, or are again after eviction:
+// the quota shrinks to what is held and free less that, and the low mark in
+// proportion. Where there is a quota at all it stays above 0, which would mean none.
+func (l Limits) Within(heldBytes, freeBytes, keepFree int64) Limits {
+	room := max(heldBytes+freeBytes-keepFree, 1)
+	if l.QuotaBytes != Unlimited && l.QuotaBytes <= room {
+		return l
+	}
+	if l.QuotaBytes == Unlimited || l.LowBytes <= 0 || l.LowBytes >= l.QuotaBytes {
+		return Limits{QuotaBytes: room}
+	}
+	share := float64(l.LowBytes) / float64(l.QuotaBytes)
+	return Limits{QuotaBytes: room, LowBytes: max(int64(share*float64(room)), 1)}
+}
 
 // Usage is what an index holds and held. All numbers are bytes of cost.
 type Usage struct {
 	SizeBytes    int64 // entries and reservations
 	QuotaBytes   int64 // Unlimited if there is no quota
 	EvictedBytes int64 // ever evicted, never falls
-	Entries      int
+	// ProtectedBytes are entries that are not evicted.
+	ProtectedBytes int64
+	Entries        int
 }
 
 // An Index maps keys to values in order of their last use. It is not safe for
 // concurrent use.
 type Index[K comparable, V any] struct {
-	entries  map[K]*entry[K, V]
-	ends     entry[K, V] // ends.next is the most, ends.prev the least recently used
-	quota    int64
-	low      Low
-	size     int64 // entries and reservations
-	reserved int64
-	evicted  int64
-	// protecting says that what is used or added from now on stays; what does costs
-	// protected. It is all in front of what doesn't.
+	entries    map[K]*entry[K, V]
+	ends       entry[K, V] // ends.next is the most, ends.prev the least recently used
+	limits     Limits
+	size       int64 // entries and reservations
+	reserved   int64
 	protecting bool
-	protected  int64
+	protected  int64 // of entries
+	evicted    int64
 	onEvict    func(K, V)
 }
 
@@ -46,42 +76,23 @@ type entry[K comparable, V any] struct {
 	protected  bool
 }
 
-// New returns an empty index. A quotaBytes of Unlimited, or below, means none.
-// onEvict, if not nil, is called for each entry that goes to make room, but not
-// for those removed or replaced by the owner.
-func New[K comparable, V any](quotaBytes int64, onEvict func(K, V)) *Index[K, V] {
-	x := &Index[K, V]{entries: make(map[K]*entry[K, V]), quota: max(quotaBytes, Unlimited), onEvict: onEvict}
+// New returns an empty index. onEvict, if not nil, is called for each entry that
+// goes to make room, but not for those removed or replaced by the owner.
+func New[K comparable, V any](limits Limits, onEvict func(K, V)) *Index[K, V] {
+	x := &Index[K, V]{entries: make(map[K]*entry[K, V]), onEvict: onEvict}
+	x.SetLimits(limits)
 	x.ends.prev, x.ends.next = &x.ends, &x.ends
 	return x
 }
 
-// A Low is a low watermark: how much is left when something had to go, so that it isn't
-// needed again at once. The zero Low is the quota.
-type Low struct {
-	Bytes   int64
-	Percent int // of the quota, if Bytes is 0
+// SetLimits changes the limits. What is beyond them goes when the next thing needs
+// room.
+func (x *Index[K, V]) SetLimits(l Limits) {
+	x.limits = Limits{QuotaBytes: max(l.QuotaBytes, Unlimited), LowBytes: max(l.LowBytes, 0)}
 }
 
-// of returns the watermark below a quota.
-func (l Low) of(quota int64) int64 {
-	bytes := l.Bytes
-	if bytes == 0 && l.Percent > 0 {
-		// In this order a quota of exabytes is no overflow.
-		bytes = quota/100*int64(l.Percent) + quota%100*int64(l.Percent)/100
-	}
-	if bytes <= 0 || bytes > quota {
-		return quota
-	}
-	return bytes
-}
-
-// SetLow sets the low watermark.
-func (x *Index[K, V]) SetLow(low Low) { x.low = low }
-
-// SetQuota changes the quota. Nothing goes before something is to be added.
-func (x *Index[K, V]) SetQuota(quotaBytes int64) { x.quota = max(quotaBytes, Unlimited) }
-
-// Protect keeps what is used or added from now on from eviction.
+// Protect keeps entries that are added or used from now on from being evicted, for
+// good: when they fill the quota there is no room for more.
 func (x *Index[K, V]) Protect() { x.protecting = true }
 
 // Use returns the value kept under key and makes it the most recently used. The
@@ -106,7 +117,7 @@ func (x *Index[K, V]) protect(e *entry[K, V]) {
 	}
 }
 
-// Peek is Use that leaves the order alone.
+// Peek is Use that leaves the order alone, and protects nothing.
 func (x *Index[K, V]) Peek(key K) (*V, bool) {
 	e, ok := x.entries[key]
 	if !ok {
@@ -117,28 +128,37 @@ func (x *Index[K, V]) Peek(key K) (*V, bool) {
 
 // Add keeps value under key as the most recently used, in place of what was
 // there, and evicts others as needed. It returns false, and keeps what was
-// there, if cost is more than the quota leaves beside the reservations and what is
-// protected.
+// there, if cost is more than the quota leaves beside what can't be evicted.
 func (x *Index[K, V]) Add(key K, value V, cost int64) bool {
-	room := x.room()
-	if old, ok := x.entries[key]; ok && old.protected {
-		room += old.cost
+	fixed := x.reserved + x.protected
+	if e, ok := x.entries[key]; ok && e.protected {
+		fixed -= e.cost
 	}
-	if x.quota != Unlimited && cost > room {
+	if x.limits.QuotaBytes != Unlimited && cost > x.limits.QuotaBytes-fixed {
 		return false
 	}
 	x.Remove(key)
 	x.makeRoom(cost)
-	e := &entry[K, V]{key: key, value: value, cost: cost}
-	x.entries[key] = e
-	x.pushFront(e)
-	x.protect(e)
+	x.put(key, value, cost)
 	x.size += cost
 	return true
 }
 
-// room is how much of the quota could be had by eviction.
-func (x *Index[K, V]) room() int64 { return x.quota - x.reserved - x.protected }
+// Fill is Add for what was reserved: cost bytes of the reservations become the
+// entry. It can't fail, whatever became of the limits meanwhile.
+func (x *Index[K, V]) Fill(key K, value V, cost int64) {
+	x.Remove(key)
+	x.reserved -= cost
+	x.put(key, value, cost)
+}
+
+// put makes an entry whose cost is counted by the caller.
+func (x *Index[K, V]) put(key K, value V, cost int64) {
+	e := &entry[K, V]{key: key, value: value, cost: cost}
+	x.entries[key] = e
+	x.pushFront(e)
+	x.protect(e)
+}
 
 // Remove forgets key.
 func (x *Index[K, V]) Remove(key K) {
@@ -148,10 +168,10 @@ func (x *Index[K, V]) Remove(key K) {
 }
 
 // Reserve takes cost out of the quota, evicting as needed, until it is given
-// back by Release. It returns false, and takes nothing, if reservations alone
-// and what is protected would be more than the quota.
+// back by Release or used by Fill. It returns false, and takes nothing, if what
+// can't be evicted leaves no room for it.
 func (x *Index[K, V]) Reserve(cost int64) bool {
-	if x.quota != Unlimited && cost > x.room() {
+	if x.limits.QuotaBytes != Unlimited && cost > x.limits.QuotaBytes-x.reserved-x.protected {
 		return false
 	}
 	x.makeRoom(cost)
@@ -168,20 +188,25 @@ func (x *Index[K, V]) Release(cost int64) {
 
 // Usage returns what the index holds now.
 func (x *Index[K, V]) Usage() Usage {
-	return Usage{SizeBytes: x.size, QuotaBytes: x.quota, EvictedBytes: x.evicted, Entries: len(x.entries)}
+	return Usage{
+		SizeBytes: x.size, QuotaBytes: x.limits.QuotaBytes, EvictedBytes: x.evicted,
+		ProtectedBytes: x.protected, Entries: len(x.entries),
+	}
 }
 
-// makeRoom evicts until cost fits; the caller has seen that it can.
+// makeRoom evicts until cost fits, and then down to the low mark; the caller has
+// seen that it can fit.
 func (x *Index[K, V]) makeRoom(cost int64) {
-	if x.quota == Unlimited || x.size <= x.quota-cost {
+	quota := x.limits.QuotaBytes
+	if quota == Unlimited || x.size <= quota-cost {
 		return
 	}
-	target := x.low.of(x.quota)
-	for x.size > target-cost {
-		oldest := x.ends.prev
-		if oldest == &x.ends || oldest.protected {
-			return
-		}
+	goal := quota - cost
+	if low := x.limits.LowBytes; low > 0 && low < quota {
+		goal = min(goal, low)
+	}
+	// Protected entries are in front of all others: they were used later.
+	for oldest := x.ends.prev; x.size > goal && oldest != &x.ends && !oldest.protected; oldest = x.ends.prev {
 		x.drop(oldest)
 		x.evicted += oldest.cost
 		if x.onEvict != nil {

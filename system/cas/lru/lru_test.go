@@ -10,7 +10,7 @@ import (
 
 func TestUseKeepsAnEntryFromEviction(t *testing.T) {
 	var gone []string
-	x := lru.New(3, func(key string, _ int) { gone = append(gone, key) })
+	x := lru.New(lru.Limits{QuotaBytes: 3}, func(key string, _ int) { gone = append(gone, key) })
 	for _, key := range []string{"a", "b", "c"} {
 		x.Add(key, 0, 1)
 	}
@@ -23,7 +23,7 @@ func TestUseKeepsAnEntryFromEviction(t *testing.T) {
 }
 
 func TestAddTooCostlyChangesNothing(t *testing.T) {
-	x := lru.New[string, int](10, nil)
+	x := lru.New[string, int](lru.Limits{QuotaBytes: 10}, nil)
 	x.Add("a", 1, 6)
 	if !x.Reserve(3) {
 		t.Fatal("3 bytes can't be reserved beside 6 of 10")
@@ -39,7 +39,7 @@ func TestAddTooCostlyChangesNothing(t *testing.T) {
 }
 
 func TestReservationEvictsAndIsBounded(t *testing.T) {
-	x := lru.New[string, int](10, nil)
+	x := lru.New[string, int](lru.Limits{QuotaBytes: 10}, nil)
 	x.Add("a", 0, 6)
 	if !x.Reserve(5) {
 		t.Fatal("Reserve refused what fits after eviction")
@@ -58,7 +58,7 @@ func TestReservationEvictsAndIsBounded(t *testing.T) {
 }
 
 func TestUnlimitedEvictsNothing(t *testing.T) {
-	x := lru.New[int, int](lru.Unlimited, func(int, int) { t.Error("evicted") })
+	x := lru.New[int, int](lru.Limits{QuotaBytes: lru.Unlimited}, func(int, int) { t.Error("evicted") })
 	for i := range 1000 {
 		x.Add(i, i, 1<<50)
 	}
@@ -67,12 +67,101 @@ func TestUnlimitedEvictsNothing(t *testing.T) {
 	}
 }
 
+func TestEvictionGoesDownToTheLowMark(t *testing.T) {
+	var gone []int
+	x := lru.New(lru.Limits{QuotaBytes: 10, LowBytes: 6}, func(key, _ int) { gone = append(gone, key) })
+	for i := range 10 {
+		x.Add(i, i, 1)
+	}
+	if len(gone) > 0 {
+		t.Errorf("evicted %v within the quota", gone)
+	}
+	x.Add(10, 10, 1)
+	if want := []int{0, 1, 2, 3}; !slices.Equal(gone, want) || x.Usage().SizeBytes != 7 {
+		t.Errorf("beyond the quota: evicted %v, %d bytes left, want %v and 6 beside the new one", gone, x.Usage().SizeBytes, want)
+	}
+	// What is larger than the distance of the marks gets the room it needs.
+	if !x.Reserve(8) || x.Usage().SizeBytes != 10 {
+		t.Errorf("8 bytes reserved: %+v, want 2 beside them", x.Usage())
+	}
+}
+
+func TestProtectedEntriesStay(t *testing.T) {
+	x := lru.New(lru.Limits{QuotaBytes: 4, LowBytes: 1}, func(key string, _ int) {
+		if key != "old" {
+			t.Errorf("evicted %s", key)
+		}
+	})
+	for _, key := range []string{"old", "used", "replaced"} {
+		x.Add(key, 0, 1)
+	}
+	x.Protect()
+	x.Use("used")
+	x.Add("replaced", 0, 1)
+	x.Add("new", 0, 1)
+	x.Peek("old")
+	if !x.Add("newer", 0, 1) {
+		t.Error("no room in the place of an entry of before")
+	}
+	if got, want := x.Usage(), (lru.Usage{SizeBytes: 4, QuotaBytes: 4, EvictedBytes: 1, ProtectedBytes: 4, Entries: 4}); got != want {
+		t.Errorf("usage is %+v, want %+v", got, want)
+	}
+	if x.Add("more", 0, 1) || x.Reserve(1) {
+		t.Error("room was found where all is protected")
+	}
+	if !x.Add("newer", 1, 1) {
+		t.Error("a protected entry can't be replaced by one of its size")
+	}
+	x.Remove("newer")
+	if !x.Reserve(1) {
+		t.Error("no room after a protected entry was removed")
+	}
+}
+
+// An upload that has its space ends well even if the quota shrinks meanwhile.
+func TestFillUsesWhatIsReserved(t *testing.T) {
+	x := lru.New[string, int](lru.Limits{QuotaBytes: 10}, nil)
+	x.Add("a", 1, 3)
+	x.Reserve(5)
+	x.SetLimits(lru.Limits{QuotaBytes: 2})
+	x.Fill("a", 2, 4)
+	if got, ok := x.Peek("a"); !ok || *got != 2 {
+		t.Error("a isn't what was filled in")
+	}
+	x.Release(1)
+	if got, want := x.Usage(), (lru.Usage{SizeBytes: 4, QuotaBytes: 2, Entries: 1}); got != want {
+		t.Errorf("usage is %+v, want %+v", got, want)
+	}
+	if !x.Reserve(1) || x.Usage().Entries != 0 {
+		t.Errorf("after the quota shrank: %+v, want that its excess goes", x.Usage())
+	}
+}
+
+func TestLimitsWithinADisk(t *testing.T) {
+	for _, c := range []struct {
+		limits               lru.Limits
+		held, free, keepFree int64
+		want                 lru.Limits
+	}{
+		{lru.Limits{QuotaBytes: 100, LowBytes: 50}, 40, 1000, 10, lru.Limits{QuotaBytes: 100, LowBytes: 50}},
+		{lru.Limits{QuotaBytes: 100, LowBytes: 50}, 40, 50, 10, lru.Limits{QuotaBytes: 80, LowBytes: 40}},
+		{lru.Limits{QuotaBytes: 100}, 40, 50, 10, lru.Limits{QuotaBytes: 80}},
+		{lru.Limits{}, 40, 50, 10, lru.Limits{QuotaBytes: 80}},
+		{lru.Limits{QuotaBytes: 100, LowBytes: 50}, 40, 5, 10, lru.Limits{QuotaBytes: 35, LowBytes: 17}},
+		{lru.Limits{}, 0, 5, 10, lru.Limits{QuotaBytes: 1}},
+	} {
+		if got := c.limits.Within(c.held, c.free, c.keepFree); got != c.want {
+			t.Errorf("%+v, %d held, %d free, %d of them kept: got %+v, want %+v", c.limits, c.held, c.free, c.keepFree, got, c.want)
+		}
+	}
+}
+
 // TestAgainstDumbTwin compares the index with a slice kept in order of use.
 func TestAgainstDumbTwin(t *testing.T) {
 	const quota = 50
 	type item struct{ key, cost int }
 	var twin []item // least recently used first
-	x := lru.New[int, int](quota, nil)
+	x := lru.New[int, int](lru.Limits{QuotaBytes: quota}, nil)
 	random := rand.New(rand.NewPCG(1, 2))
 	remove := func(key int) {
 		twin = slices.DeleteFunc(twin, func(i item) bool { return i.key == key })
@@ -111,70 +200,5 @@ func TestAgainstDumbTwin(t *testing.T) {
 		if got := x.Usage(); got.SizeBytes != int64(total()) || got.Entries != len(twin) {
 			t.Fatalf("step %d: usage %+v, want %d bytes in %d entries", step, got, total(), len(twin))
 		}
-	}
-}
-
-func TestEvictionGoesOnToTheLowWatermark(t *testing.T) {
-	var gone []string
-	x := lru.New(10, func(key string, _ int) { gone = append(gone, key) })
-	x.SetLow(lru.Low{Percent: 50})
-	for _, key := range []string{"a", "b", "c", "d", "e"} {
-		x.Add(key, 0, 2)
-	}
-	if len(gone) > 0 {
-		t.Fatalf("evicted %v below the quota", gone)
-	}
-	x.Add("f", 0, 2)
-	if want := []string{"a", "b", "c", "d"}; !slices.Equal(gone, want) || x.Usage().SizeBytes != 4 {
-		t.Errorf("evicted %v, want %v; %d bytes are left", gone, want, x.Usage().SizeBytes)
-	}
-	// One that is larger than the watermark fits, as long as the quota has room.
-	if !x.Add("g", 0, 9) || x.Usage().SizeBytes != 9 {
-		t.Errorf("%d bytes are left", x.Usage().SizeBytes)
-	}
-}
-
-func TestWhatIsProtectedStays(t *testing.T) {
-	var gone []string
-	x := lru.New(10, func(key string, _ int) { gone = append(gone, key) })
-	for _, key := range []string{"old", "older", "used"} {
-		x.Add(key, 0, 2)
-	}
-	x.Protect()
-	x.Use("used")
-	x.Add("new", 0, 4)
-	x.Add("newer", 0, 4)
-	if want := []string{"old", "older"}; !slices.Equal(gone, want) {
-		t.Errorf("evicted %v, want %v", gone, want)
-	}
-	if x.Add("one more", 0, 1) || x.Reserve(1) {
-		t.Error("something was added to a quota that is full of what is protected")
-	}
-	if !x.Add("new", 1, 3) || !x.Reserve(1) {
-		t.Error("what is replaced doesn't count")
-	}
-	x.Remove("newer")
-	if !x.Add("one more", 0, 4) {
-		t.Error("what was removed counts")
-	}
-}
-
-func TestQuotaChanges(t *testing.T) {
-	var gone []string
-	x := lru.New(10, func(key string, _ int) { gone = append(gone, key) })
-	x.Add("a", 0, 5)
-	x.Add("b", 0, 5)
-	x.SetQuota(6)
-	if len(gone) > 0 {
-		t.Errorf("evicted %v before anything was added", gone)
-	}
-	x.Add("c", 0, 1)
-	if want := []string{"a"}; !slices.Equal(gone, want) {
-		t.Errorf("evicted %v, want %v", gone, want)
-	}
-	x.SetQuota(0)
-	x.Add("d", 0, 1000)
-	if len(gone) != 1 {
-		t.Errorf("evicted %v without a quota", gone)
 	}
 }

@@ -109,7 +109,7 @@ func New(c Config) *Table {
 	if c.Kinds <= 0 {
 		c.Kinds = 100_000
 	}
-	t.kinds = lru.New[Kind, *kind](int64(c.Kinds), nil)
+	t.kinds = lru.New[Kind, *kind](lru.Limits{QuotaBytes: int64(c.Kinds)}, nil)
 	return t
 }
 

@@ -1,0 +1,134 @@
+package casd
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"math"
+	"time"
+
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	lcpb "github.com/weir-build/weir/system/proto/localcas"
+	"github.com/weir-build/weir/system/remote"
+)
+
+// GetInstanceNameForRemote implements the LocalCAS service.
+func (s *Server) GetInstanceNameForRemote(_ context.Context, request *lcpb.GetInstanceNameForRemoteRequest) (*lcpb.GetInstanceNameForRemoteResponse, error) {
+	name, err := s.register(&lcpb.GetInstanceNameForRemotesRequest{ContentAddressableStorage: &lcpb.Remote{
+		Url: request.Url, InstanceName: request.InstanceName,
+		ServerCert: request.ServerCert, ClientKey: request.ClientKey, ClientCert: request.ClientCert,
+	}})
+	if err != nil {
+		return nil, toStatus(err).Err()
+	}
+	return &lcpb.GetInstanceNameForRemoteResponse{InstanceName: name}, nil
+}
+
+// GetInstanceNameForRemotes implements the LocalCAS service.
+func (s *Server) GetInstanceNameForRemotes(_ context.Context, request *lcpb.GetInstanceNameForRemotesRequest) (*lcpb.GetInstanceNameForRemotesResponse, error) {
+	name, err := s.register(request)
+	if err != nil {
+		return nil, toStatus(err).Err()
+	}
+	return &lcpb.GetInstanceNameForRemotesResponse{InstanceName: name}, nil
+}
+
+// register returns the name of the instance that has the remotes of a request. The
+// request's instance isn't looked at: there is one system to ask, and BuildStream
+// leaves it empty whatever the default instance is called.
+func (s *Server) register(request *lcpb.GetInstanceNameForRemotesRequest) (string, error) {
+	name, err := nameFor("remotes", &lcpb.GetInstanceNameForRemotesRequest{
+		ContentAddressableStorage: request.ContentAddressableStorage, RemoteAsset: request.RemoteAsset,
+		ActionCache: request.ActionCache, Execution: request.Execution,
+	})
+	if err != nil {
+		return "", err
+	}
+	in, err := s.instances.register(name, func() (*instance, []func() error, error) {
+		r, closers, err := s.dial(request)
+		if err != nil {
+			return nil, closers, err
+		}
+		in := s.newInstance(name, r)
+		return in, closers, s.storage.Add(name, in.served(), s.like)
+	})
+	if err != nil {
+		return "", err
+	}
+	return in.name, nil
+}
+
+// nameFor returns the name of what a request asks for: equal requests have equal
+// names, also after a restart, and nobody can choose one.
+func nameFor(kind string, request proto.Message) (string, error) {
+	data, err := proto.MarshalOptions{Deterministic: true}.Marshal(request)
+	if err != nil {
+		return "", err
+	}
+	hash := sha256.Sum256(data)
+	return kind + "-" + hex.EncodeToString(hash[:16]), nil
+}
+
+// dial returns clients of the remotes that a request names, and what closes them,
+// whatever the error.
+func (s *Server) dial(request *lcpb.GetInstanceNameForRemotesRequest) (r Remotes, closers []func() error, err error) {
+	for _, each := range []struct {
+		field  string
+		remote *lcpb.Remote
+		client **remote.Client
+	}{
+		{"content_addressable_storage", request.ContentAddressableStorage, &r.CAS},
+		{"action_cache", request.ActionCache, &r.ActionCache},
+		{"execution", request.Execution, &r.Execution},
+		{"remote_asset", request.RemoteAsset, nil},
+	} {
+		if each.remote.GetUrl() == "" {
+			continue
+		}
+		if each.client == nil {
+			err = fmt.Errorf("%s: the Remote Asset API is %w", each.field, errUnsupported)
+		} else if *each.client, err = s.dialOne(each.remote); err != nil {
+			err = &inputError{fmt.Sprintf("%s: %v", each.field, err)}
+		}
+		if err != nil {
+			return Remotes{}, closers, err
+		}
+		closers = append(closers, (*each.client).Close)
+	}
+	r.CASReadOnly = request.ContentAddressableStorage.GetReadOnly()
+	r.ActionCacheReadOnly = request.ActionCache.GetReadOnly()
+	return r, closers, nil
+}
+
+func (s *Server) dialOne(r *lcpb.Remote) (*remote.Client, error) {
+	config := remote.Config{
+		URL: r.Url, Instance: r.InstanceName,
+		ServerPEM: string(r.ServerCert), ClientKeyPEM: string(r.ClientKey), ClientCertPEM: string(r.ClientCert),
+		AccessToken: r.AccessTokenPath,
+		RetryLimit:  int(min(r.RetryLimit, math.MaxInt32)),
+	}
+	for _, each := range []struct {
+		field string
+		from  *durationpb.Duration
+		to    *time.Duration
+	}{
+		{"keepalive_time", r.KeepaliveTime, &config.Keepalive},
+		{"access_token_reload_interval", r.AccessTokenReloadInterval, &config.TokenReload},
+		{"retry_delay", r.RetryDelay, &config.RetryDelay},
+		{"request_timeout", r.RequestTimeout, &config.RequestTimeout},
+	} {
+		if each.from == nil {
+			continue
+		}
+		if *each.to = each.from.AsDuration(); !each.from.IsValid() || *each.to < 0 {
+			return nil, fmt.Errorf("%s of %v is no span of time", each.field, *each.to)
+		}
+	}
+	if r.RetryLimit < 0 {
+		return nil, fmt.Errorf("retry_limit %d is negative", r.RetryLimit)
+	}
+	return remote.Dial(config, s.dialOptions...)
+}

@@ -1,0 +1,85 @@
+package casd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/weir-build/weir/system/actioncache"
+	"github.com/weir-build/weir/system/cas"
+	"github.com/weir-build/weir/system/digest"
+	"github.com/weir-build/weir/system/remote"
+)
+
+// maxResultsBytes bounds the results that casd keeps itself: 260,000 that take a
+// block of 4 KiB each, beside the tens of gigabytes of what they name.
+const maxResultsBytes = 1 << 30
+
+// forwardedResults is the action cache of the remote. casd keeps no copies: results
+// are small, and stale ones would hide those of others.
+type forwardedResults struct {
+	remote   *remote.Client
+	readOnly bool
+}
+
+var _ actioncache.Cache = (*forwardedResults)(nil)
+
+// errReadOnly is what clients hear who would change what they may only read.
+var errReadOnly = status.Error(codes.PermissionDenied, "the remote of this instance is read-only: it was named so, by read_only or by casd's configuration")
+
+// Get implements actioncache.Cache.
+func (f *forwardedResults) Get(ctx context.Context, action digest.Digest) (*repb.ActionResult, error) {
+	result, err := f.remote.ActionResult(ctx, action)
+	if errors.Is(err, cas.ErrNotFound) {
+		return nil, fmt.Errorf("%w: %w", actioncache.ErrNotFound, err)
+	}
+	return result, err
+}
+
+// Put implements actioncache.Cache.
+func (f *forwardedResults) Put(ctx context.Context, action digest.Digest, result *repb.ActionResult) error {
+	if f.readOnly {
+		return errReadOnly
+	}
+	return f.remote.UpdateActionResult(ctx, action, result)
+}
+
+// localResults is the action cache of an instance that has no remote for it. All
+// such instances share a folder, but no results: a blob is what its digest says,
+// whoever sent it, a result is what somebody claims.
+type localResults struct {
+	cache      actioncache.Cache
+	instance   string
+	noFailures bool
+}
+
+var _ actioncache.Cache = (*localResults)(nil)
+
+// key is where the result of an action is kept. No instance name holds a NUL.
+func (l *localResults) key(action digest.Digest) digest.Digest {
+	if l.instance == "" {
+		return action
+	}
+	return digest.Of([]byte(l.instance + "\x00" + action.String()))
+}
+
+// Get implements actioncache.Cache.
+func (l *localResults) Get(ctx context.Context, action digest.Digest) (*repb.ActionResult, error) {
+	result, err := l.cache.Get(ctx, l.key(action))
+	if errors.Is(err, actioncache.ErrNotFound) {
+		return nil, fmt.Errorf("action %v in instance %q: %w", action, l.instance, actioncache.ErrNotFound)
+	}
+	return result, err
+}
+
+// Put implements actioncache.Cache. That a failure isn't kept is no failure.
+func (l *localResults) Put(ctx context.Context, action digest.Digest, result *repb.ActionResult) error {
+	if l.noFailures && result.GetExitCode() != 0 {
+		return nil
+	}
+	return l.cache.Put(ctx, l.key(action), result)
+}
