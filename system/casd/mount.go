@@ -39,6 +39,8 @@ type mounting struct {
 	// noPassthrough makes every read and write pass through casd.
 	noPassthrough bool
 	logger        *slog.Logger
+	// watch, if not nil, gets to see every request; for tests.
+	watch func(fuse.RawFileSystem) fuse.RawFileSystem
 }
 
 // newMount mounts a tree over an empty directory.
@@ -69,6 +71,9 @@ func newMount(path string, tree *overlay, how mounting) (*mount, error) {
 		options.DisabledCapabilities = fuse.CAP_PASSTHROUGH
 	}
 	raw := fs.NewNodeFS(&fuseNode{tree: tree, node: tree.root}, options)
+	if how.watch != nil {
+		raw = how.watch(raw)
+	}
 	server, err := fuse.NewServer(raw, path, &options.MountOptions)
 	if err != nil {
 		return nil, fmt.Errorf("mount %s: %w", path, err)
