@@ -64,6 +64,9 @@ func serveRole(role []string) error {
 	case "cluster":
 		listener.Close()
 		return serveCluster(ctx, role[1:])
+	case "station":
+		listener.Close()
+		return serveStation(ctx, role[1:])
 	}
 	defer stack.KeepHeapFloor()()
 	if dir := os.Getenv(profileVariable); dir != "" {
