@@ -37,6 +37,9 @@ type instance struct {
 	remotes Remotes
 	store   *readThrough
 	results actioncache.Cache
+	// root is where the paths of a namespace begin, absolute and without symbolic
+	// links. Empty means that paths are what they are.
+	root string
 }
 
 func (s *Server) newInstance(name string, r Remotes) *instance {

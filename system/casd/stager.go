@@ -51,11 +51,12 @@ type stager struct {
 
 // A wish is what a client wants staged.
 type wish struct {
-	store *readThrough // of the instance it is for
-	root  digest.Digest
-	path  string // empty if casd is to choose
-	owner owner
-	mode  lcpb.StageTreeRequest_StagingMode
+	store  *readThrough // of the instance it is for
+	root   digest.Digest
+	within string // root of the namespace that path is in; empty if there is none
+	path   string // empty if casd is to choose
+	owner  owner
+	mode   lcpb.StageTreeRequest_StagingMode
 }
 
 // stage makes a tree appear. The caller calls release.
@@ -69,7 +70,7 @@ func (s *stager) stage(ctx context.Context, w wish) (*staging, error) {
 	if err != nil {
 		return nil, err
 	}
-	st, err := s.place(w.path)
+	st, err := s.place(w.within, w.path)
 	if err != nil {
 		return nil, err
 	}
@@ -111,19 +112,28 @@ func (s *stager) choose(w wish, t totals) (string, error) {
 }
 
 // place makes a home and the empty directory where the tree will be.
-func (s *stager) place(path string) (*staging, error) {
-	if path != "" {
+func (s *stager) place(within, path string) (*staging, error) {
+	st := &staging{made: true}
+	switch {
+	case within != "":
+		if err := st.placeBelow(within, path); err != nil {
+			return nil, err
+		}
+	case path != "":
 		if !filepath.IsAbs(path) {
 			return nil, &inputError{fmt.Sprintf("path %q to stage at is not absolute", path)}
 		}
-		path = filepath.Clean(path)
+		st.path = filepath.Clean(path)
+		st.at, st.told = st.path, st.path
 	}
 	home, err := os.MkdirTemp(s.dir, "")
 	if err != nil {
+		st.letGo()
 		return nil, fmt.Errorf("make a folder for staging: %w", err)
 	}
-	st := &staging{home: home, path: path, made: true}
+	st.home = home
 	if err := st.prepare(); err != nil {
+		st.letGo()
 		return nil, errors.Join(err, os.RemoveAll(home))
 	}
 	return st, nil
@@ -139,7 +149,7 @@ func (s *stager) copyTree(ctx context.Context, st *staging, tree *snapshot, w wi
 		return &missingError{missing}
 	}
 	c := &copier{snapshot: tree, openBlob: w.store.openFile, owner: w.owner}
-	return c.copy(ctx, st.path)
+	return c.copy(ctx, st.at)
 }
 
 // mountTree mounts a tree. It makes sure that every file can be had, but fetches
@@ -177,7 +187,7 @@ func (s *stager) mountTree(ctx context.Context, st *staging, tree *snapshot, w w
 	})
 	how := s.mounting
 	how.others = os.Geteuid() == 0 || o.foreign()
-	st.mount, err = newMount(st.path, st.tree, how)
+	st.mount, err = newMount(st.at, st.tree, how)
 	return err
 }
 
@@ -238,17 +248,18 @@ func (s *stager) close() error {
 	return errors.Join(errs...)
 }
 
-// find returns the mounted staging that a clean path is in, and where in it.
+// find returns the mounted staging that a clean path is in, and where in it. What was
+// copied into a mount is the mount's.
 func (s *stager) find(path string) (*staging, string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var best *staging
 	for st := range s.live {
-		if (st.path == path || isInside(path, st.path)) && (best == nil || len(st.path) > len(best.path)) {
+		if st.tree != nil && (st.path == path || isInside(path, st.path)) && (best == nil || len(st.path) > len(best.path)) {
 			best = st
 		}
 	}
-	if best == nil || best.tree == nil {
+	if best == nil {
 		return nil, ""
 	}
 	return best, strings.TrimPrefix(strings.TrimPrefix(path, best.path), "/")

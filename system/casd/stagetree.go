@@ -101,7 +101,7 @@ func (s *Server) listen(stream stageStream, cancel context.CancelCauseFunc) <-ch
 // hold tells the client where the tree is and returns when it is no longer
 // needed; the error is what the call ends with.
 func (s *Server) hold(stream stageStream, st *staging, requests <-chan error) error {
-	if err := stream.Send(&lcpb.StageTreeResponse{Path: st.path}); err != nil {
+	if err := stream.Send(&lcpb.StageTreeResponse{Path: st.told}); err != nil {
 		return err
 	}
 	select {
@@ -129,7 +129,7 @@ func (s *Server) wish(request *lcpb.StageTreeRequest) (wish, error) {
 		return wish{}, fmt.Errorf("remote_apis_socket_path: a socket for the action is %w", errUnsupported)
 	}
 	who, err := ownerOf(request.AccessCredentials)
-	return wish{store: in.store, root: root, path: request.Path, owner: who, mode: request.StagingMode}, err
+	return wish{store: in.store, root: root, within: in.root, path: request.Path, owner: who, mode: request.StagingMode}, err
 }
 
 // ownerOf reads credentials. BuildStream sets the uid alone, so a gid of 0 says
