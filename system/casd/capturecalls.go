@@ -54,7 +54,7 @@ func (s *Server) CaptureFiles(ctx context.Context, request *lcpb.CaptureFilesReq
 	for i, path := range request.Path {
 		answer := &lcpb.CaptureFilesResponse_Response{Path: path}
 		response.Responses[i] = answer
-		c := &capture{store: in.store, record: record}
+		c := &capture{store: in.store, record: record, owns: s.stager.owns}
 		err := s.locate(ctx, in.root, request.Root, path, func(it item) error {
 			return c.captureFile(ctx, it, answer)
 		})
@@ -97,7 +97,7 @@ func (s *Server) CaptureTree(ctx context.Context, request *lcpb.CaptureTreeReque
 	for i, path := range request.Path {
 		answer := &lcpb.CaptureTreeResponse_Response{Path: path}
 		response.Responses[i] = answer
-		c := &capture{store: in.store, record: record}
+		c := &capture{store: in.store, record: record, owns: s.stager.owns}
 		err := s.locate(ctx, in.root, request.Root, path, func(it item) error {
 			return c.captureTree(ctx, it, request.OutputDirectoryFormat, answer)
 		})

@@ -64,7 +64,10 @@ func (s *Server) register(request *lcpb.GetInstanceNameForRemotesRequest) (strin
 		if err != nil {
 			return nil, closers, err
 		}
-		in := s.newInstance(name, r)
+		in, err := s.newInstance(name, r)
+		if err != nil {
+			return nil, closers, err
+		}
 		in.root = root
 		return in, closers, s.storage.Add(name, in.served(), s.like)
 	})

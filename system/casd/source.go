@@ -23,6 +23,7 @@ type item struct {
 	mode   uint32      // permissions
 	mtime  time.Time
 	target string // of a symbolic link
+	id     fileID // of a socket
 
 	// blob is the digest of a file that is known to be unchanged since it came
 	// from the cache; else open opens the file, for the caller to close.
@@ -82,6 +83,9 @@ func confined(err error, path string) error {
 // fileItem returns what a path below r names.
 func fileItem(r *os.Root, path string, stat fs.FileInfo) item {
 	it := item{kind: stat.Mode().Type(), mode: uint32(stat.Mode().Perm()), mtime: stat.ModTime()}
+	if st, ok := stat.Sys().(*syscall.Stat_t); ok && it.kind == fs.ModeSocket {
+		it.id = fileID{st.Dev, st.Ino}
+	}
 	// Not blocking: what was a file a moment ago may be a FIFO now.
 	it.open = func() (*os.File, error) { return r.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) }
 	it.list = func(do func(string, item) error) error { return listDisk(r, path, do) }
@@ -200,6 +204,8 @@ func (o *overlay) itemOf(ctx context.Context, n *inode) (item, error) {
 		it.known, it.blob = n.cached, n.blob
 		path := n.scratch
 		it.open = func() (*os.File, error) { return os.Open(path) }
+	case unix.S_IFSOCK:
+		it.kind, it.id = fs.ModeSocket, fileID{o.dev, n.ino}
 	default:
 		it.kind = fs.ModeNamedPipe
 	}

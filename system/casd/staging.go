@@ -26,6 +26,9 @@ type staging struct {
 	mount  *mount             // nil in copy-or-link mode
 	cancel context.CancelFunc // ends fetches for the mount
 
+	socket  *socket  // nil unless the client wants one
+	unstage []string // commands to run before takeDown
+
 	once sync.Once
 	err  error // of release
 }
@@ -83,6 +86,9 @@ func checkEmpty(path, told string) error {
 
 // takeDown removes everything a staging made.
 func (st *staging) takeDown() error {
+	if st.socket != nil {
+		st.socket.close()
+	}
 	if st.cancel != nil {
 		st.cancel()
 	}
