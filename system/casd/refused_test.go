@@ -177,6 +177,10 @@ func TestBadStageRequestsAreRefused(t *testing.T) {
 		"socket is there": {&lcpb.StageTreeRequest{RootDigest: root, RemoteApisSocketPath: "f"}, codes.InvalidArgument, "something there"},
 		"below a file":    {&lcpb.StageTreeRequest{RootDigest: root, RemoteApisSocketPath: "f/s"}, codes.InvalidArgument, "remote_apis_socket_path"},
 		"long socket":     {&lcpb.StageTreeRequest{RootDigest: root, RemoteApisSocketPath: strings.Repeat("s", 100)}, codes.InvalidArgument, "too long"},
+		"socket, new way": {&lcpb.StageTreeRequest{RootDigest: root, RemoteApisSocket: &lcpb.RemoteApisSocketConfig{}}, codes.InvalidArgument, "remote_apis_socket.path"},
+		"its instance":    {&lcpb.StageTreeRequest{RootDigest: root, RemoteApisSocket: &lcpb.RemoteApisSocketConfig{Path: "s", InstanceName: "other"}}, codes.InvalidArgument, "instance_name: unknown"},
+		"its instances":   {&lcpb.StageTreeRequest{RootDigest: root, RemoteApisSocket: &lcpb.RemoteApisSocketConfig{Path: "s", InstanceMap: map[string]string{"a": "other"}}}, codes.InvalidArgument, "instance_map: unknown"},
+		"two ways":        {&lcpb.StageTreeRequest{RootDigest: root, RemoteApisSocket: &lcpb.RemoteApisSocketConfig{Path: "s", InstanceName: "near", InstanceMap: map[string]string{"a": "near"}}}, codes.InvalidArgument, "not both"},
 		"many commands":   {&lcpb.StageTreeRequest{RootDigest: root, PreUnstageCommands: make([]string, 17)}, codes.InvalidArgument, "17 entries"},
 	} {
 		t.Run(name, func(t *testing.T) {

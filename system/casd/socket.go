@@ -20,13 +20,13 @@ import (
 
 	"github.com/weir-build/weir/system/actioncache"
 	"github.com/weir-build/weir/system/digest"
+	lcpb "github.com/weir-build/weir/system/proto/localcas"
 	"github.com/weir-build/weir/system/storage"
 )
 
 // A socket in a staged tree offers REAPI to the command that runs there: CAS,
-// ByteStream, ActionCache, Capabilities, Execution and Operations of the instance
-// that the tree was staged for, under its own name and the empty one. It doesn't
-// offer LocalCAS, by which the command would get at whatever casd can.
+// ByteStream, ActionCache, Capabilities, Execution and Operations of some instances.
+// It doesn't offer LocalCAS, by which the command would get at whatever casd can.
 type socket struct {
 	id      fileID
 	server  *grpc.Server
@@ -41,33 +41,94 @@ const maxSocketPath = 107
 // A fileID tells a file from all others that are there.
 type fileID struct{ dev, ino uint64 }
 
+// maxSocketInstances bounds the instances of one socket.
+const maxSocketInstances = 100
+
+// A socketWish is a socket that a client wants.
+type socketWish struct {
+	path      string // relative to the tree; empty if there is to be none
+	instances map[string]*instance
+	updates   bool // the action may update the action cache
+}
+
+// socketWish reads a request for the instance in.
+func (s *Server) socketWish(request *lcpb.StageTreeRequest, in *instance) (socketWish, error) {
+	config, field := request.RemoteApisSocket, "remote_apis_socket.path"
+	if config == nil {
+		config, field = &lcpb.RemoteApisSocketConfig{Path: request.RemoteApisSocketPath}, "remote_apis_socket_path"
+		if config.Path == "" {
+			return socketWish{}, nil
+		}
+	}
+	if path := config.Path; !filepath.IsLocal(path) || filepath.Clean(path) == "." || strings.ContainsRune(path, 0) {
+		return socketWish{}, &inputError{fmt.Sprintf("%s %q is not the path of a file below the tree, relative to it", field, path)}
+	}
+	w := socketWish{path: config.Path, updates: config.ActionCacheUpdateEnabled}
+	var err error
+	w.instances, err = s.socketInstances(config, in)
+	return w, err
+}
+
+// socketInstances returns the instances of a socket by the names they have there: one
+// has its own and the empty one, unless the client gives them names.
+func (s *Server) socketInstances(config *lcpb.RemoteApisSocketConfig, in *instance) (map[string]*instance, error) {
+	all := make(map[string]*instance)
+	if len(config.InstanceMap) == 0 {
+		if config.InstanceName != "" {
+			var err error
+			if in, err = s.instances.find(config.InstanceName); err != nil {
+				return nil, fmt.Errorf("remote_apis_socket.instance_name: %w", err)
+			}
+		}
+		all[""], all[in.name] = in, in
+		return all, nil
+	}
+	if config.InstanceName != "" {
+		return nil, &inputError{"remote_apis_socket: want instance_name or instance_map, not both"}
+	}
+	if len(config.InstanceMap) > maxSocketInstances {
+		return nil, &inputError{fmt.Sprintf("remote_apis_socket.instance_map has %d entries, more than the %d of one socket", len(config.InstanceMap), maxSocketInstances)}
+	}
+	for name, to := range config.InstanceMap {
+		in, err := s.instances.find(to)
+		if err = errors.Join(digest.CheckInstance(name), err); err != nil {
+			return nil, fmt.Errorf("remote_apis_socket.instance_map: %w", err)
+		}
+		all[name] = in
+	}
+	return all, nil
+}
+
 // An api makes the servers behind sockets.
 type api struct {
 	options []grpc.ServerOption
-	updates bool // actions may update the action cache
+	updates bool // all actions may update the action cache
 	storage *storage.Server
 	like    string
 }
 
-// open makes a socket in the directory dir, at a path that has been checked. The
-// socket, and directories that have to be made for it, are the owner's.
-func (a *api) open(in *instance, dir, path string, o owner) (*socket, error) {
-	listener, id, err := listenIn(dir, path, o)
+// open makes a socket in the directory dir. The socket, and directories that have to
+// be made for it, are the owner's.
+func (a *api) open(w socketWish, dir string, o owner) (*socket, error) {
+	listener, id, err := listenIn(dir, w.path, o)
 	if err != nil {
-		return nil, fmt.Errorf("remote_apis_socket_path %q: %w", path, err)
+		return nil, fmt.Errorf("remote_apis_socket_path %q: %w", w.path, err)
 	}
-	served := in.served()
-	if !a.updates {
-		served = withoutUpdates(served)
+	all := make(map[string]storage.Instance, len(w.instances))
+	for name, in := range w.instances {
+		all[name] = in.served()
+		if !a.updates && !w.updates {
+			all[name] = withoutUpdates(all[name])
+		}
 	}
 	s := &socket{
 		id: id,
 		// The tree goes when the handlers have ended, not before.
 		server:  grpc.NewServer(append([]grpc.ServerOption{grpc.MaxRecvMsgSize(storage.MaxRecvMsgBytes), grpc.WaitForHandlers(true)}, a.options...)...),
-		storage: a.storage.Beside(map[string]storage.Instance{"": served, in.name: served}, a.like),
+		storage: a.storage.Beside(all, a.like),
 	}
 	s.storage.Register(s.server)
-	(&executionService{find: in.alone}).register(s.server)
+	(&executionService{find: w.find}).register(s.server)
 	s.serving.Go(func() { _ = s.server.Serve(listener) }) // ends with Stop
 	return s, nil
 }
@@ -79,15 +140,18 @@ func (s *socket) close() {
 	s.storage.Close()
 }
 
-// alone is find where there is one instance.
-func (in *instance) alone(name string) (*instance, error) {
-	if name == "" || name == in.name {
-		return in, nil
+// find returns the instance of a request that comes by the socket, with the name it
+// has there.
+func (w *socketWish) find(name string) (*instance, error) {
+	if in := w.instances[name]; in != nil {
+		there := *in
+		there.name = name
+		return &there, nil
 	}
 	if err := digest.CheckInstance(name); err != nil {
 		return nil, err
 	}
-	return nil, &inputError{fmt.Sprintf("unknown instance %q: this socket serves %q alone", name, in.name)}
+	return nil, &inputError{fmt.Sprintf("unknown instance %q: this socket doesn't serve it", name)}
 }
 
 // withoutUpdates makes the action cache of an instance one to read.
@@ -108,14 +172,6 @@ type readResults struct{ actioncache.Cache }
 // Put implements actioncache.Cache.
 func (readResults) Put(context.Context, digest.Digest, *repb.ActionResult) error {
 	return status.Error(codes.PermissionDenied, "an action may not update the action cache: casd's configuration doesn't allow nested updates")
-}
-
-// checkSocketPath says what is wrong with the path that a client wants.
-func checkSocketPath(path string) error {
-	if path != "" && (!filepath.IsLocal(path) || filepath.Clean(path) == "." || strings.ContainsRune(path, 0)) {
-		return &inputError{fmt.Sprintf("remote_apis_socket_path %q is not the path of a file below the tree, relative to it", path)}
-	}
-	return nil
 }
 
 // listenIn listens at a path below dir, which symbolic links don't lead out of.

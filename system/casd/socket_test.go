@@ -204,6 +204,59 @@ func TestNestedUpdatesByConfiguration(t *testing.T) {
 	s.end()
 }
 
+// The request that newer runners send says more of the socket.
+func TestSocketServesWhatTheRequestSays(t *testing.T) {
+	w := newWorld(t)
+	ctx := t.Context()
+	e, url := newExecutor(t)
+	there := w.register(&lcpb.GetInstanceNameForRemotesRequest{Execution: &lcpb.Remote{Url: url, InstanceName: "far"}})
+	stage := func(config *lcpb.RemoteApisSocketConfig) *staging {
+		t.Helper()
+		config.Path = "s"
+		s, err := w.tryStage(&lcpb.StageTreeRequest{RootDigest: w.putTree(files{"f": "x"}).Proto(), RemoteApisSocket: config})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	execute := func(conn *grpc.ClientConn, instance string) (string, error) {
+		operations, err := drain(repb.NewExecutionClient(conn).Execute(ctx, &repb.ExecuteRequest{InstanceName: instance, ActionDigest: digest.Empty.Proto()}))
+		if err != nil {
+			return "", err
+		}
+		return operations[0].Name, nil
+	}
+
+	s := stage(&lcpb.RemoteApisSocketConfig{InstanceName: there.Instance(), ActionCacheUpdateEnabled: true})
+	conn, instance := s.dialSocket("s")
+	if name, err := execute(conn, ""); err != nil || name != "operations/"+operationName || len(e.asked) != 1 {
+		t.Errorf("by the instance of the request: got %q, %v", name, err)
+	}
+	if err := instance("").UpdateActionResult(ctx, digest.Empty, &repb.ActionResult{StdoutRaw: []byte("x")}); err != nil {
+		t.Errorf("update: %v", err)
+	}
+	if _, err := there.ActionResult(ctx, digest.Empty); err != nil {
+		t.Errorf("what was updated: %v", err)
+	}
+	s.end()
+
+	s = stage(&lcpb.RemoteApisSocketConfig{InstanceMap: map[string]string{"executing": there.Instance(), "": "near"}})
+	conn, instance = s.dialSocket("s")
+	if name, err := execute(conn, "executing"); err != nil || name != "executing/operations/"+operationName {
+		t.Errorf("by a mapped name: got %q, %v", name, err)
+	}
+	if _, err := execute(conn, ""); status.Code(err) != codes.FailedPrecondition {
+		t.Errorf("by the empty name: got %v, want FAILED_PRECONDITION", err)
+	}
+	if _, err := execute(conn, "near"); status.Code(err) != codes.InvalidArgument {
+		t.Errorf("by a name that isn't in the map: got %v, want INVALID_ARGUMENT", err)
+	}
+	if err := instance("executing").UpdateActionResult(ctx, digest.Empty, new(repb.ActionResult)); status.Code(err) != codes.PermissionDenied {
+		t.Errorf("update: got %v, want PERMISSION_DENIED", err)
+	}
+	s.end()
+}
+
 // A call that hangs when the tree goes is ended, not waited for.
 func TestSocketEndsItsCalls(t *testing.T) {
 	w := newWorld(t)

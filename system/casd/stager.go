@@ -53,13 +53,12 @@ type stager struct {
 
 // A wish is what a client wants staged.
 type wish struct {
-	in    *instance
-	root  digest.Digest
-	path  string // empty if casd is to choose
-	owner owner
-	mode  lcpb.StageTreeRequest_StagingMode
-	// socket is where in the tree REAPI is to be offered; empty if it isn't.
-	socket  string
+	in      *instance
+	root    digest.Digest
+	path    string // empty if casd is to choose
+	owner   owner
+	mode    lcpb.StageTreeRequest_StagingMode
+	socket  socketWish
 	unstage []string // commands to run before the tree goes
 }
 
@@ -84,8 +83,8 @@ func (s *stager) stage(ctx context.Context, w wish) (*staging, error) {
 	} else {
 		err = s.copyTree(ctx, st, tree, w)
 	}
-	if err == nil && w.socket != "" {
-		st.socket, err = s.api.open(w.in, st.at, w.socket, w.owner)
+	if err == nil && w.socket.path != "" {
+		st.socket, err = s.api.open(w.socket, st.at, w.owner)
 	}
 	if err == nil {
 		st.unstage = w.unstage

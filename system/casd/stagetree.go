@@ -125,13 +125,14 @@ func (s *Server) wish(request *lcpb.StageTreeRequest) (wish, error) {
 	if err := checkUnstage(request.PreUnstageCommands, s.unstage); err != nil {
 		return wish{}, err
 	}
-	if err := checkSocketPath(request.RemoteApisSocketPath); err != nil {
+	socket, err := s.socketWish(request, in)
+	if err != nil {
 		return wish{}, err
 	}
 	who, err := ownerOf(request.AccessCredentials)
 	return wish{
 		in: in, root: root, path: request.Path, owner: who, mode: request.StagingMode,
-		socket: request.RemoteApisSocketPath, unstage: request.PreUnstageCommands,
+		socket: socket, unstage: request.PreUnstageCommands,
 	}, err
 }
 
