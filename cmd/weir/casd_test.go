@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"syscall"
 	"testing"
@@ -17,6 +18,7 @@ import (
 
 	"github.com/weir-build/weir/system/digest"
 	"github.com/weir-build/weir/system/proto/localcas"
+	"github.com/weir-build/weir/system/stack"
 )
 
 // TestCasdEndsAtSIGTERM stops a real casd that has trees staged: BuildStream reports
@@ -106,4 +108,22 @@ func stageAll(t *testing.T, dir string) (path string, conn *grpc.ClientConn) {
 		t.Fatal(err)
 	}
 	return staged.Path, conn
+}
+
+// What docs/casd.md shows is a configuration that is taken.
+func TestConfigurationsOfCasdsPageAreTaken(t *testing.T) {
+	page, err := os.ReadFile("../../docs/casd.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	blocks := regexp.MustCompile("(?s)```yaml\n(.*?)```").FindAllSubmatch(page, -1)
+	var file casdFile
+	for _, block := range blocks {
+		if err := stack.Decode(block[1], &file); err != nil {
+			t.Errorf("%v in\n%s", err, block[1])
+		}
+	}
+	if len(blocks) < 3 || file.Quota != 30<<30 || file.Execution.URL == "" || len(file.UnstageCommands) != 1 {
+		t.Errorf("%d blocks make %+v", len(blocks), file)
+	}
 }

@@ -307,6 +307,32 @@ func TestCaptureIsConfinedToItsRoot(t *testing.T) {
 	})
 }
 
+// A file that nobody has opened is captured without fetching it, also by a path that
+// leads into the mount only by a symbolic link: casd reads beneath its mount.
+func TestCaptureReadsBeneathTheMount(t *testing.T) {
+	needFUSE(t)
+	w := newWorld(t)
+	s := w.stage(w.putTree(files{"d/f": "content", "d/not-a-directory": "x"}), lcpb.StageTreeRequest_FUSE)
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(filepath.Join(s.path, "d"), link); err != nil {
+		t.Fatal(err)
+	}
+	got := w.captureFiles(&lcpb.CaptureFilesRequest{Path: []string{s.path + "/d/f", link + "/f", s.path + "/d/f/x"}, SkipUpload: true}).Responses
+	for i, want := range []codes.Code{codes.OK, codes.OK, codes.InvalidArgument} {
+		if codes.Code(got[i].Status.GetCode()) != want {
+			t.Errorf("%q: got %v, want %v", got[i].Path, got[i].Status, want)
+		}
+	}
+	tree := w.captureTree(&lcpb.CaptureTreeRequest{Path: []string{link}, SkipUpload: true}).Responses[0]
+	if tree.Status.GetCode() != 0 {
+		t.Errorf("tree: got %v", tree.Status)
+	}
+	if n := w.far.readsOf(digest.Of([]byte("content"))); n != 0 {
+		t.Errorf("the file was fetched %d times, want 0", n)
+	}
+	s.end()
+}
+
 // One bad entry fails its own path, says where it is, and no other.
 func TestSpecialFileFailsItsTree(t *testing.T) {
 	modes(t, func(t *testing.T, mode lcpb.StageTreeRequest_StagingMode) {

@@ -54,8 +54,8 @@ func (s *Server) CaptureFiles(ctx context.Context, request *lcpb.CaptureFilesReq
 	for i, path := range request.Path {
 		answer := &lcpb.CaptureFilesResponse_Response{Path: path}
 		response.Responses[i] = answer
-		c := &capture{store: in.store, record: record}
-		err := s.locate(ctx, request.Root, path, func(it item) error {
+		c := &capture{store: in.store, record: record, owns: s.stager.owns}
+		err := s.locate(ctx, in.root, request.Root, path, func(it item) error {
 			return c.captureFile(ctx, it, answer)
 		})
 		outcomes[i] = outcome{err, c.blobs}
@@ -97,8 +97,8 @@ func (s *Server) CaptureTree(ctx context.Context, request *lcpb.CaptureTreeReque
 	for i, path := range request.Path {
 		answer := &lcpb.CaptureTreeResponse_Response{Path: path}
 		response.Responses[i] = answer
-		c := &capture{store: in.store, record: record}
-		err := s.locate(ctx, request.Root, path, func(it item) error {
+		c := &capture{store: in.store, record: record, owns: s.stager.owns}
+		err := s.locate(ctx, in.root, request.Root, path, func(it item) error {
 			return c.captureTree(ctx, it, request.OutputDirectoryFormat, answer)
 		})
 		outcomes[i] = outcome{err, c.blobs}
@@ -140,59 +140,91 @@ func (c *capture) captureTree(ctx context.Context, it item, format repb.Command_
 	return nil
 }
 
-// locate finds what a path of a request means and calls use with it. Trees of
-// our own mounts are read directly: through the mount, every byte would make a
-// detour through the kernel back to us.
-func (s *Server) locate(ctx context.Context, root, path string, use func(item) error) error {
-	if strings.ContainsRune(path, 0) {
+// locate finds what a path of a request means and calls use with it: a path below
+// root, if that is set, which is itself below the root of a namespace, within, if
+// that is set. Trees of our own mounts are read directly: through the mount, every
+// byte would make a detour through the kernel back to us.
+func (s *Server) locate(ctx context.Context, within, root, path string, use func(item) error) error {
+	if strings.ContainsRune(path, 0) || strings.ContainsRune(root, 0) {
 		return &inputError{"the path holds NUL"}
 	}
-	whole := path
-	if root != "" {
-		root = filepath.Clean(root)
-		if filepath.IsAbs(path) {
-			if clean := filepath.Clean(path); clean == root {
-				path = "."
-			} else if isInside(clean, root) {
-				path, _ = filepath.Rel(root, clean)
-			} else {
-				return escapes(path, root)
-			}
-		}
-		whole = filepath.Join(root, path)
-		if whole != root && !isInside(whole, root) {
-			return escapes(path, root)
-		}
-		if path == "" {
-			path = "."
-		}
-	} else if !filepath.IsAbs(path) {
-		return &inputError{fmt.Sprintf("path %q is neither absolute nor is there a root", path)}
+	if root == "" && within != "" {
+		root = "/"
 	}
-	it, err := s.staged(ctx, root, path, filepath.Clean(whole))
+	if root == "" {
+		if !filepath.IsAbs(path) {
+			return &inputError{fmt.Sprintf("path %q is neither absolute nor is there a root", path)}
+		}
+		resolved := filepath.Clean(path)
+		if st, _ := s.stager.find(resolved); st != nil {
+			return describe(path, s.read(ctx, []string{"/"}, resolved[1:], use))
+		}
+		// The client names what it likes; only what is below isn't trusted. It may
+		// lead into a mount after all.
+		resolved, err := filepath.EvalSymlinks(path)
+		if err != nil {
+			return describe(path, err)
+		}
+		parent, name := filepath.Dir(resolved), filepath.Base(resolved)
+		if resolved == "/" {
+			name = "."
+		}
+		return describe(path, s.read(ctx, []string{parent}, name, use))
+	}
+	root = filepath.Clean(root)
+	inside, err := below(root, path)
 	if err != nil {
-		return describe(whole, err)
+		return err
 	}
-	if it == nil {
-		return describe(whole, diskItem(root, path, use))
+	bounds := []string{root}
+	if within != "" {
+		bounds = []string{within}
+		if root != "/" {
+			bounds = append(bounds, filepath.Join(within, root))
+		}
 	}
-	return describe(whole, use(*it))
+	return describe(filepath.Join(root, inside), s.read(ctx, bounds, inside, use))
 }
 
-// staged returns what is at a path inside a mount of ours, or nil.
-func (s *Server) staged(ctx context.Context, root, path, whole string) (*item, error) {
-	st, inside := s.stager.find(whole)
-	if st == nil {
-		return nil, nil
+// below returns a path relative to root, which it may be already.
+func below(root, path string) (string, error) {
+	if filepath.IsAbs(path) {
+		rel, err := filepath.Rel(root, filepath.Clean(path))
+		if err != nil || !filepath.IsLocal(rel) {
+			return "", escapes(path, root)
+		}
+		return rel, nil
 	}
-	above := ""
-	if root != "" {
-		if within, sub := s.stager.find(root); within == st {
-			above, inside = sub, path
+	if rel := filepath.Join(".", path); !filepath.IsLocal(rel) {
+		return "", escapes(path, root)
+	}
+	if path == "" {
+		return ".", nil
+	}
+	return path, nil
+}
+
+// read calls use with what is at a path below the last of bounds, which lie inside
+// each other.
+func (s *Server) read(ctx context.Context, bounds []string, path string, use func(item) error) error {
+	st, inside := s.stager.find(filepath.Join(bounds[len(bounds)-1], path))
+	if st == nil {
+		return diskItem(bounds, path, use)
+	}
+	// From the root of the mount to each bound that is inside, then to the path.
+	steps, last := []string(nil), st.path
+	for _, bound := range bounds {
+		if bound == last || isInside(bound, last) {
+			rel, _ := filepath.Rel(last, bound)
+			steps, last = append(steps, rel), bound
+			inside = path
 		}
 	}
-	it, err := st.tree.item(ctx, above, inside)
-	return &it, err
+	it, err := st.tree.item(ctx, append(steps, inside)...)
+	if err != nil {
+		return err
+	}
+	return use(it)
 }
 
 // describe says which path an error is about.

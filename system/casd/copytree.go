@@ -212,8 +212,8 @@ func (c *copier) finish(dirfd int, name string, mtime time.Time) error {
 
 // emptyTree removes what is in a directory, and the directory too if all. It
 // never follows a symbolic link and never enters a mount: what somebody mounted
-// in there and forgot is unmounted first.
-func emptyTree(path string, all bool) error {
+// in there and forgot is unmounted first. At leads where path does, and is gone by.
+func emptyTree(path, at string, all bool) error {
 	points, err := mountPoints()
 	if err != nil {
 		return err
@@ -226,14 +226,14 @@ func emptyTree(path string, all bool) error {
 		}
 	}
 	if all {
-		return removeAll(path)
+		return removeAll(at)
 	}
-	entries, err := os.ReadDir(path)
+	entries, err := os.ReadDir(at)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
 	for _, entry := range entries {
-		err = firstError(err, removeAll(filepath.Join(path, entry.Name())))
+		err = firstError(err, removeAll(filepath.Join(at, entry.Name())))
 	}
 	return err
 }

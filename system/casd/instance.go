@@ -37,16 +37,21 @@ type instance struct {
 	remotes Remotes
 	store   *readThrough
 	results actioncache.Cache
+	// root is where the paths of a namespace begin, absolute and without symbolic
+	// links. Empty means that paths are what they are.
+	root string
 }
 
-func (s *Server) newInstance(name string, r Remotes) *instance {
+func (s *Server) newInstance(name string, r Remotes) (*instance, error) {
 	in := &instance{name: name, remotes: r, store: newReadThrough(s.local, r.CAS, s.fetched, s.uploaded)}
 	in.store.readOnly = r.CASReadOnly
-	in.results = &localResults{cache: s.results, instance: name, noFailures: s.noFailures}
 	if r.ActionCache != nil {
 		in.results = &forwardedResults{remote: r.ActionCache, readOnly: r.ActionCacheReadOnly}
+		return in, nil
 	}
-	return in
+	results, err := s.results.open()
+	in.results = &localResults{cache: results, instance: name, noFailures: s.noFailures}
+	return in, err
 }
 
 // served is the instance as the storage-server's services have it.

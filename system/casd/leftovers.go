@@ -18,7 +18,7 @@ const maxNoteBytes = 8 << 10
 // the directory, whether casd made it, and its path, so that a later casd can
 // clean up, and can tell if something else is there by then.
 func (st *staging) leaveNote() error {
-	id, err := identity(st.path)
+	id, err := identity(st.at)
 	if err != nil {
 		return err
 	}
@@ -58,7 +58,7 @@ func removeLeftovers(dir, owner string) error {
 	if err := errors.Join(errs...); err != nil {
 		return fmt.Errorf("remove what an earlier casd staged: %w", err)
 	}
-	return emptyTree(dir, true)
+	return emptyTree(dir, dir, true)
 }
 
 // removePlaced removes the tree that a note tells of, if it is still there.
@@ -89,5 +89,5 @@ func removePlaced(note string) error {
 	if err != nil {
 		return err
 	}
-	return emptyTree(path, made == "true")
+	return emptyTree(path, path, made == "true")
 }

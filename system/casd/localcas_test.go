@@ -324,11 +324,11 @@ func (w *world) metric(t *testing.T, name string) float64 {
 }
 
 func TestConfigurationIsChecked(t *testing.T) {
-	_, err := casd.New(casd.Config{QuotaBytes: -1, LowBytes: 7, KeepFreeBytes: -2, Instances: map[string]casd.Remotes{"a/../b": {}}})
+	_, err := casd.New(casd.Config{QuotaBytes: -1, LowBytes: 7, KeepFreeBytes: -2, UnstageCommands: []string{"rm"}, Instances: map[string]casd.Remotes{"a/../b": {}}})
 	if err == nil {
 		t.Fatal("got no error")
 	}
-	for _, want := range []string{"no folder", "quota of -1", "low mark of 7", "-2 bytes to keep free", "a/../b"} {
+	for _, want := range []string{"no folder", "quota of -1", "low mark of 7", "-2 bytes to keep free", `unstage command "rm"`, "a/../b"} {
 		if !strings.Contains(err.Error(), want) {
 			t.Errorf("got %v, want that it tells of %q", err, want)
 		}

@@ -30,6 +30,7 @@ type overlay struct {
 	openBlob func(context.Context, digest.Digest) (*os.File, error)
 	scratch  string // folder of the contents written, the overlay's own
 	uid, gid uint32 // owner of what the snapshot holds
+	dev      uint64 // of the mount; set before the tree is known to others
 
 	// mu guards the fields below and those of every inode.
 	mu          sync.Mutex

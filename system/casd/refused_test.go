@@ -171,7 +171,17 @@ func TestBadStageRequestsAreRefused(t *testing.T) {
 		"unknown mode":    {&lcpb.StageTreeRequest{RootDigest: root, StagingMode: 7}, codes.InvalidArgument, "mode 7"},
 		"negative uid":    {&lcpb.StageTreeRequest{RootDigest: root, AccessCredentials: &lcpb.StageTreeRequest_Credentials{Uid: -1}}, codes.InvalidArgument, "access_credentials"},
 		"unstage command": {&lcpb.StageTreeRequest{RootDigest: root, PreUnstageCommands: []string{"/bin/rm"}}, codes.InvalidArgument, "/bin/rm"},
-		"socket":          {&lcpb.StageTreeRequest{RootDigest: root, RemoteApisSocketPath: "s"}, codes.FailedPrecondition, "remote_apis_socket_path"},
+		"absolute socket": {&lcpb.StageTreeRequest{RootDigest: root, RemoteApisSocketPath: "/s"}, codes.InvalidArgument, "remote_apis_socket_path"},
+		"socket outside":  {&lcpb.StageTreeRequest{RootDigest: root, RemoteApisSocketPath: "d/../../s"}, codes.InvalidArgument, "remote_apis_socket_path"},
+		"no socket":       {&lcpb.StageTreeRequest{RootDigest: root, RemoteApisSocketPath: "."}, codes.InvalidArgument, "remote_apis_socket_path"},
+		"socket is there": {&lcpb.StageTreeRequest{RootDigest: root, RemoteApisSocketPath: "f"}, codes.InvalidArgument, "something there"},
+		"below a file":    {&lcpb.StageTreeRequest{RootDigest: root, RemoteApisSocketPath: "f/s"}, codes.InvalidArgument, "remote_apis_socket_path"},
+		"long socket":     {&lcpb.StageTreeRequest{RootDigest: root, RemoteApisSocketPath: strings.Repeat("s", 100)}, codes.InvalidArgument, "too long"},
+		"socket, new way": {&lcpb.StageTreeRequest{RootDigest: root, RemoteApisSocket: &lcpb.RemoteApisSocketConfig{}}, codes.InvalidArgument, "remote_apis_socket.path"},
+		"its instance":    {&lcpb.StageTreeRequest{RootDigest: root, RemoteApisSocket: &lcpb.RemoteApisSocketConfig{Path: "s", InstanceName: "other"}}, codes.InvalidArgument, "instance_name: unknown"},
+		"its instances":   {&lcpb.StageTreeRequest{RootDigest: root, RemoteApisSocket: &lcpb.RemoteApisSocketConfig{Path: "s", InstanceMap: map[string]string{"a": "other"}}}, codes.InvalidArgument, "instance_map: unknown"},
+		"two ways":        {&lcpb.StageTreeRequest{RootDigest: root, RemoteApisSocket: &lcpb.RemoteApisSocketConfig{Path: "s", InstanceName: "near", InstanceMap: map[string]string{"a": "near"}}}, codes.InvalidArgument, "not both"},
+		"many commands":   {&lcpb.StageTreeRequest{RootDigest: root, PreUnstageCommands: make([]string, 17)}, codes.InvalidArgument, "17 entries"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := w.tryStage(c.request)

@@ -36,11 +36,23 @@ func (s *Server) GetInstanceNameForRemotes(_ context.Context, request *lcpb.GetI
 	return &lcpb.GetInstanceNameForRemotesResponse{InstanceName: name}, nil
 }
 
-// register returns the name of the instance that has the remotes of a request. The
-// request's instance isn't looked at: there is one system to ask, and BuildStream
-// leaves it empty whatever the default instance is called.
+// register returns the name of the instance that has the remotes of a request. Who
+// asks in a namespace stays there. Otherwise the request's instance says nothing:
+// BuildStream leaves it empty, whatever instances there are.
 func (s *Server) register(request *lcpb.GetInstanceNameForRemotesRequest) (string, error) {
+	var root, namespace string
+	if asked, err := s.instances.find(request.InstanceName); err == nil && asked.root != "" {
+		root, namespace = asked.root, asked.name
+		for _, r := range []*lcpb.Remote{request.ContentAddressableStorage, request.ActionCache, request.Execution} {
+			if r.GetAccessTokenPath() != "" {
+				return "", &inputError{fmt.Sprintf("access_token_path %q: tokens aren't read for clients in a namespace", r.AccessTokenPath)}
+			}
+		}
+	} else if request.InstanceName != "" && err != nil {
+		return "", err
+	}
 	name, err := nameFor("remotes", &lcpb.GetInstanceNameForRemotesRequest{
+		InstanceName:              namespace,
 		ContentAddressableStorage: request.ContentAddressableStorage, RemoteAsset: request.RemoteAsset,
 		ActionCache: request.ActionCache, Execution: request.Execution,
 	})
@@ -52,7 +64,11 @@ func (s *Server) register(request *lcpb.GetInstanceNameForRemotesRequest) (strin
 		if err != nil {
 			return nil, closers, err
 		}
-		in := s.newInstance(name, r)
+		in, err := s.newInstance(name, r)
+		if err != nil {
+			return nil, closers, err
+		}
+		in.root = root
 		return in, closers, s.storage.Add(name, in.served(), s.like)
 	})
 	if err != nil {

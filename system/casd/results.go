@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"sync"
 
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
 	"google.golang.org/grpc/codes"
@@ -46,6 +48,35 @@ func (f *forwardedResults) Put(ctx context.Context, action digest.Digest, result
 		return errReadOnly
 	}
 	return f.remote.UpdateActionResult(ctx, action, result)
+}
+
+// resultsFolder is a folder for results that is opened when the first instance needs
+// it: most casds have none that does, and would make 256 folders at each start.
+type resultsFolder struct {
+	dir    string
+	logger *slog.Logger
+
+	// mu guards the fields below.
+	mu    sync.Mutex
+	cache *actioncache.Disk // nil before it is opened
+}
+
+func (f *resultsFolder) open() (_ *actioncache.Disk, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.cache == nil {
+		f.cache, err = actioncache.OpenDisk(f.dir, actioncache.DiskConfig{QuotaBytes: maxResultsBytes, Logger: f.logger})
+	}
+	return f.cache, err
+}
+
+func (f *resultsFolder) close() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.cache == nil {
+		return nil
+	}
+	return f.cache.Close()
 }
 
 // localResults is the action cache of an instance that has no remote for it. All

@@ -43,7 +43,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/grpc"
 
-	"github.com/weir-build/weir/system/actioncache"
 	"github.com/weir-build/weir/system/cas"
 	"github.com/weir-build/weir/system/digest"
 	lcpb "github.com/weir-build/weir/system/proto/localcas"
@@ -82,6 +81,13 @@ type Config struct {
 	// NoPassthrough makes what actions read and write in FUSE mounts pass through
 	// casd, for kernels whose FUSE passthrough (new in Linux 6.9) isn't trusted.
 	NoPassthrough bool
+	// UnstageCommands are the programs, as absolute paths, that clients may have run
+	// by casd's user on a tree before it goes.
+	UnstageCommands []string
+	// NestedUpdates lets actions update the action cache by the socket in their tree.
+	NestedUpdates bool
+	// ServerOptions are for the servers behind these sockets.
+	ServerOptions []grpc.ServerOption
 	// Logger hears of what an operator should know. nil means silence.
 	Logger *slog.Logger
 	// Registerer gets the metrics. nil means nobody reads them.
@@ -108,6 +114,7 @@ func (c *Config) Validate() error {
 	if c.KeepFreeBytes < 0 {
 		problems = append(problems, fmt.Errorf("%d bytes to keep free is negative", c.KeepFreeBytes))
 	}
+	problems = append(problems, checkAllowed(c.UnstageCommands))
 	for name := range c.Instances {
 		problems = append(problems, digest.CheckInstance(name))
 	}
@@ -122,10 +129,11 @@ type Server struct {
 	instances   instances
 	like        string // the instance as which registered ones are counted
 	local       *cas.Disk
-	results     *actioncache.Disk // of instances without a remote for them
+	results     resultsFolder // of instances without a remote for them
 	noFailures  bool
 	stager      *stager
 	storage     *storage.Server
+	unstage     []string // commands that clients may have run
 	dialOptions []grpc.DialOption
 	logger      *slog.Logger
 
@@ -171,21 +179,17 @@ func New(config Config) (*Server, error) {
 	if err := local.KeepEmpty(); err != nil {
 		return nil, errors.Join(fmt.Errorf("open casd: %w", err), local.Close())
 	}
-	results, err := actioncache.OpenDisk(filepath.Join(dir, "ac"), actioncache.DiskConfig{QuotaBytes: maxResultsBytes, Logger: config.Logger})
-	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open casd: %w", err), local.Close())
-	}
 	s := &Server{
-		dir: dir, local: local, results: results, noFailures: config.NoFailures,
-		dialOptions: config.DialOptions, logger: config.Logger, closing: make(chan struct{}),
+		dir: dir, local: local, results: resultsFolder{dir: filepath.Join(dir, "ac"), logger: config.Logger}, noFailures: config.NoFailures,
+		unstage: config.UnstageCommands, dialOptions: config.DialOptions, logger: config.Logger, closing: make(chan struct{}),
 		fetched:  telemetry.NewCounter(config.Registerer, semconv.CasdFetched).WithLabelValues(),
 		uploaded: telemetry.NewCounter(config.Registerer, semconv.CasdUploaded).WithLabelValues(),
 	}
 	if err = s.serve(config); err == nil {
-		s.stager, err = newStager(config, dir)
+		s.stager, err = newStager(config, dir, &api{options: config.ServerOptions, updates: config.NestedUpdates, storage: s.storage, like: s.like})
 	}
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("open casd: %w", err), results.Close(), local.Close())
+		return nil, errors.Join(fmt.Errorf("open casd: %w", err), s.results.close(), local.Close())
 	}
 	return s, nil
 }
@@ -198,7 +202,10 @@ func (s *Server) serve(config Config) (err error) {
 	s.instances.byName = make(map[string]*instance)
 	served := make(map[string]storage.Instance)
 	for name, remotes := range config.Instances {
-		in := s.newInstance(name, remotes)
+		in, err := s.newInstance(name, remotes)
+		if err != nil {
+			return err
+		}
 		s.instances.put(in)
 		served[name] = in.served()
 	}
@@ -207,13 +214,14 @@ func (s *Server) serve(config Config) (err error) {
 	return err
 }
 
-func newStager(config Config, dir string) (*stager, error) {
+func newStager(config Config, dir string, a *api) (*stager, error) {
 	s := &stager{
 		dir:      filepath.Join(dir, "staging"),
 		mounting: mounting{owner: dir, noPassthrough: config.NoPassthrough, logger: config.Logger},
 		logger:   config.Logger,
 		staged:   telemetry.NewGauge(config.Registerer, semconv.CasdStaged),
 		duration: telemetry.NewHistogram(config.Registerer, semconv.CasdStageDuration),
+		api:      a,
 		live:     make(map[*staging]bool),
 	}
 	if err := removeLeftovers(s.dir, dir); err != nil {
@@ -248,7 +256,7 @@ func (s *Server) Close() error {
 		staged := s.stager.close()
 		s.calls.wait()
 		s.storage.Close()
-		s.closed = errors.Join(staged, s.instances.close(), s.results.Close(), s.local.Close())
+		s.closed = errors.Join(staged, s.instances.close(), s.results.close(), s.local.Close())
 	})
 	return s.closed
 }

@@ -23,6 +23,7 @@ type item struct {
 	mode   uint32      // permissions
 	mtime  time.Time
 	target string // of a symbolic link
+	id     fileID // of a socket
 
 	// blob is the digest of a file that is known to be unchanged since it came
 	// from the cache; else open opens the file, for the caller to close.
@@ -40,46 +41,51 @@ func escapes(path, root string) error {
 	return &inputError{fmt.Sprintf("path %q leads out of %q", path, root)}
 }
 
-// diskItem returns what is at a path, or at a path below root if that is set. A
-// path may lead through symbolic links, but not out of root.
-func diskItem(root, path string, use func(item) error) error {
-	parent := root
-	if root == "" {
-		// The client names what it likes; only what is below isn't trusted.
-		resolved, err := filepath.EvalSymlinks(path)
+// leadsOut is escapes where the client shall not learn what it is kept in.
+func leadsOut(path string) error {
+	return &inputError{fmt.Sprintf("path %q leads out of the directory it is below", path)}
+}
+
+// diskItem calls use with what is at a path below the last of bounds, which lie
+// inside each other. A path may lead through symbolic links, but not out of where it
+// begins, and the same holds for each bound but the first.
+func diskItem(bounds []string, path string, use func(item) error) error {
+	var more []string
+	for i, bound := range bounds[1:] {
+		rel, err := filepath.Rel(bounds[i], bound)
 		if err != nil {
 			return err
 		}
-		parent, path = filepath.Dir(resolved), filepath.Base(resolved)
-		if resolved == "/" {
-			path = "."
-		}
+		more = append(more, rel)
 	}
-	r, err := os.OpenRoot(parent)
+	r, err := openBelow(bounds[0], more...)
 	if err != nil {
 		return err
 	}
 	defer r.Close()
 	stat, err := r.Stat(path)
 	if err != nil {
-		return confined(err, path, parent)
+		return confined(err, path)
 	}
 	return use(fileItem(r, path, stat))
 }
 
 // confined turns the error that os.Root has for an escape, the only one that
 // doesn't come from the kernel, into ours.
-func confined(err error, path, root string) error {
+func confined(err error, path string) error {
 	var errno syscall.Errno
 	if err == nil || errors.As(err, &errno) {
 		return err
 	}
-	return escapes(path, root)
+	return leadsOut(path)
 }
 
 // fileItem returns what a path below r names.
 func fileItem(r *os.Root, path string, stat fs.FileInfo) item {
 	it := item{kind: stat.Mode().Type(), mode: uint32(stat.Mode().Perm()), mtime: stat.ModTime()}
+	if st, ok := stat.Sys().(*syscall.Stat_t); ok && it.kind == fs.ModeSocket {
+		it.id = fileID{st.Dev, st.Ino}
+	}
 	// Not blocking: what was a file a moment ago may be a FIFO now.
 	it.open = func() (*os.File, error) { return r.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) }
 	it.list = func(do func(string, item) error) error { return listDisk(r, path, do) }
@@ -123,21 +129,21 @@ func listDisk(r *os.Root, path string, do func(string, item) error) error {
 // maxLinks is how many symbolic links a path may lead through, as in Linux.
 const maxLinks = 40
 
-// item returns what is at a path below the directory root of an overlay. It
-// doesn't go through the mount. A path may lead through symbolic links, but not
-// out of root.
-func (o *overlay) item(ctx context.Context, root, path string) (item, error) {
+// item returns what is at the end of some paths, each of which begins where the one
+// before ends, and may lead through symbolic links, but not out of where it begins. It
+// doesn't go through the mount.
+func (o *overlay) item(ctx context.Context, steps ...string) (item, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	top, err := o.walk([]*inode{o.root}, root)
-	if err != nil {
-		return item{}, err
+	here := o.root
+	for _, step := range steps {
+		trail, err := o.walk([]*inode{here}, step)
+		if err != nil {
+			return item{}, err
+		}
+		here = trail[len(trail)-1]
 	}
-	n, err := o.walk(top[len(top)-1:], path)
-	if err != nil {
-		return item{}, err
-	}
-	return o.itemOf(ctx, n[len(n)-1])
+	return o.itemOf(ctx, here)
 }
 
 // walk follows path from the last directory of trail, which it can't leave by
@@ -158,7 +164,7 @@ func (o *overlay) walk(trail []*inode, path string) ([]*inode, error) {
 		}
 		if name == ".." {
 			if len(trail) == 1 {
-				return nil, escapes(path, "the directory it is below")
+				return nil, leadsOut(path)
 			}
 			trail = trail[:len(trail)-1]
 			continue
@@ -170,7 +176,7 @@ func (o *overlay) walk(trail []*inode, path string) ([]*inode, error) {
 		case next.kind != unix.S_IFLNK:
 			trail = append(trail, next)
 		case strings.HasPrefix(next.target, "/"):
-			return nil, escapes(path, "the directory it is below")
+			return nil, leadsOut(path)
 		default:
 			if links++; links > maxLinks {
 				return nil, &fs.PathError{Op: "walk", Path: path, Err: syscall.ELOOP}
@@ -198,6 +204,8 @@ func (o *overlay) itemOf(ctx context.Context, n *inode) (item, error) {
 		it.known, it.blob = n.cached, n.blob
 		path := n.scratch
 		it.open = func() (*os.File, error) { return os.Open(path) }
+	case unix.S_IFSOCK:
+		it.kind, it.id = fs.ModeSocket, fileID{o.dev, n.ino}
 	default:
 		it.kind = fs.ModeNamedPipe
 	}

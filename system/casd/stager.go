@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"golang.org/x/sys/unix"
 
 	"github.com/weir-build/weir/system/digest"
 	lcpb "github.com/weir-build/weir/system/proto/localcas"
@@ -39,6 +40,7 @@ type stager struct {
 	mounting mounting
 	logger   *slog.Logger
 	noFUSE   error // why FUSE can't be used, or nil
+	api      *api
 
 	staged   *prometheus.GaugeVec
 	duration *prometheus.HistogramVec
@@ -51,17 +53,19 @@ type stager struct {
 
 // A wish is what a client wants staged.
 type wish struct {
-	store *readThrough // of the instance it is for
-	root  digest.Digest
-	path  string // empty if casd is to choose
-	owner owner
-	mode  lcpb.StageTreeRequest_StagingMode
+	in      *instance
+	root    digest.Digest
+	path    string // empty if casd is to choose
+	owner   owner
+	mode    lcpb.StageTreeRequest_StagingMode
+	socket  socketWish
+	unstage []string // commands to run before the tree goes
 }
 
 // stage makes a tree appear. The caller calls release.
 func (s *stager) stage(ctx context.Context, w wish) (*staging, error) {
 	begun := time.Now()
-	tree, err := readSnapshot(ctx, w.store, w.root)
+	tree, err := readSnapshot(ctx, w.in.store, w.root)
 	if err != nil {
 		return nil, err
 	}
@@ -69,7 +73,7 @@ func (s *stager) stage(ctx context.Context, w wish) (*staging, error) {
 	if err != nil {
 		return nil, err
 	}
-	st, err := s.place(w.path)
+	st, err := s.place(w.in.root, w.path)
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +83,11 @@ func (s *stager) stage(ctx context.Context, w wish) (*staging, error) {
 	} else {
 		err = s.copyTree(ctx, st, tree, w)
 	}
+	if err == nil && w.socket.path != "" {
+		st.socket, err = s.api.open(w.socket, st.at, w.owner)
+	}
 	if err == nil {
+		st.unstage = w.unstage
 		err = s.admit(st)
 	}
 	if err != nil {
@@ -111,19 +119,28 @@ func (s *stager) choose(w wish, t totals) (string, error) {
 }
 
 // place makes a home and the empty directory where the tree will be.
-func (s *stager) place(path string) (*staging, error) {
-	if path != "" {
+func (s *stager) place(within, path string) (*staging, error) {
+	st := &staging{made: true}
+	switch {
+	case within != "":
+		if err := st.placeBelow(within, path); err != nil {
+			return nil, err
+		}
+	case path != "":
 		if !filepath.IsAbs(path) {
 			return nil, &inputError{fmt.Sprintf("path %q to stage at is not absolute", path)}
 		}
-		path = filepath.Clean(path)
+		st.path = filepath.Clean(path)
+		st.at, st.told = st.path, st.path
 	}
 	home, err := os.MkdirTemp(s.dir, "")
 	if err != nil {
+		st.letGo()
 		return nil, fmt.Errorf("make a folder for staging: %w", err)
 	}
-	st := &staging{home: home, path: path, made: true}
+	st.home = home
 	if err := st.prepare(); err != nil {
+		st.letGo()
 		return nil, errors.Join(err, os.RemoveAll(home))
 	}
 	return st, nil
@@ -131,21 +148,21 @@ func (s *stager) place(path string) (*staging, error) {
 
 // copyTree writes a tree out.
 func (s *stager) copyTree(ctx context.Context, st *staging, tree *snapshot, w wish) error {
-	missing, err := w.store.ensure(ctx, tree.files)
+	missing, err := w.in.store.ensure(ctx, tree.files)
 	if err != nil {
 		return err
 	}
 	if len(missing) > 0 {
 		return &missingError{missing}
 	}
-	c := &copier{snapshot: tree, openBlob: w.store.openFile, owner: w.owner}
-	return c.copy(ctx, st.path)
+	c := &copier{snapshot: tree, openBlob: w.in.store.openFile, owner: w.owner}
+	return c.copy(ctx, st.at)
 }
 
 // mountTree mounts a tree. It makes sure that every file can be had, but fetches
 // none.
 func (s *stager) mountTree(ctx context.Context, st *staging, tree *snapshot, w wish) error {
-	missing, err := w.store.absent(ctx, tree.files)
+	missing, err := w.in.store.absent(ctx, tree.files)
 	if err != nil {
 		return err
 	}
@@ -169,7 +186,7 @@ func (s *stager) mountTree(ctx context.Context, st *staging, tree *snapshot, w w
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	st.cancel = cancel
 	st.tree = newOverlay(tree, scratch, uint32(uid), uint32(gid), func(_ context.Context, d digest.Digest) (*os.File, error) {
-		file, err := w.store.openFile(life, d)
+		file, err := w.in.store.openFile(life, d)
 		if err != nil && life.Err() == nil {
 			s.logger.Warn("input file can't be read", "blob", d.String(), "err", err)
 		}
@@ -177,8 +194,15 @@ func (s *stager) mountTree(ctx context.Context, st *staging, tree *snapshot, w w
 	})
 	how := s.mounting
 	how.others = os.Geteuid() == 0 || o.foreign()
-	st.mount, err = newMount(st.path, st.tree, how)
-	return err
+	if st.mount, err = newMount(st.at, st.tree, how); err != nil {
+		return err
+	}
+	var root unix.Stat_t
+	if err := unix.Stat(st.at, &root); err != nil {
+		return err
+	}
+	st.tree.dev = root.Dev
+	return nil
 }
 
 // admit makes a staging known, unless casd is closing.
@@ -194,19 +218,32 @@ func (s *stager) admit(st *staging) error {
 }
 
 // release takes a staging down, and before it those inside it. It may be called
-// any number of times; all calls return when it is done.
+// any number of times; all calls return when it is done. A command of the client's
+// that fails doesn't keep the tree.
 func (s *stager) release(st *staging) error {
 	for _, inner := range s.inside(st.path) {
 		_ = s.release(inner) // its own client hears of the error
 	}
 	st.once.Do(func() {
-		st.err = st.takeDown()
+		st.err = errors.Join(runUnstage(st.unstage, st.path), st.takeDown())
 		s.mu.Lock()
 		delete(s.live, st)
 		s.mu.Unlock()
 		s.staged.WithLabelValues(st.mode).Dec()
 	})
 	return st.err
+}
+
+// owns says whether an item is a socket of casd's own.
+func (s *stager) owns(it item) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for st := range s.live {
+		if st.socket != nil && st.socket.id == it.id {
+			return true
+		}
+	}
+	return false
 }
 
 // inside returns the stagings below a path.
@@ -238,17 +275,18 @@ func (s *stager) close() error {
 	return errors.Join(errs...)
 }
 
-// find returns the mounted staging that a clean path is in, and where in it.
+// find returns the mounted staging that a clean path is in, and where in it. What was
+// copied into a mount is the mount's.
 func (s *stager) find(path string) (*staging, string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var best *staging
 	for st := range s.live {
-		if (st.path == path || isInside(path, st.path)) && (best == nil || len(st.path) > len(best.path)) {
+		if st.tree != nil && (st.path == path || isInside(path, st.path)) && (best == nil || len(st.path) > len(best.path)) {
 			best = st
 		}
 	}
-	if best == nil || best.tree == nil {
+	if best == nil {
 		return nil, ""
 	}
 	return best, strings.TrimPrefix(strings.TrimPrefix(path, best.path), "/")

@@ -47,7 +47,7 @@ func (s *Server) stageTree(stream stageStream) error {
 	}
 	said := s.hold(stream, st, requests)
 	if err := s.stager.release(st); err != nil {
-		s.logger.Error("staged tree can't be removed", "path", st.path, "err", err)
+		s.logger.Error("staged tree didn't end well", "path", st.path, "err", err)
 		return firstError(said, err)
 	}
 	if said != nil {
@@ -101,7 +101,7 @@ func (s *Server) listen(stream stageStream, cancel context.CancelCauseFunc) <-ch
 // hold tells the client where the tree is and returns when it is no longer
 // needed; the error is what the call ends with.
 func (s *Server) hold(stream stageStream, st *staging, requests <-chan error) error {
-	if err := stream.Send(&lcpb.StageTreeResponse{Path: st.path}); err != nil {
+	if err := stream.Send(&lcpb.StageTreeResponse{Path: st.told}); err != nil {
 		return err
 	}
 	select {
@@ -122,14 +122,18 @@ func (s *Server) wish(request *lcpb.StageTreeRequest) (wish, error) {
 	if err != nil {
 		return wish{}, fmt.Errorf("root_digest: %w", err)
 	}
-	if len(request.PreUnstageCommands) > 0 {
-		return wish{}, &inputError{fmt.Sprintf("pre_unstage_commands: %q is not on this casd's list of allowed commands, which is empty", request.PreUnstageCommands[0])}
+	if err := checkUnstage(request.PreUnstageCommands, s.unstage); err != nil {
+		return wish{}, err
 	}
-	if request.RemoteApisSocketPath != "" {
-		return wish{}, fmt.Errorf("remote_apis_socket_path: a socket for the action is %w", errUnsupported)
+	socket, err := s.socketWish(request, in)
+	if err != nil {
+		return wish{}, err
 	}
 	who, err := ownerOf(request.AccessCredentials)
-	return wish{store: in.store, root: root, path: request.Path, owner: who, mode: request.StagingMode}, err
+	return wish{
+		in: in, root: root, path: request.Path, owner: who, mode: request.StagingMode,
+		socket: socket, unstage: request.PreUnstageCommands,
+	}, err
 }
 
 // ownerOf reads credentials. BuildStream sets the uid alone, so a gid of 0 says

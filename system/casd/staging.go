@@ -8,18 +8,26 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"syscall"
 )
 
 // A staging is a tree that is staged.
 type staging struct {
 	path string // of the tree; absolute and clean
-	mode string
-	home string
-	made bool     // path didn't exist before
-	tree *overlay // nil in copy-or-link mode
+	// at is a path that leads there too, and for a tree in a namespace can't be led
+	// elsewhere; parent is what it takes for that. told is what the client hears.
+	at, told string
+	parent   *os.File // nil outside a namespace
+	mode     string
+	home     string
+	made     bool     // path didn't exist before
+	tree     *overlay // nil in copy-or-link mode
 
 	mount  *mount             // nil in copy-or-link mode
 	cancel context.CancelFunc // ends fetches for the mount
+
+	socket  *socket  // nil unless the client wants one
+	unstage []string // commands to run before takeDown
 
 	once sync.Once
 	err  error // of release
@@ -32,23 +40,24 @@ func (st *staging) prepare() error {
 	}
 	if st.path == "" {
 		st.path = filepath.Join(st.home, "tree")
+		st.at, st.told = st.path, st.path
 		return os.Mkdir(st.path, directoryMode)
 	}
-	err := os.Mkdir(st.path, directoryMode)
+	err := os.Mkdir(st.at, directoryMode)
 	switch {
 	case errors.Is(err, fs.ErrExist):
 		st.made = false
-		if err := checkEmpty(st.path); err != nil {
+		if err := checkEmpty(st.at, st.told); err != nil {
 			return err
 		}
 	case errors.Is(err, fs.ErrNotExist):
-		return &inputError{fmt.Sprintf("path %q to stage at is in a directory that doesn't exist", st.path)}
+		return &inputError{fmt.Sprintf("path %q to stage at is in a directory that doesn't exist", st.told)}
 	case err != nil:
 		return fmt.Errorf("make the directory to stage at: %w", err)
 	}
 	if err := st.leaveNote(); err != nil {
 		if st.made {
-			os.Remove(st.path)
+			os.Remove(st.at)
 		}
 		return err
 	}
@@ -56,27 +65,30 @@ func (st *staging) prepare() error {
 }
 
 // checkEmpty says what is wrong with an existing path to stage at.
-func checkEmpty(path string) error {
+func checkEmpty(path, told string) error {
 	stat, err := os.Lstat(path)
 	if err != nil {
 		return err
 	}
 	if !stat.IsDir() {
-		return &inputError{fmt.Sprintf("path %q to stage at is not a directory", path)}
+		return &inputError{fmt.Sprintf("path %q to stage at is not a directory", told)}
 	}
-	dir, err := os.Open(path)
+	dir, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW, 0)
 	if err != nil {
 		return err
 	}
 	defer dir.Close()
 	if names, _ := dir.Readdirnames(1); len(names) > 0 {
-		return &inputError{fmt.Sprintf("path %q to stage at is not empty", path)}
+		return &inputError{fmt.Sprintf("path %q to stage at is not empty", told)}
 	}
 	return nil
 }
 
 // takeDown removes everything a staging made.
 func (st *staging) takeDown() error {
+	if st.socket != nil {
+		st.socket.close()
+	}
 	if st.cancel != nil {
 		st.cancel()
 	}
@@ -86,7 +98,7 @@ func (st *staging) takeDown() error {
 		st.mount = nil
 	}
 	if err == nil {
-		err = emptyTree(st.path, st.made)
+		err = emptyTree(st.path, st.at, st.made)
 	}
 	if err != nil {
 		return fmt.Errorf("clean up %s: %w", st.path, err)
@@ -94,5 +106,14 @@ func (st *staging) takeDown() error {
 	if err := removeAll(st.home); err != nil {
 		return fmt.Errorf("clean up %s: %w", st.path, err)
 	}
+	st.letGo()
 	return nil
+}
+
+// letGo closes what held the place of the tree.
+func (st *staging) letGo() {
+	if st.parent != nil {
+		st.parent.Close()
+		st.parent = nil
+	}
 }

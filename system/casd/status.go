@@ -55,7 +55,8 @@ func code(err error) codes.Code {
 		wire      interface{ GRPCStatus() *status.Status }
 	)
 	switch {
-	case errors.As(err, &malformed), errors.As(err, &badTree), errors.As(err, &input):
+	case errors.As(err, &malformed), errors.As(err, &badTree), errors.As(err, &input),
+		errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.ELOOP), errors.Is(err, syscall.ENAMETOOLONG):
 		return codes.InvalidArgument
 	case errors.Is(err, errUnsupported):
 		return codes.FailedPrecondition

@@ -11,6 +11,7 @@ import (
 
 	"github.com/weir-build/weir/system/casd"
 	"github.com/weir-build/weir/system/remote"
+	"github.com/weir-build/weir/system/storage"
 	"github.com/weir-build/weir/system/telemetry"
 )
 
@@ -33,6 +34,11 @@ type Casd struct {
 	// casd's own action cache, which instances without a remote for it have; by
 	// default they are.
 	CacheFailures *bool `yaml:"cache_failures"`
+	// UnstageCommands are the programs, as absolute paths, that clients may have run
+	// by casd's user on a tree before it goes.
+	UnstageCommands []string `yaml:"unstage_commands"`
+	// NestedUpdates lets actions update the action cache by the socket in their tree.
+	NestedUpdates bool `yaml:"nested_updates"`
 	// NoFUSE stages real files even where FUSE works.
 	NoFUSE bool `yaml:"no_fuse"`
 }
@@ -101,8 +107,10 @@ func NewCasd(c Casd, t *telemetry.Telemetry, listener net.Listener) (*Role, erro
 		Dir: c.Dir, QuotaBytes: int64(c.Quota), LowBytes: c.QuotaLow.of(c.Quota), KeepFreeBytes: int64(c.Reserved),
 		ProtectSession: c.ProtectSessionBlobs, NoFUSE: c.NoFUSE,
 		Instances: instances, DialOptions: dialOptions(t),
-		NoFailures: c.CacheFailures != nil && !*c.CacheFailures,
-		Logger:     t.Logger, Registerer: t.Registerer,
+		UnstageCommands: c.UnstageCommands, NestedUpdates: c.NestedUpdates,
+		ServerOptions: []grpc.ServerOption{grpc.StatsHandler(t.ServerHandler()), grpc.MaxSendMsgSize(storage.MaxRecvMsgBytes)},
+		NoFailures:    c.CacheFailures != nil && !*c.CacheFailures,
+		Logger:        t.Logger, Registerer: t.Registerer,
 	})
 	if err != nil {
 		return nil, errors.Join(err, opened.close())

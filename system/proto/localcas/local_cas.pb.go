@@ -586,10 +586,12 @@ type StageTreeRequest struct {
 	// INVALID_ARGUMENT when casd cannot do it here.
 	StagingMode StageTreeRequest_StagingMode `protobuf:"varint,6,opt,name=staging_mode,json=stagingMode,proto3,enum=build.buildgrid.StageTreeRequest_StagingMode" json:"staging_mode,omitempty"`
 	// Relative to the staged directory: make a socket here that serves the
-	// remote APIs to the action.
+	// remote APIs to the action. remote_apis_socket replaces it.
 	RemoteApisSocketPath string `protobuf:"bytes,7,opt,name=remote_apis_socket_path,json=remoteApisSocketPath,proto3" json:"remote_apis_socket_path,omitempty"`
-	unknownFields        protoimpl.UnknownFields
-	sizeCache            protoimpl.SizeCache
+	// The same with more to say.
+	RemoteApisSocket *RemoteApisSocketConfig `protobuf:"bytes,8,opt,name=remote_apis_socket,json=remoteApisSocket,proto3" json:"remote_apis_socket,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *StageTreeRequest) Reset() {
@@ -671,6 +673,87 @@ func (x *StageTreeRequest) GetRemoteApisSocketPath() string {
 	return ""
 }
 
+func (x *StageTreeRequest) GetRemoteApisSocket() *RemoteApisSocketConfig {
+	if x != nil {
+		return x.RemoteApisSocket
+	}
+	return nil
+}
+
+// RemoteApisSocketConfig is a socket that serves the remote APIs to an action.
+type RemoteApisSocketConfig struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The instance it serves; empty for that of the request.
+	InstanceName string `protobuf:"bytes,1,opt,name=instance_name,json=instanceName,proto3" json:"instance_name,omitempty"`
+	// Relative to the staged directory.
+	Path string `protobuf:"bytes,2,opt,name=path,proto3" json:"path,omitempty"`
+	// Let the action update the action cache.
+	ActionCacheUpdateEnabled bool `protobuf:"varint,3,opt,name=action_cache_update_enabled,json=actionCacheUpdateEnabled,proto3" json:"action_cache_update_enabled,omitempty"`
+	// Instances it serves, by the names that the action has for them. Not together
+	// with instance_name.
+	InstanceMap   map[string]string `protobuf:"bytes,4,rep,name=instance_map,json=instanceMap,proto3" json:"instance_map,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoteApisSocketConfig) Reset() {
+	*x = RemoteApisSocketConfig{}
+	mi := &file_localcas_local_cas_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoteApisSocketConfig) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoteApisSocketConfig) ProtoMessage() {}
+
+func (x *RemoteApisSocketConfig) ProtoReflect() protoreflect.Message {
+	mi := &file_localcas_local_cas_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoteApisSocketConfig.ProtoReflect.Descriptor instead.
+func (*RemoteApisSocketConfig) Descriptor() ([]byte, []int) {
+	return file_localcas_local_cas_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *RemoteApisSocketConfig) GetInstanceName() string {
+	if x != nil {
+		return x.InstanceName
+	}
+	return ""
+}
+
+func (x *RemoteApisSocketConfig) GetPath() string {
+	if x != nil {
+		return x.Path
+	}
+	return ""
+}
+
+func (x *RemoteApisSocketConfig) GetActionCacheUpdateEnabled() bool {
+	if x != nil {
+		return x.ActionCacheUpdateEnabled
+	}
+	return false
+}
+
+func (x *RemoteApisSocketConfig) GetInstanceMap() map[string]string {
+	if x != nil {
+		return x.InstanceMap
+	}
+	return nil
+}
+
 type StageTreeResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Set in the first response.
@@ -681,7 +764,7 @@ type StageTreeResponse struct {
 
 func (x *StageTreeResponse) Reset() {
 	*x = StageTreeResponse{}
-	mi := &file_localcas_local_cas_proto_msgTypes[11]
+	mi := &file_localcas_local_cas_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -693,7 +776,7 @@ func (x *StageTreeResponse) String() string {
 func (*StageTreeResponse) ProtoMessage() {}
 
 func (x *StageTreeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_localcas_local_cas_proto_msgTypes[11]
+	mi := &file_localcas_local_cas_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -706,7 +789,7 @@ func (x *StageTreeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StageTreeResponse.ProtoReflect.Descriptor instead.
 func (*StageTreeResponse) Descriptor() ([]byte, []int) {
-	return file_localcas_local_cas_proto_rawDescGZIP(), []int{11}
+	return file_localcas_local_cas_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *StageTreeResponse) GetPath() string {
@@ -741,7 +824,7 @@ type CaptureTreeRequest struct {
 
 func (x *CaptureTreeRequest) Reset() {
 	*x = CaptureTreeRequest{}
-	mi := &file_localcas_local_cas_proto_msgTypes[12]
+	mi := &file_localcas_local_cas_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -753,7 +836,7 @@ func (x *CaptureTreeRequest) String() string {
 func (*CaptureTreeRequest) ProtoMessage() {}
 
 func (x *CaptureTreeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_localcas_local_cas_proto_msgTypes[12]
+	mi := &file_localcas_local_cas_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -766,7 +849,7 @@ func (x *CaptureTreeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CaptureTreeRequest.ProtoReflect.Descriptor instead.
 func (*CaptureTreeRequest) Descriptor() ([]byte, []int) {
-	return file_localcas_local_cas_proto_rawDescGZIP(), []int{12}
+	return file_localcas_local_cas_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *CaptureTreeRequest) GetInstanceName() string {
@@ -841,7 +924,7 @@ type CaptureTreeResponse struct {
 
 func (x *CaptureTreeResponse) Reset() {
 	*x = CaptureTreeResponse{}
-	mi := &file_localcas_local_cas_proto_msgTypes[13]
+	mi := &file_localcas_local_cas_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -853,7 +936,7 @@ func (x *CaptureTreeResponse) String() string {
 func (*CaptureTreeResponse) ProtoMessage() {}
 
 func (x *CaptureTreeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_localcas_local_cas_proto_msgTypes[13]
+	mi := &file_localcas_local_cas_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -866,7 +949,7 @@ func (x *CaptureTreeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CaptureTreeResponse.ProtoReflect.Descriptor instead.
 func (*CaptureTreeResponse) Descriptor() ([]byte, []int) {
-	return file_localcas_local_cas_proto_rawDescGZIP(), []int{13}
+	return file_localcas_local_cas_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *CaptureTreeResponse) GetResponses() []*CaptureTreeResponse_Response {
@@ -893,7 +976,7 @@ type CaptureFilesRequest struct {
 
 func (x *CaptureFilesRequest) Reset() {
 	*x = CaptureFilesRequest{}
-	mi := &file_localcas_local_cas_proto_msgTypes[14]
+	mi := &file_localcas_local_cas_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -905,7 +988,7 @@ func (x *CaptureFilesRequest) String() string {
 func (*CaptureFilesRequest) ProtoMessage() {}
 
 func (x *CaptureFilesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_localcas_local_cas_proto_msgTypes[14]
+	mi := &file_localcas_local_cas_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -918,7 +1001,7 @@ func (x *CaptureFilesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CaptureFilesRequest.ProtoReflect.Descriptor instead.
 func (*CaptureFilesRequest) Descriptor() ([]byte, []int) {
-	return file_localcas_local_cas_proto_rawDescGZIP(), []int{14}
+	return file_localcas_local_cas_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *CaptureFilesRequest) GetInstanceName() string {
@@ -986,7 +1069,7 @@ type CaptureFilesResponse struct {
 
 func (x *CaptureFilesResponse) Reset() {
 	*x = CaptureFilesResponse{}
-	mi := &file_localcas_local_cas_proto_msgTypes[15]
+	mi := &file_localcas_local_cas_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -998,7 +1081,7 @@ func (x *CaptureFilesResponse) String() string {
 func (*CaptureFilesResponse) ProtoMessage() {}
 
 func (x *CaptureFilesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_localcas_local_cas_proto_msgTypes[15]
+	mi := &file_localcas_local_cas_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1011,7 +1094,7 @@ func (x *CaptureFilesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CaptureFilesResponse.ProtoReflect.Descriptor instead.
 func (*CaptureFilesResponse) Descriptor() ([]byte, []int) {
-	return file_localcas_local_cas_proto_rawDescGZIP(), []int{15}
+	return file_localcas_local_cas_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *CaptureFilesResponse) GetResponses() []*CaptureFilesResponse_Response {
@@ -1035,7 +1118,7 @@ type GetInstanceNameForRemoteRequest struct {
 
 func (x *GetInstanceNameForRemoteRequest) Reset() {
 	*x = GetInstanceNameForRemoteRequest{}
-	mi := &file_localcas_local_cas_proto_msgTypes[16]
+	mi := &file_localcas_local_cas_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1047,7 +1130,7 @@ func (x *GetInstanceNameForRemoteRequest) String() string {
 func (*GetInstanceNameForRemoteRequest) ProtoMessage() {}
 
 func (x *GetInstanceNameForRemoteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_localcas_local_cas_proto_msgTypes[16]
+	mi := &file_localcas_local_cas_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1060,7 +1143,7 @@ func (x *GetInstanceNameForRemoteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetInstanceNameForRemoteRequest.ProtoReflect.Descriptor instead.
 func (*GetInstanceNameForRemoteRequest) Descriptor() ([]byte, []int) {
-	return file_localcas_local_cas_proto_rawDescGZIP(), []int{16}
+	return file_localcas_local_cas_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *GetInstanceNameForRemoteRequest) GetUrl() string {
@@ -1107,7 +1190,7 @@ type GetInstanceNameForRemoteResponse struct {
 
 func (x *GetInstanceNameForRemoteResponse) Reset() {
 	*x = GetInstanceNameForRemoteResponse{}
-	mi := &file_localcas_local_cas_proto_msgTypes[17]
+	mi := &file_localcas_local_cas_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1119,7 +1202,7 @@ func (x *GetInstanceNameForRemoteResponse) String() string {
 func (*GetInstanceNameForRemoteResponse) ProtoMessage() {}
 
 func (x *GetInstanceNameForRemoteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_localcas_local_cas_proto_msgTypes[17]
+	mi := &file_localcas_local_cas_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1132,7 +1215,7 @@ func (x *GetInstanceNameForRemoteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetInstanceNameForRemoteResponse.ProtoReflect.Descriptor instead.
 func (*GetInstanceNameForRemoteResponse) Descriptor() ([]byte, []int) {
-	return file_localcas_local_cas_proto_rawDescGZIP(), []int{17}
+	return file_localcas_local_cas_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *GetInstanceNameForRemoteResponse) GetInstanceName() string {
@@ -1166,7 +1249,7 @@ type Remote struct {
 
 func (x *Remote) Reset() {
 	*x = Remote{}
-	mi := &file_localcas_local_cas_proto_msgTypes[18]
+	mi := &file_localcas_local_cas_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1178,7 +1261,7 @@ func (x *Remote) String() string {
 func (*Remote) ProtoMessage() {}
 
 func (x *Remote) ProtoReflect() protoreflect.Message {
-	mi := &file_localcas_local_cas_proto_msgTypes[18]
+	mi := &file_localcas_local_cas_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1191,7 +1274,7 @@ func (x *Remote) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Remote.ProtoReflect.Descriptor instead.
 func (*Remote) Descriptor() ([]byte, []int) {
-	return file_localcas_local_cas_proto_rawDescGZIP(), []int{18}
+	return file_localcas_local_cas_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *Remote) GetUrl() string {
@@ -1291,7 +1374,7 @@ type GetInstanceNameForRemotesRequest struct {
 
 func (x *GetInstanceNameForRemotesRequest) Reset() {
 	*x = GetInstanceNameForRemotesRequest{}
-	mi := &file_localcas_local_cas_proto_msgTypes[19]
+	mi := &file_localcas_local_cas_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1303,7 +1386,7 @@ func (x *GetInstanceNameForRemotesRequest) String() string {
 func (*GetInstanceNameForRemotesRequest) ProtoMessage() {}
 
 func (x *GetInstanceNameForRemotesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_localcas_local_cas_proto_msgTypes[19]
+	mi := &file_localcas_local_cas_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1316,7 +1399,7 @@ func (x *GetInstanceNameForRemotesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetInstanceNameForRemotesRequest.ProtoReflect.Descriptor instead.
 func (*GetInstanceNameForRemotesRequest) Descriptor() ([]byte, []int) {
-	return file_localcas_local_cas_proto_rawDescGZIP(), []int{19}
+	return file_localcas_local_cas_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *GetInstanceNameForRemotesRequest) GetContentAddressableStorage() *Remote {
@@ -1363,7 +1446,7 @@ type GetInstanceNameForRemotesResponse struct {
 
 func (x *GetInstanceNameForRemotesResponse) Reset() {
 	*x = GetInstanceNameForRemotesResponse{}
-	mi := &file_localcas_local_cas_proto_msgTypes[20]
+	mi := &file_localcas_local_cas_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1375,7 +1458,7 @@ func (x *GetInstanceNameForRemotesResponse) String() string {
 func (*GetInstanceNameForRemotesResponse) ProtoMessage() {}
 
 func (x *GetInstanceNameForRemotesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_localcas_local_cas_proto_msgTypes[20]
+	mi := &file_localcas_local_cas_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1388,7 +1471,7 @@ func (x *GetInstanceNameForRemotesResponse) ProtoReflect() protoreflect.Message 
 
 // Deprecated: Use GetInstanceNameForRemotesResponse.ProtoReflect.Descriptor instead.
 func (*GetInstanceNameForRemotesResponse) Descriptor() ([]byte, []int) {
-	return file_localcas_local_cas_proto_rawDescGZIP(), []int{20}
+	return file_localcas_local_cas_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *GetInstanceNameForRemotesResponse) GetInstanceName() string {
@@ -1408,7 +1491,7 @@ type GetInstanceNameForNamespaceRequest struct {
 
 func (x *GetInstanceNameForNamespaceRequest) Reset() {
 	*x = GetInstanceNameForNamespaceRequest{}
-	mi := &file_localcas_local_cas_proto_msgTypes[21]
+	mi := &file_localcas_local_cas_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1420,7 +1503,7 @@ func (x *GetInstanceNameForNamespaceRequest) String() string {
 func (*GetInstanceNameForNamespaceRequest) ProtoMessage() {}
 
 func (x *GetInstanceNameForNamespaceRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_localcas_local_cas_proto_msgTypes[21]
+	mi := &file_localcas_local_cas_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1433,7 +1516,7 @@ func (x *GetInstanceNameForNamespaceRequest) ProtoReflect() protoreflect.Message
 
 // Deprecated: Use GetInstanceNameForNamespaceRequest.ProtoReflect.Descriptor instead.
 func (*GetInstanceNameForNamespaceRequest) Descriptor() ([]byte, []int) {
-	return file_localcas_local_cas_proto_rawDescGZIP(), []int{21}
+	return file_localcas_local_cas_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *GetInstanceNameForNamespaceRequest) GetInstanceName() string {
@@ -1459,7 +1542,7 @@ type GetInstanceNameForNamespaceResponse struct {
 
 func (x *GetInstanceNameForNamespaceResponse) Reset() {
 	*x = GetInstanceNameForNamespaceResponse{}
-	mi := &file_localcas_local_cas_proto_msgTypes[22]
+	mi := &file_localcas_local_cas_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1471,7 +1554,7 @@ func (x *GetInstanceNameForNamespaceResponse) String() string {
 func (*GetInstanceNameForNamespaceResponse) ProtoMessage() {}
 
 func (x *GetInstanceNameForNamespaceResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_localcas_local_cas_proto_msgTypes[22]
+	mi := &file_localcas_local_cas_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1484,7 +1567,7 @@ func (x *GetInstanceNameForNamespaceResponse) ProtoReflect() protoreflect.Messag
 
 // Deprecated: Use GetInstanceNameForNamespaceResponse.ProtoReflect.Descriptor instead.
 func (*GetInstanceNameForNamespaceResponse) Descriptor() ([]byte, []int) {
-	return file_localcas_local_cas_proto_rawDescGZIP(), []int{22}
+	return file_localcas_local_cas_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *GetInstanceNameForNamespaceResponse) GetInstanceName() string {
@@ -1502,7 +1585,7 @@ type GetLocalDiskUsageRequest struct {
 
 func (x *GetLocalDiskUsageRequest) Reset() {
 	*x = GetLocalDiskUsageRequest{}
-	mi := &file_localcas_local_cas_proto_msgTypes[23]
+	mi := &file_localcas_local_cas_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1514,7 +1597,7 @@ func (x *GetLocalDiskUsageRequest) String() string {
 func (*GetLocalDiskUsageRequest) ProtoMessage() {}
 
 func (x *GetLocalDiskUsageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_localcas_local_cas_proto_msgTypes[23]
+	mi := &file_localcas_local_cas_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1527,7 +1610,7 @@ func (x *GetLocalDiskUsageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetLocalDiskUsageRequest.ProtoReflect.Descriptor instead.
 func (*GetLocalDiskUsageRequest) Descriptor() ([]byte, []int) {
-	return file_localcas_local_cas_proto_rawDescGZIP(), []int{23}
+	return file_localcas_local_cas_proto_rawDescGZIP(), []int{24}
 }
 
 type GetLocalDiskUsageResponse struct {
@@ -1541,7 +1624,7 @@ type GetLocalDiskUsageResponse struct {
 
 func (x *GetLocalDiskUsageResponse) Reset() {
 	*x = GetLocalDiskUsageResponse{}
-	mi := &file_localcas_local_cas_proto_msgTypes[24]
+	mi := &file_localcas_local_cas_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1553,7 +1636,7 @@ func (x *GetLocalDiskUsageResponse) String() string {
 func (*GetLocalDiskUsageResponse) ProtoMessage() {}
 
 func (x *GetLocalDiskUsageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_localcas_local_cas_proto_msgTypes[24]
+	mi := &file_localcas_local_cas_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1566,7 +1649,7 @@ func (x *GetLocalDiskUsageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetLocalDiskUsageResponse.ProtoReflect.Descriptor instead.
 func (*GetLocalDiskUsageResponse) Descriptor() ([]byte, []int) {
-	return file_localcas_local_cas_proto_rawDescGZIP(), []int{24}
+	return file_localcas_local_cas_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *GetLocalDiskUsageResponse) GetSizeBytes() int64 {
@@ -1593,7 +1676,7 @@ type FetchMissingBlobsResponse_Response struct {
 
 func (x *FetchMissingBlobsResponse_Response) Reset() {
 	*x = FetchMissingBlobsResponse_Response{}
-	mi := &file_localcas_local_cas_proto_msgTypes[25]
+	mi := &file_localcas_local_cas_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1605,7 +1688,7 @@ func (x *FetchMissingBlobsResponse_Response) String() string {
 func (*FetchMissingBlobsResponse_Response) ProtoMessage() {}
 
 func (x *FetchMissingBlobsResponse_Response) ProtoReflect() protoreflect.Message {
-	mi := &file_localcas_local_cas_proto_msgTypes[25]
+	mi := &file_localcas_local_cas_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1645,7 +1728,7 @@ type UploadMissingBlobsResponse_Response struct {
 
 func (x *UploadMissingBlobsResponse_Response) Reset() {
 	*x = UploadMissingBlobsResponse_Response{}
-	mi := &file_localcas_local_cas_proto_msgTypes[26]
+	mi := &file_localcas_local_cas_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1657,7 +1740,7 @@ func (x *UploadMissingBlobsResponse_Response) String() string {
 func (*UploadMissingBlobsResponse_Response) ProtoMessage() {}
 
 func (x *UploadMissingBlobsResponse_Response) ProtoReflect() protoreflect.Message {
-	mi := &file_localcas_local_cas_proto_msgTypes[26]
+	mi := &file_localcas_local_cas_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1697,7 +1780,7 @@ type StageTreeRequest_Credentials struct {
 
 func (x *StageTreeRequest_Credentials) Reset() {
 	*x = StageTreeRequest_Credentials{}
-	mi := &file_localcas_local_cas_proto_msgTypes[27]
+	mi := &file_localcas_local_cas_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1709,7 +1792,7 @@ func (x *StageTreeRequest_Credentials) String() string {
 func (*StageTreeRequest_Credentials) ProtoMessage() {}
 
 func (x *StageTreeRequest_Credentials) ProtoReflect() protoreflect.Message {
-	mi := &file_localcas_local_cas_proto_msgTypes[27]
+	mi := &file_localcas_local_cas_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1753,7 +1836,7 @@ type CaptureTreeResponse_Response struct {
 
 func (x *CaptureTreeResponse_Response) Reset() {
 	*x = CaptureTreeResponse_Response{}
-	mi := &file_localcas_local_cas_proto_msgTypes[28]
+	mi := &file_localcas_local_cas_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1765,7 +1848,7 @@ func (x *CaptureTreeResponse_Response) String() string {
 func (*CaptureTreeResponse_Response) ProtoMessage() {}
 
 func (x *CaptureTreeResponse_Response) ProtoReflect() protoreflect.Message {
-	mi := &file_localcas_local_cas_proto_msgTypes[28]
+	mi := &file_localcas_local_cas_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1778,7 +1861,7 @@ func (x *CaptureTreeResponse_Response) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CaptureTreeResponse_Response.ProtoReflect.Descriptor instead.
 func (*CaptureTreeResponse_Response) Descriptor() ([]byte, []int) {
-	return file_localcas_local_cas_proto_rawDescGZIP(), []int{13, 0}
+	return file_localcas_local_cas_proto_rawDescGZIP(), []int{14, 0}
 }
 
 func (x *CaptureTreeResponse_Response) GetPath() string {
@@ -1822,7 +1905,7 @@ type CaptureFilesResponse_Response struct {
 
 func (x *CaptureFilesResponse_Response) Reset() {
 	*x = CaptureFilesResponse_Response{}
-	mi := &file_localcas_local_cas_proto_msgTypes[29]
+	mi := &file_localcas_local_cas_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1834,7 +1917,7 @@ func (x *CaptureFilesResponse_Response) String() string {
 func (*CaptureFilesResponse_Response) ProtoMessage() {}
 
 func (x *CaptureFilesResponse_Response) ProtoReflect() protoreflect.Message {
-	mi := &file_localcas_local_cas_proto_msgTypes[29]
+	mi := &file_localcas_local_cas_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1847,7 +1930,7 @@ func (x *CaptureFilesResponse_Response) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CaptureFilesResponse_Response.ProtoReflect.Descriptor instead.
 func (*CaptureFilesResponse_Response) Descriptor() ([]byte, []int) {
-	return file_localcas_local_cas_proto_rawDescGZIP(), []int{15, 0}
+	return file_localcas_local_cas_proto_rawDescGZIP(), []int{16, 0}
 }
 
 func (x *CaptureFilesResponse_Response) GetPath() string {
@@ -1923,7 +2006,7 @@ const file_localcas_local_cas_proto_rawDesc = "" +
 	"\rinstance_name\x18\x01 \x01(\tR\finstanceName\x12H\n" +
 	"\vroot_digest\x18\x02 \x01(\v2'.build.bazel.remote.execution.v2.DigestR\n" +
 	"rootDigest\"\x14\n" +
-	"\x12UploadTreeResponse\"\x99\x04\n" +
+	"\x12UploadTreeResponse\"\xf0\x04\n" +
 	"\x10StageTreeRequest\x12#\n" +
 	"\rinstance_name\x18\x01 \x01(\tR\finstanceName\x12H\n" +
 	"\vroot_digest\x18\x02 \x01(\v2'.build.bazel.remote.execution.v2.DigestR\n" +
@@ -1932,14 +2015,23 @@ const file_localcas_local_cas_proto_rawDesc = "" +
 	"\x12access_credentials\x18\x04 \x01(\v2-.build.buildgrid.StageTreeRequest.CredentialsR\x11accessCredentials\x120\n" +
 	"\x14pre_unstage_commands\x18\x05 \x03(\tR\x12preUnstageCommands\x12P\n" +
 	"\fstaging_mode\x18\x06 \x01(\x0e2-.build.buildgrid.StageTreeRequest.StagingModeR\vstagingMode\x125\n" +
-	"\x17remote_apis_socket_path\x18\a \x01(\tR\x14remoteApisSocketPath\x1a1\n" +
+	"\x17remote_apis_socket_path\x18\a \x01(\tR\x14remoteApisSocketPath\x12U\n" +
+	"\x12remote_apis_socket\x18\b \x01(\v2'.build.buildgrid.RemoteApisSocketConfigR\x10remoteApisSocket\x1a1\n" +
 	"\vCredentials\x12\x10\n" +
 	"\x03uid\x18\x01 \x01(\x03R\x03uid\x12\x10\n" +
 	"\x03gid\x18\x02 \x01(\x03R\x03gid\"6\n" +
 	"\vStagingMode\x12\v\n" +
 	"\aDEFAULT\x10\x00\x12\b\n" +
 	"\x04FUSE\x10\x01\x12\x10\n" +
-	"\fCOPY_OR_LINK\x10\x02\"'\n" +
+	"\fCOPY_OR_LINK\x10\x02\"\xad\x02\n" +
+	"\x16RemoteApisSocketConfig\x12#\n" +
+	"\rinstance_name\x18\x01 \x01(\tR\finstanceName\x12\x12\n" +
+	"\x04path\x18\x02 \x01(\tR\x04path\x12=\n" +
+	"\x1baction_cache_update_enabled\x18\x03 \x01(\bR\x18actionCacheUpdateEnabled\x12[\n" +
+	"\finstance_map\x18\x04 \x03(\v28.build.buildgrid.RemoteApisSocketConfig.InstanceMapEntryR\vinstanceMap\x1a>\n" +
+	"\x10InstanceMapEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"'\n" +
 	"\x11StageTreeResponse\x12\x12\n" +
 	"\x04path\x18\x01 \x01(\tR\x04path\"\xb4\x03\n" +
 	"\x12CaptureTreeRequest\x12#\n" +
@@ -2059,7 +2151,7 @@ func file_localcas_local_cas_proto_rawDescGZIP() []byte {
 }
 
 var file_localcas_local_cas_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_localcas_local_cas_proto_msgTypes = make([]protoimpl.MessageInfo, 30)
+var file_localcas_local_cas_proto_msgTypes = make([]protoimpl.MessageInfo, 32)
 var file_localcas_local_cas_proto_goTypes = []any{
 	(StageTreeRequest_StagingMode)(0),           // 0: build.buildgrid.StageTreeRequest.StagingMode
 	(*GetLocalServerDetailsRequest)(nil),        // 1: build.buildgrid.GetLocalServerDetailsRequest
@@ -2073,94 +2165,98 @@ var file_localcas_local_cas_proto_goTypes = []any{
 	(*UploadTreeRequest)(nil),                   // 9: build.buildgrid.UploadTreeRequest
 	(*UploadTreeResponse)(nil),                  // 10: build.buildgrid.UploadTreeResponse
 	(*StageTreeRequest)(nil),                    // 11: build.buildgrid.StageTreeRequest
-	(*StageTreeResponse)(nil),                   // 12: build.buildgrid.StageTreeResponse
-	(*CaptureTreeRequest)(nil),                  // 13: build.buildgrid.CaptureTreeRequest
-	(*CaptureTreeResponse)(nil),                 // 14: build.buildgrid.CaptureTreeResponse
-	(*CaptureFilesRequest)(nil),                 // 15: build.buildgrid.CaptureFilesRequest
-	(*CaptureFilesResponse)(nil),                // 16: build.buildgrid.CaptureFilesResponse
-	(*GetInstanceNameForRemoteRequest)(nil),     // 17: build.buildgrid.GetInstanceNameForRemoteRequest
-	(*GetInstanceNameForRemoteResponse)(nil),    // 18: build.buildgrid.GetInstanceNameForRemoteResponse
-	(*Remote)(nil),                              // 19: build.buildgrid.Remote
-	(*GetInstanceNameForRemotesRequest)(nil),    // 20: build.buildgrid.GetInstanceNameForRemotesRequest
-	(*GetInstanceNameForRemotesResponse)(nil),   // 21: build.buildgrid.GetInstanceNameForRemotesResponse
-	(*GetInstanceNameForNamespaceRequest)(nil),  // 22: build.buildgrid.GetInstanceNameForNamespaceRequest
-	(*GetInstanceNameForNamespaceResponse)(nil), // 23: build.buildgrid.GetInstanceNameForNamespaceResponse
-	(*GetLocalDiskUsageRequest)(nil),            // 24: build.buildgrid.GetLocalDiskUsageRequest
-	(*GetLocalDiskUsageResponse)(nil),           // 25: build.buildgrid.GetLocalDiskUsageResponse
-	(*FetchMissingBlobsResponse_Response)(nil),  // 26: build.buildgrid.FetchMissingBlobsResponse.Response
-	(*UploadMissingBlobsResponse_Response)(nil), // 27: build.buildgrid.UploadMissingBlobsResponse.Response
-	(*StageTreeRequest_Credentials)(nil),        // 28: build.buildgrid.StageTreeRequest.Credentials
-	(*CaptureTreeResponse_Response)(nil),        // 29: build.buildgrid.CaptureTreeResponse.Response
-	(*CaptureFilesResponse_Response)(nil),       // 30: build.buildgrid.CaptureFilesResponse.Response
-	(*v2.Digest)(nil),                           // 31: build.bazel.remote.execution.v2.Digest
-	(v2.Command_OutputDirectoryFormat)(0),       // 32: build.bazel.remote.execution.v2.Command.OutputDirectoryFormat
-	(*wrapperspb.UInt32Value)(nil),              // 33: google.protobuf.UInt32Value
-	(*durationpb.Duration)(nil),                 // 34: google.protobuf.Duration
-	(*status.Status)(nil),                       // 35: google.rpc.Status
-	(*v2.NodeProperties)(nil),                   // 36: build.bazel.remote.execution.v2.NodeProperties
+	(*RemoteApisSocketConfig)(nil),              // 12: build.buildgrid.RemoteApisSocketConfig
+	(*StageTreeResponse)(nil),                   // 13: build.buildgrid.StageTreeResponse
+	(*CaptureTreeRequest)(nil),                  // 14: build.buildgrid.CaptureTreeRequest
+	(*CaptureTreeResponse)(nil),                 // 15: build.buildgrid.CaptureTreeResponse
+	(*CaptureFilesRequest)(nil),                 // 16: build.buildgrid.CaptureFilesRequest
+	(*CaptureFilesResponse)(nil),                // 17: build.buildgrid.CaptureFilesResponse
+	(*GetInstanceNameForRemoteRequest)(nil),     // 18: build.buildgrid.GetInstanceNameForRemoteRequest
+	(*GetInstanceNameForRemoteResponse)(nil),    // 19: build.buildgrid.GetInstanceNameForRemoteResponse
+	(*Remote)(nil),                              // 20: build.buildgrid.Remote
+	(*GetInstanceNameForRemotesRequest)(nil),    // 21: build.buildgrid.GetInstanceNameForRemotesRequest
+	(*GetInstanceNameForRemotesResponse)(nil),   // 22: build.buildgrid.GetInstanceNameForRemotesResponse
+	(*GetInstanceNameForNamespaceRequest)(nil),  // 23: build.buildgrid.GetInstanceNameForNamespaceRequest
+	(*GetInstanceNameForNamespaceResponse)(nil), // 24: build.buildgrid.GetInstanceNameForNamespaceResponse
+	(*GetLocalDiskUsageRequest)(nil),            // 25: build.buildgrid.GetLocalDiskUsageRequest
+	(*GetLocalDiskUsageResponse)(nil),           // 26: build.buildgrid.GetLocalDiskUsageResponse
+	(*FetchMissingBlobsResponse_Response)(nil),  // 27: build.buildgrid.FetchMissingBlobsResponse.Response
+	(*UploadMissingBlobsResponse_Response)(nil), // 28: build.buildgrid.UploadMissingBlobsResponse.Response
+	(*StageTreeRequest_Credentials)(nil),        // 29: build.buildgrid.StageTreeRequest.Credentials
+	nil,                                         // 30: build.buildgrid.RemoteApisSocketConfig.InstanceMapEntry
+	(*CaptureTreeResponse_Response)(nil),        // 31: build.buildgrid.CaptureTreeResponse.Response
+	(*CaptureFilesResponse_Response)(nil),       // 32: build.buildgrid.CaptureFilesResponse.Response
+	(*v2.Digest)(nil),                           // 33: build.bazel.remote.execution.v2.Digest
+	(v2.Command_OutputDirectoryFormat)(0),       // 34: build.bazel.remote.execution.v2.Command.OutputDirectoryFormat
+	(*wrapperspb.UInt32Value)(nil),              // 35: google.protobuf.UInt32Value
+	(*durationpb.Duration)(nil),                 // 36: google.protobuf.Duration
+	(*status.Status)(nil),                       // 37: google.rpc.Status
+	(*v2.NodeProperties)(nil),                   // 38: build.bazel.remote.execution.v2.NodeProperties
 }
 var file_localcas_local_cas_proto_depIdxs = []int32{
-	31, // 0: build.buildgrid.FetchMissingBlobsRequest.blob_digests:type_name -> build.bazel.remote.execution.v2.Digest
-	26, // 1: build.buildgrid.FetchMissingBlobsResponse.responses:type_name -> build.buildgrid.FetchMissingBlobsResponse.Response
-	31, // 2: build.buildgrid.UploadMissingBlobsRequest.blob_digests:type_name -> build.bazel.remote.execution.v2.Digest
-	27, // 3: build.buildgrid.UploadMissingBlobsResponse.responses:type_name -> build.buildgrid.UploadMissingBlobsResponse.Response
-	31, // 4: build.buildgrid.FetchTreeRequest.root_digest:type_name -> build.bazel.remote.execution.v2.Digest
-	31, // 5: build.buildgrid.UploadTreeRequest.root_digest:type_name -> build.bazel.remote.execution.v2.Digest
-	31, // 6: build.buildgrid.StageTreeRequest.root_digest:type_name -> build.bazel.remote.execution.v2.Digest
-	28, // 7: build.buildgrid.StageTreeRequest.access_credentials:type_name -> build.buildgrid.StageTreeRequest.Credentials
+	33, // 0: build.buildgrid.FetchMissingBlobsRequest.blob_digests:type_name -> build.bazel.remote.execution.v2.Digest
+	27, // 1: build.buildgrid.FetchMissingBlobsResponse.responses:type_name -> build.buildgrid.FetchMissingBlobsResponse.Response
+	33, // 2: build.buildgrid.UploadMissingBlobsRequest.blob_digests:type_name -> build.bazel.remote.execution.v2.Digest
+	28, // 3: build.buildgrid.UploadMissingBlobsResponse.responses:type_name -> build.buildgrid.UploadMissingBlobsResponse.Response
+	33, // 4: build.buildgrid.FetchTreeRequest.root_digest:type_name -> build.bazel.remote.execution.v2.Digest
+	33, // 5: build.buildgrid.UploadTreeRequest.root_digest:type_name -> build.bazel.remote.execution.v2.Digest
+	33, // 6: build.buildgrid.StageTreeRequest.root_digest:type_name -> build.bazel.remote.execution.v2.Digest
+	29, // 7: build.buildgrid.StageTreeRequest.access_credentials:type_name -> build.buildgrid.StageTreeRequest.Credentials
 	0,  // 8: build.buildgrid.StageTreeRequest.staging_mode:type_name -> build.buildgrid.StageTreeRequest.StagingMode
-	32, // 9: build.buildgrid.CaptureTreeRequest.output_directory_format:type_name -> build.bazel.remote.execution.v2.Command.OutputDirectoryFormat
-	33, // 10: build.buildgrid.CaptureTreeRequest.unix_mode_mask:type_name -> google.protobuf.UInt32Value
-	29, // 11: build.buildgrid.CaptureTreeResponse.responses:type_name -> build.buildgrid.CaptureTreeResponse.Response
-	33, // 12: build.buildgrid.CaptureFilesRequest.unix_mode_mask:type_name -> google.protobuf.UInt32Value
-	30, // 13: build.buildgrid.CaptureFilesResponse.responses:type_name -> build.buildgrid.CaptureFilesResponse.Response
-	34, // 14: build.buildgrid.Remote.keepalive_time:type_name -> google.protobuf.Duration
-	34, // 15: build.buildgrid.Remote.access_token_reload_interval:type_name -> google.protobuf.Duration
-	34, // 16: build.buildgrid.Remote.retry_delay:type_name -> google.protobuf.Duration
-	34, // 17: build.buildgrid.Remote.request_timeout:type_name -> google.protobuf.Duration
-	19, // 18: build.buildgrid.GetInstanceNameForRemotesRequest.content_addressable_storage:type_name -> build.buildgrid.Remote
-	19, // 19: build.buildgrid.GetInstanceNameForRemotesRequest.remote_asset:type_name -> build.buildgrid.Remote
-	19, // 20: build.buildgrid.GetInstanceNameForRemotesRequest.action_cache:type_name -> build.buildgrid.Remote
-	19, // 21: build.buildgrid.GetInstanceNameForRemotesRequest.execution:type_name -> build.buildgrid.Remote
-	31, // 22: build.buildgrid.FetchMissingBlobsResponse.Response.digest:type_name -> build.bazel.remote.execution.v2.Digest
-	35, // 23: build.buildgrid.FetchMissingBlobsResponse.Response.status:type_name -> google.rpc.Status
-	31, // 24: build.buildgrid.UploadMissingBlobsResponse.Response.digest:type_name -> build.bazel.remote.execution.v2.Digest
-	35, // 25: build.buildgrid.UploadMissingBlobsResponse.Response.status:type_name -> google.rpc.Status
-	31, // 26: build.buildgrid.CaptureTreeResponse.Response.tree_digest:type_name -> build.bazel.remote.execution.v2.Digest
-	35, // 27: build.buildgrid.CaptureTreeResponse.Response.status:type_name -> google.rpc.Status
-	31, // 28: build.buildgrid.CaptureTreeResponse.Response.root_directory_digest:type_name -> build.bazel.remote.execution.v2.Digest
-	31, // 29: build.buildgrid.CaptureFilesResponse.Response.digest:type_name -> build.bazel.remote.execution.v2.Digest
-	35, // 30: build.buildgrid.CaptureFilesResponse.Response.status:type_name -> google.rpc.Status
-	36, // 31: build.buildgrid.CaptureFilesResponse.Response.node_properties:type_name -> build.bazel.remote.execution.v2.NodeProperties
-	1,  // 32: build.buildgrid.LocalContentAddressableStorage.GetLocalServerDetails:input_type -> build.buildgrid.GetLocalServerDetailsRequest
-	3,  // 33: build.buildgrid.LocalContentAddressableStorage.FetchMissingBlobs:input_type -> build.buildgrid.FetchMissingBlobsRequest
-	5,  // 34: build.buildgrid.LocalContentAddressableStorage.UploadMissingBlobs:input_type -> build.buildgrid.UploadMissingBlobsRequest
-	7,  // 35: build.buildgrid.LocalContentAddressableStorage.FetchTree:input_type -> build.buildgrid.FetchTreeRequest
-	9,  // 36: build.buildgrid.LocalContentAddressableStorage.UploadTree:input_type -> build.buildgrid.UploadTreeRequest
-	11, // 37: build.buildgrid.LocalContentAddressableStorage.StageTree:input_type -> build.buildgrid.StageTreeRequest
-	13, // 38: build.buildgrid.LocalContentAddressableStorage.CaptureTree:input_type -> build.buildgrid.CaptureTreeRequest
-	15, // 39: build.buildgrid.LocalContentAddressableStorage.CaptureFiles:input_type -> build.buildgrid.CaptureFilesRequest
-	17, // 40: build.buildgrid.LocalContentAddressableStorage.GetInstanceNameForRemote:input_type -> build.buildgrid.GetInstanceNameForRemoteRequest
-	20, // 41: build.buildgrid.LocalContentAddressableStorage.GetInstanceNameForRemotes:input_type -> build.buildgrid.GetInstanceNameForRemotesRequest
-	22, // 42: build.buildgrid.LocalContentAddressableStorage.GetInstanceNameForNamespace:input_type -> build.buildgrid.GetInstanceNameForNamespaceRequest
-	24, // 43: build.buildgrid.LocalContentAddressableStorage.GetLocalDiskUsage:input_type -> build.buildgrid.GetLocalDiskUsageRequest
-	2,  // 44: build.buildgrid.LocalContentAddressableStorage.GetLocalServerDetails:output_type -> build.buildgrid.LocalServerDetails
-	4,  // 45: build.buildgrid.LocalContentAddressableStorage.FetchMissingBlobs:output_type -> build.buildgrid.FetchMissingBlobsResponse
-	6,  // 46: build.buildgrid.LocalContentAddressableStorage.UploadMissingBlobs:output_type -> build.buildgrid.UploadMissingBlobsResponse
-	8,  // 47: build.buildgrid.LocalContentAddressableStorage.FetchTree:output_type -> build.buildgrid.FetchTreeResponse
-	10, // 48: build.buildgrid.LocalContentAddressableStorage.UploadTree:output_type -> build.buildgrid.UploadTreeResponse
-	12, // 49: build.buildgrid.LocalContentAddressableStorage.StageTree:output_type -> build.buildgrid.StageTreeResponse
-	14, // 50: build.buildgrid.LocalContentAddressableStorage.CaptureTree:output_type -> build.buildgrid.CaptureTreeResponse
-	16, // 51: build.buildgrid.LocalContentAddressableStorage.CaptureFiles:output_type -> build.buildgrid.CaptureFilesResponse
-	18, // 52: build.buildgrid.LocalContentAddressableStorage.GetInstanceNameForRemote:output_type -> build.buildgrid.GetInstanceNameForRemoteResponse
-	21, // 53: build.buildgrid.LocalContentAddressableStorage.GetInstanceNameForRemotes:output_type -> build.buildgrid.GetInstanceNameForRemotesResponse
-	23, // 54: build.buildgrid.LocalContentAddressableStorage.GetInstanceNameForNamespace:output_type -> build.buildgrid.GetInstanceNameForNamespaceResponse
-	25, // 55: build.buildgrid.LocalContentAddressableStorage.GetLocalDiskUsage:output_type -> build.buildgrid.GetLocalDiskUsageResponse
-	44, // [44:56] is the sub-list for method output_type
-	32, // [32:44] is the sub-list for method input_type
-	32, // [32:32] is the sub-list for extension type_name
-	32, // [32:32] is the sub-list for extension extendee
-	0,  // [0:32] is the sub-list for field type_name
+	12, // 9: build.buildgrid.StageTreeRequest.remote_apis_socket:type_name -> build.buildgrid.RemoteApisSocketConfig
+	30, // 10: build.buildgrid.RemoteApisSocketConfig.instance_map:type_name -> build.buildgrid.RemoteApisSocketConfig.InstanceMapEntry
+	34, // 11: build.buildgrid.CaptureTreeRequest.output_directory_format:type_name -> build.bazel.remote.execution.v2.Command.OutputDirectoryFormat
+	35, // 12: build.buildgrid.CaptureTreeRequest.unix_mode_mask:type_name -> google.protobuf.UInt32Value
+	31, // 13: build.buildgrid.CaptureTreeResponse.responses:type_name -> build.buildgrid.CaptureTreeResponse.Response
+	35, // 14: build.buildgrid.CaptureFilesRequest.unix_mode_mask:type_name -> google.protobuf.UInt32Value
+	32, // 15: build.buildgrid.CaptureFilesResponse.responses:type_name -> build.buildgrid.CaptureFilesResponse.Response
+	36, // 16: build.buildgrid.Remote.keepalive_time:type_name -> google.protobuf.Duration
+	36, // 17: build.buildgrid.Remote.access_token_reload_interval:type_name -> google.protobuf.Duration
+	36, // 18: build.buildgrid.Remote.retry_delay:type_name -> google.protobuf.Duration
+	36, // 19: build.buildgrid.Remote.request_timeout:type_name -> google.protobuf.Duration
+	20, // 20: build.buildgrid.GetInstanceNameForRemotesRequest.content_addressable_storage:type_name -> build.buildgrid.Remote
+	20, // 21: build.buildgrid.GetInstanceNameForRemotesRequest.remote_asset:type_name -> build.buildgrid.Remote
+	20, // 22: build.buildgrid.GetInstanceNameForRemotesRequest.action_cache:type_name -> build.buildgrid.Remote
+	20, // 23: build.buildgrid.GetInstanceNameForRemotesRequest.execution:type_name -> build.buildgrid.Remote
+	33, // 24: build.buildgrid.FetchMissingBlobsResponse.Response.digest:type_name -> build.bazel.remote.execution.v2.Digest
+	37, // 25: build.buildgrid.FetchMissingBlobsResponse.Response.status:type_name -> google.rpc.Status
+	33, // 26: build.buildgrid.UploadMissingBlobsResponse.Response.digest:type_name -> build.bazel.remote.execution.v2.Digest
+	37, // 27: build.buildgrid.UploadMissingBlobsResponse.Response.status:type_name -> google.rpc.Status
+	33, // 28: build.buildgrid.CaptureTreeResponse.Response.tree_digest:type_name -> build.bazel.remote.execution.v2.Digest
+	37, // 29: build.buildgrid.CaptureTreeResponse.Response.status:type_name -> google.rpc.Status
+	33, // 30: build.buildgrid.CaptureTreeResponse.Response.root_directory_digest:type_name -> build.bazel.remote.execution.v2.Digest
+	33, // 31: build.buildgrid.CaptureFilesResponse.Response.digest:type_name -> build.bazel.remote.execution.v2.Digest
+	37, // 32: build.buildgrid.CaptureFilesResponse.Response.status:type_name -> google.rpc.Status
+	38, // 33: build.buildgrid.CaptureFilesResponse.Response.node_properties:type_name -> build.bazel.remote.execution.v2.NodeProperties
+	1,  // 34: build.buildgrid.LocalContentAddressableStorage.GetLocalServerDetails:input_type -> build.buildgrid.GetLocalServerDetailsRequest
+	3,  // 35: build.buildgrid.LocalContentAddressableStorage.FetchMissingBlobs:input_type -> build.buildgrid.FetchMissingBlobsRequest
+	5,  // 36: build.buildgrid.LocalContentAddressableStorage.UploadMissingBlobs:input_type -> build.buildgrid.UploadMissingBlobsRequest
+	7,  // 37: build.buildgrid.LocalContentAddressableStorage.FetchTree:input_type -> build.buildgrid.FetchTreeRequest
+	9,  // 38: build.buildgrid.LocalContentAddressableStorage.UploadTree:input_type -> build.buildgrid.UploadTreeRequest
+	11, // 39: build.buildgrid.LocalContentAddressableStorage.StageTree:input_type -> build.buildgrid.StageTreeRequest
+	14, // 40: build.buildgrid.LocalContentAddressableStorage.CaptureTree:input_type -> build.buildgrid.CaptureTreeRequest
+	16, // 41: build.buildgrid.LocalContentAddressableStorage.CaptureFiles:input_type -> build.buildgrid.CaptureFilesRequest
+	18, // 42: build.buildgrid.LocalContentAddressableStorage.GetInstanceNameForRemote:input_type -> build.buildgrid.GetInstanceNameForRemoteRequest
+	21, // 43: build.buildgrid.LocalContentAddressableStorage.GetInstanceNameForRemotes:input_type -> build.buildgrid.GetInstanceNameForRemotesRequest
+	23, // 44: build.buildgrid.LocalContentAddressableStorage.GetInstanceNameForNamespace:input_type -> build.buildgrid.GetInstanceNameForNamespaceRequest
+	25, // 45: build.buildgrid.LocalContentAddressableStorage.GetLocalDiskUsage:input_type -> build.buildgrid.GetLocalDiskUsageRequest
+	2,  // 46: build.buildgrid.LocalContentAddressableStorage.GetLocalServerDetails:output_type -> build.buildgrid.LocalServerDetails
+	4,  // 47: build.buildgrid.LocalContentAddressableStorage.FetchMissingBlobs:output_type -> build.buildgrid.FetchMissingBlobsResponse
+	6,  // 48: build.buildgrid.LocalContentAddressableStorage.UploadMissingBlobs:output_type -> build.buildgrid.UploadMissingBlobsResponse
+	8,  // 49: build.buildgrid.LocalContentAddressableStorage.FetchTree:output_type -> build.buildgrid.FetchTreeResponse
+	10, // 50: build.buildgrid.LocalContentAddressableStorage.UploadTree:output_type -> build.buildgrid.UploadTreeResponse
+	13, // 51: build.buildgrid.LocalContentAddressableStorage.StageTree:output_type -> build.buildgrid.StageTreeResponse
+	15, // 52: build.buildgrid.LocalContentAddressableStorage.CaptureTree:output_type -> build.buildgrid.CaptureTreeResponse
+	17, // 53: build.buildgrid.LocalContentAddressableStorage.CaptureFiles:output_type -> build.buildgrid.CaptureFilesResponse
+	19, // 54: build.buildgrid.LocalContentAddressableStorage.GetInstanceNameForRemote:output_type -> build.buildgrid.GetInstanceNameForRemoteResponse
+	22, // 55: build.buildgrid.LocalContentAddressableStorage.GetInstanceNameForRemotes:output_type -> build.buildgrid.GetInstanceNameForRemotesResponse
+	24, // 56: build.buildgrid.LocalContentAddressableStorage.GetInstanceNameForNamespace:output_type -> build.buildgrid.GetInstanceNameForNamespaceResponse
+	26, // 57: build.buildgrid.LocalContentAddressableStorage.GetLocalDiskUsage:output_type -> build.buildgrid.GetLocalDiskUsageResponse
+	46, // [46:58] is the sub-list for method output_type
+	34, // [34:46] is the sub-list for method input_type
+	34, // [34:34] is the sub-list for extension type_name
+	34, // [34:34] is the sub-list for extension extendee
+	0,  // [0:34] is the sub-list for field type_name
 }
 
 func init() { file_localcas_local_cas_proto_init() }
@@ -2174,7 +2270,7 @@ func file_localcas_local_cas_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_localcas_local_cas_proto_rawDesc), len(file_localcas_local_cas_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   30,
+			NumMessages:   32,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
