@@ -133,3 +133,33 @@ func TestWithTheRealCasd(t *testing.T) {
 		})
 	}
 }
+
+// An action can have a socket by which it uses the remote APIs itself: as the user that
+// it belongs to.
+func TestSocketOfTheRemoteAPIs(t *testing.T) {
+	_, url, client := realCasd(t)
+	unused := runnertest.Start(t)
+	put := func(m proto.Message) *repb.Digest {
+		t.Helper()
+		data, d, err := digest.OfMessage(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := client.WriteBlob(t.Context(), d, data); err != nil {
+			t.Fatal(err)
+		}
+		return d.Proto()
+	}
+	command := shell(`test -S run/api.sock && test -O run/api.sock && echo mine`)
+	action := &repb.Action{
+		CommandDigest: put(command), InputRootDigest: put(new(repb.Directory)),
+		Platform: &repb.Platform{Properties: []*repb.Platform_Property{{Name: "remoteApisSocketPath", Value: "/run/api.sock"}}},
+	}
+	for _, options := range [][]string{{"--staging-mode=copy-or-link"}, {"--staging-mode=copy-or-link", "--nested-ac-enable-update"}} {
+		r := prepare(t, unused, action, append(options, "--remote="+url)...).finish(t).mustSucceed(t)
+		d := mustDigest(t, r.result.StdoutDigest)
+		if got, err := client.ReadBlob(t.Context(), d); err != nil || string(got) != "mine\n" {
+			t.Errorf("%v: output %q, %v, exit code %d", options, got, err, r.result.ExitCode)
+		}
+	}
+}

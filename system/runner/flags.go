@@ -35,6 +35,8 @@ type Options struct {
 	Limits Limits
 	// RunAs is whom the command's processes belong to; nil means the runner's own user.
 	RunAs *User
+	// NestedUpdates lets actions that use the remote APIs update the action cache.
+	NestedUpdates bool
 	// DisableLocalCAS does without casd: Remote is a plain CAS.
 	DisableLocalCAS bool
 	// StagingMode is handed on to casd.
@@ -93,8 +95,7 @@ func (o *Options) known() []options.Option {
 		{Name: "pids-limit", Value: "N", Help: "most processes and threads of a command, likewise", Set: options.Int(1, math.MaxInt32, &o.Limits.Processes)},
 		{Name: "disable-localcas", Help: "stage and capture without casd: --remote is a plain CAS", Set: options.True(&o.DisableLocalCAS)},
 		{Name: "use-localcas", Help: "deprecated: it is the default", Set: func(string) error { return nil }},
-
-		{Name: "nested-ac-enable-update", Help: "actions have no access to the remote APIs"},
+		{Name: "nested-ac-enable-update", Help: "actions that have a socket of the remote APIs may update the action cache", Set: options.True(&o.NestedUpdates)},
 	}
 	list = append(list, options.Logging(&o.LogLevel, &o.LogDirectory)...)
 	return append(list, options.Remote("", &o.Remote)...)

@@ -20,7 +20,9 @@ var _ Runner = HostTools{}
 func (HostTools) Options() []options.Option { return nil }
 
 // Capabilities names the platform: that of the host.
-func (HostTools) Capabilities() []string { return hostPlatform() }
+func (HostTools) Capabilities() []string {
+	return append(hostPlatform(), "platform:"+socketProperty)
+}
 
 // Check finds nothing.
 func (HostTools) Check() error { return nil }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -39,6 +40,23 @@ func (r *Run) stageByCasd(ctx context.Context) (*tree, error) {
 	return nil, fmt.Errorf("stage input root %v: %w", r.InputRoot, err)
 }
 
+// socketProperty is the platform property that says where in its inputs an action wants a
+// socket by which it can use the remote APIs itself. Only the Action's count: the tree is
+// staged while the Command is still on its way.
+const socketProperty = "remoteApisSocketPath"
+
+// socket is what casd is asked for, nil if the action doesn't want one.
+func (r *Run) socket() *localcas.RemoteApisSocketConfig {
+	for _, p := range r.platform.GetProperties() {
+		if p.Name == socketProperty && p.Value != "" {
+			return &localcas.RemoteApisSocketConfig{
+				Path: strings.TrimLeft(p.Value, "/"), ActionCacheUpdateEnabled: r.Options.NestedUpdates,
+			}
+		}
+	}
+	return nil
+}
+
 func (r *Run) openTree(ctx context.Context, cancel context.CancelFunc) (*tree, error) {
 	stream, err := localcas.NewLocalContentAddressableStorageClient(r.Client.Conn()).StageTree(ctx)
 	if err != nil {
@@ -55,6 +73,7 @@ func (r *Run) openTree(ctx context.Context, cancel context.CancelFunc) (*tree, e
 		Path:              r.Options.Workspace,
 		AccessCredentials: &localcas.StageTreeRequest_Credentials{Uid: int64(user.UID), Gid: int64(user.GID)},
 		StagingMode:       r.Options.StagingMode,
+		RemoteApisSocket:  r.socket(),
 	}); err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}

@@ -52,7 +52,7 @@ func (n *Namespaces) addBind(v string) error {
 
 // Capabilities are the platform and what can be wished for.
 func (n *Namespaces) Capabilities() []string {
-	return append(hostPlatform(), "bind-mount", "platform:network", "platform:unixUID", "platform:unixGID")
+	return append(hostPlatform(), "bind-mount", "platform:network", "platform:unixUID", "platform:unixGID", "platform:"+socketProperty)
 }
 
 // Check looks for bubblewrap.
