@@ -22,12 +22,15 @@ import (
 // be felt.
 const maxPooledActions = 1000
 
-// pool is runner processes that run one action after the other (runner.PoolArg).
+// pool is runner processes that wait for actions (runner.PoolArg): to run one after the
+// other, or, where each is to have a process of its own, just to be started already.
 type pool struct {
 	path string
 	env  []string
 	dir  string
 	size int // how many may wait for work
+	// ahead starts a process for each that is taken, which then runs one action only.
+	ahead bool
 
 	// mu guards the fields below.
 	mu     sync.Mutex
@@ -96,6 +99,9 @@ func (p *pool) take() (w *warmRunner, fresh bool, err error) {
 		w, p.idle = p.idle[n-1], p.idle[:n-1]
 	}
 	p.mu.Unlock()
+	if p.ahead {
+		p.startAhead()
+	}
 	if w != nil {
 		return w, false, nil
 	}
@@ -103,10 +109,29 @@ func (p *pool) take() (w *warmRunner, fresh bool, err error) {
 	return w, true, err
 }
 
+// startAhead starts a process for an action to come.
+func (p *pool) startAhead() {
+	p.ending.Go(func() {
+		w, err := p.start()
+		if err != nil {
+			return // who needs one will hear of it
+		}
+		p.mu.Lock()
+		keep := !p.closed && len(p.idle) < p.size
+		if keep {
+			p.idle = append(p.idle, w)
+		}
+		p.mu.Unlock()
+		if !keep {
+			p.end(w)
+		}
+	})
+}
+
 // give lets a process wait for more.
 func (p *pool) give(w *warmRunner) {
 	p.mu.Lock()
-	keep := !p.closed && len(p.idle) < p.size && w.actions < maxPooledActions
+	keep := !p.ahead && !p.closed && len(p.idle) < p.size && w.actions < maxPooledActions
 	if keep {
 		p.idle = append(p.idle, w)
 	}
@@ -117,18 +142,19 @@ func (p *pool) give(w *warmRunner) {
 }
 
 // discard lets a process end, if it hasn't.
-func (p *pool) discard(w *warmRunner) {
-	p.ending.Go(func() {
-		w.requests.Close() // which ends it
-		timer := time.NewTimer(termGrace)
-		defer timer.Stop()
-		select {
-		case <-w.ended:
-		case <-timer.C:
-			proctree.Kill(w.cmd.Process.Pid)
-			<-w.ended
-		}
-	})
+func (p *pool) discard(w *warmRunner) { p.ending.Go(func() { p.end(w) }) }
+
+// end lets a process end and waits for that.
+func (p *pool) end(w *warmRunner) {
+	w.requests.Close() // which ends it
+	timer := time.NewTimer(termGrace)
+	defer timer.Stop()
+	select {
+	case <-w.ended:
+	case <-timer.C:
+		proctree.Kill(w.cmd.Process.Pid)
+		<-w.ended
+	}
 }
 
 // close ends all processes that wait. Those in use end when they are given back.

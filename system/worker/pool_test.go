@@ -129,6 +129,32 @@ func TestWarmRunnersAreUsedAgain(t *testing.T) {
 	}
 }
 
+func TestProcessesStartedAheadRunOneAction(t *testing.T) {
+	casd := runnertest.Start(t)
+	p := newPool(t, buildRunner(t, "buildbox-run-hosttools"), 1)
+	p.ahead = true
+	p.startAhead()
+	seen := make(map[string]bool)
+	for range 3 {
+		for waiting := 0; waiting == 0; time.Sleep(time.Millisecond) {
+			p.mu.Lock()
+			waiting = len(p.idle)
+			p.mu.Unlock()
+		}
+		p.mu.Lock()
+		next := p.idle[0].cmd.Process.Pid
+		p.mu.Unlock()
+		by, e := pooledAction(t, p, casd, "exit 0")
+		if by != strconv.Itoa(next) || e.code != 0 {
+			t.Errorf("run by process %s, exit %d, want the one that waited, %d", by, e.code, next)
+		}
+		seen[by] = true
+	}
+	if len(seen) != 3 {
+		t.Errorf("processes %v ran three actions", seen)
+	}
+}
+
 func TestWarmRunnersEndWithTheirPool(t *testing.T) {
 	casd := runnertest.Start(t)
 	p := newPool(t, buildRunner(t, "buildbox-run-hosttools"), 2)

@@ -38,7 +38,7 @@ type Worker struct {
 	logger *slog.Logger
 	bots   bots.BotsClient
 	cas    *remote.Client
-	pool   *pool // nil: a process for each action
+	pool   *pool // nil: a process for each action, started when it comes
 
 	folders folders
 
@@ -97,14 +97,18 @@ func New(cfg Config) (*Worker, error) {
 func (w *Worker) Run(ctx context.Context) error {
 	defer w.cas.Close()
 	defer w.folders.remove()
-	if w.pool != nil {
-		defer w.pool.close()
-	}
 	if err := w.validateRunner(ctx); err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}
 		return err
+	}
+	if w.pool == nil && w.cfg.InProcess == nil && w.canServePool(ctx) {
+		w.pool = &pool{path: w.cfg.RunnerPath, env: w.runnerEnv(""), dir: w.cfg.WorkDir, size: 1, ahead: true}
+		w.pool.startAhead()
+	}
+	if w.pool != nil {
+		defer w.pool.close() // when all leases have ended
 	}
 	// Work outlives ctx by design; hard ends it.
 	hard, kill := context.WithCancel(context.WithoutCancel(ctx))
