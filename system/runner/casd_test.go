@@ -25,7 +25,14 @@ import (
 func realCasd(t *testing.T) (dir, url string, client *remote.Client) {
 	t.Helper()
 	dir = runnertest.OpenDir(t)
-	server, err := casd.New(casd.Config{Dir: dir})
+	url, client = serveCasd(t, casd.Config{Dir: dir})
+	return dir, url, client
+}
+
+// serveCasd starts one that is configured so.
+func serveCasd(t *testing.T, config casd.Config) (url string, client *remote.Client) {
+	t.Helper()
+	server, err := casd.New(config)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -52,7 +59,7 @@ func realCasd(t *testing.T) (dir, url string, client *remote.Client) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { client.Close() })
-	return dir, "unix:" + socket, client
+	return "unix:" + socket, client
 }
 
 func TestWithTheRealCasd(t *testing.T) {
