@@ -146,20 +146,10 @@ func TestWithTheRealCasd(t *testing.T) {
 func TestSocketOfTheRemoteAPIs(t *testing.T) {
 	_, url, client := realCasd(t)
 	unused := runnertest.Start(t)
-	put := func(m proto.Message) *repb.Digest {
-		t.Helper()
-		data, d, err := digest.OfMessage(m)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := client.WriteBlob(t.Context(), d, data); err != nil {
-			t.Fatal(err)
-		}
-		return d.Proto()
-	}
+	s := store{t, client}
 	command := shell(`test -S run/api.sock && test -O run/api.sock && echo mine`)
 	action := &repb.Action{
-		CommandDigest: put(command), InputRootDigest: put(new(repb.Directory)),
+		CommandDigest: s.message(command), InputRootDigest: s.message(new(repb.Directory)),
 		Platform: &repb.Platform{Properties: []*repb.Platform_Property{{Name: "remoteApisSocketPath", Value: "/run/api.sock"}}},
 	}
 	for _, options := range [][]string{{"--staging-mode=copy-or-link"}, {"--staging-mode=copy-or-link", "--nested-ac-enable-update"}} {
