@@ -14,15 +14,15 @@ import (
 // Remotes are the servers behind an instance. Each may be nil: then the instance
 // does without, and has its blobs, or its action results, in casd's folder alone.
 type Remotes struct {
-	CAS, ActionCache, Execution *remote.Client
-	// CASReadOnly and ActionCacheReadOnly say that nothing is ever sent there.
-	CASReadOnly, ActionCacheReadOnly bool
+	CAS, ActionCache, Execution, Assets *remote.Client
+	// CASReadOnly and its like say that nothing is ever sent there.
+	CASReadOnly, ActionCacheReadOnly, AssetsReadOnly bool
 }
 
 // ForInstance returns the same servers with another instance at each. The
 // connections stay those of r.
 func (r Remotes) ForInstance(name string) Remotes {
-	for _, client := range []**remote.Client{&r.CAS, &r.ActionCache, &r.Execution} {
+	for _, client := range []**remote.Client{&r.CAS, &r.ActionCache, &r.Execution, &r.Assets} {
 		if *client != nil {
 			*client = (*client).ForInstance(name)
 		}

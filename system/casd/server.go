@@ -15,7 +15,8 @@
 //
 // It serves LocalCAS (BuildBox's protocol for this job) and, over the same
 // blobs, the CAS, ByteStream, ActionCache, Capabilities, Execution and Operations
-// services of REAPI, so that a runner needs no other server. Words:
+// services of REAPI and the Remote Asset API, so that a runner needs no other
+// server. Words:
 //
 //   - The local cache is a cas.Disk in Config.Dir, the remote a REAPI server.
 //     Blobs are read through the one from the other, see readThrough.
@@ -243,6 +244,7 @@ func (s *Server) Register(registrar grpc.ServiceRegistrar) {
 	lcpb.RegisterLocalContentAddressableStorageServer(registrar, s)
 	s.storage.Register(registrar)
 	(&executionService{find: s.instances.find}).register(registrar)
+	(&assetService{find: s.instances.find}).register(registrar)
 }
 
 // Close takes down all stagings, ends the StageTree calls, and closes the cache.

@@ -1,0 +1,80 @@
+package casd
+
+import (
+	"context"
+
+	assetpb "github.com/bazelbuild/remote-apis/build/bazel/remote/asset/v1"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/weir-build/weir/system/remote"
+)
+
+// assetService forwards the Remote Asset API, which finds and keeps blobs by URIs, to
+// the asset remotes of instances. The blobs themselves go by the CAS; casd remembers
+// nothing of what it was told here.
+type assetService struct {
+	assetpb.UnimplementedFetchServer
+	assetpb.UnimplementedPushServer
+	find func(name string) (*instance, error)
+}
+
+func (a *assetService) register(registrar grpc.ServiceRegistrar) {
+	assetpb.RegisterFetchServer(registrar, a)
+	assetpb.RegisterPushServer(registrar, a)
+}
+
+// behind returns the asset remote of an instance, and makes the name in the request
+// the one that the instance has there. BuildStream takes UNIMPLEMENTED as "there is
+// no such service".
+func (a *assetService) behind(name *string, push bool) (*remote.Client, error) {
+	in, err := a.find(*name)
+	if err != nil {
+		return nil, toStatus(err).Err()
+	}
+	if in.remotes.Assets == nil {
+		return nil, status.Errorf(codes.Unimplemented, "instance %q has no remote for assets", in.name)
+	}
+	if push && in.remotes.AssetsReadOnly {
+		return nil, errReadOnly
+	}
+	*name = in.remotes.Assets.Instance()
+	return in.remotes.Assets, nil
+}
+
+// FetchBlob implements the Fetch service.
+func (a *assetService) FetchBlob(ctx context.Context, request *assetpb.FetchBlobRequest) (*assetpb.FetchBlobResponse, error) {
+	client, err := a.behind(&request.InstanceName, false)
+	if err != nil {
+		return nil, err
+	}
+	return assetpb.NewFetchClient(client.Conn()).FetchBlob(ctx, request)
+}
+
+// FetchDirectory implements the Fetch service.
+func (a *assetService) FetchDirectory(ctx context.Context, request *assetpb.FetchDirectoryRequest) (*assetpb.FetchDirectoryResponse, error) {
+	client, err := a.behind(&request.InstanceName, false)
+	if err != nil {
+		return nil, err
+	}
+	return assetpb.NewFetchClient(client.Conn()).FetchDirectory(ctx, request)
+}
+
+// PushBlob implements the Push service.
+func (a *assetService) PushBlob(ctx context.Context, request *assetpb.PushBlobRequest) (*assetpb.PushBlobResponse, error) {
+	client, err := a.behind(&request.InstanceName, true)
+	if err != nil {
+		return nil, err
+	}
+	return assetpb.NewPushClient(client.Conn()).PushBlob(ctx, request)
+}
+
+// PushDirectory implements the Push service.
+func (a *assetService) PushDirectory(ctx context.Context, request *assetpb.PushDirectoryRequest) (*assetpb.PushDirectoryResponse, error) {
+	client, err := a.behind(&request.InstanceName, true)
+	if err != nil {
+		return nil, err
+	}
+	return assetpb.NewPushClient(client.Conn()).PushDirectory(ctx, request)
+}
