@@ -2,11 +2,10 @@ package casd
 
 import (
 	"context"
+	"fmt"
 
 	assetpb "github.com/bazelbuild/remote-apis/build/bazel/remote/asset/v1"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"github.com/weir-build/weir/system/remote"
 )
@@ -26,21 +25,20 @@ func (a *assetService) register(registrar grpc.ServiceRegistrar) {
 }
 
 // behind returns the asset remote of an instance, and makes the name in the request
-// the one that the instance has there. BuildStream takes UNIMPLEMENTED as "there is
-// no such service".
+// the one that the instance has there.
 func (a *assetService) behind(name *string, push bool) (*remote.Client, error) {
 	in, err := a.find(*name)
-	if err != nil {
-		return nil, toStatus(err).Err()
+	switch {
+	case err != nil:
+	case in.remotes.Assets == nil:
+		err = fmt.Errorf("assets of instance %q, without a remote for them: %w", in.name, errNoService)
+	case push && in.remotes.AssetsReadOnly:
+		err = fmt.Errorf("push an asset to instance %q, whose remote is read-only: %w", in.name, errForbidden)
+	default:
+		*name = in.remotes.Assets.Instance()
+		return in.remotes.Assets, nil
 	}
-	if in.remotes.Assets == nil {
-		return nil, status.Errorf(codes.Unimplemented, "instance %q has no remote for assets", in.name)
-	}
-	if push && in.remotes.AssetsReadOnly {
-		return nil, errReadOnly
-	}
-	*name = in.remotes.Assets.Instance()
-	return in.remotes.Assets, nil
+	return nil, toStatus(err).Err()
 }
 
 // FetchBlob implements the Fetch service.

@@ -15,7 +15,8 @@ import (
 // does without, and has its blobs, or its action results, in casd's folder alone.
 type Remotes struct {
 	CAS, ActionCache, Execution, Assets *remote.Client
-	// CASReadOnly and its like say that nothing is ever sent there.
+	// CASReadOnly and its like say that nothing is ever sent there: blobs and results
+	// that are written stay in casd's folder.
 	CASReadOnly, ActionCacheReadOnly, AssetsReadOnly bool
 }
 
@@ -45,13 +46,20 @@ type instance struct {
 func (s *Server) newInstance(name string, r Remotes) (*instance, error) {
 	in := &instance{name: name, remotes: r, store: newReadThrough(s.local, r.CAS, s.fetched, s.uploaded)}
 	in.store.readOnly = r.CASReadOnly
-	if r.ActionCache != nil {
-		in.results = &forwardedResults{remote: r.ActionCache, readOnly: r.ActionCacheReadOnly}
+	if r.ActionCache != nil && !r.ActionCacheReadOnly {
+		in.results = &forwardedResults{remote: r.ActionCache}
 		return in, nil
 	}
-	results, err := s.results.open()
-	in.results = &localResults{cache: results, instance: name, noFailures: s.noFailures}
-	return in, err
+	cache, err := s.results.open()
+	if err != nil {
+		return nil, err
+	}
+	local := &localResults{cache: cache, instance: name, noFailures: s.noFailures}
+	in.results = local
+	if r.ActionCache != nil {
+		in.results = &readOnlyResults{near: local, far: &forwardedResults{remote: r.ActionCache}}
+	}
+	return in, nil
 }
 
 // served is the instance as the storage-server's services have it.
@@ -61,9 +69,6 @@ func (in *instance) served() storage.Instance {
 
 // extend says what the instance can do beside keeping blobs and results.
 func (in *instance) extend(ctx context.Context, c *repb.ServerCapabilities) error {
-	if in.remotes.ActionCacheReadOnly {
-		c.CacheCapabilities.ActionCacheUpdateCapabilities.UpdateEnabled = false
-	}
 	if in.remotes.Execution == nil {
 		return nil
 	}
