@@ -279,3 +279,30 @@ func TestDiskLeavesNoTemporaryFiles(t *testing.T) {
 		t.Errorf("%d bytes held, want one block", got)
 	}
 }
+
+// Clients that read the folder themselves expect a file of every blob.
+func TestEmptyBlobMayHaveAFile(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "objects", digest.Empty.Hex()[:2], digest.Empty.Hex()[2:])
+	for range 2 { // the second finds the file of the first
+		store, err := cas.OpenDisk(dir, cas.DiskConfig{EmptyFile: true, QuotaBytes: 4096})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, data := range []string{"a", "b", ""} { // the quota has room for one
+			if err := store.Write(t.Context(), digest.Of([]byte(data)), []byte(data)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if stat, err := os.Stat(path); err != nil || stat.Size() != 0 || stat.Mode().Perm() != 0o444 {
+			t.Errorf("got %v, %v, want an empty file", stat, err)
+		}
+		if err := store.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	openDisk(t, dir, cas.DiskConfig{})
+	if _, err := os.Stat(path); !os.IsNotExist(err) {
+		t.Errorf("where it isn't asked for: got %v, want no file", err)
+	}
+}

@@ -122,10 +122,10 @@ func (c *capture) captureTree(ctx context.Context, it item, format repb.Command_
 	}
 	// A format we don't know gets a Tree, as the protocol says.
 	directories := format == repb.Command_DIRECTORY_ONLY || format == repb.Command_TREE_AND_DIRECTORY
+	if err := c.keepDirectories(ctx, t, directories); err != nil {
+		return err
+	}
 	if directories {
-		if err := c.keepDirectories(ctx, t); err != nil {
-			return err
-		}
 		answer.RootDirectoryDigest = t.rootBlob.Proto()
 	}
 	if format != repb.Command_DIRECTORY_ONLY {

@@ -172,7 +172,7 @@ func New(config Config) (*Server, error) {
 	}
 	local, err := cas.OpenDisk(dir, cas.DiskConfig{
 		QuotaBytes: config.QuotaBytes, LowBytes: config.LowBytes, KeepFreeBytes: config.KeepFreeBytes,
-		ProtectUsed: config.ProtectSession, Logger: config.Logger,
+		ProtectUsed: config.ProtectSession, EmptyFile: true, Logger: config.Logger,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open casd: %w", err)
