@@ -19,9 +19,10 @@ import (
 // boxCasd is the command line of buildbox-casd.
 type boxCasd struct {
 	common
-	casd                            stack.Casd
-	bind                            string
-	cas, actionCache, exec, nowhere remote.Config
+	casd                           stack.Casd
+	bind                           string
+	mode                           stack.Mode
+	cas, actionCache, exec, assets remote.Config
 }
 
 func (b *boxCasd) options(stdout, stderr io.Writer) []options.Option {
@@ -32,6 +33,8 @@ func (b *boxCasd) options(stdout, stderr io.Writer) []options.Option {
 	ignored := func(string) error { return nil }
 	list := []options.Option{
 		{Name: "bind", Value: "ADDRESS", Help: "HOST:PORT or unix:PATH to listen on; default casd.sock in the cache's folder", Set: options.String(&b.bind)},
+		{Name: "unix-socket-mode", Value: "MODE", Help: "of that socket, in octal; default 0600", Set: text(&b.mode)},
+		{Name: "allow-pre-unstage-command", Value: "PATH", Help: "program that clients may have run before a tree goes; repeatable", Set: options.Append(&c.UnstageCommands)},
 		{Name: "quota-high", Value: "SIZE", Help: "how large the cache may get, with suffix K, M, G or T; default no bound", Set: text(&c.Quota)},
 		{Name: "quota-low", Value: "SIZE", Help: "how much is left when something had to go, also as a percentage of --quota-high, without which it has no effect", Set: text(&c.QuotaLow)},
 		{Name: "reserved", Value: "SIZE", Help: "how much of the disk is kept free", Set: text(&c.Reserved)},
@@ -49,14 +52,11 @@ func (b *boxCasd) options(stdout, stderr io.Writer) []options.Option {
 		{Name: "exec-fallback-to-local", Help: "casd runs no actions by itself"},
 	}
 	list = append(list, b.common.options(stdout, stderr, func(w io.Writer) error { return b.usage(w, stdout, stderr) })...)
-	list = append(list, options.Remote("", &b.cas, &b.actionCache)...)
+	list = append(list, options.Remote("", &b.cas, &b.actionCache, &b.exec, &b.assets)...)
 	list = append(list, options.Remote("cas-", &b.cas)...)
 	list = append(list, options.Remote("ac-", &b.actionCache)...)
 	list = append(list, options.Remote("exec-", &b.exec)...)
-	for _, o := range options.Remote("ra-", &b.nowhere) {
-		list = append(list, options.Option{Name: o.Name, Value: o.Value, Help: "this casd offers no assets"})
-	}
-	return list
+	return append(list, options.Remote("ra-", &b.assets)...)
 }
 
 func (b *boxCasd) setCacheFailures(v string) error {
@@ -118,7 +118,7 @@ func buildboxCasd(ctx context.Context, args []string, stdout, stderr io.Writer) 
 	for _, service := range []struct {
 		from remote.Config
 		to   *stack.Remote
-	}{{b.cas, &b.casd.CAS}, {b.actionCache, &b.casd.ActionCache}, {b.exec, &b.casd.Execution}} {
+	}{{b.cas, &b.casd.CAS}, {b.actionCache, &b.casd.ActionCache}, {b.exec, &b.casd.Execution}, {b.assets, &b.casd.Assets}} {
 		if service.from.URL != "" {
 			*service.to = stack.RemoteOf(service.from)
 		}
@@ -132,7 +132,7 @@ func buildboxCasd(ctx context.Context, args []string, stdout, stderr io.Writer) 
 	if err := os.MkdirAll(root, 0o755); err != nil {
 		return err
 	}
-	listener, err := stack.Listen(b.bind, 0)
+	listener, err := stack.Listen(b.bind, b.mode)
 	if err != nil {
 		return err
 	}

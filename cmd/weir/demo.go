@@ -64,6 +64,9 @@ func runDemo(ctx context.Context, out io.Writer, f demoFlags) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	if err := os.Chmod(dir, 0o711); err != nil { // actions may belong to another user
+		return err
+	}
 	fmt.Fprintf(out, "Starting a cluster: proxy, storage, scheduler, casd, %d workers with %d slots.\n", f.workers, f.slots)
 	cl, err := newCluster(ctx, clusterOptions{
 		cluster: stack.Cluster{

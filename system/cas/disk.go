@@ -28,6 +28,9 @@ type DiskConfig struct {
 	// ProtectUsed never evicts what was stored, read or found present since the
 	// store was opened.
 	ProtectUsed bool
+	// EmptyFile keeps a file for the empty blob too, for those who read the folder
+	// without asking.
+	EmptyFile bool
 	// Fsync makes a blob reach the disk before it counts as stored, at the cost
 	// of milliseconds a blob. Without it a power failure may lose recent blobs,
 	// a killed process never does.
@@ -70,6 +73,12 @@ func OpenDisk(dir string, config DiskConfig) (*Disk, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open blob store: %w", err)
 	}
+	if config.EmptyFile {
+		// No file of the index: that has none without content.
+		if err := os.WriteFile(f.Path(digest.Empty.Hash), nil, 0o444); err != nil {
+			return nil, errors.Join(fmt.Errorf("open blob store: %w", err), f.Close())
+		}
+	}
 	return &Disk{files: f, logger: logger}, nil
 }
 
@@ -90,16 +99,6 @@ func objectKey(path string, sizeBytes int64) (objectHash, bool) {
 	}
 	d, err := digest.New(path[:2]+path[3:], sizeBytes)
 	return d.Hash, err == nil
-}
-
-// KeepEmpty makes a file of the empty blob, which has none else: for clients that read
-// blobs in the folder by themselves.
-func (s *Disk) KeepEmpty() error {
-	file, err := os.OpenFile(s.files.Path(digest.Empty.Hash), os.O_CREATE|os.O_WRONLY, 0o444)
-	if err != nil {
-		return fmt.Errorf("make the file of the empty blob: %w", err)
-	}
-	return file.Close()
 }
 
 // Close lets another process open the folder. Uploads in progress must have

@@ -2,7 +2,6 @@ package cas_test
 
 import (
 	"bytes"
-	"encoding/hex"
 	"errors"
 	"io"
 	"log/slog"
@@ -47,26 +46,6 @@ func has(t testing.TB, store cas.Store, d digest.Digest) bool {
 		t.Fatal(err)
 	}
 	return len(missing) == 0
-}
-
-func TestTheEmptyBlobCanHaveAFile(t *testing.T) {
-	dir := t.TempDir()
-	for range 2 { // the second finds that of the first
-		s, err := cas.OpenDisk(dir, cas.DiskConfig{})
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := errors.Join(s.KeepEmpty(), s.KeepEmpty()); err != nil {
-			t.Error(err)
-		}
-		hash := hex.EncodeToString(digest.Empty.Hash[:])
-		if info, err := os.Stat(filepath.Join(dir, "objects", hash[:2], hash[2:])); err != nil || info.Size() != 0 {
-			t.Errorf("%v, %v", info, err)
-		}
-		if err := s.Close(); err != nil {
-			t.Fatal(err)
-		}
-	}
 }
 
 func TestDisk(t *testing.T) {
@@ -298,5 +277,32 @@ func TestDiskLeavesNoTemporaryFiles(t *testing.T) {
 	}
 	if got := store.Usage().SizeBytes; got != 4096 {
 		t.Errorf("%d bytes held, want one block", got)
+	}
+}
+
+// Clients that read the folder themselves expect a file of every blob.
+func TestEmptyBlobMayHaveAFile(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "objects", digest.Empty.Hex()[:2], digest.Empty.Hex()[2:])
+	for range 2 { // the second finds the file of the first
+		store, err := cas.OpenDisk(dir, cas.DiskConfig{EmptyFile: true, QuotaBytes: 4096})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, data := range []string{"a", "b", ""} { // the quota has room for one
+			if err := store.Write(t.Context(), digest.Of([]byte(data)), []byte(data)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if stat, err := os.Stat(path); err != nil || stat.Size() != 0 || stat.Mode().Perm() != 0o444 {
+			t.Errorf("got %v, %v, want an empty file", stat, err)
+		}
+		if err := store.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	openDisk(t, dir, cas.DiskConfig{})
+	if _, err := os.Stat(path); !os.IsNotExist(err) {
+		t.Errorf("where it isn't asked for: got %v, want no file", err)
 	}
 }

@@ -253,18 +253,23 @@ func (c *capture) keepTree(ctx context.Context, t *capturedTree) (digest.Digest,
 	return d, c.keep(ctx, d, data)
 }
 
-// keepDirectories stores the Directory messages, for the remote too if that is wanted.
-func (c *capture) keepDirectories(ctx context.Context, t *capturedTree, remote bool) error {
-	keep := c.store.local.Write
-	if remote {
-		keep = c.keep
-	}
+// keepDirectories stores the Directory messages, and has them sent if send is set.
+// Here they are kept whatever the client asks for: BuildStream asks for a Tree, but
+// then works with its Directories, which it reads from the cache's folder.
+func (c *capture) keepDirectories(ctx context.Context, t *capturedTree, send bool) error {
 	for d, data := range t.data {
-		if err := keep(ctx, d, data); err != nil {
+		if err := c.keepDirectory(ctx, d, data, send); err != nil {
 			return err
 		}
 	}
-	return keep(ctx, t.rootBlob, t.rootData)
+	return c.keepDirectory(ctx, t.rootBlob, t.rootData, send)
+}
+
+func (c *capture) keepDirectory(ctx context.Context, d digest.Digest, data []byte, send bool) error {
+	if send {
+		return c.keep(ctx, d, data)
+	}
+	return c.store.local.Write(ctx, d, data)
 }
 
 func (c *capture) keep(ctx context.Context, d digest.Digest, data []byte) error {

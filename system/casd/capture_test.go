@@ -385,6 +385,29 @@ func TestSkipUploadStaysLocal(t *testing.T) {
 	}
 }
 
+// BuildStream captures without a word about the format, reads the Tree, and expects
+// its Directories in the folder of the cache.
+func TestDirectoriesOfATreeAreCached(t *testing.T) {
+	w := newWorld(t)
+	dir := t.TempDir()
+	outputs(t, dir)
+	r := w.captureTree(&lcpb.CaptureTreeRequest{Path: []string{dir}}).Responses[0]
+	tree := new(repb.Tree)
+	w.fetch(r.TreeDigest, tree)
+	for _, directory := range append(tree.Children, tree.Root) {
+		_, d, err := digest.OfMessage(directory)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d != digest.Empty && !w.cached(d) {
+			t.Errorf("directory %v isn't cached: %v", d, directory)
+		}
+		if _, err := w.far.Memory.Read(t.Context(), d); d != digest.Empty && err == nil {
+			t.Errorf("directory %v, which nobody asked for, was sent to the remote", d)
+		}
+	}
+}
+
 func TestBadCaptureRequestsAreRefused(t *testing.T) {
 	w := newWorld(t)
 	for name, request := range map[string]*lcpb.CaptureFilesRequest{

@@ -122,8 +122,6 @@ func (c *capture) captureTree(ctx context.Context, it item, format repb.Command_
 	}
 	// A format we don't know gets a Tree, as the protocol says.
 	directories := format == repb.Command_DIRECTORY_ONLY || format == repb.Command_TREE_AND_DIRECTORY
-	// The Directory messages are kept here in any case: BuildStream asks for a Tree and
-	// then reads the directories. At the remote nobody would miss them.
 	if err := c.keepDirectories(ctx, t, directories); err != nil {
 		return err
 	}

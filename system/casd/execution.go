@@ -10,8 +10,6 @@ import (
 	"cloud.google.com/go/longrunning/autogen/longrunningpb"
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/emptypb"
 
 	"github.com/weir-build/weir/system/digest"
@@ -68,7 +66,7 @@ func (e *executionService) executing(request *repb.ExecuteRequest) (*instance, e
 }
 
 func noExecution(in *instance) error {
-	return status.Errorf(codes.Unimplemented, "instance %q has no execution remote", in.name)
+	return fmt.Errorf("execute in instance %q, without a remote for it: %w", in.name, errNoService)
 }
 
 // WaitExecution implements the Execution service.

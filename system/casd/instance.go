@@ -14,15 +14,16 @@ import (
 // Remotes are the servers behind an instance. Each may be nil: then the instance
 // does without, and has its blobs, or its action results, in casd's folder alone.
 type Remotes struct {
-	CAS, ActionCache, Execution *remote.Client
-	// CASReadOnly and ActionCacheReadOnly say that nothing is ever sent there.
-	CASReadOnly, ActionCacheReadOnly bool
+	CAS, ActionCache, Execution, Assets *remote.Client
+	// CASReadOnly and its like say that nothing is ever sent there: blobs and results
+	// that are written stay in casd's folder.
+	CASReadOnly, ActionCacheReadOnly, AssetsReadOnly bool
 }
 
 // ForInstance returns the same servers with another instance at each. The
 // connections stay those of r.
 func (r Remotes) ForInstance(name string) Remotes {
-	for _, client := range []**remote.Client{&r.CAS, &r.ActionCache, &r.Execution} {
+	for _, client := range []**remote.Client{&r.CAS, &r.ActionCache, &r.Execution, &r.Assets} {
 		if *client != nil {
 			*client = (*client).ForInstance(name)
 		}
@@ -45,13 +46,20 @@ type instance struct {
 func (s *Server) newInstance(name string, r Remotes) (*instance, error) {
 	in := &instance{name: name, remotes: r, store: newReadThrough(s.local, r.CAS, s.fetched, s.uploaded)}
 	in.store.readOnly = r.CASReadOnly
-	if r.ActionCache != nil {
-		in.results = &forwardedResults{remote: r.ActionCache, readOnly: r.ActionCacheReadOnly}
+	if r.ActionCache != nil && !r.ActionCacheReadOnly {
+		in.results = &forwardedResults{remote: r.ActionCache}
 		return in, nil
 	}
-	results, err := s.results.open()
-	in.results = &localResults{cache: results, instance: name, noFailures: s.noFailures}
-	return in, err
+	cache, err := s.results.open()
+	if err != nil {
+		return nil, err
+	}
+	local := &localResults{cache: cache, instance: name, noFailures: s.noFailures}
+	in.results = local
+	if r.ActionCache != nil {
+		in.results = &readOnlyResults{near: local, far: &forwardedResults{remote: r.ActionCache}}
+	}
+	return in, nil
 }
 
 // served is the instance as the storage-server's services have it.
@@ -61,9 +69,6 @@ func (in *instance) served() storage.Instance {
 
 // extend says what the instance can do beside keeping blobs and results.
 func (in *instance) extend(ctx context.Context, c *repb.ServerCapabilities) error {
-	if in.remotes.ActionCacheReadOnly {
-		c.CacheCapabilities.ActionCacheUpdateCapabilities.UpdateEnabled = false
-	}
 	if in.remotes.Execution == nil {
 		return nil
 	}

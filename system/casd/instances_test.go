@@ -138,15 +138,28 @@ func TestReadOnlyRemoteGetsNothing(t *testing.T) {
 	if missing, err := there.Missing(ctx, []digest.Digest{digest.Of(data), digest.Of([]byte("lost"))}, nil); err != nil || len(missing) != 1 {
 		t.Errorf("missing: got %v, %v, want the lost one", missing, err)
 	}
-	if _, err := w.client.UploadMissingBlobs(ctx, &lcpb.UploadMissingBlobsRequest{InstanceName: there.Instance(), BlobDigests: protos(digest.Of(data))}); status.Code(err) != codes.PermissionDenied {
-		t.Errorf("upload: got %v, want PERMISSION_DENIED", err)
+	if _, err := w.client.UploadMissingBlobs(ctx, &lcpb.UploadMissingBlobsRequest{InstanceName: there.Instance(), BlobDigests: protos(digest.Of(data))}); status.Code(err) != codes.Unimplemented {
+		t.Errorf("upload: got %v, want UNIMPLEMENTED", err)
 	}
-	if err := there.UpdateActionResult(ctx, digest.Of(data), new(repb.ActionResult)); status.Code(err) != codes.PermissionDenied {
-		t.Errorf("update of the action cache: got %v, want PERMISSION_DENIED", err)
+	// Results that are written stay here, too, before those of the remote.
+	writing := w.register(&lcpb.GetInstanceNameForRemotesRequest{ActionCache: &lcpb.Remote{Url: url, InstanceName: "far"}})
+	both, theirs := digest.Of([]byte("both")), digest.Of([]byte("theirs"))
+	for _, action := range []digest.Digest{both, theirs} {
+		if err := writing.UpdateActionResult(ctx, action, &repb.ActionResult{StdoutRaw: []byte("there")}); err != nil {
+			t.Fatal(err)
+		}
 	}
-	capabilities, err := there.Capabilities(ctx)
-	if err != nil || capabilities.CacheCapabilities.ActionCacheUpdateCapabilities.UpdateEnabled {
-		t.Errorf("capabilities: got %v, %v, want that results can't be updated", capabilities, err)
+	if err := there.UpdateActionResult(ctx, both, &repb.ActionResult{StdoutRaw: []byte("here")}); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		client *remote.Client
+		action digest.Digest
+		want   string
+	}{{there, both, "here"}, {there, theirs, "there"}, {writing, both, "there"}} {
+		if got, err := c.client.ActionResult(ctx, c.action); err != nil || string(got.StdoutRaw) != c.want {
+			t.Errorf("result in %s: got %v, %v, want %q", c.client.Instance(), got, err, c.want)
+		}
 	}
 }
 

@@ -87,11 +87,13 @@ func (s *Server) fetchMissing(ctx context.Context, request *lcpb.FetchMissingBlo
 	return in.store.ensure(ctx, wanted)
 }
 
-// sending returns the instance of a request to send something to its remote.
+// sending returns the instance of a request to send something to its remote. With one
+// that is only read the service isn't there, as in BuildBox: BuildStream then asks
+// what is missing instead.
 func (s *Server) sending(name string) (*instance, error) {
 	in, err := s.instances.find(name)
 	if err == nil && in.store.readOnly {
-		err = fmt.Errorf("upload to instance %q: %w", name, errReadOnly)
+		err = fmt.Errorf("upload to instance %q, whose remote is read-only: %w", name, errNoService)
 	}
 	return in, err
 }

@@ -211,6 +211,9 @@ func TestDetailsAndUsage(t *testing.T) {
 	if details.StorageRoot != w.dir || details.ProcessUid != int64(os.Geteuid()) || details.Hostname == "" {
 		t.Errorf("got %v", details)
 	}
+	if !w.cached(digest.Empty) {
+		t.Error("the empty blob has no file where clients read blobs themselves")
+	}
 	usage := func() *lcpb.GetLocalDiskUsageResponse {
 		u, err := w.client.GetLocalDiskUsage(t.Context(), new(lcpb.GetLocalDiskUsageRequest))
 		if err != nil {

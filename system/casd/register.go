@@ -43,7 +43,7 @@ func (s *Server) register(request *lcpb.GetInstanceNameForRemotesRequest) (strin
 	var root, namespace string
 	if asked, err := s.instances.find(request.InstanceName); err == nil && asked.root != "" {
 		root, namespace = asked.root, asked.name
-		for _, r := range []*lcpb.Remote{request.ContentAddressableStorage, request.ActionCache, request.Execution} {
+		for _, r := range []*lcpb.Remote{request.ContentAddressableStorage, request.ActionCache, request.Execution, request.RemoteAsset} {
 			if r.GetAccessTokenPath() != "" {
 				return "", &inputError{fmt.Sprintf("access_token_path %q: tokens aren't read for clients in a namespace", r.AccessTokenPath)}
 			}
@@ -99,23 +99,19 @@ func (s *Server) dial(request *lcpb.GetInstanceNameForRemotesRequest) (r Remotes
 		{"content_addressable_storage", request.ContentAddressableStorage, &r.CAS},
 		{"action_cache", request.ActionCache, &r.ActionCache},
 		{"execution", request.Execution, &r.Execution},
-		{"remote_asset", request.RemoteAsset, nil},
+		{"remote_asset", request.RemoteAsset, &r.Assets},
 	} {
 		if each.remote.GetUrl() == "" {
 			continue
 		}
-		if each.client == nil {
-			err = fmt.Errorf("%s: the Remote Asset API is %w", each.field, errUnsupported)
-		} else if *each.client, err = s.dialOne(each.remote); err != nil {
-			err = &inputError{fmt.Sprintf("%s: %v", each.field, err)}
-		}
-		if err != nil {
-			return Remotes{}, closers, err
+		if *each.client, err = s.dialOne(each.remote); err != nil {
+			return Remotes{}, closers, &inputError{fmt.Sprintf("%s: %v", each.field, err)}
 		}
 		closers = append(closers, (*each.client).Close)
 	}
 	r.CASReadOnly = request.ContentAddressableStorage.GetReadOnly()
 	r.ActionCacheReadOnly = request.ActionCache.GetReadOnly()
+	r.AssetsReadOnly = request.RemoteAsset.GetReadOnly()
 	return r, closers, nil
 }
 

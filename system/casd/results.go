@@ -8,8 +8,6 @@ import (
 	"sync"
 
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"github.com/weir-build/weir/system/actioncache"
 	"github.com/weir-build/weir/system/cas"
@@ -23,15 +21,9 @@ const maxResultsBytes = 1 << 30
 
 // forwardedResults is the action cache of the remote. casd keeps no copies: results
 // are small, and stale ones would hide those of others.
-type forwardedResults struct {
-	remote   *remote.Client
-	readOnly bool
-}
+type forwardedResults struct{ remote *remote.Client }
 
 var _ actioncache.Cache = (*forwardedResults)(nil)
-
-// errReadOnly is what clients hear who would change what they may only read.
-var errReadOnly = status.Error(codes.PermissionDenied, "the remote of this instance is read-only: it was named so, by read_only or by casd's configuration")
 
 // Get implements actioncache.Cache.
 func (f *forwardedResults) Get(ctx context.Context, action digest.Digest) (*repb.ActionResult, error) {
@@ -44,10 +36,27 @@ func (f *forwardedResults) Get(ctx context.Context, action digest.Digest) (*repb
 
 // Put implements actioncache.Cache.
 func (f *forwardedResults) Put(ctx context.Context, action digest.Digest, result *repb.ActionResult) error {
-	if f.readOnly {
-		return errReadOnly
-	}
 	return f.remote.UpdateActionResult(ctx, action, result)
+}
+
+// readOnlyResults is the action cache of a remote that is only read: what is written
+// stays here, and comes before what is there.
+type readOnlyResults struct{ near, far actioncache.Cache }
+
+var _ actioncache.Cache = (*readOnlyResults)(nil)
+
+// Get implements actioncache.Cache.
+func (r *readOnlyResults) Get(ctx context.Context, action digest.Digest) (*repb.ActionResult, error) {
+	result, err := r.near.Get(ctx, action)
+	if errors.Is(err, actioncache.ErrNotFound) {
+		return r.far.Get(ctx, action)
+	}
+	return result, err
+}
+
+// Put implements actioncache.Cache.
+func (r *readOnlyResults) Put(ctx context.Context, action digest.Digest, result *repb.ActionResult) error {
+	return r.near.Put(ctx, action, result)
 }
 
 // resultsFolder is a folder for results that is opened when the first instance needs

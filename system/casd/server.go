@@ -15,7 +15,8 @@
 //
 // It serves LocalCAS (BuildBox's protocol for this job) and, over the same
 // blobs, the CAS, ByteStream, ActionCache, Capabilities, Execution and Operations
-// services of REAPI, so that a runner needs no other server. Words:
+// services of REAPI and the Remote Asset API, so that a runner needs no other
+// server. Words:
 //
 //   - The local cache is a cas.Disk in Config.Dir, the remote a REAPI server.
 //     Blobs are read through the one from the other, see readThrough.
@@ -171,13 +172,10 @@ func New(config Config) (*Server, error) {
 	}
 	local, err := cas.OpenDisk(dir, cas.DiskConfig{
 		QuotaBytes: config.QuotaBytes, LowBytes: config.LowBytes, KeepFreeBytes: config.KeepFreeBytes,
-		ProtectUsed: config.ProtectSession, Logger: config.Logger,
+		ProtectUsed: config.ProtectSession, EmptyFile: true, Logger: config.Logger,
 	})
 	if err != nil {
 		return nil, fmt.Errorf("open casd: %w", err)
-	}
-	if err := local.KeepEmpty(); err != nil {
-		return nil, errors.Join(fmt.Errorf("open casd: %w", err), local.Close())
 	}
 	s := &Server{
 		dir: dir, local: local, results: resultsFolder{dir: filepath.Join(dir, "ac"), logger: config.Logger}, noFailures: config.NoFailures,
@@ -246,6 +244,7 @@ func (s *Server) Register(registrar grpc.ServiceRegistrar) {
 	lcpb.RegisterLocalContentAddressableStorageServer(registrar, s)
 	s.storage.Register(registrar)
 	(&executionService{find: s.instances.find}).register(registrar)
+	(&assetService{find: s.instances.find}).register(registrar)
 }
 
 // Close takes down all stagings, ends the StageTree calls, and closes the cache.

@@ -27,6 +27,13 @@ func (e *inputError) Error() string { return e.reason }
 // errUnsupported is wrapped by what this casd doesn't offer.
 var errUnsupported = errors.New("not offered by this casd")
 
+// errNoService is wrapped by what an instance has no remote for. It is
+// UNIMPLEMENTED, which clients take as "there is no such service".
+var errNoService = errors.New("it has no such service")
+
+// errForbidden is wrapped by what a client may not do.
+var errForbidden = errors.New("not allowed")
+
 // errExhausted is wrapped when a bound of casd itself is reached.
 var errExhausted = errors.New("too many instances")
 
@@ -58,13 +65,15 @@ func code(err error) codes.Code {
 	case errors.As(err, &malformed), errors.As(err, &badTree), errors.As(err, &input),
 		errors.Is(err, syscall.ENOTDIR), errors.Is(err, syscall.ELOOP), errors.Is(err, syscall.ENAMETOOLONG):
 		return codes.InvalidArgument
+	case errors.Is(err, errNoService):
+		return codes.Unimplemented
 	case errors.Is(err, errUnsupported):
 		return codes.FailedPrecondition
 	case errors.Is(err, cas.ErrNotFound), errors.Is(err, fs.ErrNotExist):
 		return codes.NotFound
 	case errors.Is(err, errExhausted), errors.Is(err, cas.ErrNoSpace), errors.Is(err, syscall.ENOSPC), errors.Is(err, syscall.EDQUOT):
 		return codes.ResourceExhausted
-	case errors.Is(err, fs.ErrPermission):
+	case errors.Is(err, errForbidden), errors.Is(err, fs.ErrPermission):
 		return codes.PermissionDenied
 	case errors.Is(err, errClosing):
 		return codes.Unavailable

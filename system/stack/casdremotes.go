@@ -17,11 +17,14 @@ type CasdInstances struct {
 	// Remote is the server of blobs and action results; without a URL there is none.
 	Remote Remote `yaml:"remote"`
 	// CAS and ActionCache, where they have a URL, are instead of Remote; Execution is
-	// where actions are executed, if it has one.
+	// where actions are executed and Assets where the Remote Asset API is, if they
+	// have one.
 	CAS         Remote `yaml:"cas"`
 	ActionCache Remote `yaml:"action_cache"`
 	Execution   Remote `yaml:"execution"`
-	// ReadOnly sends nothing to CAS and ActionCache: neither blobs nor results.
+	Assets      Remote `yaml:"assets"`
+	// ReadOnly sends nothing to CAS, ActionCache and Assets: neither blobs nor
+	// results nor their URIs.
 	ReadOnly bool `yaml:"read_only"`
 	// ProxyInstances are more instances with the same servers, by their name here,
 	// and the instance of each at all of them.
@@ -32,7 +35,7 @@ type CasdInstances struct {
 
 // dial returns all instances; their clients are added to opened.
 func (c *CasdInstances) dial(t *telemetry.Telemetry, opened *closers) (map[string]casd.Remotes, error) {
-	main := casd.Remotes{CASReadOnly: c.ReadOnly, ActionCacheReadOnly: c.ReadOnly}
+	main := casd.Remotes{CASReadOnly: c.ReadOnly, ActionCacheReadOnly: c.ReadOnly, AssetsReadOnly: c.ReadOnly}
 	for _, service := range []struct {
 		key     string
 		remote  Remote
@@ -42,6 +45,7 @@ func (c *CasdInstances) dial(t *telemetry.Telemetry, opened *closers) (map[strin
 		{"cas", c.CAS, true, &main.CAS},
 		{"action_cache", c.ActionCache, true, &main.ActionCache},
 		{"execution", c.Execution, false, &main.Execution},
+		{"assets", c.Assets, false, &main.Assets},
 	} {
 		from := service.remote
 		if from.URL == "" && service.instead {
