@@ -126,7 +126,8 @@ func (d *dispatcher) CreateBotSession(_ context.Context, r *bots.CreateBotSessio
 func (d *dispatcher) UpdateBotSession(ctx context.Context, r *bots.UpdateBotSessionRequest) (*bots.BotSession, error) {
 	arrived := time.Now()
 	d.mu.Lock()
-	news := d.report(r.BotSession.Leases, arrived)
+	// A worker that ends isn't kept waiting.
+	news := d.report(r.BotSession.Leases, arrived) || r.BotSession.Status == bots.BotStatus_BOT_TERMINATING
 	for !news && (len(d.todo) == 0 || len(d.given) >= d.slots) {
 		changed := d.changed
 		d.mu.Unlock()
