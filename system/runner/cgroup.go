@@ -119,10 +119,6 @@ func cgroupsOf(own, controller string) []hierarchy {
 	return all
 }
 
-// enterGroups is the option that makes a process of ours enter the groups whose
-// descriptors are its value, before it becomes a command.
-const enterGroups = "--enter-groups="
-
 // enter makes a process begin in the groups: not even its first fork is outside. The
 // files are to be closed once it has started.
 func (g *group) enter(p *Process) (files []*os.File, err error) {
@@ -150,21 +146,6 @@ func closeAll(files []*os.File) {
 	for _, f := range files {
 		f.Close()
 	}
-}
-
-// enterByNumbers puts this process into the groups whose descriptors are listed.
-func enterByNumbers(list string) error {
-	for number := range strings.SplitSeq(list, ",") {
-		fd, err := strconv.Atoi(number)
-		if err != nil {
-			return err
-		}
-		if _, err := unix.Write(fd, []byte("0")); err != nil {
-			return fmt.Errorf("enter control group: %w", err)
-		}
-		_ = unix.Close(fd)
-	}
-	return nil
 }
 
 // killedForMemory reports whether a process in the group was killed because the group

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 	"sync"
 
 	"github.com/weir-build/weir/system/digest"
@@ -170,4 +171,22 @@ func uploadFile(ctx context.Context, client *remote.Client, file *os.File) (dige
 		offset += int64(len(piece))
 	}
 	return d, writer.Commit()
+}
+
+// tail returns the end of a log, for a message.
+func (f *logFile) tail() string {
+	const most = 500
+	if f.back == nil {
+		return "see the runner's own stderr"
+	}
+	info, err := f.back.Stat()
+	if err != nil {
+		return err.Error()
+	}
+	data := make([]byte, min(most, info.Size()))
+	n, err := f.back.ReadAt(data, info.Size()-int64(len(data)))
+	if err != nil && !errors.Is(err, io.EOF) {
+		return err.Error()
+	}
+	return strings.TrimSpace(strings.ToValidUTF8(string(data[:n]), "?"))
 }

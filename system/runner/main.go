@@ -9,7 +9,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -45,15 +44,8 @@ func (e *signalError) Error() string { return "killed by signal: " + e.signal.St
 // Main runs a program and returns its exit code. It takes the whole process for
 // its own: it handles SIGINT and SIGTERM, adopts orphans and reaps all children.
 func Main(ctx context.Context, p Program) int {
-	if len(p.Args) > 0 && strings.HasPrefix(p.Args[0], enterGroups) {
-		if err := enterByNumbers(strings.TrimPrefix(p.Args[0], enterGroups)); err != nil {
-			fmt.Fprintln(p.Stderr, err)
-			return exitNotExecutable
-		}
-		p.Args = p.Args[1:]
-	}
-	if len(p.Args) > 0 && p.Args[0] == execInside {
-		return becomeCommand(p.Args[1:], p.Env, p.Stderr)
+	if code, ok := p.inside(); ok {
+		return code
 	}
 	if len(p.Args) == 1 && p.Args[0] == PoolArg {
 		return p.servePool(ctx)

@@ -3,7 +3,6 @@ package runner
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -134,46 +133,4 @@ func (n *Namespaces) args(run *Run) ([]string, error) {
 		args = append(args, "--setenv", v.Name, v.Value)
 	}
 	return append(append(args, "--", self, execInside, p.Path), p.Args[1:]...), nil
-}
-
-// execInside is the option that makes a runner become a command: bubblewrap would look
-// for it along PATH, and end with a code of its own if it isn't there.
-const execInside = "--exec-inside"
-
-// becomeCommand becomes the command of such a command line, or returns the exit code of
-// one that couldn't be started.
-func becomeCommand(args, env []string, stderr *os.File) int {
-	if len(args) == 0 {
-		return exitNotFound
-	}
-	dir, err := os.Getwd()
-	if err != nil {
-		fmt.Fprintln(stderr, err)
-		return exitNotExecutable
-	}
-	p := Process{Path: args[0], Args: args, Env: env, Dir: dir}
-	code, err := explain(p, replaceBy(p), stderr)
-	if err != nil {
-		fmt.Fprintln(stderr, err)
-		return exitNotExecutable
-	}
-	return int(code)
-}
-
-// tail returns the end of a log, for a message.
-func (f *logFile) tail() string {
-	const most = 500
-	if f.back == nil {
-		return "see the runner's own stderr"
-	}
-	info, err := f.back.Stat()
-	if err != nil {
-		return err.Error()
-	}
-	data := make([]byte, min(most, info.Size()))
-	n, err := f.back.ReadAt(data, info.Size()-int64(len(data)))
-	if err != nil && !errors.Is(err, io.EOF) {
-		return err.Error()
-	}
-	return strings.TrimSpace(strings.ToValidUTF8(string(data[:n]), "?"))
 }
