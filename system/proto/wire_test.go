@@ -120,6 +120,13 @@ StageTreeRequest.access_credentials      4 StageTreeRequest.Credentials
 StageTreeRequest.pre_unstage_commands    5 repeated string
 StageTreeRequest.staging_mode            6 StageTreeRequest.StagingMode
 StageTreeRequest.remote_apis_socket_path 7 string
+StageTreeRequest.remote_apis_socket 8 RemoteApisSocketConfig
+RemoteApisSocketConfig.instance_name 1 string
+RemoteApisSocketConfig.path 2 string
+RemoteApisSocketConfig.action_cache_update_enabled 3 bool
+RemoteApisSocketConfig.instance_map 4 RemoteApisSocketConfig.InstanceMapEntry
+RemoteApisSocketConfig.InstanceMapEntry.key 1 string
+RemoteApisSocketConfig.InstanceMapEntry.value 2 string
 StageTreeRequest.Credentials.uid 1 int64
 StageTreeRequest.Credentials.gid 2 int64
 StageTreeRequest.StagingMode.DEFAULT 0
