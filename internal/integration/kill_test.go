@@ -22,6 +22,7 @@ import (
 
 	"github.com/weir-build/weir/system/cas"
 	"github.com/weir-build/weir/system/digest"
+	"github.com/weir-build/weir/system/runner/proctree"
 	"github.com/weir-build/weir/system/runner/runnertest"
 	"github.com/weir-build/weir/traces/lifecycle"
 	"github.com/weir-build/weir/traces/semconv"
@@ -220,7 +221,7 @@ func TestActionOfKilledWorkerRunsElsewhere(t *testing.T) {
 func TestCasdRemovesMountsOfKilledOne(t *testing.T) {
 	c := newCluster(t)
 	casd := c.casd(t)
-	c.worker(t, "only")
+	worker := c.worker(t, "only")
 	client := dial(t, c.url(), "", "")
 	w := newWaiting(t)
 	a := w.action()
@@ -240,9 +241,13 @@ func TestCasdRemovesMountsOfKilledOne(t *testing.T) {
 		lacking(t, "the tree is not staged by FUSE (no /dev/fuse, or not root)")
 	}
 	runners := processes(t, "buildbox-run-hosttools")
+	below, err := proctree.Descendants(worker.command.Process.Pid)
+	if err != nil {
+		t.Fatal(err)
+	}
 	killed := 0
-	for pid, line := range runners {
-		if strings.Contains(line, c.dir) {
+	for _, pid := range below {
+		if _, ok := runners[pid]; ok {
 			if err := syscall.Kill(pid, syscall.SIGKILL); err != nil {
 				t.Error(err)
 			}
