@@ -189,7 +189,8 @@ func (c *copier) link(dirfd int, f *fileNode, from *os.File) (done bool, err err
 	if mode&0o222 != 0 || mode&0o444 != 0o444 || (mode&0o111 != 0) != (f.mode&0o111 != 0) {
 		return false, nil
 	}
-	err = linkOpen(int(from.Fd()), dirfd, f.name)
+	source := "/proc/self/fd/" + strconv.Itoa(int(from.Fd()))
+	err = unix.Linkat(unix.AT_FDCWD, source, dirfd, f.name, unix.AT_SYMLINK_FOLLOW)
 	switch {
 	case err == nil:
 		c.linked++
@@ -201,16 +202,6 @@ func (c *copier) link(dirfd int, f *fileNode, from *os.File) (done bool, err err
 		return false, nil // this file has too many, or was evicted just now
 	}
 	return false, fmt.Errorf("link file %s: %w", f.name, err)
-}
-
-// linkOpen gives an open file another name. Without a detour through /proc that needs a
-// privilege (CAP_DAC_READ_SEARCH), for want of which the system says ENOENT.
-func linkOpen(fd, dirfd int, name string) error {
-	err := unix.Linkat(fd, "", dirfd, name, unix.AT_EMPTY_PATH)
-	if errors.Is(err, unix.ENOENT) {
-		err = unix.Linkat(unix.AT_FDCWD, "/proc/self/fd/"+strconv.Itoa(fd), dirfd, name, unix.AT_SYMLINK_FOLLOW)
-	}
-	return err
 }
 
 // finish sets the time of an entry, of a symbolic link its own.
