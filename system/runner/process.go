@@ -73,7 +73,7 @@ func execute(ctx context.Context, p Process, logs *logs, timeout time.Duration) 
 		defer close(watched)
 		o.watch(ctx, ended, timeout, process.Pid)
 	}()
-	err = awaitEnd(process.Pid)
+	err = proctree.AwaitEnd(process.Pid)
 	o.end = time.Now()
 	close(ended)
 	<-watched
@@ -167,19 +167,6 @@ func (o *outcome) watch(ctx context.Context, ended <-chan struct{}, timeout time
 		o.timedOut = true
 	}
 	_ = unix.Kill(-group, unix.SIGKILL)
-}
-
-// awaitEnd waits for a child to end and leaves it to be reaped.
-func awaitEnd(pid int) error {
-	for {
-		err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
-		if !errors.Is(err, unix.EINTR) {
-			if err != nil {
-				return fmt.Errorf("wait for command: %w", err)
-			}
-			return nil
-		}
-	}
 }
 
 func exitCode(status syscall.WaitStatus) int32 {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strings"
@@ -89,6 +90,23 @@ func fakeRunner(args []string) int {
 		if err := os.WriteFile(result, []byte("\xff\xff"), 0o600); err != nil {
 			panic(err)
 		}
+	case "leave": // at SIGTERM, a process that has the fifo open
+		signals := make(chan os.Signal, 1)
+		signal.Notify(signals, syscall.SIGTERM)
+		fifo, err := os.OpenFile(argument, os.O_RDWR, 0)
+		if err != nil {
+			panic(err)
+		}
+		orphan := exec.Command("sleep", "3600")
+		orphan.ExtraFiles = []*os.File{fifo}
+		if err := orphan.Start(); err != nil {
+			panic(err)
+		}
+		if _, err := fifo.WriteString("runs\n"); err != nil {
+			panic(err)
+		}
+		<-signals
+		return int(syscall.SIGTERM)
 	case "wait": // for the fifo to be opened for reading, then until SIGTERM or its end
 		signals := make(chan os.Signal, 1)
 		signal.Notify(signals, syscall.SIGTERM)

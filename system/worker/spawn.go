@@ -131,9 +131,14 @@ func (w *Worker) spawn(ctx context.Context, args []string, dir, traceParent stri
 		defer close(watched)
 		endWith(ctx, cmd.Process, ended)
 	}()
-	err := cmd.Wait()
+	// Whatever a runner leaves in its group goes with it. BuildBox's bubblewrap runner,
+	// told to end while bwrap is still starting, kills bwrap alone, and the sandbox would go
+	// on for ever in the tree that it is staged in.
+	err := proctree.AwaitEnd(cmd.Process.Pid)
 	close(ended)
 	<-watched
+	_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // most often there is nobody
+	err = errors.Join(err, cmd.Wait())
 	var failure *exec.ExitError
 	if err != nil && !errors.As(err, &failure) && !errors.Is(err, exec.ErrWaitDelay) {
 		return exit{}, fmt.Errorf("wait for runner: %w", err)

@@ -407,8 +407,14 @@ func counter(t *testing.T, r *rig, name string) float64 {
 // waiting offers a lease whose runner waits for SIGTERM and returns once it runs.
 func (r *rig) waiting(t *testing.T, p *poll, id string) *bufio.Reader {
 	t.Helper()
+	return r.started(t, p, id, "wait")
+}
+
+// started is waiting for another salt that has a fifo.
+func (r *rig) started(t *testing.T, p *poll, id, verb string) *bufio.Reader {
+	t.Helper()
 	path := fifo(t)
-	p.reply(offer(t, id, "wait "+path))
+	p.reply(offer(t, id, verb+" "+path))
 	end, err := os.Open(path)
 	if err != nil {
 		t.Fatal(err)
@@ -436,6 +442,18 @@ func TestLeaseThatIsNotWantedAnyMoreIsKilled(t *testing.T) {
 			r.nextUpdate().reply()
 		})
 	}
+}
+
+// As BuildBox's bubblewrap runner leaves its sandbox, if it is told to end while
+// that is starting.
+func TestWhatRunnerLeavesWhenToldToEndIsKilled(t *testing.T) {
+	r := newRig(t, func(c *worker.Config) { c.Path = "/usr/bin:/bin" })
+	pipe := r.started(t, r.nextUpdate(), "a", "leave")
+	r.nextUpdate("a:ACTIVE").reply()
+	if _, err := io.ReadAll(pipe); err != nil { // until the orphan is gone
+		t.Fatal(err)
+	}
+	r.nextUpdate().reply()
 }
 
 func TestUnknownSessionIsReplacedAndWorkGoesOn(t *testing.T) {

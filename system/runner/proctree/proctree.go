@@ -27,6 +27,20 @@ func BecomeSubreaper() error {
 	return nil
 }
 
+// AwaitEnd waits for a child to end and leaves it to be reaped: until then its ids can't
+// be another's, and who is left of its group can be killed.
+func AwaitEnd(pid int) error {
+	for {
+		err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil)
+		if !errors.Is(err, unix.EINTR) {
+			if err != nil {
+				return fmt.Errorf("wait for process %d: %w", pid, err)
+			}
+			return nil
+		}
+	}
+}
+
 // pause is the wait between two looks at processes that were killed.
 const pause = time.Millisecond
 
