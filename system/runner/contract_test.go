@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
+	"google.golang.org/grpc/codes"
 
 	"github.com/weir-build/weir/system/runner/runnertest"
 )
@@ -36,4 +37,11 @@ func TestContractOfSleep(t *testing.T) {
 		Make:    func(path string, n int) *repb.Command { return sleep("0.001", fmt.Sprintf("--output=%s=%d", path, n)) },
 		Endless: func() *repb.Command { return sleep("1000h") },
 	}).Test(t)
+}
+
+func TestInputsOfASyntheticCommandNeedCasd(t *testing.T) {
+	casd := runnertest.Start(t)
+	r := prepare(t, casd, &repb.Command{Arguments: []string{"sleep", "0", "--inputs"}}, "--disable-localcas")
+	r.cmd.Path = filepath.Join(programs, "buildbox-run-sleep")
+	r.finish(t).mustFail(t, codes.InvalidArgument, "--inputs needs casd")
 }

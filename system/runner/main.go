@@ -70,7 +70,7 @@ func (p Program) once(ctx context.Context, begin time.Time) int {
 		fmt.Fprintf(p.Stdout, "%s %s\n", p.Name, p.Version)
 		return 0
 	case ShowCapabilities:
-		for _, line := range append([]string{"no-logs-capture", "run-as", PoolCapability}, runner.Capabilities()...) {
+		for _, line := range append([]string{"no-logs-capture", RunAsCapability, PoolCapability}, runner.Capabilities()...) {
 			fmt.Fprintln(p.Stdout, line)
 		}
 		return 0

@@ -146,7 +146,7 @@ func (p *placer) directory(at placedDirectory, data []byte) (below []placedDirec
 			return nil, fmt.Errorf("directory %v, node %q: %w", at.blob, node.Name, err)
 		}
 		if err := p.root.Mkdir(name, 0o755); err != nil {
-			return nil, p.refused(at, node.Name, err)
+			return nil, p.refused(name, err)
 		}
 		if err := p.give(name); err != nil {
 			return nil, err
@@ -159,7 +159,7 @@ func (p *placer) directory(at placedDirectory, data []byte) (below []placedDirec
 			return nil, err
 		}
 		if err := p.root.Symlink(node.Target, name); err != nil {
-			return nil, p.refused(at, node.Name, err)
+			return nil, p.refused(name, err)
 		}
 		if err := p.give(name); err != nil {
 			return nil, err
@@ -180,11 +180,11 @@ func (p *placer) directory(at placedDirectory, data []byte) (below []placedDirec
 }
 
 // refused tells what is the client's fault from what is this machine's.
-func (p *placer) refused(at placedDirectory, name string, err error) error {
+func (p *placer) refused(path string, err error) error {
 	if errors.Is(err, os.ErrExist) || errors.Is(err, os.ErrInvalid) {
-		return inputErrorf("directory %v, node %q: %s", at.blob, name, cause(err))
+		return inputErrorf("input %q: %s", path, cause(err))
 	}
-	return fmt.Errorf("directory %v, node %q: %w", at.blob, name, cause(err))
+	return fmt.Errorf("input %q: %w", path, cause(err))
 }
 
 func (p *placer) give(name string) error {
@@ -243,7 +243,7 @@ func (p *placer) write(f placedFile, content func(io.Writer) error) error {
 	}
 	file, err := p.root.OpenFile(f.path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {
-		return p.refused(placedDirectory{blob: f.blob}, f.node.Name, err)
+		return p.refused(f.path, err)
 	}
 	err = content(file)
 	if err == nil && p.user != nil && os.Geteuid() == 0 {

@@ -24,9 +24,6 @@ import (
 // PoolArg is the argument that makes a program of ours a warm runner.
 const PoolArg = "--serve-pool"
 
-// PoolCapability is how a program says that it can be one.
-const PoolCapability = "serve-pool"
-
 // Descriptors of the pipes in a warm runner.
 const (
 	PoolRequests = 3

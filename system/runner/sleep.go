@@ -59,7 +59,10 @@ func (Sleep) Execute(ctx context.Context, run *Run) (*repb.ActionResult, error) 
 	if err != nil {
 		return nil, err
 	}
-	if s.inputs && !run.Options.DisableLocalCAS {
+	if s.inputs && run.Options.DisableLocalCAS {
+		return nil, inputErrorf("synthetic command sleep: --inputs needs casd, which this runner does without (--disable-localcas)")
+	}
+	if s.inputs {
 		if _, err := localcas.NewLocalContentAddressableStorageClient(run.Client.Conn()).FetchTree(fetchCtx, &localcas.FetchTreeRequest{
 			InstanceName: run.Options.Remote.Instance, RootDigest: run.InputRoot.Proto(), FetchFileBlobs: true,
 		}); err != nil {

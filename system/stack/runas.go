@@ -1,11 +1,9 @@
 package stack
 
 import (
-	"fmt"
+	"context"
 	"os"
-	"os/exec"
 	"slices"
-	"strings"
 
 	"github.com/weir-build/weir/system/runner"
 	"github.com/weir-build/weir/system/telemetry"
@@ -25,11 +23,11 @@ func (u *Up) runnerArgs(t *telemetry.Telemetry) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	out, err := exec.Command(path, "--capabilities").Output()
+	capabilities, err := runner.CapabilitiesOf(context.Background(), path)
 	if err != nil {
-		return nil, fmt.Errorf("ask runner %s for its capabilities: %w", path, err)
+		return nil, err
 	}
-	if !slices.Contains(strings.Fields(string(out)), "run-as") {
+	if !slices.Contains(capabilities, runner.RunAsCapability) {
 		return nil, nil // somebody else's runner has ways of its own
 	}
 	t.Logger.Warn("actions run as root: only root can enter the folder their inputs are in", "folder", barrier)

@@ -201,3 +201,18 @@ func TestWarmRunnersEndWithTheirWorker(t *testing.T) {
 	}
 	casd.AwaitUnstaged()
 }
+
+func TestPoolOfOtherRunnersIsRefused(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "buildbox-run")
+	if err := os.WriteFile(path, []byte("#!/bin/sh\necho no-logs-capture\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	w := &Worker{cfg: Config{RunnerPath: path, RunnerPool: 2}}
+	if _, err := w.openPool(t.Context()); err == nil || !strings.Contains(err.Error(), "do without a pool") {
+		t.Errorf("error %v", err)
+	}
+	w.cfg.RunnerPool = 0
+	if p, err := w.openPool(t.Context()); p != nil || err != nil {
+		t.Errorf("without a pool: %v, %v", p, err)
+	}
+}

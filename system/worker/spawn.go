@@ -8,7 +8,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -16,7 +15,6 @@ import (
 	"time"
 
 	"github.com/weir-build/weir/system/options"
-	"github.com/weir-build/weir/system/runner"
 	"github.com/weir-build/weir/system/runner/proctree"
 	"github.com/weir-build/weir/traces/tracecontext"
 )
@@ -68,17 +66,6 @@ func (w *Worker) validateRunner(ctx context.Context) error {
 		return fmt.Errorf("runner %s does not accept its parameters %q: %w", w.cfg.RunnerPath, args, err)
 	}
 	return nil
-}
-
-// canServePool reports whether the runner is one that can be started ahead. BuildBox's
-// can't.
-func (w *Worker) canServePool(ctx context.Context) bool {
-	ctx, cancel := context.WithTimeout(ctx, validateLimit)
-	defer cancel()
-	command := exec.CommandContext(ctx, w.cfg.RunnerPath, "--capabilities")
-	command.Env, command.Dir = w.runnerEnv(""), w.cfg.WorkDir
-	out, err := command.Output()
-	return err == nil && slices.Contains(strings.Fields(string(out)), runner.PoolCapability)
 }
 
 // runnerEnv is the environment of runners.

@@ -21,6 +21,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -28,6 +29,7 @@ import (
 
 	"github.com/weir-build/weir/system/proto/bots"
 	"github.com/weir-build/weir/system/remote"
+	"github.com/weir-build/weir/system/runner"
 	"github.com/weir-build/weir/system/telemetry"
 	"github.com/weir-build/weir/traces/semconv"
 )
@@ -72,7 +74,7 @@ func New(cfg Config) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &Worker{
+	return &Worker{
 		cfg:            cfg,
 		folders:        folders{below: cfg.WorkDir, keep: cfg.Slots},
 		logger:         cfg.Logger,
@@ -83,11 +85,7 @@ func New(cfg Config) (*Worker, error) {
 		runnerDuration: telemetry.NewHistogram(cfg.Registerer, semconv.WorkerRunnerDuration),
 		sessions:       telemetry.NewCounter(cfg.Registerer, semconv.WorkerSessions),
 		pollErrors:     telemetry.NewCounter(cfg.Registerer, semconv.WorkerPollErrors),
-	}
-	if cfg.RunnerPool > 0 {
-		w.pool = &pool{path: cfg.RunnerPath, env: w.runnerEnv(""), dir: cfg.WorkDir, size: cfg.RunnerPool}
-	}
-	return w, nil
+	}, nil
 }
 
 // Run works until ctx ends, which starts the end: no new leases, those under way
@@ -103,9 +101,9 @@ func (w *Worker) Run(ctx context.Context) error {
 		}
 		return err
 	}
-	if w.pool == nil && w.cfg.InProcess == nil && w.canServePool(ctx) {
-		w.pool = &pool{path: w.cfg.RunnerPath, env: w.runnerEnv(""), dir: w.cfg.WorkDir, size: 1, ahead: true}
-		w.pool.startAhead()
+	var err error
+	if w.pool, err = w.openPool(ctx); err != nil {
+		return err
 	}
 	if w.pool != nil {
 		defer w.pool.close() // when all leases have ended
@@ -128,6 +126,28 @@ func (w *Worker) Run(ctx context.Context) error {
 	s.loop(ctx)
 	w.logger.Info("worker stopped")
 	return nil
+}
+
+// openPool returns the pool that the configuration wants or, where each action has a
+// process of its own, one that starts them ahead; nil if the runner can do neither.
+func (w *Worker) openPool(ctx context.Context) (*pool, error) {
+	if w.cfg.InProcess != nil {
+		return nil, nil
+	}
+	capabilities, err := runner.CapabilitiesOf(ctx, w.cfg.RunnerPath)
+	able := err == nil && slices.Contains(capabilities, runner.PoolCapability)
+	if !able && w.cfg.RunnerPool > 0 {
+		return nil, fmt.Errorf("runner %s can't be kept for the next action, only runners of ours can: choose one of them, or do without a pool of runners", w.cfg.RunnerPath)
+	}
+	if !able {
+		return nil, nil
+	}
+	p := &pool{path: w.cfg.RunnerPath, env: w.runnerEnv(""), dir: w.cfg.WorkDir, size: w.cfg.RunnerPool}
+	if p.size == 0 {
+		p.size, p.ahead = 1, true
+		p.startAhead()
+	}
+	return p, nil
 }
 
 // backoff returns how long to wait after so many failures in a row: doubling,
