@@ -6,18 +6,15 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
-	"path/filepath"
-	"time"
 
 	"github.com/weir-build/weir/system/options"
 	"github.com/weir-build/weir/system/stack"
 	"github.com/weir-build/weir/system/telemetry"
 )
 
-// buildBoxVersion is the version of BuildBox whose command lines and protocols ours
-// follow; clients ask for it.
-const buildBoxVersion = "1.4.26"
+// buildBoxVersion is the version of BuildBox that ours is tested with (docs/interop.md);
+// clients ask for it.
+const buildBoxVersion = "1.4.25"
 
 // aliases are the names by which weir is somebody else's program, with that one's command
 // line: so manifests that name it keep working.
@@ -61,19 +58,33 @@ func (c *common) options(stdout, stderr io.Writer, usage func(io.Writer) error) 
 	}, options.Logging(&c.level, &c.logDirectory)...)
 }
 
+// parse reads the command line: known are all its options, and what the one argument that
+// isn't one says goes to where. ended says that something else was asked for and is done.
+func (c *common) parse(args []string, known []options.Option, what string, where *string) (ended bool, err error) {
+	err = options.Parse(args, known, func(v string) error {
+		if *where != "" {
+			return fmt.Errorf("unexpected argument %.200q after %s %.200q", v, what, *where)
+		}
+		*where = v
+		return nil
+	})
+	switch {
+	case err != nil:
+		return true, usageError{err}
+	case c.done != nil:
+		return true, c.done()
+	}
+	return false, nil
+}
+
 // run runs a role until ctx ends. It leaves no record but its log, and spans at a collector
 // if the environment names one.
 func (c *common) run(ctx context.Context, role string, stderr io.Writer, build func(*telemetry.Telemetry) (*stack.Role, error)) (err error) {
-	log := stderr
-	if c.logDirectory != "" {
-		name := fmt.Sprintf("%s.%s.%d.log", c.name, time.Now().Format("20060102.150405"), os.Getpid())
-		file, err := os.OpenFile(filepath.Join(c.logDirectory, name), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
-		if err != nil {
-			return usageError{fmt.Errorf("option --log-directory: %w", err)}
-		}
-		defer file.Close()
-		log = file
+	log, done, err := options.OpenLog(c.name, c.logDirectory, stderr)
+	if err != nil {
+		return usageError{err}
 	}
+	defer done()
 	sampling, err := samplingOfEnvironment()
 	if err != nil {
 		return usageError{err}

@@ -93,20 +93,11 @@ Example:
 // buildboxCasd is the program buildbox-casd.
 func buildboxCasd(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	b := &boxCasd{common: common{name: "buildbox-casd"}}
-	err := options.Parse(args, b.options(stdout, stderr), func(dir string) error {
-		if b.casd.Dir != "" {
-			return fmt.Errorf("unexpected argument %.200q after the cache's folder %.200q", dir, b.casd.Dir)
-		}
-		b.casd.Dir = dir
-		return nil
-	})
-	switch {
-	case err != nil:
-		return usageError{err}
-	case b.done != nil:
-		return b.done()
-	case b.casd.Dir == "":
-		return usageError{errors.New("the folder of the cache is missing")}
+	if ended, err := b.parse(args, b.options(stdout, stderr), "the cache's folder", &b.casd.Dir); ended {
+		return err
+	}
+	if b.casd.Dir == "" {
+		return usageError{errors.New("the folder of the cache is missing: name it after the options")}
 	}
 	root, err := filepath.Abs(b.casd.Dir)
 	if err != nil {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"time"
 
 	"github.com/weir-build/weir/system/options"
@@ -71,19 +70,10 @@ Example:
 // buildboxWorker is the program buildbox-worker.
 func buildboxWorker(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	b := &boxWorker{common: common{name: "buildbox-worker"}}
-	err := options.Parse(args, b.options(stdout, stderr), func(id string) error {
-		if b.worker.BotID != "" {
-			return fmt.Errorf("unexpected argument %.200q after the bot id %.200q", id, b.worker.BotID)
-		}
-		b.worker.BotID = id
-		return nil
-	})
-	switch {
-	case err != nil:
-		return usageError{err}
-	case b.done != nil:
-		return b.done()
-	case b.bots.URL == "" || b.cas.URL == "":
+	if ended, err := b.parse(args, b.options(stdout, stderr), "the bot id", &b.worker.BotID); ended {
+		return err
+	}
+	if b.bots.URL == "" || b.cas.URL == "" {
 		return usageError{errors.New("options --bots-remote and --cas-remote, or --remote for both, are missing")}
 	}
 	w := &b.worker
@@ -92,7 +82,6 @@ func buildboxWorker(ctx context.Context, args []string, stdout, stderr io.Writer
 	// server are as quick as they can be.
 	w.PollTimeout, w.Bots.RequestTimeout = b.bots.RequestTimeout, 0
 	w.Path = os.Getenv("PATH")
-	w.Platform = slices.Clone(w.Platform)
 	dir, err := os.MkdirTemp("", "buildbox-worker-")
 	if err != nil {
 		return err

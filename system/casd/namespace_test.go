@@ -29,16 +29,16 @@ func makeSandbox(t *testing.T) string {
 	t.Helper()
 	outside := t.TempDir()
 	root := filepath.Join(outside, "root")
-	if err := os.MkdirAll(filepath.Join(root, "work/deep"), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Join(root, "src/deep"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	for name, content := range map[string]string{"secret": "s", "root/work/f": "f", "root/top": "t"} {
+	for name, content := range map[string]string{"secret": "s", "root/src/f": "f", "root/top": "t"} {
 		if err := os.WriteFile(filepath.Join(outside, name), []byte(content), 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}
 	for name, target := range map[string]string{
-		"up": "..", "absolute": outside, "to-secret": "../secret", "work/out": "../../secret", "inside": "work", "work/back": "../top",
+		"up": "..", "absolute": outside, "to-secret": "../secret", "src/out": "../../secret", "inside": "src", "src/back": "../top",
 	} {
 		if err := os.Symlink(target, filepath.Join(root, name)); err != nil {
 			t.Fatal(err)
@@ -56,24 +56,24 @@ func TestCaptureStaysInItsNamespace(t *testing.T) {
 		root, path string
 		want       codes.Code
 	}{
-		{"", "/work/f", codes.OK},
-		{"", "/work/../work/./f", codes.OK},
+		{"", "/src/f", codes.OK},
+		{"", "/src/../src/./f", codes.OK},
 		{"", "/inside/f", codes.OK},
-		{"", "/work/back", codes.OK},
-		{"", "work/f", codes.OK}, // relative to the root of the namespace
-		{"/work", "f", codes.OK},
-		{"/work", "/work/f", codes.OK},
+		{"", "/src/back", codes.OK},
+		{"", "src/f", codes.OK}, // relative to the root of the namespace
+		{"/src", "f", codes.OK},
+		{"/src", "/src/f", codes.OK},
 		{"/inside", "f", codes.OK},
-		{"/work/..", "top", codes.OK},
+		{"/src/..", "top", codes.OK},
 		{"", "/../secret", codes.NotFound}, // as in a file system: the root is its own parent
 		{"", "/to-secret", codes.InvalidArgument},
 		{"", "/up/secret", codes.InvalidArgument},
 		{"", "/absolute/secret", codes.InvalidArgument},
-		{"", "/work/out", codes.InvalidArgument},
+		{"", "/src/out", codes.InvalidArgument},
 		{"", outside + "/secret", codes.NotFound},
-		{"/work", "back", codes.InvalidArgument},
-		{"/work", "../top", codes.InvalidArgument},
-		{"/work", "/top", codes.InvalidArgument},
+		{"/src", "back", codes.InvalidArgument},
+		{"/src", "../top", codes.InvalidArgument},
+		{"/src", "/top", codes.InvalidArgument},
 		{"/up", "secret", codes.InvalidArgument},
 		{"/absolute", "secret", codes.InvalidArgument},
 		{"/..", "secret", codes.NotFound},
@@ -94,7 +94,7 @@ func TestCaptureStaysInItsNamespace(t *testing.T) {
 			t.Errorf("root %q, path %q: %q tells where the namespace is", c.root, c.path, r.Status.GetMessage())
 		}
 	}
-	trees, err := w.client.CaptureTree(t.Context(), &lcpb.CaptureTreeRequest{InstanceName: instance, Path: []string{"/", "/up", "/work"}})
+	trees, err := w.client.CaptureTree(t.Context(), &lcpb.CaptureTreeRequest{InstanceName: instance, Path: []string{"/", "/up", "/src"}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,15 +115,15 @@ func TestStageStaysInItsNamespace(t *testing.T) {
 			return &lcpb.StageTreeRequest{InstanceName: instance, RootDigest: tree.Proto(), Path: path, StagingMode: mode}
 		}
 		for path, want := range map[string]string{
-			"": "below the root of the namespace", "/": "below the root of the namespace", "/..": "below the root", "work/x": "absolute",
-			"/up/x": "leads out", "/absolute/x": "leads out", "/no/such": "doesn't exist", "/work": "not empty", "/top": "not a directory",
+			"": "below the root of the namespace", "/": "below the root of the namespace", "/..": "below the root", "src/x": "absolute",
+			"/up/x": "leads out", "/absolute/x": "leads out", "/no/such": "doesn't exist", "/src": "not empty", "/top": "not a directory",
 			"/top/x": "doesn't exist", "/up": "not a directory",
 		} {
 			if _, err := w.tryStage(request(path)); status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), want) {
 				t.Errorf("path %q: got %v, want INVALID_ARGUMENT with %q", path, err, want)
 			}
 		}
-		for _, path := range []string{"/work/made", "/work/deep", "/inside/made"} {
+		for _, path := range []string{"/src/made", "/src/deep", "/inside/made"} {
 			s, err := w.tryStage(request(path))
 			if err != nil {
 				t.Fatal(err)
@@ -182,7 +182,7 @@ func TestMovedNamespaceTreeIsRemoved(t *testing.T) {
 	root := makeSandbox(t)
 	tree := w.putTree(files{"a": "1"})
 	s, err := w.tryStage(&lcpb.StageTreeRequest{
-		InstanceName: w.namespace("near", root), RootDigest: tree.Proto(), Path: "/work/deep/x", StagingMode: lcpb.StageTreeRequest_COPY_OR_LINK,
+		InstanceName: w.namespace("near", root), RootDigest: tree.Proto(), Path: "/src/deep/x", StagingMode: lcpb.StageTreeRequest_COPY_OR_LINK,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -192,10 +192,10 @@ func TestMovedNamespaceTreeIsRemoved(t *testing.T) {
 	if err := os.MkdirAll(filepath.Join(target, "x/mine"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Rename(filepath.Join(root, "work/deep"), filepath.Join(root, "moved")); err != nil {
+	if err := os.Rename(filepath.Join(root, "src/deep"), filepath.Join(root, "moved")); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Symlink(target, filepath.Join(root, "work/deep")); err != nil {
+	if err := os.Symlink(target, filepath.Join(root, "src/deep")); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.stream.Send(new(lcpb.StageTreeRequest)); err != nil {
@@ -218,8 +218,8 @@ func TestNamespaces(t *testing.T) {
 	if first, again := w.namespace("near", root), w.namespace("near", root+"/./"); first != again {
 		t.Errorf("got %q, then %q, want one name", first, again)
 	}
-	inner := w.namespace(w.namespace("near", root), "/work")
-	if got := w.namespace("near", root+"/work"); got == inner {
+	inner := w.namespace(w.namespace("near", root), "/src")
+	if got := w.namespace("near", root+"/src"); got == inner {
 		t.Errorf("a namespace in another has the name of one that isn't, %q", got)
 	}
 	// What isn't about paths is that of the outer instance.

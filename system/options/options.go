@@ -7,7 +7,8 @@
 //	err := options.Parse(os.Args[1:], known, nil)
 //
 // An option that BuildBox has and the program doesn't is an error that says what to do
-// instead, never ignored.
+// instead. Without effect are only those that mean nothing here and change no result; their
+// help says so.
 package options
 
 import (

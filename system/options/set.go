@@ -2,8 +2,10 @@ package options
 
 import (
 	"fmt"
+	"io"
 	"log/slog"
 	"math"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -82,6 +84,24 @@ func Logging(level *slog.Level, directory *string) []Option {
 		{Name: "log-directory", Value: "PATH", Help: "directory to log to instead of stderr", Set: String(directory)},
 		{Name: "log-file", Value: "PATH", Help: "use --log-directory"},
 	}
+}
+
+// OpenLog returns where a program logs: as a rule to otherwise, or to a file in a
+// directory, named as BuildBox's are. The caller calls done when it is over.
+func OpenLog(program, directory string, otherwise io.Writer) (log io.Writer, done func(), err error) {
+	if directory == "" {
+		return otherwise, func() {}, nil
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		host = "localhost"
+	}
+	name := fmt.Sprintf("%s.%s.%d.log.INFO.%s.%d", program, host, os.Getuid(), time.Now().Format("20060102.150405"), os.Getpid())
+	file, err := os.OpenFile(filepath.Join(directory, name), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return nil, nil, fmt.Errorf("option --log-directory: %w", err)
+	}
+	return file, func() { file.Close() }, nil
 }
 
 func logLevel(level *slog.Level) func(string) error {

@@ -47,14 +47,11 @@ const socketProperty = "remoteApisSocketPath"
 
 // socket is what casd is asked for, nil if the action doesn't want one.
 func (r *Run) socket() *localcas.RemoteApisSocketConfig {
-	for _, p := range r.platform.GetProperties() {
-		if p.Name == socketProperty && p.Value != "" {
-			return &localcas.RemoteApisSocketConfig{
-				Path: strings.TrimLeft(p.Value, "/"), ActionCacheUpdateEnabled: r.Options.NestedUpdates,
-			}
-		}
+	path := strings.TrimLeft(property(r.platform, socketProperty), "/")
+	if path == "" {
+		return nil
 	}
-	return nil
+	return &localcas.RemoteApisSocketConfig{Path: path, ActionCacheUpdateEnabled: r.Options.NestedUpdates}
 }
 
 func (r *Run) openTree(ctx context.Context, cancel context.CancelFunc) (*tree, error) {

@@ -63,10 +63,8 @@ func (f *logFile) open(path string, user *User) error {
 	if f.file, err = os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_APPEND|os.O_WRONLY, 0o600); err != nil {
 		return fmt.Errorf("create log file: %w", err)
 	}
-	if user != nil {
-		if err := f.file.Chown(user.UID, user.GID); err != nil {
-			return fmt.Errorf("give the log file to user %v: %w", user, err)
-		}
+	if err := user.give(f.file.Chown); err != nil {
+		return fmt.Errorf("give the log file to user %v: %w", user, err)
 	}
 	if f.back, err = os.Open(path); err != nil {
 		return fmt.Errorf("open log file: %w", err)

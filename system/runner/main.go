@@ -4,15 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"sync"
 	"syscall"
 	"time"
 
+	"github.com/weir-build/weir/system/options"
 	"github.com/weir-build/weir/system/remote"
 	"github.com/weir-build/weir/system/runner/proctree"
 )
@@ -56,13 +55,13 @@ func Main(ctx context.Context, p Program) int {
 // once does what the command line asks for.
 func (p Program) once(ctx context.Context, begin time.Time) int {
 	runner := p.New()
-	options, err := ParseArgs(p.Args, runner.Options()...)
+	o, err := ParseArgs(p.Args, runner.Options()...)
 	if err != nil {
 		fmt.Fprintf(p.Stderr, "%s: %v\n", p.Name, err)
 		writeUsage(p.Stderr, p.Name, runner.Options())
 		return 1
 	}
-	switch options.Task {
+	switch o.Task {
 	case ShowHelp:
 		writeUsage(p.Stderr, p.Name, runner.Options())
 		return 0
@@ -79,11 +78,11 @@ func (p Program) once(ctx context.Context, begin time.Time) int {
 		fmt.Fprintf(p.Stderr, "%s: %v\n", p.Name, err)
 		return 1
 	}
-	if options.Task == ValidateParameters {
+	if o.Task == ValidateParameters {
 		fmt.Fprintf(p.Stderr, "%s: parameters are valid\n", p.Name)
 		return 0
 	}
-	log, closeLog, err := p.openLog(options)
+	log, closeLog, err := options.OpenLog(p.Name, o.LogDirectory, p.Stderr)
 	if err != nil {
 		fmt.Fprintf(p.Stderr, "%s: %v\n", p.Name, err)
 		return 1
@@ -91,7 +90,7 @@ func (p Program) once(ctx context.Context, begin time.Time) int {
 	defer closeLog()
 	ctx, stop := untilSignal(ctx)
 	defer stop()
-	err = p.run(ctx, runner, begin, options, slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: options.LogLevel})))
+	err = p.run(ctx, runner, begin, o, slog.New(slog.NewTextHandler(log, &slog.HandlerOptions{Level: o.LogLevel})))
 	var killed *signalError
 	switch {
 	case errors.As(err, &killed):
@@ -103,7 +102,7 @@ func (p Program) once(ctx context.Context, begin time.Time) int {
 }
 
 // run runs the action. Errors have been logged and written when it returns.
-func (p Program) run(ctx context.Context, runner Runner, begin time.Time, options Options, logger *slog.Logger) error {
+func (p Program) run(ctx context.Context, runner Runner, begin time.Time, o Options, logger *slog.Logger) error {
 	if err := proctree.BecomeSubreaper(); err != nil {
 		logger.Warn("processes that leave their parent can't be tracked", "err", err)
 	}
@@ -111,27 +110,27 @@ func (p Program) run(ctx context.Context, runner Runner, begin time.Time, option
 	if dial == nil {
 		dial = func(c remote.Config) (*remote.Client, error) { return remote.Dial(c) }
 	}
-	client, err := dial(options.Remote)
+	client, err := dial(o.Remote)
 	if err != nil {
-		return p.fail(options, logger, fmt.Errorf("connect to casd: %w", err))
+		return p.fail(o, logger, fmt.Errorf("connect to casd: %w", err))
 	}
 	if p.dial == nil {
 		defer client.Close()
 	}
-	r := newRun(begin, options, client, logger, p.TraceParent)
+	r := newRun(begin, o, client, logger, p.TraceParent)
 	r.stdout, r.stderr = p.Stdout, p.Stderr
-	action, err := os.ReadFile(options.Action)
+	action, err := os.ReadFile(o.Action)
 	if err != nil {
-		return p.fail(options, logger, fmt.Errorf("read action: %w", err))
+		return p.fail(o, logger, fmt.Errorf("read action: %w", err))
 	}
 	result, err := r.do(ctx, runner, action)
-	if result != nil && options.ActionResult != "" {
-		if writeErr := writeMessage(options.ActionResult, result); writeErr != nil {
+	if result != nil && o.ActionResult != "" {
+		if writeErr := writeMessage(o.ActionResult, result); writeErr != nil {
 			err = errors.Join(err, fmt.Errorf("write result: %w", writeErr))
 		}
 	}
 	if err != nil {
-		err = p.fail(options, r.Logger, err)
+		err = p.fail(o, r.Logger, err)
 	}
 	// Last, because nobody has to wait for it but the machine.
 	if releaseErr := r.release(); releaseErr != nil {
@@ -175,22 +174,4 @@ func untilSignal(ctx context.Context) (_ context.Context, stop func()) {
 		cancel(nil)
 		wait.Wait()
 	}
-}
-
-// openLog returns where to log: stderr, or a file in the directory asked for,
-// named as BuildBox's are.
-func (p Program) openLog(o Options) (io.Writer, func(), error) {
-	if o.LogDirectory == "" {
-		return p.Stderr, func() {}, nil
-	}
-	host, err := os.Hostname()
-	if err != nil {
-		host = "localhost"
-	}
-	name := fmt.Sprintf("%s.%s.%d.log.INFO.%s.%d", p.Name, host, os.Getuid(), time.Now().Format("20060102.150405"), os.Getpid())
-	file, err := os.OpenFile(filepath.Join(o.LogDirectory, name), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
-	if err != nil {
-		return nil, nil, fmt.Errorf("option --log-directory: %w", err)
-	}
-	return file, func() { file.Close() }, nil
 }

@@ -49,10 +49,10 @@ func (r *Run) stageByItself(ctx context.Context) (*tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := errors.Join(os.Chmod(dir, 0o755), give(dir, r.Options.RunAs)); err != nil {
+	p := &placer{client: r.Client, root: t.root, user: r.Options.RunAs}
+	if err := errors.Join(t.root.Chmod(".", 0o755), p.give(".")); err != nil {
 		return nil, errors.Join(err, t.release())
 	}
-	p := &placer{client: r.Client, root: t.root, user: r.Options.RunAs}
 	if err := p.place(ctx, r.InputRoot); err != nil {
 		if errors.Is(err, cas.ErrNotFound) {
 			err = &MissingError{What: "input root", Digest: r.InputRoot, Err: err}
@@ -188,10 +188,7 @@ func (p *placer) refused(path string, err error) error {
 }
 
 func (p *placer) give(name string) error {
-	if p.user == nil || os.Geteuid() != 0 {
-		return nil
-	}
-	return p.root.Lchown(name, p.user.UID, p.user.GID)
+	return p.user.give(func(uid, gid int) error { return p.root.Lchown(name, uid, gid) })
 }
 
 // fill writes the files: small ones many at a time, large ones in pieces.
@@ -246,8 +243,8 @@ func (p *placer) write(f placedFile, content func(io.Writer) error) error {
 		return p.refused(f.path, err)
 	}
 	err = content(file)
-	if err == nil && p.user != nil && os.Geteuid() == 0 {
-		err = file.Chown(p.user.UID, p.user.GID)
+	if err == nil {
+		err = p.user.give(file.Chown)
 	}
 	err = errors.Join(err, file.Chmod(mode), file.Close())
 	if err != nil {
@@ -279,14 +276,6 @@ func copyBlob(ctx context.Context, client *remote.Client, d digest.Digest, w io.
 			return err
 		}
 	}
-}
-
-// give makes a file the user's.
-func give(path string, user *User) error {
-	if user == nil || os.Geteuid() != 0 {
-		return nil
-	}
-	return os.Lchown(path, user.UID, user.GID)
 }
 
 // removeTree removes a folder, in which the command may have locked itself out.

@@ -132,6 +132,11 @@ func (r *Run) Property(name string) string {
 		//lint:ignore SA1019 clients older than REAPI 2.2 say it here only
 		platform = r.Command.GetPlatform()
 	}
+	return property(platform, name)
+}
+
+// property returns a value of a platform, empty if it has none.
+func property(platform *repb.Platform, name string) string {
 	for _, p := range platform.GetProperties() {
 		if p.Name == name {
 			return p.Value

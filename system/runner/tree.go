@@ -67,10 +67,7 @@ func (t *tree) makeAll(dir string, user *User) error {
 	if err := t.root.Mkdir(dir, 0o755); err != nil {
 		return err
 	}
-	if user == nil || os.Geteuid() != 0 {
-		return nil
-	}
-	return t.root.Lchown(dir, user.UID, user.GID)
+	return user.give(func(uid, gid int) error { return t.root.Lchown(dir, uid, gid) })
 }
 
 // cause strips an error of the path it names, which is that of the staged tree.

@@ -40,6 +40,15 @@ func DefaultUser() *User {
 	return nil
 }
 
+// give makes something the user's, by a chown of it, where this process may; nobody else
+// runs commands as another.
+func (u *User) give(chown func(uid, gid int) error) error {
+	if u == nil || os.Geteuid() != 0 {
+		return nil
+	}
+	return chown(u.UID, u.GID)
+}
+
 func (u *User) String() string { return fmt.Sprintf("%d:%d", u.UID, u.GID) }
 
 // Enters reports whether a user can enter a directory and all above it, and if not which
