@@ -17,6 +17,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/weir-build/weir/internal/freeport"
 	"github.com/weir-build/weir/system/digest"
 	"github.com/weir-build/weir/system/runner/runnertest"
 )
@@ -161,7 +162,7 @@ func (c *client) wantEveryday(t *testing.T, r *repb.ActionResult) {
 
 // Our runners work by BuildBox's casd: each staging mode, and as a plain CAS.
 func TestInteropOurRunnersOnTheirCasd(t *testing.T) {
-	address := freeAddress(t)
+	address := freeport.Address(t)
 	theirCasd(t, address)
 	c := dial(t, "grpc://"+address, "", "")
 	at := c.upload(t, everyday)
@@ -261,7 +262,7 @@ func TestInteropTheirRunnerOnOurCasd(t *testing.T) {
 	runner := theirs(t, "buildbox-run")
 	program(t, "bwrap")
 	t.Run("alone", func(t *testing.T) {
-		address := freeAddress(t)
+		address := freeport.Address(t)
 		casd := ourCasd(t, address)
 		c := dial(t, "grpc://"+address, "", "")
 		c.wantEveryday(t, runRunner(t, c, runner, address, c.uploadStatic(t)))

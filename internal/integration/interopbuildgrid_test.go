@@ -13,6 +13,7 @@ import (
 	"cloud.google.com/go/longrunning/autogen/longrunningpb"
 	"google.golang.org/grpc/codes"
 
+	"github.com/weir-build/weir/internal/freeport"
 	"github.com/weir-build/weir/system/runner/runnertest"
 )
 
@@ -87,7 +88,7 @@ thread-pool-size: 40
 
 // Our worker works for BuildGrid, with our casd in front of its storage.
 func TestInteropOurWorkerOnBuildGrid(t *testing.T) {
-	server, casd := freeAddress(t), freeAddress(t)
+	server, casd := freeport.Address(t), freeport.Address(t)
 	buildGrid(t, server)
 	ourCasd(t, casd, "--cas-remote=http://"+server)
 	worker := launch(t, t.TempDir(), nil, filepath.Join(programs, "buildbox-worker"),

@@ -26,6 +26,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
 
+	"github.com/weir-build/weir/internal/freeport"
 	"github.com/weir-build/weir/traces/build"
 	"github.com/weir-build/weir/traces/jaeger"
 	"github.com/weir-build/weir/traces/lifecycle"
@@ -66,7 +67,7 @@ func jaegerPath(t *testing.T) string {
 // laid.
 func startJaeger(t *testing.T, overlays ...string) *jaegerServer {
 	t.Helper()
-	path, otlp, query := jaegerPath(t), freeAddress(t), freeAddress(t)
+	path, otlp, query := jaegerPath(t), freeport.Address(t), freeport.Address(t)
 	text, err := os.ReadFile(filepath.Join(repository, "tools", "jaeger", "jaeger.yaml"))
 	if err != nil {
 		t.Fatal(err)

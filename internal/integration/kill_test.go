@@ -20,6 +20,7 @@ import (
 
 	"google.golang.org/grpc/codes"
 
+	"github.com/weir-build/weir/internal/freeport"
 	"github.com/weir-build/weir/system/cas"
 	"github.com/weir-build/weir/system/digest"
 	"github.com/weir-build/weir/system/runner/proctree"
@@ -33,7 +34,7 @@ import (
 // has answered, and of the others none or all.
 func TestStorageKeepsBlobsWhenKilled(t *testing.T) {
 	const writers, acknowledged = 8, 400
-	dir, address := t.TempDir(), freeAddress(t)
+	dir, address := t.TempDir(), freeport.Address(t)
 	first := serve(t, "storage", storageConfig(address, dir))
 	client := dial(t, "grpc://"+address, "", "")
 

@@ -6,26 +6,14 @@ import (
 	"bufio"
 	"encoding/json"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/weir-build/weir/internal/freeport"
 	"github.com/weir-build/weir/system/runner/runnertest"
 )
-
-// freeAddress returns an address that nobody listens on. A role that is killed
-// and started again needs one that stays.
-func freeAddress(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().String()
-}
 
 // A served is a role in a process of its own: `weir serve ROLE`.
 type served struct {
@@ -84,8 +72,8 @@ const sessionTimeout = "3s"
 func newCluster(t *testing.T, infra ...string) *cluster {
 	t.Helper()
 	c := &cluster{
-		infra: infra, dir: runnertest.OpenDir(t), clientAddr: freeAddress(t), botsAddr: freeAddress(t),
-		storageAddr: freeAddress(t), executionAddr: freeAddress(t), casdAt: freeAddress(t),
+		infra: infra, dir: runnertest.OpenDir(t), clientAddr: freeport.Address(t), botsAddr: freeport.Address(t),
+		storageAddr: freeport.Address(t), executionAddr: freeport.Address(t), casdAt: freeport.Address(t),
 	}
 	c.start(t, "storage", storageConfig(c.storageAddr, filepath.Join(c.dir, "storage")))
 	c.execution = c.start(t, "execution", c.executionConfig())

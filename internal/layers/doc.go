@@ -97,5 +97,5 @@ system/queue, system/queue/journal < system/queue/queuetest
 NONE < system/runner/runnertest
 traces/build, traces/lifecycle, traces/otlpfile < traces/tracetest
 system/remote, system/stack, system/telemetry, traces/otlpfile < internal/clustertest
-NONE < internal/layers, internal/schema, internal/bench, internal/integration
+NONE < internal/freeport, internal/layers, internal/schema, internal/bench, internal/integration
 `

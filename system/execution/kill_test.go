@@ -29,6 +29,7 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/anypb"
 
+	"github.com/weir-build/weir/internal/freeport"
 	"github.com/weir-build/weir/system/digest"
 	"github.com/weir-build/weir/system/execution"
 	"github.com/weir-build/weir/system/proto/bots"
@@ -314,12 +315,7 @@ func TestKillsLoseNothing(t *testing.T) {
 	for i := range 300 * kills {
 		l.actions = append(l.actions, c.upload("x", noCache, func(a *repb.Action, _ *repb.Command) { a.Salt = fmt.Append(nil, i) }))
 	}
-	listener, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	address := listener.Addr().String()
-	listener.Close()
+	address := freeport.Address(t)
 	if l.conn, err = grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.Config{BaseDelay: time.Millisecond, Multiplier: 1.1, MaxDelay: 10 * time.Millisecond}, MinConnectTimeout: time.Second}),
 	); err != nil {
