@@ -7,6 +7,9 @@
 //	[instance/]blobs/<hash>/<size>                      to read
 //	[instance/]uploads/<uuid>/blobs/<hash>/<size>       to write
 //
+// with `compressed-blobs/zstd` in the place of `blobs` where the bytes that
+// travel are compressed. Hash and size are the blob's all the same.
+//
 // All parsing of names that come from outside happens here, once and strictly,
 // so that the proxy that authorises an instance and the server that resolves it
 // can't disagree about `a/../b/blobs/…`.
@@ -25,6 +28,10 @@ import (
 
 // Function is the digest function of every Digest in this package.
 const Function = repb.DigestFunction_SHA256
+
+// Compressor is the one compressor that this package has names for, that of RFC
+// 8878: REAPI advises it over DEFLATE, and Bazel has no other.
+const Compressor = repb.Compressor_ZSTD
 
 // Size is the length of a hash in bytes.
 const Size = sha256.Size

@@ -1,6 +1,9 @@
 package digest
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Limits of instance names. REAPI leaves the alphabet open; ours is one that is
 // safe as a path, a URL part and a metric label.
@@ -70,6 +73,18 @@ func WriteName(instance, uuid string, d Digest) string {
 	return prefix(instance) + "uploads/" + uuid + "/blobs/" + d.String()
 }
 
+// CompressedReadName returns the resource name that reads a blob in the form
+// [Compressor] gives it. The digest is that of the blob itself.
+func CompressedReadName(instance string, d Digest) string {
+	return prefix(instance) + "compressed-blobs/zstd/" + d.String()
+}
+
+// CompressedWriteName returns the resource name that writes a blob in the form
+// [Compressor] gives it. The digest is that of the blob itself.
+func CompressedWriteName(instance, uuid string, d Digest) string {
+	return prefix(instance) + "uploads/" + uuid + "/compressed-blobs/zstd/" + d.String()
+}
+
 func prefix(instance string) string {
 	if instance == "" {
 		return ""
@@ -77,22 +92,38 @@ func prefix(instance string) string {
 	return instance + "/"
 }
 
+// Keywords of resource names: what stands before the hash.
+var (
+	plain      = []string{"blobs"}
+	compressed = []string{"compressed-blobs", "zstd"}
+)
+
 // ParseReadName takes a read resource name apart. The error is a
 // *[MalformedError].
 func ParseReadName(name string) (instance string, d Digest, err error) {
+	return parseReadName(name, plain)
+}
+
+// ParseCompressedReadName takes apart what CompressedReadName returns. The error
+// is a *[MalformedError], also for names of plain blobs and of other compressors.
+func ParseCompressedReadName(name string) (instance string, d Digest, err error) {
+	return parseReadName(name, compressed)
+}
+
+func parseReadName(name string, keywords []string) (instance string, d Digest, err error) {
 	parts, err := splitName(name)
 	if err != nil {
 		return "", Digest{}, err
 	}
-	at := len(parts) - 3
-	if at < 0 || parts[at] != "blobs" {
-		return "", Digest{}, malformed("resource name", name, readReason(parts))
+	at := len(parts) - len(keywords) - 2
+	if at < 0 || !slices.Equal(parts[at:len(parts)-2], keywords) {
+		return "", Digest{}, malformed("resource name", name, readReason(parts, keywords))
 	}
 	instance = strings.Join(parts[:at], "/")
 	if err := checkNamed(name, instance, at); err != nil {
 		return "", Digest{}, err
 	}
-	if d, err = parseParts(parts[at+1], parts[at+2]); err != nil {
+	if d, err = parseParts(parts[len(parts)-2], parts[len(parts)-1]); err != nil {
 		return "", Digest{}, err
 	}
 	return instance, d, nil
@@ -106,37 +137,48 @@ func splitName(name string) ([]string, error) {
 	return strings.Split(name, "/"), nil
 }
 
-func readReason(parts []string) string {
-	for _, part := range parts {
-		if part == "compressed-blobs" {
-			return "compressed blobs are not supported (see the server's capabilities)"
-		}
+// unsupported is said of compressed blobs where plain ones are wanted.
+const unsupported = "compressed blobs are not supported (see the server's capabilities)"
+
+func readReason(parts, keywords []string) string {
+	if keywords[0] == "blobs" && slices.Contains(parts, "compressed-blobs") {
+		return unsupported
 	}
-	return "want [instance/]blobs/<hash>/<size>"
+	return "want [instance/]" + strings.Join(keywords, "/") + "/<hash>/<size>"
+}
+
+func writeReason(parts, keywords []string) string {
+	at := slices.Index(parts, "uploads")
+	if keywords[0] == "blobs" && at >= 0 && len(parts) > at+2 && parts[at+2] == "compressed-blobs" {
+		return unsupported
+	}
+	return "want [instance/]uploads/<uuid>/" + strings.Join(keywords, "/") + "/<hash>/<size>"
 }
 
 // ParseWriteName takes a write resource name apart; what follows the size is
 // ignored, as REAPI asks. The error is a *[MalformedError].
 func ParseWriteName(name string) (instance, uuid string, d Digest, err error) {
+	return parseWriteName(name, plain)
+}
+
+// ParseCompressedWriteName takes apart what CompressedWriteName returns, and
+// ignores what follows the size. The error is a *[MalformedError], also for names
+// of plain blobs and of other compressors.
+func ParseCompressedWriteName(name string) (instance, uuid string, d Digest, err error) {
+	return parseWriteName(name, compressed)
+}
+
+func parseWriteName(name string, keywords []string) (instance, uuid string, d Digest, err error) {
 	parts, err := splitName(name)
 	if err != nil {
 		return "", "", Digest{}, err
 	}
-	at := -1
-	for i, part := range parts {
-		// The first match is the only one possible: "uploads" can't be part of
-		// an instance name.
-		if part == "uploads" {
-			at = i
-			break
-		}
-	}
-	if at < 0 || len(parts) < at+5 || parts[at+2] != "blobs" {
-		reason := "want [instance/]uploads/<uuid>/blobs/<hash>/<size>"
-		if at >= 0 && len(parts) > at+2 && parts[at+2] == "compressed-blobs" {
-			reason = readReason(parts)
-		}
-		return "", "", Digest{}, malformed("resource name", name, reason)
+	// The first match is the only one possible: "uploads" can't be part of an
+	// instance name.
+	at := slices.Index(parts, "uploads")
+	hash := at + 2 + len(keywords)
+	if at < 0 || len(parts) < hash+2 || !slices.Equal(parts[at+2:hash], keywords) {
+		return "", "", Digest{}, malformed("resource name", name, writeReason(parts, keywords))
 	}
 	instance = strings.Join(parts[:at], "/")
 	if err := checkNamed(name, instance, at); err != nil {
@@ -145,7 +187,7 @@ func ParseWriteName(name string) (instance, uuid string, d Digest, err error) {
 	if parts[at+1] == "" {
 		return "", "", Digest{}, malformed("resource name", name, "the uuid is empty")
 	}
-	if d, err = parseParts(parts[at+3], parts[at+4]); err != nil {
+	if d, err = parseParts(parts[hash], parts[hash+1]); err != nil {
 		return "", "", Digest{}, err
 	}
 	return instance, parts[at+1], d, nil

@@ -70,6 +70,14 @@ func TestNamesParseToWhatTheyWerePrintedFrom(t *testing.T) {
 		if err != nil || gotInstance != instance || gotUUID != uuid || d != abc {
 			t.Errorf("write name of %q parses to %q, %q, %v, error %v", instance, gotInstance, gotUUID, d, err)
 		}
+		gotInstance, d, err = digest.ParseCompressedReadName(digest.CompressedReadName(instance, abc))
+		if err != nil || gotInstance != instance || d != abc {
+			t.Errorf("compressed read name of %q parses to %q, %v, error %v", instance, gotInstance, d, err)
+		}
+		gotInstance, gotUUID, d, err = digest.ParseCompressedWriteName(digest.CompressedWriteName(instance, uuid, abc))
+		if err != nil || gotInstance != instance || gotUUID != uuid || d != abc {
+			t.Errorf("compressed write name of %q parses to %q, %q, %v, error %v", instance, gotInstance, gotUUID, d, err)
+		}
 		if got, err := digest.ParseOperationName(digest.OperationName(instance, uuid)); err != nil || got != instance {
 			t.Errorf("operation name of %q parses to %q, error %v", instance, got, err)
 		}
@@ -85,6 +93,8 @@ func TestNamesOfBadInstancesAreRefused(t *testing.T) {
 		names := map[string]error{}
 		_, _, names["read"] = digest.ParseReadName(instance + "/blobs/" + abc.String())
 		_, _, _, names["write"] = digest.ParseWriteName(instance + "/uploads/u/blobs/" + abc.String())
+		_, _, names["compressed read"] = digest.ParseCompressedReadName(instance + "/compressed-blobs/zstd/" + abc.String())
+		_, _, _, names["compressed write"] = digest.ParseCompressedWriteName(instance + "/uploads/u/compressed-blobs/zstd/" + abc.String())
 		_, names["operation"] = digest.ParseOperationName(instance + "/operations/1")
 		_, names["session"] = digest.ParseSessionName(instance + "/bots/1")
 		for kind, err := range names {
@@ -155,12 +165,70 @@ func TestParseWriteNameRefuses(t *testing.T) {
 	}
 }
 
+// The forms are in the comment of REAPI's ContentAddressableStorage.
+func TestCompressedNamesAreREAPIs(t *testing.T) {
+	if got, want := digest.CompressedReadName("a/b", abc), "a/b/compressed-blobs/zstd/"+abcHash+"/3"; got != want {
+		t.Errorf("read name %q, want %q", got, want)
+	}
+	if got, want := digest.CompressedWriteName("", "u", abc), "uploads/u/compressed-blobs/zstd/"+abcHash+"/3"; got != want {
+		t.Errorf("write name %q, want %q", got, want)
+	}
+}
+
+func TestParseCompressedReadNameRefuses(t *testing.T) {
+	for _, c := range []struct{ name, what, reason string }{
+		{"", "resource name", "want [instance/]compressed-blobs/zstd"},
+		{"blobs/" + abc.String(), "resource name", "want [instance/]compressed-blobs/zstd"},
+		{"zstd/" + abc.String(), "resource name", "want [instance/]compressed-blobs/zstd"},
+		{"compressed-blobs/" + abc.String(), "resource name", "want [instance/]compressed-blobs/zstd"},
+		{"compressed-blobs/deflate/" + abc.String(), "resource name", "want [instance/]compressed-blobs/zstd"},
+		{"compressed-blobs/ZSTD/" + abc.String(), "resource name", "want [instance/]compressed-blobs/zstd"},
+		{"compressed-blobs/zstd/" + abc.String() + "/file.txt", "resource name", "want [instance/]compressed-blobs/zstd"},
+		{"/compressed-blobs/zstd/" + abc.String(), "resource name", "starts with a slash"},
+		{"a/../b/compressed-blobs/zstd/" + abc.String(), "instance name", "the part .."},
+		{"a/blobs/compressed-blobs/zstd/" + abc.String(), "instance name", "reserved"},
+		{"compressed-blobs/zstd/" + abcHash + "/03", "digest", "decimal"},
+		{strings.Repeat("/", 16<<20), "resource name", "8192 bytes"},
+	} {
+		instance, d, err := digest.ParseCompressedReadName(c.name)
+		checkMalformed(t, err, c.what, c.reason)
+		if instance != "" || d != (digest.Digest{}) {
+			t.Errorf("%.80q: returned %q and %v beside the error", c.name, instance, d)
+		}
+	}
+}
+
+func TestParseCompressedWriteNameRefuses(t *testing.T) {
+	for _, c := range []struct{ name, what, reason string }{
+		{"", "resource name", "want [instance/]uploads/<uuid>/compressed-blobs/zstd"},
+		{"uploads/u/blobs/" + abc.String(), "resource name", "want [instance/]uploads/<uuid>/compressed-blobs/zstd"},
+		{"uploads/u/compressed-blobs/" + abc.String(), "resource name", "want [instance/]uploads/<uuid>/compressed-blobs/zstd"},
+		{"uploads/u/compressed-blobs/brotli/" + abc.String(), "resource name", "want [instance/]uploads/<uuid>/compressed-blobs/zstd"},
+		{"uploads/u/compressed-blobs/zstd/" + abcHash, "resource name", "want [instance/]uploads/<uuid>/compressed-blobs/zstd"},
+		{"compressed-blobs/zstd/" + abc.String(), "resource name", "want [instance/]uploads/<uuid>/compressed-blobs/zstd"},
+		{"uploads//compressed-blobs/zstd/" + abc.String(), "resource name", "uuid is empty"},
+		{"/uploads/u/compressed-blobs/zstd/" + abc.String(), "resource name", "starts with a slash"},
+		{"a//uploads/u/compressed-blobs/zstd/" + abc.String(), "instance name", "empty part"},
+		{"uploads/u/compressed-blobs/zstd/" + abcHash + "/-3", "digest", "decimal"},
+	} {
+		instance, uuid, d, err := digest.ParseCompressedWriteName(c.name)
+		checkMalformed(t, err, c.what, c.reason)
+		if instance != "" || uuid != "" || d != (digest.Digest{}) {
+			t.Errorf("%.80q: returned %q, %q and %v beside the error", c.name, instance, uuid, d)
+		}
+	}
+}
+
 // REAPI lets clients append what they like to a write name, for humans.
 func TestParseWriteNameIgnoresWhatFollowsTheSize(t *testing.T) {
 	for _, tail := range []string{"", "/", "/libfoo.so", "/a/../../b", "/blobs/x/1", "/uploads/u", "/" + strings.Repeat("d/", 2000)} {
 		instance, uuid, d, err := digest.ParseWriteName("a/b/uploads/u/blobs/" + abc.String() + tail)
 		if err != nil || instance != "a/b" || uuid != "u" || d != abc {
 			t.Errorf("tail %.40q: got %q, %q, %v, error %v", tail, instance, uuid, d, err)
+		}
+		instance, uuid, d, err = digest.ParseCompressedWriteName("a/b/uploads/u/compressed-blobs/zstd/" + abc.String() + tail)
+		if err != nil || instance != "a/b" || uuid != "u" || d != abc {
+			t.Errorf("compressed, tail %.40q: got %q, %q, %v, error %v", tail, instance, uuid, d, err)
 		}
 	}
 }
@@ -221,6 +289,43 @@ func FuzzParseReadName(f *testing.F) {
 		instance, d, err := digest.ParseReadName(name)
 		if err == nil && digest.ReadName(instance, d) != name {
 			t.Errorf("%q parses to what prints as %q", name, digest.ReadName(instance, d))
+		}
+	})
+}
+
+func FuzzParseCompressedReadName(f *testing.F) {
+	f.Add(digest.CompressedReadName("", abc))
+	f.Add(digest.CompressedReadName("a/b", digest.Empty))
+	f.Add(digest.ReadName("zstd", abc))
+	f.Fuzz(func(t *testing.T, name string) {
+		instance, d, err := digest.ParseCompressedReadName(name)
+		if err != nil {
+			return
+		}
+		if digest.CompressedReadName(instance, d) != name {
+			t.Errorf("%q parses to what prints as %q", name, digest.CompressedReadName(instance, d))
+		}
+		if _, _, err := digest.ParseReadName(name); err == nil {
+			t.Errorf("%q names a plain blob, too", name)
+		}
+	})
+}
+
+func FuzzParseCompressedWriteName(f *testing.F) {
+	f.Add(digest.CompressedWriteName("", "u", abc))
+	f.Add(digest.CompressedWriteName("a/b", "u", digest.Empty) + "/file")
+	f.Add(digest.WriteName("zstd", "u", abc))
+	f.Fuzz(func(t *testing.T, name string) {
+		instance, uuid, d, err := digest.ParseCompressedWriteName(name)
+		if err != nil {
+			return
+		}
+		printed := digest.CompressedWriteName(instance, uuid, d)
+		if tail, ok := strings.CutPrefix(name, printed); !ok || tail != "" && tail[0] != '/' {
+			t.Errorf("%q parses to what prints as %q", name, printed)
+		}
+		if _, _, _, err := digest.ParseWriteName(name); err == nil {
+			t.Errorf("%q names a plain blob, too", name)
 		}
 	})
 }

@@ -121,8 +121,8 @@ func one(ctx context.Context, request *repb.GetCapabilitiesRequest, b *backend) 
 }
 
 // restrict takes out what the caller may not do, and what doesn't get through
-// the proxy because system/digest has no names for it: other digest functions
-// and compressed blobs.
+// the proxy because it doesn't take the names apart: other digest functions and
+// compressed blobs.
 func restrict(c *repb.ServerCapabilities, mayUpdate bool) {
 	sha256Only := func(functions []repb.DigestFunction_Value) []repb.DigestFunction_Value {
 		return slices.DeleteFunc(functions, func(f repb.DigestFunction_Value) bool { return f != repb.DigestFunction_SHA256 })
