@@ -38,8 +38,10 @@ system/cas/lru < system/queue/sizing
 system/cas/files, system/cas/lru < system/cas
 system/cas, system/cas/files, system/cas/lru < system/actioncache
 
-# The client, and what runs an action. Runners are small: see TestRunnersStaySmall.
+# The client, and what runs an action. Runners are small, see TestRunnersStaySmall:
+# the client knows its compressor by an interface only.
 system/cas < system/remote
+NONE < system/remote/zstd
 system/remote < system/options
 NONE < system/runner/proctree
 system/cas, system/options, system/remote, system/runner/proctree < system/runner
