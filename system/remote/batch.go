@@ -55,6 +55,10 @@ func batchable(d digest.Digest, limit int64) bool { return d.SizeBytes <= limit-
 // readBatch fills in results[i] for each i in batch.
 func (c *Client) readBatch(ctx context.Context, digests []digest.Digest, batch []int, results []Result[[]byte]) error {
 	request := &repb.BatchReadBlobsRequest{InstanceName: c.instance, DigestFunction: digest.Function}
+	if c.compressor != nil {
+		// No capability tells of this; a server that can't answers plainly.
+		request.AcceptableCompressors = []repb.Compressor_Value{digest.Compressor}
+	}
 	for _, i := range batch {
 		request.Digests = append(request.Digests, digests[i].Proto())
 	}
@@ -71,22 +75,42 @@ func (c *Client) readBatch(ctx context.Context, digests []digest.Digest, batch [
 		answers[d] = r
 	}
 	for _, i := range batch {
-		results[i].Value, results[i].Err = checkAnswer(digests[i], answers[digests[i]])
+		results[i].Value, results[i].Err = c.checkAnswer(digests[i], answers[digests[i]])
 	}
 	return nil
 }
 
-func checkAnswer(d digest.Digest, answer *repb.BatchReadBlobsResponse_Response) ([]byte, error) {
+func (c *Client) checkAnswer(d digest.Digest, answer *repb.BatchReadBlobsResponse_Response) ([]byte, error) {
 	if answer == nil {
 		return nil, fmt.Errorf("read blob %v: the server left it out of its answer", d)
 	}
 	if code := codes.Code(answer.GetStatus().GetCode()); code != codes.OK {
 		return nil, fmt.Errorf("read blob %v: %w", d, blobError(status.ErrorProto(answer.Status)))
 	}
-	if got := digest.Of(answer.Data); got != d {
+	data := answer.Data
+	if c.compressor != nil && answer.Compressor != repb.Compressor_IDENTITY {
+		var err error
+		if data, err = c.decode(d, answer); err != nil {
+			return nil, fmt.Errorf("read blob %v: %w", d, err)
+		}
+	}
+	if got := digest.Of(data); got != d {
 		return nil, fmt.Errorf("read blob %v: %w", d, &cas.CorruptError{Want: d, Got: got})
 	}
-	return answer.Data, nil
+	return data, nil
+}
+
+// decode returns what an answer holds, at most as many bytes as the blob has. These
+// are few: the blob is one that fits in a batch, see batchable.
+func (c *Client) decode(d digest.Digest, answer *repb.BatchReadBlobsResponse_Response) ([]byte, error) {
+	if answer.Compressor != digest.Compressor {
+		return nil, fmt.Errorf("the server answered in %v, for which it wasn't asked", answer.Compressor)
+	}
+	data, err := c.compressor.Decode(answer.Data, d.SizeBytes)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", &cas.CorruptError{Want: d}, err) // of it came nothing
+	}
+	return data, nil
 }
 
 // ReadBlob reads one blob and checks it. The error wraps cas.ErrNotFound if the
@@ -110,7 +134,7 @@ func (c *Client) WriteBlobs(ctx context.Context, blobs map[digest.Digest][]byte)
 	if err != nil {
 		return err
 	}
-	limit := c.limit(ctx)
+	server := c.server(ctx)
 	request := &repb.BatchUpdateBlobsRequest{InstanceName: c.instance, DigestFunction: digest.Function}
 	var size int64
 	flush := func() error {
@@ -122,22 +146,36 @@ func (c *Client) WriteBlobs(ctx context.Context, blobs map[digest.Digest][]byte)
 		return err
 	}
 	for _, d := range missing {
-		if !batchable(d, limit) {
+		if !batchable(d, server.batchBytes) {
 			if err := c.writeStream(ctx, d, blobs[d]); err != nil {
 				return err
 			}
 			continue
 		}
+		// The cost is that of the plain form: REAPI doesn't say whether the limit is
+		// of one or the other.
 		cost := d.SizeBytes + batchOverhead
-		if size+cost > limit {
+		if size+cost > server.batchBytes {
 			if err := flush(); err != nil {
 				return err
 			}
 		}
-		request.Requests = append(request.Requests, &repb.BatchUpdateBlobsRequest_Request{Digest: d.Proto(), Data: blobs[d]})
+		request.Requests = append(request.Requests, c.update(server, d, blobs[d]))
 		size += cost
 	}
 	return flush()
+}
+
+// update returns the request to store a blob, compressed if the server takes that and
+// it makes the blob smaller.
+func (c *Client) update(server abilities, d digest.Digest, data []byte) *repb.BatchUpdateBlobsRequest_Request {
+	request := &repb.BatchUpdateBlobsRequest_Request{Digest: d.Proto(), Data: data}
+	if server.compressedUpdates {
+		if encoded := c.compress(data); encoded != nil {
+			request.Data, request.Compressor = encoded, digest.Compressor
+		}
+	}
+	return request
 }
 
 func (c *Client) writeBatch(ctx context.Context, request *repb.BatchUpdateBlobsRequest) error {
@@ -166,12 +204,13 @@ func (c *Client) writeBatch(ctx context.Context, request *repb.BatchUpdateBlobsR
 
 // WriteBlob stores one blob, whether or not the server has it.
 func (c *Client) WriteBlob(ctx context.Context, d digest.Digest, data []byte) error {
-	if !batchable(d, c.limit(ctx)) {
+	server := c.server(ctx)
+	if !batchable(d, server.batchBytes) {
 		return c.writeStream(ctx, d, data)
 	}
 	return c.writeBatch(ctx, &repb.BatchUpdateBlobsRequest{
 		InstanceName:   c.instance,
 		DigestFunction: digest.Function,
-		Requests:       []*repb.BatchUpdateBlobsRequest_Request{{Digest: d.Proto(), Data: data}},
+		Requests:       []*repb.BatchUpdateBlobsRequest_Request{c.update(server, d, data)},
 	})
 }

@@ -32,8 +32,9 @@ const (
 
 // Client talks to one instance of one server. It is safe for concurrent use.
 type Client struct {
-	conn     *grpc.ClientConn
-	instance string
+	conn       *grpc.ClientConn
+	instance   string
+	compressor Compressor // nil for none
 
 	blobs        repb.ContentAddressableStorageClient
 	streams      bspb.ByteStreamClient
@@ -41,17 +42,18 @@ type Client struct {
 	results      batch.ActionCacheClient
 	capabilities repb.CapabilitiesClient
 
-	// mu guards batchBytes: 0 until the server's capabilities are known.
-	mu         sync.Mutex
-	batchBytes int64
+	// mu guards known.
+	mu    sync.Mutex
+	known abilities
 
 	noBatches atomic.Bool // the server takes action results one by one
 }
 
-func newClient(conn *grpc.ClientConn, instance string) *Client {
+func newClient(conn *grpc.ClientConn, instance string, compressor Compressor) *Client {
 	return &Client{
 		conn:         conn,
 		instance:     instance,
+		compressor:   compressor,
 		blobs:        repb.NewContentAddressableStorageClient(conn),
 		streams:      bspb.NewByteStreamClient(conn),
 		actions:      repb.NewActionCacheClient(conn),
@@ -62,7 +64,9 @@ func newClient(conn *grpc.ClientConn, instance string) *Client {
 
 // ForInstance returns a client of another instance on the same connection,
 // which stays the property of c.
-func (c *Client) ForInstance(instance string) *Client { return newClient(c.conn, instance) }
+func (c *Client) ForInstance(instance string) *Client {
+	return newClient(c.conn, instance, c.compressor)
+}
 
 // Conn returns the connection, for services that this package doesn't know.
 func (c *Client) Conn() *grpc.ClientConn { return c.conn }
@@ -78,28 +82,28 @@ func (c *Client) Capabilities(ctx context.Context) (*repb.ServerCapabilities, er
 	return c.capabilities.GetCapabilities(ctx, &repb.GetCapabilitiesRequest{InstanceName: c.instance})
 }
 
-// limit returns how many bytes may go in one batch. A server that can't say is
-// asked again next time.
-func (c *Client) limit(ctx context.Context) int64 {
+// server returns what the server is able to. One that can't say is asked again
+// next time.
+func (c *Client) server(ctx context.Context) abilities {
 	c.mu.Lock()
-	known := c.batchBytes
+	known := c.known
 	c.mu.Unlock()
-	if known > 0 {
+	if known.batchBytes > 0 {
 		return known
 	}
-	limit := int64(defaultBatchBytes)
 	answer, err := c.Capabilities(ctx)
 	if err != nil && status.Code(err) != codes.Unimplemented {
-		return limit
+		return abilities{batchBytes: defaultBatchBytes}
 	}
-	if n := answer.GetCacheCapabilities().GetMaxBatchTotalSizeBytes(); n > 0 {
-		limit = min(limit, n)
-	}
+	known = c.abilitiesOf(answer.GetCacheCapabilities())
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.batchBytes = limit
-	return limit
+	c.known = known
+	return known
 }
+
+// limit returns how many bytes may go in one batch.
+func (c *Client) limit(ctx context.Context) int64 { return c.server(ctx).batchBytes }
 
 // Missing appends to dst those of digests that the server lacks, in their order,
 // and returns it.

@@ -6,7 +6,8 @@
 //
 // A [Client] talks to one instance on one endpoint. [Client.Store] gives its CAS
 // the form of a cas.Store, [Batcher] joins reads of small blobs that are under
-// way at the same time into one call.
+// way at the same time into one call. With a [Compressor] blobs travel compressed
+// where the server can.
 //
 // The package imports gRPC, protobuf and our words, nothing else: runners, of
 // which one is started for each action, link it.
@@ -69,6 +70,10 @@ type Config struct {
 	Keepalive time.Duration
 	// RequestTimeout bounds each unary call; 0 means no bound but the caller's.
 	RequestTimeout time.Duration
+
+	// Compressor encodes and decodes what goes over the wire, as far as the
+	// server's capabilities have it; nil means that all of it goes plain.
+	Compressor Compressor
 }
 
 // Limits of what goes over the wire.
@@ -184,7 +189,7 @@ func Dial(c Config, options ...grpc.DialOption) (*Client, error) {
 	if err != nil {
 		return nil, fmt.Errorf("remote %q: %w", c.URL, err)
 	}
-	return newClient(conn, c.Instance), nil
+	return newClient(conn, c.Instance, c.Compressor), nil
 }
 
 func (c Config) tls() (*tls.Config, error) {

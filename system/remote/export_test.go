@@ -15,4 +15,5 @@ const (
 	MaxResumes    = maxResumes
 	MaxReconnects = maxReconnects
 	MaxDigests    = maxDigests
+	MinCompressed = minCompressed
 )

@@ -66,7 +66,7 @@ func (c *calls) options() []grpc.ServerOption {
 
 // serve runs a gRPC server on loopback for as long as the test lasts, and
 // returns its address.
-func serve(t *testing.T, register func(*grpc.Server), options ...grpc.ServerOption) string {
+func serve(t testing.TB, register func(*grpc.Server), options ...grpc.ServerOption) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
@@ -76,7 +76,7 @@ func serve(t *testing.T, register func(*grpc.Server), options ...grpc.ServerOpti
 	return listener.Addr().String()
 }
 
-func serveOn(t *testing.T, listener net.Listener, register func(*grpc.Server), options ...grpc.ServerOption) {
+func serveOn(t testing.TB, listener net.Listener, register func(*grpc.Server), options ...grpc.ServerOption) {
 	t.Helper()
 	server := grpc.NewServer(append(options, grpc.MaxRecvMsgSize(storage.MaxRecvMsgBytes))...)
 	register(server)
@@ -93,12 +93,12 @@ func serveOn(t *testing.T, listener net.Listener, register func(*grpc.Server), o
 }
 
 // dial returns a client that doesn't retry, so that each failure is seen once.
-func dial(t *testing.T, address, instance string) *remote.Client {
+func dial(t testing.TB, address, instance string) *remote.Client {
 	t.Helper()
 	return dialConfig(t, remote.Config{URL: "grpc://" + address, Instance: instance, RetryLimit: -1})
 }
 
-func dialConfig(t *testing.T, config remote.Config, options ...grpc.DialOption) *remote.Client {
+func dialConfig(t testing.TB, config remote.Config, options ...grpc.DialOption) *remote.Client {
 	t.Helper()
 	client, err := remote.Dial(config, options...)
 	if err != nil {
@@ -115,7 +115,7 @@ type storageServer struct {
 	address string
 }
 
-func newStorage(t *testing.T, maxBatchBytes int64, options ...grpc.ServerOption) *storageServer {
+func newStorage(t testing.TB, maxBatchBytes int64, options ...grpc.ServerOption) *storageServer {
 	t.Helper()
 	s := &storageServer{blobs: cas.NewMemory(cas.MemoryConfig{})}
 	server, err := storage.New(storage.Config{

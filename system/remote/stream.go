@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"hash"
 	"io"
+	"os"
 
 	bspb "google.golang.org/genproto/googleapis/bytestream"
 	"google.golang.org/grpc/codes"
@@ -25,6 +26,9 @@ const (
 	maxResumes = 4
 	// maxPreallocate bounds what a claimed size makes us allocate at once.
 	maxPreallocate = 64 << 20
+	// decodedBytes is how much is decoded at once of what comes compressed: a block
+	// of zstd has no more (RFC 8878 3.1.1.2.4).
+	decodedBytes = 128 << 10
 )
 
 // readStream reads a whole blob over ByteStream and checks it.
@@ -51,12 +55,21 @@ func (c *Client) readStream(ctx context.Context, d digest.Digest) ([]byte, error
 // it can tell a blob the server lacks: the error then wraps cas.ErrNotFound.
 // Size and, when read from its start, hash are checked before the end is
 // reported.
+//
+// Only a blob that is read from its start may come compressed. From elsewhere on, the
+// server would have to decode all that lies before and encode the rest anew, which
+// some refuse (Buildbarn before bb-storage#362).
 func (c *Client) Open(ctx context.Context, d digest.Digest, offset int64) (cas.Reader, error) {
 	if d == digest.Empty && offset == 0 {
 		return &streamReader{cancel: func() {}, end: io.EOF}, nil
 	}
+	compressed := offset == 0 && c.compressesStream(ctx, d.SizeBytes)
+	name := digest.ReadName(c.instance, d)
+	if compressed {
+		name = digest.CompressedReadName(c.instance, d)
+	}
 	ctx, cancel := context.WithCancel(ctx)
-	stream, err := c.streams.Read(ctx, &bspb.ReadRequest{ResourceName: digest.ReadName(c.instance, d), ReadOffset: offset})
+	stream, err := c.streams.Read(ctx, &bspb.ReadRequest{ResourceName: name, ReadOffset: offset})
 	if err != nil {
 		cancel()
 		return nil, fmt.Errorf("read blob %v: %w", d, blobError(err))
@@ -65,10 +78,15 @@ func (c *Client) Open(ctx context.Context, d digest.Digest, offset int64) (cas.R
 	if offset == 0 {
 		r.hash = sha256.New()
 	}
+	if compressed {
+		r.encoded = &messages{stream: stream}
+		r.decoder = c.compressor.NewReader(r.encoded, d.SizeBytes)
+		r.buffer = make([]byte, min(d.SizeBytes, decodedBytes))
+	}
 	r.receive()
-	if r.end != nil && r.end != io.EOF {
-		cancel()
-		return nil, r.end
+	if err := r.end; err != nil && err != io.EOF {
+		r.Close()
+		return nil, err
 	}
 	return r, nil
 }
@@ -81,6 +99,11 @@ type streamReader struct {
 	hash   hash.Hash // nil if the beginning wasn't read
 	rest   []byte    // of the last message
 	end    error     // what follows rest, if known; io.EOF if all is well
+
+	// Of a blob that comes compressed; nil for others.
+	encoded *messages
+	decoder io.ReadCloser // of encoded
+	buffer  []byte        // that rest is part of
 }
 
 func (r *streamReader) Next(limit int) ([]byte, error) {
@@ -96,28 +119,80 @@ func (r *streamReader) Next(limit int) ([]byte, error) {
 	return piece, nil
 }
 
-// receive sets rest to the data of the next message that has some, or end.
+// receive sets rest to the next piece that has some data, or end.
 func (r *streamReader) receive() {
 	for len(r.rest) == 0 && r.end == nil {
-		message, err := r.stream.Recv()
+		piece, err := r.piece()
 		if errors.Is(err, io.EOF) {
 			r.end = r.finish()
 			return
 		}
 		if err != nil {
-			r.end = fmt.Errorf("read blob %v at %d: %w", r.d, r.offset, blobError(err))
+			r.end = err
 			return
 		}
-		r.offset += int64(len(message.Data))
+		r.offset += int64(len(piece))
 		if r.hash != nil {
-			r.hash.Write(message.Data)
+			r.hash.Write(piece)
 		}
 		if r.offset > r.d.SizeBytes {
 			r.end = r.corrupt()
 			return
 		}
-		r.rest = message.Data
+		r.rest = piece
 	}
+}
+
+// piece returns the data of the next message, or the next of what messages hold. It
+// may be empty.
+func (r *streamReader) piece() ([]byte, error) {
+	if r.decoder == nil {
+		message, err := r.stream.Recv()
+		if err != nil && !errors.Is(err, io.EOF) {
+			err = r.broken(err)
+		}
+		return message.GetData(), err
+	}
+	n, err := r.decoder.Read(r.buffer)
+	switch {
+	case n > 0:
+		// An error comes again with the next call (io.Reader).
+		return r.buffer[:n], nil
+	case err == nil || err == io.EOF:
+		return nil, err
+	case r.encoded.err != nil && !errors.Is(r.encoded.err, io.EOF):
+		return nil, r.broken(r.encoded.err)
+	}
+	got := digest.Digest{SizeBytes: r.offset}
+	if r.offset == r.d.SizeBytes {
+		got.SizeBytes++ // there is more, sound or not
+	}
+	return nil, fmt.Errorf("read blob %v: %w: %w", r.d, &cas.CorruptError{Want: r.d, Got: got}, err)
+}
+
+func (r *streamReader) broken(err error) error {
+	return fmt.Errorf("read blob %v at %d: %w", r.d, r.offset, blobError(err))
+}
+
+// messages is the data of a stream's messages as an io.Reader.
+type messages struct {
+	stream bspb.ByteStream_ReadClient
+	rest   []byte // of the last message
+	err    error  // how the stream ended
+}
+
+func (m *messages) Read(p []byte) (int, error) {
+	for len(m.rest) == 0 && m.err == nil {
+		var message *bspb.ReadResponse
+		message, m.err = m.stream.Recv()
+		m.rest = message.GetData()
+	}
+	if len(m.rest) == 0 {
+		return 0, m.err
+	}
+	n := copy(p, m.rest)
+	m.rest = m.rest[n:]
+	return n, nil
 }
 
 // finish returns io.EOF if what was read is the blob.
@@ -141,25 +216,52 @@ func (r *streamReader) corrupt() error {
 
 func (r *streamReader) Close() error {
 	r.cancel()
+	if r.decoder != nil {
+		r.rest, r.end = nil, os.ErrClosed
+		// To give memory back; that it is closed already is no news.
+		_ = r.decoder.Close()
+	}
 	return nil
+}
+
+// upload is a blob on its way by ByteStream.
+type upload struct {
+	d          digest.Digest
+	name       string
+	data       []byte // what goes over the wire
+	compressed bool
 }
 
 // writeStream sends a whole blob over ByteStream and takes an upload that was
 // interrupted up again where the server has it.
 func (c *Client) writeStream(ctx context.Context, d digest.Digest, data []byte) error {
-	name := digest.WriteName(c.instance, newUUID(), d)
+	u := upload{d: d, data: data}
+	if c.compressesStream(ctx, int64(len(data))) {
+		// All at once, so that there is something to take up again: an encoder
+		// can't be relied on to make the same bytes twice.
+		if encoded := c.compress(data); encoded != nil {
+			u.data, u.compressed = encoded, true
+		}
+	}
+	u.name = c.writeName(d, u.compressed)
 	var offset int64
 	for resumes := 0; ; resumes++ {
-		err := c.send(ctx, name, data, offset)
+		err := c.send(ctx, &u, offset)
 		if err == nil {
 			return nil
+		}
+		if u.misunderstood(err, offset) && resumes < maxResumes {
+			u.name, offset = c.writeName(d, u.compressed), 0
+			continue
 		}
 		if resumes == maxResumes || status.Code(err) != codes.Unavailable {
 			return fmt.Errorf("write blob %v: %w", d, blobError(err))
 		}
-		answer, queryErr := c.streams.QueryWriteStatus(ctx, &bspb.QueryWriteStatusRequest{ResourceName: name})
+		answer, queryErr := c.streams.QueryWriteStatus(ctx, &bspb.QueryWriteStatusRequest{ResourceName: u.name})
 		switch {
-		case queryErr != nil || answer.CommittedSize < 0 || answer.CommittedSize > int64(len(data)):
+		case queryErr == nil && answer.Complete && u.compressed:
+			return nil // whatever size it tells, see whole
+		case queryErr != nil || answer.CommittedSize < 0 || answer.CommittedSize > int64(len(u.data)):
 			offset = 0
 		case answer.Complete:
 			return nil
@@ -169,17 +271,43 @@ func (c *Client) writeStream(ctx context.Context, d digest.Digest, data []byte) 
 	}
 }
 
-func (c *Client) send(ctx context.Context, name string, data []byte, offset int64) error {
+// misunderstood tells whether an upload failed for being taken up again in the middle
+// of compressed data. We take the committed size to count what was sent, as for all
+// other uploads, and as Bazel does (Chunker.seek at 024835c). But REAPI has the first
+// offset of a stream of compressed data count what it decodes to, and later ones a sum
+// of both, "which is nonsensical": a server that goes by that finds no zstd where we
+// go on, and refuses it. A new upload from the start means the same to everybody.
+func (u *upload) misunderstood(err error, offset int64) bool {
+	return u.compressed && offset > 0 && status.Code(err) == codes.InvalidArgument
+}
+
+// whole tells whether a server that committed so many bytes has all of the blob. Of a
+// compressed one REAPI says only that -1 means that it was there already. Apart from
+// that, servers answer with the size as sent (Buildbarn, bazel-remote), the size of
+// the blob (RBE, Kajiya) or always -1 (Buildfarm): see bazelbuild/bazel#30000.
+func whole(committed, sent int64, d digest.Digest, compressed bool) bool {
+	return committed == sent || compressed && (committed == -1 || committed == d.SizeBytes)
+}
+
+func (c *Client) writeName(d digest.Digest, compressed bool) string {
+	if compressed {
+		return digest.CompressedWriteName(c.instance, newUUID(), d)
+	}
+	return digest.WriteName(c.instance, newUUID(), d)
+}
+
+func (c *Client) send(ctx context.Context, u *upload, offset int64) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stream, err := c.streams.Write(ctx)
 	if err != nil {
 		return err
 	}
-	request := &bspb.WriteRequest{ResourceName: name}
+	size := int64(len(u.data))
+	request := &bspb.WriteRequest{ResourceName: u.name}
 	for {
-		end := min(offset+chunkBytes, int64(len(data)))
-		request.WriteOffset, request.Data, request.FinishWrite = offset, data[offset:end], end == int64(len(data))
+		end := min(offset+chunkBytes, size)
+		request.WriteOffset, request.Data, request.FinishWrite = offset, u.data[offset:end], end == size
 		err := stream.Send(request)
 		if err != nil || request.FinishWrite {
 			// After io.EOF the reason, or an early success, is in the reply.
@@ -189,8 +317,8 @@ func (c *Client) send(ctx context.Context, name string, data []byte, offset int6
 		offset = end
 	}
 	reply, err := stream.CloseAndRecv()
-	if err == nil && reply.CommittedSize != int64(len(data)) {
-		err = fmt.Errorf("the server committed %d of %d bytes", reply.CommittedSize, len(data))
+	if err == nil && !whole(reply.CommittedSize, size, u.d, u.compressed) {
+		err = fmt.Errorf("the server committed %d of %d bytes", reply.CommittedSize, size)
 	}
 	return err
 }
@@ -200,13 +328,18 @@ func (c *Client) send(ctx context.Context, name string, data []byte, offset int6
 // data that isn't d's is never finished: what a server makes of it is its
 // business. An upload that breaks is not taken up again, the pieces are gone.
 func (c *Client) Create(ctx context.Context, d digest.Digest) (cas.Writer, error) {
+	compressed := c.compressesStream(ctx, d.SizeBytes)
 	ctx, cancel := context.WithCancel(ctx)
 	stream, err := c.streams.Write(ctx)
 	if err != nil {
 		cancel()
 		return nil, fmt.Errorf("write blob %v: %w", d, err)
 	}
-	return &streamWriter{stream: stream, cancel: cancel, d: d, name: digest.WriteName(c.instance, newUUID(), d), hash: sha256.New()}, nil
+	w := &streamWriter{stream: stream, cancel: cancel, d: d, name: c.writeName(d, compressed), hash: sha256.New()}
+	if compressed {
+		w.encoder = c.compressor.NewWriter(encoded{w})
+	}
+	return w, nil
 }
 
 type streamWriter struct {
@@ -214,22 +347,56 @@ type streamWriter struct {
 	cancel context.CancelFunc
 	d      digest.Digest
 	name   string // empty once sent
-	offset int64
+	size   int64  // of what was appended
+	offset int64  // of what was sent
 	hash   hash.Hash
 	closed bool // the server has answered already
+
+	// Of a blob that goes compressed; nil for others.
+	encoder io.WriteCloser // to encoded
+	packed  []byte         // what encoder made, up to a chunk
 }
 
 func (w *streamWriter) Append(piece []byte) error {
-	if w.offset+int64(len(piece)) > w.d.SizeBytes {
-		return &cas.CorruptError{Want: w.d, Got: digest.Digest{SizeBytes: w.offset + int64(len(piece))}}
+	if w.size+int64(len(piece)) > w.d.SizeBytes {
+		return &cas.CorruptError{Want: w.d, Got: digest.Digest{SizeBytes: w.size + int64(len(piece))}}
 	}
 	w.hash.Write(piece)
+	w.size += int64(len(piece))
+	if w.encoder != nil {
+		if w.closed {
+			return nil
+		}
+		if _, err := w.encoder.Write(piece); err != nil {
+			return fmt.Errorf("write blob %v: encode: %w", w.d, err)
+		}
+		return nil
+	}
 	for len(piece) > 0 {
 		n := min(len(piece), chunkBytes)
 		w.send(piece[:n], false)
 		piece = piece[n:]
 	}
 	return nil
+}
+
+// encoded sends what is written to it, by chunks. It never fails: what became of them
+// is in the server's answer.
+type encoded struct{ *streamWriter }
+
+func (e encoded) Write(p []byte) (int, error) {
+	w, written := e.streamWriter, len(p)
+	for len(p) > 0 {
+		n := min(len(p), chunkBytes-len(w.packed))
+		w.packed = append(w.packed, p[:n]...)
+		p = p[n:]
+		if len(w.packed) == chunkBytes {
+			w.send(w.packed, false)
+			// Not to be used again: gRPC may look at a message later (SendMsg).
+			w.packed = nil
+		}
+	}
+	return written, nil
 }
 
 func (w *streamWriter) send(piece []byte, finish bool) {
@@ -243,17 +410,22 @@ func (w *streamWriter) send(piece []byte, finish bool) {
 
 func (w *streamWriter) Commit() error {
 	defer w.cancel()
-	got := digest.Digest{SizeBytes: w.offset}
+	got := digest.Digest{SizeBytes: w.size}
 	w.hash.Sum(got.Hash[:0])
 	if got != w.d {
 		return &cas.CorruptError{Want: w.d, Got: got}
 	}
-	w.send(nil, true)
+	if w.encoder != nil {
+		if err := w.encoder.Close(); err != nil {
+			return fmt.Errorf("write blob %v: encode: %w", w.d, err)
+		}
+	}
+	w.send(w.packed, true)
 	reply, err := w.stream.CloseAndRecv()
 	if err != nil {
 		return fmt.Errorf("write blob %v: %w", w.d, blobError(err))
 	}
-	if reply.CommittedSize != w.d.SizeBytes {
+	if !whole(reply.CommittedSize, w.offset, w.d, w.encoder != nil) {
 		return fmt.Errorf("write blob %v: the server committed %d bytes", w.d, reply.CommittedSize)
 	}
 	return nil
