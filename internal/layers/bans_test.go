@@ -12,7 +12,7 @@ import (
 var pure = []string{
 	"system/digest", "system/cas/lru", "system/queue", "system/queue/journal", "system/queue/sizing",
 	"traces/semconv", "traces/tracecontext", "traces/build",
-	"loadgen/workload", "sim/des", "sim/model", "reports/stats",
+	"loadgen/workload", "sim/des", "sim/model", "reports/stats", "reports/render",
 }
 
 // A ban says what may not be used where, and why.
@@ -24,7 +24,7 @@ type ban struct {
 	because string
 }
 
-var programs = []string{"cmd/", "system/proto/generate", "traces/semconv/generate", "dashboards/generate"}
+var programs = []string{"cmd/", "system/proto/generate", "traces/semconv/generate", "dashboards/generate", "reports/result/generate"}
 
 var bans = []ban{
 	{only: pure, because: "the package is pure: time comes from its caller",

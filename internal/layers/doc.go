@@ -29,7 +29,8 @@ planned NONE < reports/result
 # Pure: no clock, goroutine, log, I/O, context or randomness of its own.
 NONE < system/queue, traces/build
 system/queue < system/queue/journal
-planned NONE < loadgen/workload, sim/des, reports/stats
+planned NONE < loadgen/workload
+planned NONE < sim/des, reports/stats
 
 # The store and its parts, and a log.
 NONE < system/cas/lru, system/segments
@@ -70,14 +71,17 @@ system/cas, system/options, system/remote, system/runner, system/runner/proctree
 system/actioncache, system/cas, system/cas/lru, system/casd, system/execution, system/options, system/proxy, system/queue, system/remote, system/runner, system/storage, system/telemetry, system/worker < system/stack
 
 # Load and simulation: of system they see the client and the queue.
+# system/cas for the errors that the client's wrap.
 planned loadgen/workload < loadgen/scenario
-planned loadgen/scenario, loadgen/workload, system/remote < loadgen/k6ext
+planned loadgen/scenario, loadgen/workload, system/cas, system/remote, system/remote/zstd < loadgen/drive
+planned NONE < loadgen/fake
+planned loadgen/drive, loadgen/fake, loadgen/scenario, loadgen/workload, system/remote, system/remote/zstd < loadgen/k6ext
 planned loadgen/scenario, loadgen/workload, sim/des, system/queue, traces/build < sim/model
 planned NONE < sim/theory
 planned loadgen/scenario, sim/model, sim/theory, system/queue/journal, traces/build, traces/otlpfile < sim/experiment
 
 # What is read off a run.
-planned reports/stats, traces/lifecycle, traces/otlpfile < reports/render
+planned NONE < reports/render
 NONE < dashboards
 
 # The root package registers the k6 extension.
