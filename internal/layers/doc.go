@@ -24,7 +24,7 @@ const Rules = `
 # Words: names and messages, for everybody.
 NONE < system/digest, system/proto/admin, system/proto/batch, system/proto/bots, system/proto/localcas, system/proto/executionstats, system/proto/notes
 NONE < traces/semconv, traces/tracecontext
-planned NONE < reports/result
+NONE < reports/result
 
 # Pure: no clock, goroutine, log, I/O, context or randomness of its own.
 NONE < system/queue, traces/build
@@ -91,7 +91,7 @@ planned loadgen/k6ext < .
 system/remote < internal/demo
 
 # Programs.
-NONE < system/proto/generate, traces/semconv/generate
+NONE < system/proto/generate, traces/semconv/generate, reports/result/generate
 dashboards < dashboards/generate
 system/runner < cmd/buildbox-run-hosttools, cmd/buildbox-run-namespaces, cmd/buildbox-run-sleep
 planned . < cmd/weir-k6
