@@ -81,7 +81,7 @@ planned NONE < sim/theory
 planned loadgen/scenario, sim/model, sim/theory, system/queue/journal, traces/build, traces/otlpfile < sim/experiment
 
 # What is read off a run.
-planned NONE < reports/render
+NONE < reports/render
 NONE < dashboards
 
 # The root package registers the k6 extension.
