@@ -29,7 +29,7 @@ NONE < reports/result
 # Pure: no clock, goroutine, log, I/O, context or randomness of its own.
 NONE < system/queue, traces/build
 system/queue < system/queue/journal
-planned NONE < loadgen/workload
+NONE < loadgen/workload
 planned NONE < sim/des, reports/stats
 
 # The store and its parts, and a log.

@@ -1,0 +1,71 @@
+package workload
+
+import "math"
+
+// Rand is a stream of random numbers, SplitMix64 (Steele, Lea, Flood, OOPSLA '14): made
+// in no time from a number, and the same everywhere.
+type Rand struct{ state uint64 }
+
+// NewRand returns the stream of a seed and a name.
+func NewRand(seed uint64, named string) *Rand { return source(mix(seed, name(named))) }
+
+func source(seed uint64) *Rand { return &Rand{seed} }
+
+// golden is 2^64 divided by the golden ratio, SplitMix64's step.
+const golden = 0x9e3779b97f4a7c15
+
+func (r *Rand) next() uint64 {
+	r.state += golden
+	return scramble(r.state)
+}
+
+// scramble is SplitMix64's finalizer, a bijection whose bits all depend on all.
+func scramble(z uint64) uint64 {
+	z = (z ^ z>>30) * 0xbf58476d1ce4e5b9
+	z = (z ^ z>>27) * 0x94d049bb133111eb
+	return z ^ z>>31
+}
+
+// unit returns a number from 0 up to, but not, 1.
+func (r *Rand) unit() float64 { return float64(r.next()>>11) / (1 << 53) }
+
+// positive returns a number above 0, up to and with 1: what a logarithm can take.
+func (r *Rand) positive() float64 { return float64(r.next()>>11+1) / (1 << 53) }
+
+// below returns a whole number from 0 up to, but not, n. The bias is n/2^64.
+func (r *Rand) below(n uint64) uint64 { return r.next() % n }
+
+// exponential returns a number with mean 1.
+func (r *Rand) exponential() float64 { return -math.Log(r.positive()) }
+
+// normal returns a number with mean 0 and variance 1, by the inverse of the distribution:
+// one draw each, so that streams stay aligned.
+func (r *Rand) normal() float64 {
+	return math.Sqrt2 * math.Erfinv(2*(r.unit()+0x1p-54)-1)
+}
+
+// mix makes one number of several, each of whose bits depends on all of theirs.
+func mix(first uint64, rest ...uint64) uint64 {
+	h := scramble(first + golden)
+	for _, part := range rest {
+		h = scramble(h ^ scramble(part+golden))
+		h += golden
+	}
+	return h
+}
+
+// name makes a number of a name: FNV-1a.
+func name(s string) uint64 {
+	h := uint64(0xcbf29ce484222325)
+	for i := range len(s) {
+		h = (h ^ uint64(s[i])) * 0x100000001b3
+	}
+	return h
+}
+
+// Spread returns a number from 0 up to, but not, 1 for each number, evenly spread: by it
+// several generators share out what is numbered.
+func Spread(seed, number uint64) float64 { return source(mix(seed, name("spread"), number)).unit() }
+
+// Seed makes a seed of several numbers, each of whose bits depends on all of theirs.
+func Seed(first uint64, rest ...uint64) uint64 { return mix(first, rest...) }

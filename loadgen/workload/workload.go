@@ -1,0 +1,314 @@
+// Package workload is what clients ask of a cluster, from a seed: when builds arrive,
+// which actions they consist of and in which order these can run, what is read and
+// written, and every byte of it.
+//
+// The load generator makes it real and the simulator makes it virtual; both see the
+// same builds, since nothing here knows of clocks, files or servers. Everything is a
+// function of the seed and of names and numbers: build 17 of the stream "ci" is the same
+// whether or not build 16 was ever made, and adding a stream changes no other.
+//
+//	builds := workload.Stream{Name: "ci", Arrivals: workload.Poisson(0.5), Graph: graph, Classes: classes}
+//	arrivals := builds.Times(seed)
+//	at, ok := arrivals()
+//	build := builds.Build(seed, 0)
+//
+// Builds arrive in an open loop, requests within one are bounded by its jobs and ordered
+// by its graph: the partly-open model of Schroeder, Wierman and Harchol-Balter (NSDI
+// '06), which real builds are the textbook case of.
+package workload
+
+import (
+	"time"
+)
+
+// A Stream is a source of builds that are alike.
+type Stream struct {
+	Name     string
+	Arrivals Arrivals
+	// Layers are the graph: each action depends on some of the layer before.
+	Layers []Layer
+	// Classes are the kinds of actions; a Layer names one by its index.
+	Classes []Class
+	// Jobs is how many actions of a build may be under way at a time.
+	Jobs int
+	// Incremental has each build be one of the same repository, in which a share Edit of
+	// the first layer's sources has been edited since the one before. Otherwise every
+	// build is new.
+	Incremental bool
+	Edit        float64
+	// Cancel is the share of builds whose user gives up, at some moment within Patience.
+	Cancel   float64
+	Patience time.Duration
+	// KeepGoing has a build go on with what doesn't need the action that failed.
+	KeepGoing bool
+	Priority  int32
+	// Shared are the files that actions of all builds have in common.
+	Shared Corpus
+	// Herd has all builds of the stream be the same one, as when many ask for one thing.
+	Herd bool
+	// Tape are the builds, one after the other, if they are known instead of drawn: Layers
+	// and what of Classes is drawn are ignored then. After the last comes the first again.
+	Tape [][]Recorded
+}
+
+// Recorded is an action that was recorded once, and is done again.
+type Recorded struct {
+	Class int
+	// After are the actions it waits for, by their indices, which are smaller.
+	After    []int
+	Duration time.Duration
+	Output   int64
+	// Hit has its result be in the cache, Fails has its command fail.
+	Hit, Fails bool
+}
+
+// A Layer is actions that depend on the layer before.
+type Layer struct {
+	Class   int
+	Actions int
+	// FanIn is how many of the layer before each depends on; ignored in the first.
+	FanIn Dist
+}
+
+// A Class is a kind of action.
+type Class struct {
+	Name     string
+	Mnemonic string
+	// Duration of the command, in nanoseconds.
+	Duration Dist
+	// InputFiles is how many files an action reads beside the outputs it depends on,
+	// InputBytes how large one is. OutputBytes is the size of its output.
+	InputFiles, InputBytes, OutputBytes Dist
+	// SharedInputs is the share of the files that come from the stream's Shared.
+	SharedInputs float64
+	// HitRate is the share of actions whose result is in the cache before the run.
+	HitRate float64
+	// FailureRate is the share of actions whose command fails.
+	FailureRate float64
+	// Platform is what the action asks of a worker.
+	Platform map[string]string
+	Priority int32
+}
+
+// A Key is an action's identity: what its inputs, its command and those of everything it
+// depends on come to. Equal keys are one action, for caches and for merging in flight.
+type Key struct{ Hi, Lo uint64 }
+
+// A Build is what one invocation of a build tool asks for.
+type Build struct {
+	Stream string
+	Number int
+	Jobs   int
+	// CancelAfter is when its user gives up, counted from its start; 0 is never.
+	CancelAfter time.Duration
+	KeepGoing   bool
+	// Actions are in an order in which they could run: what one depends on is before it.
+	Actions []Action
+}
+
+// An Action is one command.
+type Action struct {
+	Key   Key
+	Class int
+	// Deps are the indices of the actions it waits for and, unless it is Warm, whose
+	// outputs it reads; ascending.
+	Deps     []int
+	Duration time.Duration
+	Inputs   []Blob
+	Output   Blob
+	Priority int32
+	// Warm has its result be in the cache before the run.
+	Warm bool
+	// Fails has its command exit with another code than 0.
+	Fails bool
+}
+
+// warmPool is how many warm actions of a class there are. A cache that's of use holds the
+// same actions for many builds; some hundreds are enough that no single one is hot.
+const warmPool = 256
+
+// Streams of randomness of a build, by name, so that one more draw here moves none there.
+const (
+	ofGraph = iota
+	ofSource
+	ofClass
+	ofInputs
+	ofWarm
+	ofCancel
+	ofOutput
+	ofFailure
+)
+
+// Times returns the moments at which builds of the stream arrive, ascending from 0, until
+// ok is false; a stream without an end never says so.
+func (s *Stream) Times(seed uint64) func() (at time.Duration, ok bool) {
+	return s.Arrivals.times(source(mix(seed, name(s.Name), name("arrivals"))))
+}
+
+// Build returns the build of a number, from 0.
+func (s *Stream) Build(seed uint64, number int) *Build {
+	base := mix(seed, name(s.Name))
+	version := number
+	if s.Herd {
+		version = 0
+	}
+	b := &Build{Stream: s.Name, Number: number, Jobs: s.Jobs, KeepGoing: s.KeepGoing}
+	if s.Cancel > 0 {
+		r := source(mix(base, ofCancel, uint64(number)))
+		if r.unit() < s.Cancel {
+			b.CancelAfter = max(1, time.Duration(r.unit()*float64(s.Patience)))
+		}
+	}
+	if len(s.Tape) > 0 {
+		b.Actions = s.recorded(base, version%len(s.Tape))
+		return b
+	}
+	total := 0
+	for _, layer := range s.Layers {
+		total += layer.Actions
+	}
+	b.Actions = make([]Action, 0, total)
+	before := [2]int{} // the layer before, as a range of Actions
+	for l, layer := range s.Layers {
+		for i := range layer.Actions {
+			b.Actions = append(b.Actions, s.action(base, version, l, i, before, b.Actions))
+		}
+		before = [2]int{len(b.Actions) - layer.Actions, len(b.Actions)}
+	}
+	return b
+}
+
+// recorded makes the actions of a build of the tape. Their inputs are unknown: each has a
+// file of its own, for its key.
+func (s *Stream) recorded(base uint64, build int) []Action {
+	tape := s.Tape[build]
+	actions := make([]Action, len(tape))
+	for i, t := range tape {
+		place := mix(base, uint64(build), uint64(i))
+		actions[i] = Action{
+			Key: Key{mix(place, ofSource), mix(place, ofSource, 1)}, Class: t.Class, Deps: t.After, Duration: t.Duration,
+			Output: Blob{Seed: mix(place, ofOutput), Size: t.Output}, Priority: s.Priority, Warm: t.Hit, Fails: t.Fails,
+			Inputs: []Blob{{Seed: mix(place, ofInputs), Size: recordedInput}},
+		}
+	}
+	return actions
+}
+
+// recordedInput is the size of the file that stands for an action's inputs.
+const recordedInput = 64
+
+// action makes action i of a layer, whose dependencies are among done.
+func (s *Stream) action(base uint64, version, l, i int, before [2]int, done []Action) Action {
+	layer := &s.Layers[l]
+	class := &s.Classes[layer.Class]
+	a := Action{Class: layer.Class, Priority: s.Priority + class.Priority}
+	place := mix(base, uint64(l), uint64(i))
+	// The graph is that of the stream: builds of one repository have the same.
+	if l > 0 && before[1] > before[0] {
+		a.Deps = pick(source(mix(place, ofGraph)), before, int(layer.FanIn.sample(source(mix(place, ofGraph, 1)))))
+	}
+	a.Key = Key{mix(place, ofSource), mix(place, ofSource, 1)}
+	if l == 0 || !s.Incremental {
+		a.Key = a.Key.with(s.edited(place, version))
+	}
+	for _, d := range a.Deps {
+		a.Key = a.Key.with(done[d].Key.Hi).with(done[d].Key.Lo)
+	}
+	if class.HitRate > 0 {
+		r := source(mix(place, ofWarm, uint64(version)))
+		if r.unit() < class.HitRate {
+			a.Warm = true
+			n := r.below(warmPool)
+			a.Key = Key{mix(base, ofWarm, uint64(layer.Class), n), mix(base, ofWarm, uint64(layer.Class), n, 1)}
+		}
+	}
+	s.fill(base, class, &a)
+	return a
+}
+
+// fill draws what follows from an action's key, so that equal keys are equal actions.
+func (s *Stream) fill(base uint64, class *Class, a *Action) {
+	r := source(mix(a.Key.Hi, a.Key.Lo, ofClass))
+	a.Duration = time.Duration(class.Duration.sample(r))
+	a.Fails = !a.Warm && class.FailureRate > 0 && source(mix(a.Key.Hi, ofFailure)).unit() < class.FailureRate
+	a.Output = Blob{Seed: mix(a.Key.Hi, a.Key.Lo, ofOutput), Size: int64(class.OutputBytes.sample(r))}
+	in := source(mix(a.Key.Hi, a.Key.Lo, ofInputs))
+	files := int(class.InputFiles.sample(in))
+	a.Inputs = make([]Blob, 0, files)
+	for f := range files {
+		// The first is the action's own source, which makes its key what it is.
+		if f > 0 && s.Shared.Blobs > 0 && in.unit() < class.SharedInputs {
+			a.Inputs = append(a.Inputs, s.Shared.Pick(base, in))
+			continue
+		}
+		a.Inputs = append(a.Inputs, Blob{
+			Seed: mix(a.Key.Hi, a.Key.Lo, ofInputs, uint64(f)), Size: int64(class.InputBytes.sample(in)), Ratio: s.Shared.Ratio,
+		})
+	}
+}
+
+// edited returns the last version, up to one, in which a source was edited. It looks at
+// one version after another, 1/Edit of them on average.
+func (s *Stream) edited(place uint64, version int) uint64 {
+	if !s.Incremental {
+		return uint64(version)
+	}
+	for v := version; v > 0; v-- {
+		if source(mix(place, ofSource, 2, uint64(v))).unit() < s.Edit {
+			return uint64(v)
+		}
+	}
+	return 0
+}
+
+// pick returns n of a range's indices, ascending, or all of them.
+func pick(r *Rand, among [2]int, n int) []int {
+	size := among[1] - among[0]
+	n = min(max(n, 1), size)
+	chosen := make(map[int]bool, n)
+	// Floyd's: each subset is equally likely, and n draws do.
+	for j := size - n; j < size; j++ {
+		t := int(r.below(uint64(j + 1)))
+		if chosen[t] {
+			t = j
+		}
+		chosen[t] = true
+	}
+	picked := make([]int, 0, n)
+	for i := range size {
+		if chosen[i] {
+			picked = append(picked, among[0]+i)
+		}
+	}
+	return picked
+}
+
+// WarmActions returns the actions of a class that have to be in the cache before the run.
+func (s *Stream) WarmActions(seed uint64) []Action {
+	base := mix(seed, name(s.Name))
+	var all []Action
+	for build := range s.Tape {
+		for _, a := range s.recorded(base, build) {
+			if a.Warm {
+				all = append(all, a)
+			}
+		}
+	}
+	used := make(map[int]bool)
+	for _, layer := range s.Layers {
+		class := &s.Classes[layer.Class]
+		if class.HitRate <= 0 || used[layer.Class] {
+			continue
+		}
+		used[layer.Class] = true
+		for n := range uint64(warmPool) {
+			a := Action{Class: layer.Class, Priority: s.Priority + class.Priority, Warm: true}
+			a.Key = Key{mix(base, ofWarm, uint64(layer.Class), n), mix(base, ofWarm, uint64(layer.Class), n, 1)}
+			s.fill(base, class, &a)
+			all = append(all, a)
+		}
+	}
+	return all
+}
+
+func (k Key) with(part uint64) Key { return Key{mix(k.Hi, part), mix(k.Lo, part, 1)} }

@@ -1,0 +1,355 @@
+package workload_test
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"math"
+	"testing"
+	"testing/quick"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"github.com/weir-build/weir/loadgen/workload"
+)
+
+func stream() workload.Stream {
+	return workload.Stream{
+		Name: "ci", Arrivals: workload.Poisson(1), Jobs: 8,
+		Classes: []workload.Class{
+			{Name: "compile", Duration: workload.Lognormal(3e8, 1.5), InputFiles: workload.Uniform(2, 20), InputBytes: workload.Lognormal(4000, 1), OutputBytes: workload.Exponential(40_000), SharedInputs: 0.8},
+			{Name: "link", Duration: workload.Constant(2e9), InputFiles: workload.Constant(1), OutputBytes: workload.Constant(1e6)},
+		},
+		Layers: []workload.Layer{{Class: 0, Actions: 100}, {Class: 1, Actions: 10, FanIn: workload.Constant(20)}},
+		Shared: workload.Corpus{Blobs: 500, Sizes: workload.Lognormal(8000, 1)},
+	}
+}
+
+func TestBuildsFollowFromSeedNameAndNumber(t *testing.T) {
+	s, u := stream(), stream()
+	if diff := cmp.Diff(s.Build(1, 3), u.Build(1, 3)); diff != "" {
+		t.Errorf("the same build differs:\n%s", diff)
+	}
+	u.Name = "other"
+	if cmp.Equal(s.Build(1, 3).Actions, u.Build(1, 3).Actions) || cmp.Equal(s.Build(1, 3), s.Build(2, 3)) || cmp.Equal(s.Build(1, 3), s.Build(1, 4)) {
+		t.Error("another stream, seed or number has the same build")
+	}
+	// A class more changes nothing of what was there.
+	u = stream()
+	u.Classes = append(u.Classes, workload.Class{Name: "more"})
+	if !cmp.Equal(s.Build(1, 3), u.Build(1, 3)) {
+		t.Error("a class that nobody uses changes builds")
+	}
+}
+
+// TestSameSeedSameBytes holds the generator to what it made before: a change here is a
+// change of every scenario.
+func TestSameSeedSameBytes(t *testing.T) {
+	h := sha256.New()
+	s := stream()
+	s.Incremental, s.Edit, s.Cancel, s.Patience = true, 0.1, 0.2, time.Minute
+	s.Classes[0].HitRate, s.Classes[1].FailureRate = 0.3, 0.1
+	times := s.Times(7)
+	for n := range 5 {
+		at, _ := times()
+		fmt.Fprintln(h, at, s.Build(7, n).CancelAfter)
+		for _, a := range s.Build(7, n).Actions {
+			fmt.Fprintln(h, a)
+			if len(a.Inputs) > 0 {
+				h.Write(a.Inputs[0].Bytes())
+			}
+		}
+	}
+	const want = "d083eef6fdec3a2dadcacc9aa21b1d02d391e95df36d0fbb6b76a45f725f7b6b"
+	if got := hex.EncodeToString(h.Sum(nil)); got != want {
+		t.Errorf("got %s, want %s: builds, or their bytes, aren't those they were", got, want)
+	}
+}
+
+func TestGraphIsOrderedAndAcyclic(t *testing.T) {
+	s := stream()
+	for n := range 20 {
+		b := s.Build(5, n)
+		if len(b.Actions) != 110 {
+			t.Fatalf("%d actions, want 110", len(b.Actions))
+		}
+		for i, a := range b.Actions {
+			if want := 0; i >= 100 && len(a.Deps) != 20 || i < 100 && len(a.Deps) != want {
+				t.Fatalf("action %d has %d dependencies", i, len(a.Deps))
+			}
+			for j, d := range a.Deps {
+				if d >= i || j > 0 && d <= a.Deps[j-1] {
+					t.Fatalf("action %d depends on %v: not ascending, or not before it", i, a.Deps)
+				}
+			}
+		}
+	}
+}
+
+func TestIncrementalBuildsShareWhatWasNotEdited(t *testing.T) {
+	s := stream()
+	s.Incremental, s.Edit = true, 0.05
+	sum := 0
+	const builds = 200
+	for n := range builds {
+		before, after := s.Build(1, n), s.Build(1, n+1)
+		for i := range before.Actions {
+			edited := before.Actions[i].Key != after.Actions[i].Key
+			if i < 100 && edited {
+				sum++
+			}
+			if i >= 100 {
+				below := false
+				for _, d := range after.Actions[i].Deps {
+					below = below || before.Actions[d].Key != after.Actions[d].Key
+				}
+				if below != edited {
+					t.Fatalf("build %d, action %d: edited is %v, what it depends on %v", n, i, edited, below)
+				}
+			}
+			if !edited && !cmp.Equal(before.Actions[i], after.Actions[i]) {
+				t.Fatalf("build %d: equal keys, different actions: %+v, %+v", n, before.Actions[i], after.Actions[i])
+			}
+		}
+	}
+	// Binomial: 20,000 draws at 5 %, 1,000 ± 31; seed 1.
+	if sum < 880 || sum > 1120 {
+		t.Errorf("%d of %d sources were edited, want 1000 ± 120", sum, builds*100)
+	}
+}
+
+func TestWarmActionsAreThoseOfTheBuilds(t *testing.T) {
+	s := stream()
+	s.Classes[0].HitRate = 0.7
+	warm := make(map[workload.Key]workload.Action)
+	for _, a := range s.WarmActions(3) {
+		warm[a.Key] = a
+	}
+	hits, all := 0, 0
+	for n := range 50 {
+		for _, a := range s.Build(3, n).Actions {
+			if a.Class != 0 {
+				continue
+			}
+			all++
+			if !a.Warm {
+				continue
+			}
+			hits++
+			if diff := cmp.Diff(warm[a.Key], a, cmpopts.EquateEmpty()); diff != "" {
+				t.Fatalf("build %d has a warm action that isn't prepared:\n%s", n, diff)
+			}
+		}
+	}
+	// 5,000 draws at 70 %: ± 32.
+	if share := float64(hits) / float64(all); math.Abs(share-0.7) > 0.03 {
+		t.Errorf("%v of actions are warm, want 0.7 ± 0.03", share)
+	}
+}
+
+func TestHerdAsksForOneThing(t *testing.T) {
+	s := stream()
+	s.Herd = true
+	if !cmp.Equal(s.Build(1, 0).Actions, s.Build(1, 9).Actions) {
+		t.Error("two builds of a herd differ")
+	}
+}
+
+func TestMeansAreTheClosedForms(t *testing.T) {
+	for name, d := range map[string]workload.Dist{
+		"constant": workload.Constant(5), "uniform": workload.Uniform(2, 10), "exponential": workload.Exponential(7),
+		"lognormal": workload.Lognormal(3, 0.8), "pareto": workload.Pareto(2, 3),
+		"empirical": workload.Empirical([]workload.Bin{{From: 100, To: 1000, Share: 3}, {From: 1000, To: 4000, Share: 1}}),
+	} {
+		r := workload.NewRand(1, name)
+		const n = 200_000
+		sum, squares := 0.0, 0.0
+		for range n {
+			v := d.Sample(r)
+			sum += v
+			squares += v * v
+		}
+		mean := sum / n
+		deviation := math.Sqrt(max(0, squares/n-mean*mean) / n)
+		// The empirical one rounds down to whole bytes, half of one on average.
+		if slack := 4*deviation + 1e-9; math.Abs(mean-d.Mean()) > slack+0.6*float64(b2i(name == "empirical")) {
+			t.Errorf("%s: mean %v, want %v ± %v (4 σ, seed 1)", name, mean, d.Mean(), slack)
+		}
+	}
+}
+
+func b2i(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
+}
+
+func TestArrivalsHaveTheirRate(t *testing.T) {
+	for name, a := range map[string]workload.Arrivals{
+		"even": workload.Even(20), "poisson": workload.Poisson(20),
+		"onoff":   workload.OnOff(60, 2*time.Second, 4*time.Second),
+		"diurnal": workload.Diurnal(20, 0.9, time.Minute, 10*time.Second),
+	} {
+		times := a.Times(workload.NewRand(1, name))
+		var last time.Duration
+		n := 0
+		const horizon = 20_000 * time.Second
+		for at, ok := times(); ok && at < horizon; at, ok = times() {
+			if at < last {
+				t.Fatalf("%s: %v after %v", name, at, last)
+			}
+			last = at
+			n++
+		}
+		// On-off is the most uneven: its count's deviation is 0.7 %.
+		if rate := float64(n) / horizon.Seconds(); math.Abs(rate-20) > 0.6 {
+			t.Errorf("%s: %v a second, want 20 ± 0.6", name, rate)
+		}
+	}
+}
+
+// TestPoissonIsPoisson: gaps have the mean and the variance of an exponential.
+func TestPoissonIsPoisson(t *testing.T) {
+	times := workload.Poisson(100).Times(workload.NewRand(2, "poisson"))
+	var last, sum, squares float64
+	const n = 100_000
+	for range n {
+		at, _ := times()
+		gap := at.Seconds() - last
+		last = at.Seconds()
+		sum, squares = sum+gap, squares+gap*gap
+	}
+	mean := sum / n
+	if cv := math.Sqrt(squares/n-mean*mean) / mean; math.Abs(cv-1) > 0.02 {
+		t.Errorf("coefficient of variation %v, want 1 ± 0.02", cv)
+	}
+}
+
+func TestLimitsAndTraces(t *testing.T) {
+	a := workload.Poisson(5)
+	a.Limit = 3
+	for name, c := range map[string]struct {
+		arrivals workload.Arrivals
+		want     int
+	}{
+		"limit": {a, 3}, "burst": {workload.Burst(4), 4}, "trace": {workload.Trace([]time.Duration{1, 2}), 2}, "closed": {workload.Closed(5), 0},
+	} {
+		times := c.arrivals.Times(workload.NewRand(1, ""))
+		n := 0
+		for _, ok := times(); ok; _, ok = times() {
+			n++
+		}
+		if n != c.want {
+			t.Errorf("%s: %d arrivals, want %d", name, n, c.want)
+		}
+	}
+}
+
+func TestContentCanBeReadFromAnywhere(t *testing.T) {
+	check := func(seed uint64, size uint16, from, to uint16, ratio uint8) bool {
+		b := workload.Blob{Seed: seed, Size: int64(size), Ratio: ratio % 8}
+		whole := b.Bytes()
+		a, z := min(from, to)%(size+1), max(from, to)%(size+1)
+		if a > z {
+			a, z = z, a
+		}
+		part := make([]byte, z-a)
+		b.Fill(part, int64(a))
+		return bytes.Equal(part, whole[a:z])
+	}
+	if err := quick.Check(check, &quick.Config{MaxCount: 3000}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestIdealIsAListSchedule(t *testing.T) {
+	// Three actions of 1 s, then one of 2 s that needs them all.
+	b := &workload.Build{Actions: []workload.Action{{Duration: 1}, {Duration: 1}, {Duration: 1}, {Duration: 2, Deps: []int{0, 1, 2}}}}
+	took := func(i int) time.Duration { return b.Actions[i].Duration * time.Duration(time.Second) }
+	for jobs, want := range map[int]time.Duration{1: 5 * time.Second, 2: 4 * time.Second, 3: 3 * time.Second, 100: 3 * time.Second} {
+		if got := b.Ideal(jobs, took); got != want {
+			t.Errorf("%d jobs: %v, want %v", jobs, got, want)
+		}
+	}
+	// Bounds of any list schedule: critical path and work from below, Graham from above.
+	s := stream()
+	for n := range 10 {
+		build := s.Build(9, n)
+		took := func(i int) time.Duration { return build.Actions[i].Duration }
+		var work time.Duration
+		for i := range build.Actions {
+			work += took(i)
+		}
+		path := build.Ideal(len(build.Actions), took)
+		for _, jobs := range []int{1, 4, 32} {
+			got := build.Ideal(jobs, took)
+			if got < path || got < work/time.Duration(jobs) || got > work/time.Duration(jobs)+path {
+				t.Errorf("build %d, %d jobs: %v, with %v of work and a path of %v", n, jobs, got, work, path)
+			}
+		}
+	}
+}
+
+func TestMixesKeepTheirShares(t *testing.T) {
+	m := workload.Mix{
+		Name: "storage", Arrivals: workload.Even(1), Stored: workload.Corpus{Blobs: 100, Sizes: workload.Constant(1000)},
+		Calls: []workload.MixCall{{Op: workload.FindMissing, Weight: 3, Blobs: workload.Constant(10), Present: 0.5}, {Op: workload.Read, Weight: 1, Present: 1}},
+	}
+	ops, present, blobs := map[workload.Op]int{}, 0, 0
+	for n := range 10_000 {
+		c := m.Call(1, n)
+		ops[c.Op]++
+		if c.Op == workload.FindMissing {
+			for _, p := range c.Present {
+				blobs++
+				present += b2i(p)
+			}
+		}
+	}
+	if ops[workload.Read] < 2300 || ops[workload.Read] > 2700 {
+		t.Errorf("%d of 10000 are reads, want 2500 ± 200", ops[workload.Read])
+	}
+	if share := float64(present) / float64(blobs); math.Abs(share-0.5) > 0.02 {
+		t.Errorf("%v of digests are present, want 0.5 ± 0.02", share)
+	}
+}
+
+func TestWhatNoDistributionHasIsRefused(t *testing.T) {
+	for name, d := range map[string]workload.Dist{
+		"negative": workload.Constant(-1), "nan": workload.Exponential(math.NaN()), "infinite": workload.Constant(math.Inf(1)),
+		"reversed": workload.Uniform(3, 2), "sigma": workload.Lognormal(1, 50), "shape": workload.Pareto(1, 0), "no bins": workload.Empirical(nil),
+	} {
+		if d.Validate() == nil {
+			t.Errorf("%s is accepted", name)
+		}
+	}
+	for name, a := range map[string]workload.Arrivals{
+		"none": {}, "zero": workload.Poisson(0), "negative": workload.Even(-1), "nan": workload.Poisson(math.NaN()),
+		"off": workload.OnOff(1, 0, time.Second), "amplitude": workload.Diurnal(1, 2, time.Hour, 0), "unsorted": workload.Trace([]time.Duration{2, 1}), "nobody": workload.Closed(0),
+	} {
+		if a.Validate() == nil {
+			t.Errorf("arrivals %s are accepted", name)
+		}
+	}
+}
+
+func BenchmarkBuild(b *testing.B) {
+	s := stream()
+	b.ReportAllocs()
+	for n := 0; b.Loop(); n++ {
+		s.Build(1, n)
+	}
+	b.ReportMetric(float64(b.N)*110/b.Elapsed().Seconds(), "actions/s")
+}
+
+func BenchmarkFill(b *testing.B) {
+	blob, data := workload.Blob{Seed: 1, Size: 1 << 20}, make([]byte, 1<<20)
+	b.SetBytes(1 << 20)
+	for b.Loop() {
+		blob.Fill(data, 0)
+	}
+}
