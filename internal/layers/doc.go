@@ -72,7 +72,7 @@ system/actioncache, system/cas, system/cas/lru, system/casd, system/execution, s
 
 # Load and simulation: of system they see the client and the queue.
 # system/cas for the errors that the client's wrap.
-planned loadgen/workload < loadgen/scenario
+loadgen/workload < loadgen/scenario
 planned loadgen/scenario, loadgen/workload, system/cas, system/remote, system/remote/zstd < loadgen/drive
 planned NONE < loadgen/fake
 planned loadgen/drive, loadgen/fake, loadgen/scenario, loadgen/workload, system/remote, system/remote/zstd < loadgen/k6ext

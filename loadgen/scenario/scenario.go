@@ -1,0 +1,154 @@
+// Package scenario reads scenario files: what is asked of a cluster, what the cluster is,
+// what goes wrong in it, and what has to come of that.
+//
+//	version: 1
+//	duration: 30s
+//	demand:
+//	  arrivals: {poisson: {rate: 0.5}}
+//	  jobs: 20
+//	  dag: [{class: compile, actions: 50}, {class: link, actions: 2, fan_in: 25}]
+//	  actions:
+//	    - {name: compile, duration: {preset: compile}, output: {preset: object-file}}
+//	    - {name: link, duration: 2s, output: 4M}
+//	objectives: [action.response.p99 < 30s, errors < 0.1%]
+//
+// The same file is run for real, by `weir load`, and in the simulator. An error names the
+// line, what stands there and what may stand there; [Parse] reports all of a file's.
+// scenario.schema.json is the same for editors.
+package scenario
+
+import (
+	"embed"
+	"io/fs"
+	"path"
+	"strings"
+	"time"
+
+	"github.com/weir-build/weir/loadgen/workload"
+	"github.com/weir-build/weir/reports/result"
+)
+
+// Version is that of the format.
+const Version = 1
+
+// Scenario is a scenario file.
+type Scenario struct {
+	Name        string
+	Description string
+	Seed        uint64
+	// Duration is for how long builds and calls begin; what has begun is waited for.
+	Duration time.Duration
+	Demand   []Demand
+	Calls    []workload.Mix
+	Client   Client
+	Cluster  *Cluster // nil if the file has none
+	Faults   []Fault
+	// Objectives are what has to be true of the result.
+	Objectives []result.Expr
+	// Assumed names the presets in use whose figures nobody has measured.
+	Assumed []string
+}
+
+// Demand is a stream of builds, and how its client behaves.
+type Demand struct {
+	workload.Stream
+	Instance string
+	// Download is which outputs a client reads: all, toplevel (of actions that none of
+	// the build depends on) or none.
+	Download Download
+	// SkipCache has actions executed although their result is cached.
+	SkipCache bool
+}
+
+// Download says which outputs are read.
+type Download string
+
+// What is downloaded, as Bazel's --remote_download_… name it.
+const (
+	DownloadAll      Download = "all"
+	DownloadToplevel Download = "toplevel"
+	DownloadMinimal  Download = "minimal"
+)
+
+// Client is how the load generator behaves as a client.
+type Client struct {
+	// Connections are how many there are to the target.
+	Connections int
+	// MaxInFlight bounds the builds and calls under way; what is due beyond is dropped
+	// and counted.
+	MaxInFlight int
+	// Timeout bounds each action from the client's side.
+	Timeout time.Duration
+	// Command is what actions run: synthetic commands, which the sleep runner does
+	// without a process, or a shell's, which any worker with /bin/sh runs.
+	Command Command
+	// TraceSample is the share of builds and calls that ask to be traced.
+	TraceSample float64
+	// Compression is zstd, if blobs travel compressed where the target can do it.
+	Compression string
+	// Verify is the share of results whose outputs are looked for in the storage, beside
+	// those that are read.
+	Verify float64
+}
+
+// Command says what runs.
+type Command string
+
+// The kinds of commands.
+const (
+	Synthetic Command = "synthetic"
+	Shell     Command = "shell"
+)
+
+// Cluster is a cluster of ours.
+type Cluster struct {
+	Workers []Workers
+	Policy  string
+	// SessionTimeout is how long a worker may be silent before it counts as lost; 0 is the
+	// scheduler's default.
+	SessionTimeout time.Duration
+	// Runner is sleep, which runs synthetic commands without a process, or the name of
+	// another: hosttools, namespaces.
+	Runner string
+}
+
+// Workers are workers that are alike.
+type Workers struct {
+	Count, Slots int
+	Platform     map[string]string
+}
+
+// Fault is something that goes wrong at a time after the begin.
+type Fault struct {
+	At time.Duration
+	// KillWorkers is how many workers end without a word.
+	KillWorkers int
+	// StartWorkers is how many come, of the first kind.
+	StartWorkers int
+}
+
+//go:embed scenarios
+var shipped embed.FS
+
+// Shipped returns the names of the scenarios that come with the program.
+func Shipped() []string {
+	files, err := fs.Glob(shipped, "scenarios/*.yaml")
+	if err != nil {
+		panic("scenarios: " + err.Error()) // the pattern is fine
+	}
+	for i, f := range files {
+		files[i] = strings.TrimSuffix(path.Base(f), ".yaml")
+	}
+	return files
+}
+
+// ReadShipped returns the file of a scenario that comes with the program.
+func ReadShipped(name string) ([]byte, error) {
+	return shipped.ReadFile("scenarios/" + name + ".yaml")
+}
+
+//go:embed scenario.schema.json
+var schema []byte
+
+// Schema returns the JSON Schema of scenario files.
+func Schema() []byte { return schema }
