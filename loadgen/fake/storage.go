@@ -1,0 +1,165 @@
+package fake
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"slices"
+
+	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
+	bspb "google.golang.org/genproto/googleapis/bytestream"
+	statuspb "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/weir-build/weir/system/digest"
+)
+
+// chunkBytes is the payload of a ByteStream message.
+const chunkBytes = 256 << 10
+
+func (s *Server) blob(d digest.Digest) ([]byte, bool) {
+	if d == digest.Empty {
+		return nil, true
+	}
+	data, ok := s.blobs.Load(d)
+	if !ok || s.does(Forgets) {
+		return nil, false
+	}
+	found := data.([]byte)
+	if len(found) > 0 && s.does(Corrupt) {
+		found = bytes.Clone(found)
+		found[len(found)/2] ^= 1
+	}
+	return found, true
+}
+
+// store keeps a blob if it is what its digest says.
+func (s *Server) store(d digest.Digest, data []byte) error {
+	if got := digest.Of(data); got != d {
+		return status.Errorf(codes.InvalidArgument, "the data has digest %v, not %v", got, d)
+	}
+	s.blobs.Store(d, data)
+	return nil
+}
+
+// FindMissingBlobs looks digests up.
+func (s *Server) FindMissingBlobs(_ context.Context, r *repb.FindMissingBlobsRequest) (*repb.FindMissingBlobsResponse, error) {
+	answer := new(repb.FindMissingBlobsResponse)
+	for _, p := range r.BlobDigests {
+		d, err := digestOf(p)
+		if err != nil {
+			return nil, err
+		}
+		if _, ok := s.blobs.Load(d); (!ok || s.does(Forgets)) && d != digest.Empty {
+			answer.MissingBlobDigests = append(answer.MissingBlobDigests, p)
+		}
+	}
+	if s.does(Shuffled) {
+		slices.Reverse(answer.MissingBlobDigests)
+	}
+	return answer, nil
+}
+
+// BatchUpdateBlobs stores blobs.
+func (s *Server) BatchUpdateBlobs(_ context.Context, r *repb.BatchUpdateBlobsRequest) (*repb.BatchUpdateBlobsResponse, error) {
+	answer := new(repb.BatchUpdateBlobsResponse)
+	for _, one := range r.Requests {
+		d, err := digestOf(one.Digest)
+		if err == nil {
+			err = s.store(d, one.Data)
+		}
+		answer.Responses = append(answer.Responses, &repb.BatchUpdateBlobsResponse_Response{Digest: one.Digest, Status: status.Convert(err).Proto()})
+	}
+	if s.does(Shuffled) {
+		slices.Reverse(answer.Responses)
+	}
+	return answer, nil
+}
+
+// BatchReadBlobs reads blobs.
+func (s *Server) BatchReadBlobs(_ context.Context, r *repb.BatchReadBlobsRequest) (*repb.BatchReadBlobsResponse, error) {
+	answer := new(repb.BatchReadBlobsResponse)
+	for _, p := range r.Digests {
+		d, err := digestOf(p)
+		if err != nil {
+			return nil, err
+		}
+		one := &repb.BatchReadBlobsResponse_Response{Digest: p}
+		data, ok := s.blob(d)
+		if one.Data = data; !ok {
+			one.Status = &statuspb.Status{Code: int32(codes.NotFound), Message: "no such blob"}
+		}
+		answer.Responses = append(answer.Responses, one)
+	}
+	if s.does(Shuffled) {
+		slices.Reverse(answer.Responses)
+	}
+	return answer, nil
+}
+
+// Read streams a blob.
+func (s *Server) Read(r *bspb.ReadRequest, stream bspb.ByteStream_ReadServer) error {
+	_, d, err := digest.ParseReadName(r.ResourceName)
+	if err != nil {
+		return status.Error(codes.InvalidArgument, err.Error())
+	}
+	data, ok := s.blob(d)
+	if !ok {
+		return status.Error(codes.NotFound, "no such blob")
+	}
+	if r.ReadOffset < 0 || r.ReadOffset > int64(len(data)) {
+		return status.Errorf(codes.OutOfRange, "offset %d of %d", r.ReadOffset, len(data))
+	}
+	for rest := data[r.ReadOffset:]; len(rest) > 0; {
+		n := min(len(rest), chunkBytes)
+		if err := stream.Send(&bspb.ReadResponse{Data: rest[:n]}); err != nil {
+			return err
+		}
+		rest = rest[n:]
+	}
+	return nil
+}
+
+// Write takes a blob.
+func (s *Server) Write(stream bspb.ByteStream_WriteServer) error {
+	var d digest.Digest
+	var data []byte
+	for first := true; ; first = false {
+		r, err := stream.Recv()
+		if errors.Is(err, io.EOF) {
+			return status.Error(codes.InvalidArgument, "the stream ended before the blob did")
+		}
+		if err != nil {
+			return err
+		}
+		if first {
+			if _, _, d, err = digest.ParseWriteName(r.ResourceName); err != nil {
+				return status.Error(codes.InvalidArgument, err.Error())
+			}
+		}
+		if r.WriteOffset != int64(len(data)) || int64(len(data)+len(r.Data)) > d.SizeBytes {
+			return status.Errorf(codes.InvalidArgument, "%d bytes at %d, where %d of %d are", len(r.Data), r.WriteOffset, len(data), d.SizeBytes)
+		}
+		if data = append(data, r.Data...); r.FinishWrite {
+			break
+		}
+	}
+	if err := s.store(d, data); err != nil {
+		return err
+	}
+	return stream.SendAndClose(&bspb.WriteResponse{CommittedSize: d.SizeBytes})
+}
+
+// QueryWriteStatus knows no unfinished uploads.
+func (s *Server) QueryWriteStatus(_ context.Context, r *bspb.QueryWriteStatusRequest) (*bspb.QueryWriteStatusResponse, error) {
+	_, _, d, err := digest.ParseWriteName(r.ResourceName)
+	if err != nil {
+		return nil, status.Error(codes.InvalidArgument, err.Error())
+	}
+	if _, ok := s.blobs.Load(d); ok {
+		return &bspb.QueryWriteStatusResponse{CommittedSize: d.SizeBytes, Complete: true}, nil
+	}
+	return nil, status.Error(codes.NotFound, "no such upload")
+}
