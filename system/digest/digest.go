@@ -151,6 +151,23 @@ func (d Digest) Proto() *repb.Digest {
 	return &repb.Digest{Hash: d.Hex(), SizeBytes: d.SizeBytes}
 }
 
+// Protos returns the messages of many digests, in a few allocations instead of three for
+// each.
+func Protos(digests []Digest) []*repb.Digest {
+	const size = 2 * Size
+	text := make([]byte, size*len(digests))
+	for i := range digests {
+		hex.Encode(text[size*i:], digests[i].Hash[:])
+	}
+	hashes := string(text)
+	messages, all := make([]repb.Digest, len(digests)), make([]*repb.Digest, len(digests))
+	for i := range digests {
+		messages[i].Hash, messages[i].SizeBytes = hashes[size*i:size*(i+1)], digests[i].SizeBytes
+		all[i] = &messages[i]
+	}
+	return all
+}
+
 // Hex returns the hash in lower-case hex.
 func (d Digest) Hex() string { return hex.EncodeToString(d.Hash[:]) }
 

@@ -8,6 +8,7 @@ import (
 	"unicode/utf8"
 
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/weir-build/weir/system/digest"
 )
@@ -171,5 +172,18 @@ func checkMalformed(t *testing.T, err error, what, reason string) {
 	}
 	if malformed.What != what || !strings.Contains(malformed.Reason, reason) {
 		t.Errorf("error %v, want a malformed %s because %s", err, what, reason)
+	}
+}
+
+func TestProtosAreThoseOfEach(t *testing.T) {
+	digests := []digest.Digest{digest.Of([]byte("a")), digest.Empty, digest.Of([]byte("b"))}
+	got := digest.Protos(digests)
+	for i, d := range digests {
+		if !proto.Equal(got[i], d.Proto()) {
+			t.Errorf("got %v, want %v", got[i], d.Proto())
+		}
+	}
+	if len(digest.Protos(nil)) != 0 {
+		t.Error("of none there are some")
 	}
 }

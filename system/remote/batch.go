@@ -134,6 +134,12 @@ func (c *Client) WriteBlobs(ctx context.Context, blobs map[digest.Digest][]byte)
 	if err != nil {
 		return err
 	}
+	return c.PutBlobs(ctx, missing, func(d digest.Digest) []byte { return blobs[d] })
+}
+
+// PutBlobs stores blobs, whether or not the server has them, many in one call where
+// they are small. It asks for the data of each when it sends it.
+func (c *Client) PutBlobs(ctx context.Context, digests []digest.Digest, data func(digest.Digest) []byte) error {
 	server := c.server(ctx)
 	request := &repb.BatchUpdateBlobsRequest{InstanceName: c.instance, DigestFunction: digest.Function}
 	var size int64
@@ -145,9 +151,9 @@ func (c *Client) WriteBlobs(ctx context.Context, blobs map[digest.Digest][]byte)
 		request.Requests, size = nil, 0
 		return err
 	}
-	for _, d := range missing {
+	for _, d := range digests {
 		if !batchable(d, server.batchBytes) {
-			if err := c.writeStream(ctx, d, blobs[d]); err != nil {
+			if err := c.writeStream(ctx, d, data(d)); err != nil {
 				return err
 			}
 			continue
@@ -160,7 +166,7 @@ func (c *Client) WriteBlobs(ctx context.Context, blobs map[digest.Digest][]byte)
 				return err
 			}
 		}
-		request.Requests = append(request.Requests, c.update(server, d, blobs[d]))
+		request.Requests = append(request.Requests, c.update(server, d, data(d)))
 		size += cost
 	}
 	return flush()

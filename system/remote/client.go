@@ -110,13 +110,15 @@ func (c *Client) limit(ctx context.Context) int64 { return c.server(ctx).batchBy
 func (c *Client) Missing(ctx context.Context, digests []digest.Digest, dst []digest.Digest) ([]digest.Digest, error) {
 	for len(digests) > 0 {
 		n := min(len(digests), maxDigests)
-		request := &repb.FindMissingBlobsRequest{InstanceName: c.instance, BlobDigests: make([]*repb.Digest, n)}
-		for i, d := range digests[:n] {
-			request.BlobDigests[i] = d.Proto()
-		}
+		request := &repb.FindMissingBlobsRequest{InstanceName: c.instance, BlobDigests: digest.Protos(digests[:n])}
 		response, err := c.blobs.FindMissingBlobs(ctx, request)
 		if err != nil {
 			return nil, fmt.Errorf("find missing blobs: %w", err)
+		}
+		var inOrder bool
+		if dst, inOrder = appendInOrder(dst, digests[:n], request.BlobDigests, response.MissingBlobDigests); inOrder {
+			digests = digests[n:]
+			continue
 		}
 		if dst, err = appendMissing(dst, digests[:n], response.MissingBlobDigests); err != nil {
 			return nil, fmt.Errorf("find missing blobs: the server answered with a %w", err)
@@ -124,6 +126,21 @@ func (c *Client) Missing(ctx context.Context, digests []digest.Digest, dst []dig
 		digests = digests[n:]
 	}
 	return dst, nil
+}
+
+// appendInOrder is appendMissing for answers in the order of the question, as most
+// servers give them. It appends nothing if this isn't one.
+func appendInOrder(dst, asked []digest.Digest, question, answer []*repb.Digest) ([]digest.Digest, bool) {
+	before := len(dst)
+	for i := range question {
+		if len(answer) > 0 && answer[0].Hash == question[i].Hash && answer[0].SizeBytes == question[i].SizeBytes {
+			dst, answer = append(dst, asked[i]), answer[1:]
+		}
+	}
+	if len(answer) > 0 {
+		return dst[:before], false
+	}
+	return dst, true
 }
 
 // appendMissing appends those of asked that answer lists. Servers answer in any

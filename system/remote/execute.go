@@ -27,7 +27,7 @@ const (
 // look at. If the stream breaks after the operation's name is known, it is taken
 // up by WaitExecution; a server that was restarted meanwhile and knows nothing of
 // the operation is asked to execute again. If onUpdate isn't nil it is called with
-// every message.
+// every message, also of those that a server should not have sent after the last.
 func (c *Client) Execute(ctx context.Context, request *repb.ExecuteRequest, onUpdate func(*longrunningpb.Operation)) (*repb.ExecuteResponse, error) {
 	// gRPC keeps a stream that wasn't read to its end until its context ends.
 	ctx, cancel := context.WithCancel(ctx)
@@ -52,7 +52,10 @@ func (c *Client) Execute(ctx context.Context, request *repb.ExecuteRequest, onUp
 			// server that leaves it open is abandoned all the same.
 			defer time.AfterFunc(endPatience, cancel).Stop()
 			for err == nil {
-				_, err = stream.Recv()
+				var more *longrunningpb.Operation
+				if more, err = stream.Recv(); err == nil && onUpdate != nil {
+					onUpdate(more)
+				}
 			}
 			return executeResponse(operation)
 		}
