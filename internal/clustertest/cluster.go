@@ -48,14 +48,14 @@ type Cluster struct {
 
 // Start starts a cluster, which ends with the test if not before. It keeps its
 // blobs in memory; where it listens, what its folder is and, if there are
-// workers, where the runner is, are set here.
+// workers and it names none, the runner, are set here.
 func Start(t testing.TB, config stack.Cluster) *Cluster {
 	t.Helper()
 	// Attributes that are the machine's wouldn't be the cluster's.
 	t.Setenv("OTEL_RESOURCE_ATTRIBUTES", "")
 	config.Dir, config.Memory = t.TempDir(), true
 	config.Client, config.Bots, config.Casd = "127.0.0.1:0", "127.0.0.1:0", "127.0.0.1:0"
-	if config.Workers > 0 {
+	if config.Workers > 0 && config.Runner == "" {
 		config.Runner = Program(t, stack.DefaultRunner)
 	}
 	c := &Cluster{t: t, instance: config.Instance, roles: make(map[string]*telemetry.Telemetry)}

@@ -28,6 +28,9 @@ type Cluster struct {
 	Workers, Slots int
 	// Platform is what the workers offer, as key=value.
 	Platform []string
+	// Groups are workers that are alike, if they aren't all: then Workers, Slots and
+	// Platform are ignored.
+	Groups []WorkerGroup
 	// Runner is the program that runs actions, Path its PATH; see Worker.
 	Runner, Path string
 	// RunnerPool is how many processes of the runner each worker keeps.
@@ -48,6 +51,28 @@ type Cluster struct {
 	// Execution sets times of the execution-server; its other fields are
 	// ignored.
 	Execution Execution
+}
+
+// WorkerGroup is workers that are alike.
+type WorkerGroup struct {
+	Count, Slots int
+	Platform     []string
+}
+
+func (c *Cluster) groups() []WorkerGroup {
+	if c.Groups != nil {
+		return c.Groups
+	}
+	return []WorkerGroup{{Count: c.Workers, Slots: c.Slots, Platform: c.Platform}}
+}
+
+// TotalSlots is how many actions all workers run at a time.
+func (c *Cluster) TotalSlots() int {
+	total := 0
+	for _, g := range c.groups() {
+		total += g.Count * g.Slots
+	}
+	return total
 }
 
 // Up is a cluster that is made and not yet running.
@@ -136,7 +161,7 @@ func (u *Up) build() error {
 
 func (u *Up) addWorkers() error {
 	c := &u.cluster
-	if c.Workers == 0 {
+	if c.TotalSlots() == 0 {
 		return nil
 	}
 	t, err := u.record("worker")
@@ -147,20 +172,25 @@ func (u *Up) addWorkers() error {
 	if err != nil {
 		return err
 	}
-	for i := range c.Workers {
-		dir := filepath.Join(c.Dir, "work", fmt.Sprint(i+1))
-		if err := os.MkdirAll(dir, 0o700); err != nil {
-			return err
+	number := 0
+	for _, group := range c.groups() {
+		for range group.Count {
+			number++
+			dir := filepath.Join(c.Dir, "work", fmt.Sprint(number))
+			if err := os.MkdirAll(dir, 0o700); err != nil {
+				return err
+			}
+			role, err := NewWorker(Worker{
+				BotID: fmt.Sprintf("worker-%d", number), Instance: c.Instance,
+				Bots: Remote{URL: "grpc://" + u.Bots, AccessToken: c.Token}, CAS: Remote{URL: "grpc://" + u.Casd},
+				Runner: c.Runner, RunnerArgs: runnerArgs, RunnerPool: c.RunnerPool, Path: c.Path,
+				Platform: group.Platform, Slots: group.Slots, WorkDir: dir, GracefulShutdown: drainTimeout / 2,
+			}, t)
+			if err != nil {
+				return fmt.Errorf("worker: %w", err)
+			}
+			u.Roles = append(u.Roles, role)
 		}
-		role, err := NewWorker(Worker{
-			BotID: fmt.Sprintf("worker-%d", i+1), Instance: c.Instance,
-			Bots: Remote{URL: "grpc://" + u.Bots, AccessToken: c.Token}, CAS: Remote{URL: "grpc://" + u.Casd},
-			Runner: c.Runner, RunnerArgs: runnerArgs, RunnerPool: c.RunnerPool, Path: c.Path, Platform: c.Platform, Slots: c.Slots, WorkDir: dir, GracefulShutdown: drainTimeout / 2,
-		}, t)
-		if err != nil {
-			return fmt.Errorf("worker: %w", err)
-		}
-		u.Roles = append(u.Roles, role)
 	}
 	return nil
 }
