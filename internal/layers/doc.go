@@ -73,7 +73,7 @@ system/actioncache, system/cas, system/cas/lru, system/casd, system/execution, s
 # Load and simulation: of system they see the client and the queue.
 # system/cas for the errors that the client's wrap.
 loadgen/workload < loadgen/scenario
-planned loadgen/scenario, loadgen/workload, system/cas, system/remote, system/remote/zstd < loadgen/drive
+loadgen/scenario, loadgen/workload, system/cas, system/remote, system/remote/zstd < loadgen/drive
 NONE < loadgen/fake
 planned loadgen/drive, loadgen/fake, loadgen/scenario, loadgen/workload, system/remote, system/remote/zstd < loadgen/k6ext
 planned loadgen/scenario, loadgen/workload, sim/des, system/queue, traces/build < sim/model

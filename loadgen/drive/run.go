@@ -1,0 +1,311 @@
+// Package drive makes a workload real: it sends the builds and calls of a scenario to a
+// REAPI server, each at its time, and has everything observed.
+//
+//	outcome, err := drive.Run(ctx, drive.Config{Scenario: s, Remote: remote.Config{URL: target}})
+//
+// Calls are observed below the client, as gRPC's stats handler sees them, so that a build,
+// a mix and a script are measured in one way. What is due is begun at its intended time
+// whether or not what came before has ended; the moment it was intended for is where its
+// response time begins. Beyond a bound of what is in flight it is dropped, and counted.
+//
+// The package knows nothing of k6, which loadgen/k6ext puts on top.
+package drive
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
+	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/weir-build/weir/loadgen/scenario"
+	"github.com/weir-build/weir/loadgen/workload"
+	"github.com/weir-build/weir/reports/result"
+	"github.com/weir-build/weir/system/remote"
+	"github.com/weir-build/weir/system/remote/zstd"
+)
+
+// Config is what Run runs, and against what.
+type Config struct {
+	Scenario *scenario.Scenario
+	// Remote is the target; its instance is that of demands that name none.
+	Remote remote.Config
+	// Run is the id of the run.
+	Run string
+	// Observer is told of everything, beside the result. It may be nil.
+	Observer Observer
+	// Tracer makes the client's spans; nil makes none.
+	Tracer trace.Tracer
+	// Progress is called now and then with how far it is. It may be nil.
+	Progress func(Progress)
+	// Segment is the part of the whole load that this generator makes, of several beside
+	// each other; zero is all.
+	Segment Segment
+	// SharesMachine says that the target runs on this machine.
+	SharesMachine bool
+	// Notes are for the reader of the result.
+	Notes []string
+	// Environment is added to what the result says of what measured.
+	Environment map[string]string
+	// Options are added to those of the connections.
+	Options []grpc.DialOption
+}
+
+// A Segment is the part from From up to, but not, To, of a load that is 1.
+type Segment struct{ From, To float64 }
+
+// Has tells whether an arrival is of the segment, by its number: each is of exactly one of
+// segments that make up the whole, and a Poisson process remains one.
+func (s Segment) Has(seed uint64, number int) bool {
+	if s == (Segment{}) {
+		return true
+	}
+	at := workload.Spread(seed, uint64(number))
+	return at >= s.From && at < s.To
+}
+
+// connectTimeout bounds the first call to the target.
+const connectTimeout = 10 * time.Second
+
+type run struct {
+	Config
+	client   *Client
+	recorder *Recorder
+	observer Observer
+	builders []*Builder // by demand
+	progress progress
+	slots    chan struct{} // of what may be in flight
+	actions  atomic.Int64  // under way
+}
+
+// Run runs a scenario to its end, or until ctx is done: then the result says so. An error
+// is a run that couldn't begin.
+func Run(ctx context.Context, c Config) (*result.Result, error) {
+	r := &run{Config: c, recorder: c.newRecorder(), slots: make(chan struct{}, c.Scenario.Client.MaxInFlight)}
+	all := Observers{r.recorder, &r.progress}
+	if c.Observer != nil {
+		all = append(all, c.Observer)
+	}
+	r.observer = all
+	if c.Scenario.Client.Compression == "zstd" {
+		c.Remote.Compressor = zstd.New()
+	}
+	client, err := Dial(c.Remote, c.Scenario.Client.Connections, r.observer, c.Options...)
+	if err != nil {
+		return nil, err
+	}
+	defer client.Close()
+	r.client = client
+	r.makeBuilders()
+	stopProgress := r.showProgress()
+	defer stopProgress()
+	if err := r.connect(ctx); err != nil {
+		return nil, err
+	}
+	if err := r.prepare(ctx); err != nil && ctx.Err() == nil {
+		return nil, err
+	}
+	health := WatchHealth()
+	begin := time.Now()
+	r.recorder.Begin(begin)
+	r.progress.begin(begin)
+	r.perform(ctx, begin)
+	r.progress.phase.Store(phaseDone)
+	generator := health.Stop()
+	generator.SharesMachine = c.SharesMachine
+	out := r.recorder.Finish(time.Now(), generator)
+	out.Run.Interrupted = ctx.Err() != nil
+	out.Judge(c.Scenario.Objectives)
+	return out, nil
+}
+
+func (c *Config) newRecorder() *Recorder {
+	r := NewRecorder(result.Run{
+		ID: c.Run, Scenario: c.Scenario.Name, Seed: c.Scenario.Seed, Target: c.Remote.URL, Environment: c.Environment,
+	})
+	for _, preset := range c.Scenario.Assumed {
+		r.Note(fmt.Sprintf("preset %q is assumed: nobody has published such figures", preset))
+	}
+	for _, note := range c.Notes {
+		r.Note(note)
+	}
+	if c.SharesMachine {
+		r.Note("the target shares this machine with the generator: they take each other's CPU, and times are those of both together")
+	}
+	return r
+}
+
+func (r *run) makeBuilders() {
+	for i := range r.Scenario.Demand {
+		d := &r.Scenario.Demand[i]
+		client := r.client
+		if d.Instance != "" {
+			client = client.ForInstance(d.Instance)
+		}
+		r.builders = append(r.builders, &Builder{
+			Client: client, Classes: d.Classes, Command: r.Scenario.Client.Command, Download: d.Download, SkipCache: d.SkipCache,
+			Timeout: r.Scenario.Client.Timeout, Verify: r.Scenario.Client.Verify, Run: r.Config.Run, Tracer: r.Tracer,
+			Trace: func(number int) bool {
+				return sampled(scramble(r.Scenario.Seed, number), r.Scenario.Client.TraceSample)
+			},
+			InFlight: func(delta int64) { r.observer.InFlight(time.Now(), r.actions.Add(delta)) },
+		})
+	}
+}
+
+func scramble(seed uint64, number int) uint64 {
+	return uint64(workload.Spread(seed+1, uint64(number)) * (1 << 63) * 2)
+}
+
+// connect asks the target what it is.
+func (r *run) connect(ctx context.Context) error {
+	l := labelOf(ctx)
+	l.phase = preparePhase
+	ctx, cancel := context.WithTimeout(l.on(ctx), connectTimeout)
+	defer cancel()
+	answer, err := r.client.Capabilities(ctx)
+	if err != nil {
+		return fmt.Errorf("target %s: %w", r.Remote.URL, explain(err))
+	}
+	r.recorder.SetServer(facts(answer))
+	if len(r.Scenario.Demand) > 0 && !answer.GetExecutionCapabilities().GetExecEnabled() {
+		return fmt.Errorf("target %s: it says that it executes nothing (capabilities of instance %q); use a scenario with calls only, or another instance", r.Remote.URL, r.Remote.Instance)
+	}
+	return nil
+}
+
+// facts is what is worth knowing of a server when its numbers are read.
+func facts(c *repb.ServerCapabilities) map[string]string {
+	out := map[string]string{}
+	if v := c.GetHighApiVersion(); v != nil {
+		out["api"] = fmt.Sprintf("%d.%d", v.Major, v.Minor)
+	}
+	cache := c.GetCacheCapabilities()
+	out["digestFunctions"] = fmt.Sprint(cache.GetDigestFunctions())
+	out["compressors"] = fmt.Sprint(cache.GetSupportedCompressors())
+	out["maxBatchBytes"] = fmt.Sprint(cache.GetMaxBatchTotalSizeBytes())
+	out["updatesActionCache"] = fmt.Sprint(cache.GetActionCacheUpdateCapabilities().GetUpdateEnabled())
+	out["executes"] = fmt.Sprint(c.GetExecutionCapabilities().GetExecEnabled())
+	return out
+}
+
+// explain adds what to do to an error of a target that can't be used.
+func explain(err error) error {
+	hint := ""
+	switch status.Code(err) {
+	case codes.Unavailable:
+		hint = "is it running, and is this its address? weir up starts one here"
+	case codes.DeadlineExceeded:
+		hint = "it didn't answer in time; is there a firewall or a proxy between?"
+	case codes.Unauthenticated, codes.PermissionDenied:
+		hint = "it refuses this client; give a token that is valid and not expired (--token FILE)"
+	case codes.Unimplemented:
+		hint = "it doesn't speak the Remote Execution API; is the port right?"
+	}
+	if hint == "" {
+		return err
+	}
+	return fmt.Errorf("%w (%s)", err, hint)
+}
+
+// perform begins everything at its time, and returns when it has ended.
+func (r *run) perform(ctx context.Context, begin time.Time) {
+	// What is under way when the duration is over may end.
+	starting, stop := context.WithDeadline(ctx, begin.Add(r.Scenario.Duration))
+	defer stop()
+	var pacers, work sync.WaitGroup
+	for i := range r.Scenario.Demand {
+		d := &r.Scenario.Demand[i]
+		builder := r.builders[i]
+		one := func(number int, intended time.Time) {
+			r.progress.builds.Add(1)
+			builder.Build(ctx, d.Build(r.Scenario.Seed, number), intended)
+		}
+		pacers.Go(func() {
+			r.pace(starting, begin, d.Arrivals, d.Times(r.Scenario.Seed), &work, one)
+		})
+	}
+	for i := range r.Scenario.Calls {
+		m := &r.Scenario.Calls[i]
+		one := func(number int, intended time.Time) {
+			ctx := WithInvocation(ctx, r.Config.Run, invocationID(r.Config.Run, m.Name, number))
+			r.client.Call(ctx, m.Call(r.Scenario.Seed, number), intended) // observed below
+		}
+		pacers.Go(func() {
+			r.pace(starting, begin, m.Arrivals, m.Times(r.Scenario.Seed), &work, one)
+		})
+	}
+	pacers.Wait()
+	r.progress.drain()
+	work.Wait()
+}
+
+// pace begins one thing after the other, each at its time, until starting is done.
+func (r *run) pace(starting context.Context, begin time.Time, arrivals workload.Arrivals, times func() (time.Duration, bool), work *sync.WaitGroup, one func(number int, intended time.Time)) {
+	if clients := arrivals.Clients(); clients > 0 {
+		r.loop(starting, begin, clients, arrivals.Limit, one)
+		return
+	}
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for number := 0; ; number++ {
+		at, ok := times()
+		if !ok {
+			return
+		}
+		if !r.Segment.Has(r.Scenario.Seed, number) {
+			continue
+		}
+		intended := begin.Add(at)
+		if wait := time.Until(intended); wait > 0 {
+			timer.Reset(wait)
+			select {
+			case <-timer.C:
+			case <-starting.Done():
+				return
+			}
+		}
+		if deadline, _ := starting.Deadline(); starting.Err() != nil || intended.After(deadline) {
+			return
+		}
+		select {
+		case r.slots <- struct{}{}:
+		default:
+			r.observer.Dropped(intended)
+			continue
+		}
+		work.Go(func() {
+			defer func() { <-r.slots }()
+			one(number, intended)
+		})
+	}
+}
+
+// loop has so many clients do one thing after the other.
+func (r *run) loop(starting context.Context, begin time.Time, clients, limit int, one func(number int, intended time.Time)) {
+	var all sync.WaitGroup
+	var next atomic.Int64
+	for i := range clients {
+		if !r.Segment.Has(r.Scenario.Seed, i) {
+			continue
+		}
+		all.Go(func() {
+			intended := begin
+			for starting.Err() == nil {
+				number := int(next.Add(1)) - 1
+				if limit > 0 && number >= limit {
+					return
+				}
+				one(number, intended)
+				intended = time.Now()
+			}
+		})
+	}
+	all.Wait()
+}
