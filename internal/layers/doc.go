@@ -75,7 +75,7 @@ system/actioncache, system/cas, system/cas/lru, system/casd, system/execution, s
 loadgen/workload < loadgen/scenario
 loadgen/scenario, loadgen/workload, system/cas, system/remote, system/remote/zstd < loadgen/drive
 NONE < loadgen/fake
-planned loadgen/drive, loadgen/fake, loadgen/scenario, loadgen/workload, system/remote, system/remote/zstd < loadgen/k6ext
+loadgen/drive, loadgen/fake, loadgen/scenario, loadgen/workload, system/remote, system/remote/zstd < loadgen/k6ext
 planned loadgen/scenario, loadgen/workload, sim/des, system/queue, traces/build < sim/model
 planned NONE < sim/theory
 planned loadgen/scenario, sim/model, sim/theory, system/queue/journal, traces/build, traces/otlpfile < sim/experiment
@@ -85,7 +85,7 @@ NONE < reports/render
 NONE < dashboards
 
 # The root package registers the k6 extension.
-planned loadgen/k6ext < .
+loadgen/k6ext < .
 
 # A build to try the cluster with.
 system/remote < internal/demo
@@ -94,7 +94,7 @@ system/remote < internal/demo
 NONE < system/proto/generate, traces/semconv/generate, reports/result/generate
 dashboards < dashboards/generate
 system/runner < cmd/buildbox-run-hosttools, cmd/buildbox-run-namespaces, cmd/buildbox-run-sleep
-planned . < cmd/weir-k6
+. < cmd/weir-k6
 ALL < cmd/weir
 
 # Help for tests, and tests of the whole: imported by test files only.

@@ -1,0 +1,163 @@
+package k6ext
+
+import (
+	"fmt"
+	"strings"
+	"sync/atomic"
+
+	"github.com/grafana/sobek"
+	"go.k6.io/k6/v2/js/common"
+
+	"github.com/weir-build/weir/loadgen/drive"
+	"github.com/weir-build/weir/loadgen/workload"
+	"github.com/weir-build/weir/system/digest"
+)
+
+// maxTake bounds how many blobs a handle has.
+const maxTake = 1_000_000
+
+// Corpus makes blobs from a seed: take and pick return new ones, or with the share dedup
+// some of those that all have in common.
+type Corpus struct {
+	seed   uint64
+	shared workload.Corpus
+	dedup  float64
+	random *workload.Rand
+	next   *atomic.Uint64
+	vu     func() uint64
+}
+
+func (m *instance) newCorpus(call sobek.ConstructorCall) *sobek.Object {
+	rt := m.vu.Runtime()
+	o := m.read("Corpus", call.Argument(0))
+	c := &Corpus{
+		seed:   uint64(o.number("seed", 1, 0, 1<<53)),
+		dedup:  o.number("dedup", 0, 0, 1),
+		shared: workload.Corpus{Blobs: int(o.number("count", 1000, 1, maxTake)), Ratio: uint8(o.number("compressibility", 1, 1, 255))},
+		next:   new(atomic.Uint64),
+		vu: func() uint64 {
+			if state := m.vu.State(); state != nil {
+				return state.VUIDGlobal
+			}
+			return 0
+		},
+	}
+	c.shared.Sizes = o.sizes("sizes")
+	o.end()
+	c.random = workload.NewRand(c.seed, "picks")
+	return rt.ToValue(c).ToObject(rt)
+}
+
+// sizes reads the name of a preset, a number of bytes, or {min, max}.
+func (o *options) sizes(key string) workload.Dist {
+	v := o.get(key)
+	if v == nil {
+		return workload.Constant(1000)
+	}
+	switch x := v.Export().(type) {
+	case int64:
+		if x >= 0 {
+			return workload.Constant(float64(x))
+		}
+	case string:
+		if p, ok := workload.FindPreset(x); ok {
+			return p.Dist
+		}
+		var names []string
+		for _, p := range workload.Presets() {
+			names = append(names, p.Name)
+		}
+		o.wrong(key, v, "a preset: "+strings.Join(names, ", "))
+		return workload.Dist{}
+	case map[string]any:
+		var bounds struct{ Min, Max float64 }
+		if err := o.rt.ExportTo(v, &bounds); err == nil {
+			d := workload.Uniform(bounds.Min, bounds.Max)
+			if d.Validate() == nil {
+				return d
+			}
+		}
+	}
+	o.wrong(key, v, "bytes, {min, max} or the name of a preset")
+	return workload.Dist{}
+}
+
+// Blobs is a handle of blobs, whose bytes are made when they are needed.
+type Blobs struct {
+	// Count is how many there are.
+	Count int `js:"count"`
+	blobs []workload.Blob
+	// digests are the blobs', once somebody needed them.
+	digests atomic.Pointer[[]digest.Digest]
+}
+
+// hashed returns the digests. The slice is the handle's.
+func (b *Blobs) hashed(client *drive.Client) []digest.Digest {
+	if known := b.digests.Load(); known != nil {
+		return *known
+	}
+	digests := make([]digest.Digest, len(b.blobs))
+	for i, blob := range b.blobs {
+		digests[i] = client.Digest(blob)
+	}
+	b.digests.Store(&digests)
+	return digests
+}
+
+// Take returns so many blobs.
+func (c *Corpus) Take(n int) (*Blobs, error) {
+	if n < 0 || n > maxTake {
+		return nil, fmt.Errorf("take(%d): want from 0 to %d", n, maxTake)
+	}
+	b := &Blobs{Count: n, blobs: make([]workload.Blob, n)}
+	for i := range b.blobs {
+		if c.dedup > 0 && workload.Spread(c.seed, c.next.Load()^uint64(i)<<32) < c.dedup {
+			b.blobs[i] = c.shared.Pick(c.seed, c.random)
+			continue
+		}
+		// New: no other virtual user, and no other generator of the run, makes it.
+		fresh := workload.Corpus{Blobs: 1, Sizes: c.shared.Sizes, Ratio: c.shared.Ratio}
+		b.blobs[i] = fresh.At(workload.Seed(c.seed, c.vu(), c.next.Add(1)), 0)
+	}
+	return b, nil
+}
+
+// Pick returns one of the blobs that all have in common.
+func (c *Corpus) Pick() *Blobs {
+	return &Blobs{Count: 1, blobs: []workload.Blob{c.shared.Pick(c.seed, c.random)}}
+}
+
+// All returns all that are in common, such as to store them before a test.
+func (c *Corpus) All() *Blobs {
+	b := &Blobs{Count: c.shared.Blobs}
+	for i := range c.shared.Blobs {
+		b.blobs = append(b.blobs, c.shared.At(c.seed, i))
+	}
+	return b
+}
+
+// SizeBytes is the size of all together.
+func (b *Blobs) SizeBytes() int64 {
+	var sum int64
+	for _, blob := range b.blobs {
+		sum += blob.Size
+	}
+	return sum
+}
+
+// Digests returns the digests as "hash/size".
+func (b *Blobs) Digests() []string {
+	out := make([]string, len(b.blobs))
+	for i, blob := range b.blobs {
+		out[i] = drive.DigestOf(blob).String()
+	}
+	return out
+}
+
+// ArrayBuffer returns the bytes of the first blob.
+func (b *Blobs) ArrayBuffer(call sobek.FunctionCall, rt *sobek.Runtime) sobek.Value {
+	if len(b.blobs) == 0 {
+		common.Throw(rt, fmt.Errorf("arrayBuffer: there is no blob"))
+	}
+	return rt.ToValue(rt.NewArrayBuffer(b.blobs[0].Bytes()))
+}
