@@ -61,9 +61,9 @@ type Lookups struct {
 func lookups(nodes []*lifecycle.Node) (l Lookups) {
 	for _, n := range nodes {
 		switch s := n.Span; {
-		case strings.HasSuffix(s.Name, ".ActionCache/GetActionResult"):
+		case strings.HasSuffix(s.Name, lookupMethod):
 			l.Calls++
-			if code := s.Attr(semconv.AttrRPCStatusCode); !s.Failed && (code == "" || code == "OK") {
+			if foundResult(s) {
 				l.Found++
 			}
 		case s.Name != semconv.SpanAction:
@@ -73,6 +73,15 @@ func lookups(nodes []*lifecycle.Node) (l Lookups) {
 		}
 	}
 	return l
+}
+
+// lookupMethod ends the names of the spans of look-ups.
+const lookupMethod = ".ActionCache/GetActionResult"
+
+// foundResult tells whether a look-up had a result.
+func foundResult(lookup *lifecycle.Span) bool {
+	code := lookup.Attr(semconv.AttrRPCStatusCode)
+	return !lookup.Failed && (code == "" || code == "OK")
 }
 
 // Concurrency is how many were under way at a time.
