@@ -117,7 +117,11 @@ func (c *cluster) waitReady(ctx context.Context) error {
 	if err := c.up.WaitReady(ctx); err != nil {
 		return err
 	}
-	want := c.options.cluster.Workers * c.options.cluster.Slots
+	return c.waitSlots(ctx, c.options.cluster.TotalSlots())
+}
+
+// waitSlots waits until so many slots have come.
+func (c *cluster) waitSlots(ctx context.Context, want int) error {
 	ticker := time.NewTicker(workerPoll)
 	defer ticker.Stop()
 	late := time.NewTimer(workerPatience)

@@ -2,6 +2,9 @@
 //
 //	weir up        a whole cluster on this machine
 //	weir demo      a cluster, a build sent to it, and what that looked like
+//	weir load      the load of a scenario, sent to a cluster, and what came of it
+//	weir report    what a run measured, as a page or as Markdown
+//	weir doctor    how much load this machine can generate
 //	weir serve     one role of a cluster
 //	weir top       what is queued and executing, live
 //	weir queue     why something waits
@@ -57,12 +60,16 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	}
 	err := program(ctx, args[1:], stdout, stderr)
 	var usage usageError
+	var verdict verdictError
 	switch {
 	case err == nil:
 		return 0
 	case errors.As(err, &usage):
 		fmt.Fprintf(stderr, "%s: %v\nSee --help.\n", name, err)
 		return exitUsage
+	case errors.As(err, &verdict):
+		fmt.Fprintf(stderr, "%s: %v\n", name, err)
+		return verdict.code
 	default:
 		fmt.Fprintf(stderr, "%s: %v\n", name, err)
 		return exitFailed
@@ -102,7 +109,7 @@ Every run leaves a folder below ./runs, which the trace commands read:
 		Version:       version(),
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(upCommand(), demoCommand(), serveCommand(), topCommand(), queueCommand(), drainCommand(), traceCommand(), journalCommand())
+	root.AddCommand(upCommand(), demoCommand(), loadCommand(), reportCommand(), doctorCommand(), serveCommand(), topCommand(), queueCommand(), drainCommand(), traceCommand(), journalCommand())
 	return root
 }
 

@@ -25,7 +25,7 @@ cluster has sent them to. In place of RUN stands --jaeger then, and --trace or
 	}
 	c.AddCommand(
 		traceCheckCommand(), traceTreeCommand(), traceCriticalPathCommand(),
-		traceSummaryCommand(), traceSlowCommand(), traceShowCommand(), traceWaterfallCommand(), traceDiffCommand(), traceHTMLCommand(), traceImportCommand(),
+		traceSummaryCommand(), traceSlowCommand(), traceShowCommand(), traceWaterfallCommand(), traceDiffCommand(), traceHTMLCommand(), traceImportCommand(), traceTapeCommand(),
 	)
 	return c
 }
