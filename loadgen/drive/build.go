@@ -300,7 +300,8 @@ func (r *buildRun) perform(ctx context.Context, i int, request *request, told *r
 		told.Outcome = result.Executed
 		stages(executed.GetExecutionMetadata(), told)
 	}
-	r.took[i] = told.Run
+	// Of one that was under way already, only the rest counts.
+	r.took[i] = min(told.Run, time.Since(told.Sent))
 	return r.take(ctx, i, executed)
 }
 

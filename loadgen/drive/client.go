@@ -28,12 +28,23 @@ type Client struct {
 	runs     executions
 }
 
+// Windows and buffers are larger than gRPC's, 64 KiB and 32 KiB, so that a blob of some
+// megabytes doesn't wait for its sender to be told to go on, and costs fewer system calls.
+const (
+	streamWindow = 1 << 20
+	connWindow   = 4 << 20
+	ioBuffer     = 128 << 10
+)
+
 // Dial returns a client with so many connections, of which calls take one after the
 // other. It connects when first used.
 func Dial(c remote.Config, connections int, observer Observer, options ...grpc.DialOption) (*Client, error) {
 	client := &Client{observer: observer}
 	client.digests.init()
-	options = append(options, grpc.WithStatsHandler(&meter{observer: observer, calls: &client.calls}), grpc.WithUserAgent("weir-load"))
+	options = append(options,
+		grpc.WithStatsHandler(&meter{observer: observer, calls: &client.calls}), grpc.WithUserAgent("weir-load"),
+		grpc.WithInitialWindowSize(streamWindow), grpc.WithInitialConnWindowSize(connWindow),
+		grpc.WithReadBufferSize(ioBuffer), grpc.WithWriteBufferSize(ioBuffer))
 	for range max(1, connections) {
 		one, err := remote.Dial(c, options...)
 		if err != nil {
