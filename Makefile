@@ -23,7 +23,7 @@ RUNNER_FLAGS = -tags grpcnotrace -ldflags '-s -w'
 # What links k6, which takes minutes to compile the first time: `make test` does without.
 K6_PACKAGES = . ./cmd/weir-k6 ./loadgen/k6ext
 
-.PHONY: build weir demo test check integration interop jaeger race proof bench bench-tracing bench-journal bench-queue bench-traces generate clean
+.PHONY: build weir demo test check integration interop jaeger race proof bench bench-tracing bench-journal bench-queue bench-traces bench-sim generate clean
 
 build: weir ## bin/weir, the runners and bin/weir-k6
 	$(GO) build -o bin/ ./cmd/weir-k6
@@ -102,6 +102,10 @@ bench-traces: ## making, reading, checking and explaining traces
 	@mkdir -p bin
 	$(GO) test -run '^$$' -bench . -count $(BENCH_ROUNDS) -timeout 60m ./traces/build/ ./traces/lifecycle/ ./traces/analysis/ | tee bin/bench-traces.txt
 	$(GO) tool benchstat bin/bench-traces.txt
+
+bench-sim: ## the simulator: its kernel, and actions through the production queue
+	$(GO) test -run '^$$' -bench . -count $(BENCH_ROUNDS) ./sim/... | tee bin/bench-sim.txt
+	$(GO) tool benchstat bin/bench-sim.txt
 
 generate: ## code, dashboards and the like from their sources
 	$(GO) run ./system/proto/generate

@@ -30,7 +30,8 @@ NONE < reports/result
 NONE < system/queue, traces/build
 system/queue < system/queue/journal
 NONE < loadgen/workload
-planned NONE < sim/des, reports/stats
+NONE < sim/des
+planned NONE < reports/stats
 
 # The store and its parts, and a log.
 NONE < system/cas/lru, system/segments
@@ -76,8 +77,8 @@ loadgen/workload < loadgen/scenario
 loadgen/scenario, loadgen/workload, system/cas, system/remote, system/remote/zstd < loadgen/drive
 NONE < loadgen/fake
 loadgen/drive, loadgen/fake, loadgen/scenario, loadgen/workload, system/remote, system/remote/zstd < loadgen/k6ext
-planned loadgen/scenario, loadgen/workload, sim/des, system/queue, traces/build < sim/model
-planned NONE < sim/theory
+loadgen/scenario, loadgen/workload, sim/des, system/queue < sim/model
+NONE < sim/theory
 planned loadgen/scenario, sim/model, sim/theory, system/queue/journal, traces/build, traces/otlpfile < sim/experiment
 
 # What is read off a run.
