@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"text/tabwriter"
@@ -23,13 +24,14 @@ func (l *load) tell(r *result.Result) error {
 			return err
 		}
 	} else {
-		l.print(r)
+		printResult(l.out, r, l.folder.Path)
 	}
 	return verdictOf(r)
 }
 
-func (l *load) print(r *result.Result) {
-	w := tabwriter.NewWriter(l.out, 0, 0, 2, ' ', tabwriter.AlignRight)
+// printResult prints what a run measured, and where its record is.
+func printResult(out io.Writer, r *result.Result, record string) {
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	if len(r.Actions) > 0 {
 		fmt.Fprintln(w, "action\toutcome\tcount\tp50\tp90\tp99\tmax\tqueue\tfetch\trun\tupload\toverhead\t")
 		for i := range r.Actions {
@@ -48,36 +50,38 @@ func (l *load) print(r *result.Result) {
 		fmt.Fprintln(w, "\t\t\t\t\t\t\t\t\t\t\t\t")
 	}
 	w.Flush()
-	fmt.Fprintln(w, "call\tstatus\tcount\tfailed\tp50\tp90\tp99\tmax\t")
-	for _, c := range byMethod(r) {
-		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t", c.Method, c.Status, c.Count, c.Failed)
-		quantiles(w, &c.Response)
-		fmt.Fprintln(w)
+	if calls := byMethod(r); len(calls) > 0 {
+		fmt.Fprintln(w, "call\tstatus\tcount\tfailed\tp50\tp90\tp99\tmax\t")
+		for _, c := range calls {
+			fmt.Fprintf(w, "%s\t%s\t%d\t%d\t", c.Method, c.Status, c.Count, c.Failed)
+			quantiles(w, &c.Response)
+			fmt.Fprintln(w)
+		}
+		w.Flush()
 	}
-	w.Flush()
 	if b := &r.Builds; b.Count > 0 {
-		fmt.Fprintf(l.out, "\n%d builds, %d failed: makespan p50 %v, p90 %v; slowdown against the ideal schedule p50 %.3g, p90 %.3g\n", b.Count, b.Failed,
+		fmt.Fprintf(out, "\n%d builds, %d failed: makespan p50 %v, p90 %v; slowdown against the ideal schedule p50 %.3g, p90 %.3g\n", b.Count, b.Failed,
 			result.Round(b.Makespan.Quantile(0.5)), result.Round(b.Makespan.Quantile(0.9)), float64(b.Slowdown.Quantile(0.5))/1000, float64(b.Slowdown.Quantile(0.9))/1000)
 	}
 	for _, e := range r.Errors {
-		fmt.Fprintf(l.out, "%d × %s %s (%s): %s\n", e.Count, e.Method, e.Status, e.Reason, e.Example)
+		fmt.Fprintf(out, "%d × %s %s (%s): %s\n", e.Count, e.Method, e.Status, e.Reason, e.Example)
 	}
 	for _, note := range r.Run.Notes {
-		fmt.Fprintln(l.out, "note:", note)
+		fmt.Fprintln(out, "note:", note)
 	}
-	fmt.Fprintln(l.out)
+	fmt.Fprintln(out)
 	for _, o := range r.Verdict.Objectives {
 		mark := "✓"
 		if !o.Met {
 			mark = "✗"
 		}
-		fmt.Fprintf(l.out, "%s %s (%s%s)\n", mark, o.Expr, o.Text, o.Problem)
+		fmt.Fprintf(out, "%s %s (%s%s)\n", mark, o.Expr, o.Text, o.Problem)
 	}
 	interrupted := ""
 	if r.Run.Interrupted {
 		interrupted = ", interrupted"
 	}
-	fmt.Fprintf(l.out, "%s%s: %s\n", r.Verdict.Outcome, interrupted, l.folder.Path)
+	fmt.Fprintf(out, "%s%s: %s\n", r.Verdict.Outcome, interrupted, record)
 }
 
 func quantiles(w *tabwriter.Writer, s *result.Sketch) {

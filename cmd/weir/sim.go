@@ -1,0 +1,193 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/weir-build/weir/loadgen/scenario"
+	"github.com/weir-build/weir/reports/result"
+	"github.com/weir-build/weir/sim/model"
+	"github.com/weir-build/weir/sim/theory"
+	"github.com/weir-build/weir/system/telemetry"
+)
+
+type simFlags struct {
+	seed     uint64
+	seeded   bool
+	duration time.Duration
+	format   string
+	workers  int
+	slots    int
+	policy   string
+	analytic bool
+}
+
+func simCommand() *cobra.Command {
+	var f simFlags
+	c := &cobra.Command{
+		Use:   "sim SCENARIO",
+		Short: "Run a scenario in virtual time, through the scheduler of production",
+		Long: `Sim runs the builds of a scenario on its cluster in virtual time: the scheduler is the very
+code that serves, workers and clients are simulated around it. It leaves a run folder with
+results.json and report.html, as weir load does, so that both can be held next to each other.
+
+What is simulated is the wait for workers: retries, merging, cache hits, priorities, fair
+shares, lost workers. Transfers, look-ups and messages take no time, and single calls of a
+storage are left out. A run is a function of the scenario and the seed; the fingerprint
+says whether two were the same.
+
+SCENARIO is a file, or the name of one that comes with weir. Exit codes are those of
+weir load.`,
+		Example: `  weir sim cold-build
+  weir sim incremental-day --workers 2 --slots 4 --policy fair
+  weir sim my.yaml --analytic`,
+		Args: args(cobra.ExactArgs(1)),
+		RunE: func(c *cobra.Command, a []string) error {
+			f.seeded = c.Flags().Changed("seed")
+			if f.format != "text" && f.format != "json" {
+				return usageError{fmt.Errorf("--format %q: want text or json", f.format)}
+			}
+			if f.workers < 0 || f.slots < 0 {
+				return usageError{fmt.Errorf("--workers %d --slots %d: want at least 1 of each", f.workers, f.slots)}
+			}
+			return runSim(c.OutOrStdout(), a[0], &f)
+		},
+	}
+	flags := c.Flags()
+	flags.Uint64Var(&f.seed, "seed", 0, "seed, instead of the scenario's")
+	flags.DurationVar(&f.duration, "duration", 0, "how long builds begin, instead of the scenario's")
+	flags.IntVar(&f.workers, "workers", 0, "number of workers, all of the first kind, instead of the scenario's")
+	flags.IntVar(&f.slots, "slots", 0, "slots of each worker, instead of the scenario's")
+	flags.StringVar(&f.policy, "policy", "", "policy of the scheduler, instead of the scenario's")
+	flags.BoolVar(&f.analytic, "analytic", false, "print what queueing theory says of the wait, too")
+	flags.StringVar(&f.format, "format", "text", "text, or json: results.json on standard output")
+	return c
+}
+
+// change puts the flags in place of what the scenario says.
+func (f *simFlags) change(s *scenario.Scenario) {
+	if f.seeded {
+		s.Seed = f.seed
+	}
+	if f.duration > 0 {
+		s.Duration = f.duration
+	}
+	if s.Cluster == nil {
+		return
+	}
+	if f.workers > 0 {
+		s.Cluster.Workers = s.Cluster.Workers[:1]
+		s.Cluster.Workers[0].Count = f.workers
+	}
+	if f.slots > 0 {
+		for i := range s.Cluster.Workers {
+			s.Cluster.Workers[i].Slots = f.slots
+		}
+	}
+	if f.policy != "" {
+		s.Cluster.Policy = f.policy
+	}
+}
+
+func runSim(out io.Writer, from string, f *simFlags) error {
+	s, text, err := readScenario(from)
+	if err != nil {
+		return err
+	}
+	f.change(s)
+	folder, err := newRunFolder(".", os.Args, nil, 0, telemetry.Sampling{Ratio: 1})
+	if err != nil {
+		return err
+	}
+	base := time.Unix(0, 0).UTC()
+	recorder := result.NewRecorder(result.Run{
+		ID: folder.manifest.ID, Scenario: s.Name, Seed: s.Seed, Origin: "simulated", Environment: map[string]string{"weir": version()},
+	})
+	recorder.Begin(base)
+	recorder.Note("simulated: transfers, look-ups and messages take no time, so that waits and slowdowns are at least these")
+	for _, preset := range s.Assumed {
+		recorder.Note(fmt.Sprintf("preset %q is assumed: nobody has published such figures", preset))
+	}
+	if len(s.Calls) > 0 {
+		recorder.Note("the scenario's single calls are left out: only builds are simulated")
+	}
+	started := time.Now()
+	outcome, err := model.Run(model.Config{Scenario: s, Recorder: recorder, Base: base})
+	took := time.Since(started)
+	if err != nil {
+		return fmt.Errorf("simulate %s: %w", s.Name, err)
+	}
+	r := recorder.Result(base.Add(outcome.End))
+	r.Judge(s.Objectives)
+	if err := writeSim(folder, r, text); err != nil {
+		return err
+	}
+	if f.format == "json" {
+		if err := r.Write(out); err != nil {
+			return err
+		}
+		return verdictOf(r)
+	}
+	printResult(out, r, folder.Path)
+	fmt.Fprintf(out, "%v simulated in %v: %d events, slots %.1f%% busy, fingerprint %016x\n",
+		result.Round(outcome.End), result.Round(took), outcome.Events, outcome.Busy*100, outcome.Fingerprint)
+	if f.analytic {
+		printTheory(out, s, r)
+	}
+	return verdictOf(r)
+}
+
+func writeSim(folder *runFolder, r *result.Result, scenarioText []byte) error {
+	if err := os.WriteFile(filepath.Join(folder.Path, scenarioFile), scenarioText, 0o644); err != nil {
+		return err
+	}
+	file, err := os.Create(filepath.Join(folder.Path, resultsFile))
+	if err != nil {
+		return err
+	}
+	if err := r.Write(file); err != nil {
+		return err
+	}
+	if err := file.Close(); err != nil {
+		return err
+	}
+	if err := writeReport(filepath.Join(folder.Path, reportFile), r, ""); err != nil {
+		return err
+	}
+	return folder.close(nil)
+}
+
+// printTheory compares the mean wait with the closed form, as if actions came one by one
+// and independently. Builds come with many at once, which makes waits longer.
+func printTheory(out io.Writer, s *scenario.Scenario, r *result.Result) {
+	slots := 0
+	for _, w := range s.Cluster.Workers {
+		slots += w.Count * w.Slots
+	}
+	var run, queue result.Sketch
+	for i := range r.Actions {
+		run.Merge(&r.Actions[i].Run)
+		queue.Merge(&r.Actions[i].Queue)
+	}
+	seconds := r.Run.End.Sub(r.Run.Start).Seconds()
+	if run.Count() == 0 || seconds <= 0 || slots == 0 {
+		fmt.Fprintln(out, "theory: nothing was executed")
+		return
+	}
+	mean := run.Mean().Seconds()
+	load := float64(run.Count()) / seconds * mean
+	wait := theory.MMcWait(slots, load) * mean
+	text := "has no end: more is asked than is served"
+	if !math.IsInf(wait, 1) {
+		text = result.Round(time.Duration(wait * float64(time.Second))).String()
+	}
+	fmt.Fprintf(out, "theory: M/M/%d with a load of %.3g Erlang (ρ = %.3g): mean wait %s; simulated %v\n",
+		slots, load, load/float64(slots), text, result.Round(queue.Mean()))
+	fmt.Fprintln(out, "theory knows actions that come one by one; a build brings many at once, and they wait for each other")
+}
