@@ -251,7 +251,7 @@ func TestPaceKeepsItsTimes(t *testing.T) {
 		});
 		if (r.ended !== 51 || r.dropped !== 0) throw JSON.stringify(r);
 		// A closed loop would have begun one in 50 ms.
-		if (began[50] - began[0] > 700) throw "the last began after " + (began[50] - began[0]);
+		if (began[50] - began[0] > 1500) throw "the last began after " + (began[50] - began[0]);
 		const d = await reapi.pace({rate: 100, distribution: "constant", duration: "500ms", maxInFlight: 1}, () => client.capabilities());
 		if (d.dropped < 30 || d.ended + d.dropped !== 51) throw JSON.stringify(d);`)
 	got := s.drain()
