@@ -6,16 +6,20 @@ import (
 	"math"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/weir-build/weir/loadgen/scenario"
 	"github.com/weir-build/weir/reports/result"
-	"github.com/weir-build/weir/sim/model"
+	"github.com/weir-build/weir/sim/experiment"
 	"github.com/weir-build/weir/sim/theory"
 	"github.com/weir-build/weir/system/telemetry"
 )
+
+// maxReplications bounds what is kept in memory: a result takes some hundred kilobytes.
+const maxReplications = 10_000
 
 type simFlags struct {
 	seed     uint64
@@ -26,6 +30,7 @@ type simFlags struct {
 	slots    int
 	policy   string
 	analytic bool
+	runs     int
 }
 
 func simCommand() *cobra.Command {
@@ -46,7 +51,8 @@ SCENARIO is a file, or the name of one that comes with weir. Exit codes are thos
 weir load.`,
 		Example: `  weir sim cold-build
   weir sim incremental-day --workers 2 --slots 4 --policy fair
-  weir sim my.yaml --analytic`,
+  weir sim my.yaml --analytic
+  weir sim cold-build --replications 20`,
 		Args: args(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, a []string) error {
 			f.seeded = c.Flags().Changed("seed")
@@ -55,6 +61,9 @@ weir load.`,
 			}
 			if f.workers < 0 || f.slots < 0 {
 				return usageError{fmt.Errorf("--workers %d --slots %d: want at least 1 of each", f.workers, f.slots)}
+			}
+			if f.runs < 1 || f.runs > maxReplications {
+				return usageError{fmt.Errorf("--replications %d: want from 1 to %d", f.runs, maxReplications)}
 			}
 			return runSim(c.OutOrStdout(), a[0], &f)
 		},
@@ -65,6 +74,7 @@ weir load.`,
 	flags.IntVar(&f.workers, "workers", 0, "number of workers, all of the first kind, instead of the scenario's")
 	flags.IntVar(&f.slots, "slots", 0, "slots of each worker, instead of the scenario's")
 	flags.StringVar(&f.policy, "policy", "", "policy of the scheduler, instead of the scenario's")
+	flags.IntVar(&f.runs, "replications", 1, "how many runs with seeds of their own; of several, objectives have intervals")
 	flags.BoolVar(&f.analytic, "analytic", false, "print what queueing theory says of the wait, too")
 	flags.StringVar(&f.format, "format", "text", "text, or json: results.json on standard output")
 	return c
@@ -105,26 +115,18 @@ func runSim(out io.Writer, from string, f *simFlags) error {
 	if err != nil {
 		return err
 	}
-	base := time.Unix(0, 0).UTC()
-	recorder := result.NewRecorder(result.Run{
-		ID: folder.manifest.ID, Scenario: s.Name, Seed: s.Seed, Origin: "simulated", Environment: map[string]string{"weir": version()},
-	})
-	recorder.Begin(base)
-	recorder.Note("simulated: transfers, look-ups and messages take no time, so that waits and slowdowns are at least these")
-	for _, preset := range s.Assumed {
-		recorder.Note(fmt.Sprintf("preset %q is assumed: nobody has published such figures", preset))
-	}
-	if len(s.Calls) > 0 {
-		recorder.Note("the scenario's single calls are left out: only builds are simulated")
-	}
 	started := time.Now()
-	outcome, err := model.Run(model.Config{Scenario: s, Recorder: recorder, Base: base})
+	runs, err := experiment.Replicate(s, f.runs, time.Unix(0, 0).UTC(), func(seed uint64) result.Run {
+		return result.Run{
+			ID: folder.manifest.ID, Scenario: s.Name, Seed: seed, Origin: "simulated", Environment: map[string]string{"weir": version()}, Notes: simNotes(s),
+		}
+	})
 	took := time.Since(started)
 	if err != nil {
 		return fmt.Errorf("simulate %s: %w", s.Name, err)
 	}
-	r := recorder.Result(base.Add(outcome.End))
-	r.Judge(s.Objectives)
+	// The report is of the first, which has the scenario's own seed.
+	r, outcome := runs[0].Result, runs[0].Outcome
 	if err := writeSim(folder, r, text); err != nil {
 		return err
 	}
@@ -140,7 +142,43 @@ func runSim(out io.Writer, from string, f *simFlags) error {
 	if f.analytic {
 		printTheory(out, s, r)
 	}
+	if f.runs > 1 {
+		return printAnswers(out, experiment.Answers(runs, s.Objectives), f.runs)
+	}
 	return verdictOf(r)
+}
+
+func simNotes(s *scenario.Scenario) []string {
+	notes := []string{"simulated: transfers, look-ups and messages take no time, so that waits and slowdowns are at least these"}
+	for _, preset := range s.Assumed {
+		notes = append(notes, fmt.Sprintf("preset %q is assumed: nobody has published such figures", preset))
+	}
+	if len(s.Calls) > 0 {
+		notes = append(notes, "the scenario's single calls are left out: only builds are simulated")
+	}
+	return notes
+}
+
+// printAnswers prints what several runs say of the objectives; the verdict is theirs.
+func printAnswers(out io.Writer, answers []experiment.Answer, runs int) error {
+	fmt.Fprintf(out, "\n%d replications, means with their %.0f%% intervals:\n", runs, experiment.Confidence*100)
+	var missed []string
+	for _, a := range answers {
+		e := &a.Objective
+		if a.Verdict == experiment.Unknown {
+			fmt.Fprintf(out, "? %s: a run has nothing of that\n", e.Text)
+		} else {
+			mark := map[experiment.Verdict]string{experiment.Met: "✓", experiment.Missed: "✗", experiment.Inconclusive: "~"}[a.Verdict]
+			fmt.Fprintf(out, "%s %s: %s ± %s, %s\n", mark, e.Text, e.Format(a.Interval.Mean), e.Format(a.Interval.Half), a.Verdict)
+		}
+		if a.Verdict != experiment.Met {
+			missed = append(missed, fmt.Sprintf("%s is %s", e.Text, a.Verdict))
+		}
+	}
+	if missed != nil {
+		return verdictError{exitMissed, strings.Join(missed, "; ")}
+	}
+	return nil
 }
 
 func writeSim(folder *runFolder, r *result.Result, scenarioText []byte) error {

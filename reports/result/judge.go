@@ -83,7 +83,20 @@ func ParseExpr(text string) (Expr, error) {
 	return e, nil
 }
 
-func (e *Expr) holds(got float64) bool {
+// Format writes a value of the measure as people do.
+func (e Expr) Format(value float64) string {
+	if math.IsInf(value, 0) {
+		return "∞"
+	}
+	_, u, err := new(Result).measure(e.Measure)
+	if err != nil && !errors.Is(err, errNothing) {
+		return ""
+	}
+	return u.text(value)
+}
+
+// Holds tells whether a value meets the objective.
+func (e Expr) Holds(got float64) bool {
 	switch {
 	case e.Exact:
 		return got == e.Value
@@ -336,7 +349,7 @@ func (r *Result) Judge(objectives []Expr) {
 		if err != nil {
 			o.Problem = err.Error()
 		} else {
-			o.Got, o.Text, o.Met = got, u.text(got), e.holds(got)
+			o.Got, o.Text, o.Met = got, u.text(got), e.Holds(got)
 		}
 		if !o.Met {
 			v.Outcome = Failed
