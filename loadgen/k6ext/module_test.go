@@ -258,6 +258,12 @@ func TestPaceKeepsItsTimes(t *testing.T) {
 	if len(got["reapi_schedule_delay"]) < 51 || len(got["reapi_dropped"]) < 30 {
 		t.Errorf("%d delays and %d drops told to k6", len(got["reapi_schedule_delay"]), len(got["reapi_dropped"]))
 	}
+	if got := s.try(`await reapi.pace({rate: 1, distribution: "constant", duration: "10ms"}, async () => { await client.capabilities(); throw "the last" })`); got != "the last" {
+		t.Errorf("what the last one throws is %q", got)
+	}
+	if got := s.try(`await reapi.pace({rate: 100, duration: "5s"}, () => { throw "at once" })`); !strings.Contains(got, "at once") {
+		t.Errorf("what a plain function throws is %q", got)
+	}
 	if got := s.try(`await reapi.pace({rate: 100, duration: "100ms"}, async () => { throw "mine" })`); got != "mine" {
 		t.Errorf("what the function throws is %q", got)
 	}

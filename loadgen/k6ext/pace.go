@@ -47,7 +47,7 @@ func (m *instance) pace(params, f sobek.Value) *sobek.Promise {
 	}
 	p := &pacer{
 		m: m, call: call, observer: observer, begin: time.Now(), length: length, most: most,
-		times: arrivals.Times(workload.NewRand(seed, "pace")), skip: segment(m.vu.State().Options.ExecutionSegment).Has, seed: seed,
+		times: arrivals.Times(workload.NewRand(seed, "pace")), ours: segment(m.vu.State().Options.ExecutionSegment).Has, seed: seed,
 	}
 	promise, resolve, reject := rt.NewPromise()
 	p.resolve, p.reject = resolve, reject
@@ -63,7 +63,7 @@ type pacer struct {
 	begin    time.Time
 	length   time.Duration
 	times    func() (time.Duration, bool)
-	skip     func(seed uint64, number int) bool
+	ours     func(seed uint64, number int) bool
 	seed     uint64
 	number   int
 
@@ -71,13 +71,16 @@ type pacer struct {
 	done                       bool // no more come
 	resolve                    func(any) error
 	reject                     func(any) error
-	failed                     bool
+	settled                    bool // the promise is
 }
 
 // next waits for the next arrival, off the loop.
 func (p *pacer) next() {
+	if p.settled {
+		return
+	}
 	at, ok := p.times()
-	for ok && !p.skip(p.seed, p.number) {
+	for ok && !p.ours(p.seed, p.number) {
 		p.number++
 		at, ok = p.times()
 	}
@@ -119,20 +122,15 @@ func (p *pacer) begun(intended time.Time) error {
 	if err != nil {
 		return p.fail(err)
 	}
-	promise, ok := value.Export().(*sobek.Promise)
-	if !ok {
+	if _, promised := value.Export().(*sobek.Promise); !promised {
 		p.ended++
 		return nil
 	}
 	p.open++
 	then, _ := sobek.AssertFunction(value.ToObject(rt).Get("then"))
-	_ = promise
 	_, err = then(value, rt.ToValue(func(sobek.Value) { p.one() }), rt.ToValue(func(reason sobek.Value) {
+		p.fail(reason) // before the last one that ends resolves
 		p.one()
-		if !p.failed {
-			p.failed = true
-			p.reject(reason) // the loop has its error by the script's await
-		}
 	}))
 	return err
 }
@@ -143,17 +141,18 @@ func (p *pacer) one() {
 	p.finish()
 }
 
-func (p *pacer) fail(err error) error {
-	if p.failed {
+// fail has the script's await throw; only the first failure can.
+func (p *pacer) fail(reason any) error {
+	if p.settled {
 		return nil
 	}
-	p.failed, p.done = true, true
-	return p.reject(err)
+	p.settled = true
+	return p.reject(reason)
 }
 
 func (p *pacer) finish() {
-	if p.done && p.open == 0 && !p.failed {
-		p.failed = true
+	if p.done && p.open == 0 && !p.settled {
+		p.settled = true
 		p.resolve(map[string]any{"ended": p.ended, "dropped": p.dropped})
 	}
 }
