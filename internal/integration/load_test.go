@@ -427,3 +427,34 @@ export default async function () {
 		t.Errorf("md: exit code %d:\n%s", code, p.text(t))
 	}
 }
+
+// TestDoctor: whatever this machine is, it sends something, and not a thousand million
+// calls a second; then it says what to do.
+func TestDoctor(t *testing.T) {
+	command := exec.Command(filepath.Join(programs, "weir"), "doctor", "--rate", "1e9", "--format", "json")
+	var problem strings.Builder
+	command.Stderr = &problem
+	output, err := command.Output()
+	if code := command.ProcessState.ExitCode(); code != 4 || !strings.Contains(problem.String(), "use more CPUs, or several generators") {
+		t.Errorf("exit code %d (%v): %s", code, err, problem.String())
+	}
+	var found struct {
+		Best  float64
+		Steps []struct {
+			Rate, Achieved float64
+			Valid          bool
+			Reason         string
+		}
+	}
+	if err := json.Unmarshal(output, &found); err != nil {
+		t.Fatalf("%v in %s", err, output)
+	}
+	for i, s := range found.Steps {
+		if s.Valid && (s.Achieved < 0.5*s.Rate || s.Achieved > 1.5*s.Rate) || !s.Valid && (s.Reason == "" || i < len(found.Steps)-1) {
+			t.Errorf("step %d: %+v", i, s)
+		}
+	}
+	if len(found.Steps) == 0 || found.Best > found.Steps[len(found.Steps)-1].Rate*1.5 {
+		t.Errorf("got %s", output)
+	}
+}
