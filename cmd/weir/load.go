@@ -62,13 +62,12 @@ const (
 )
 
 type loadFlags struct {
-	remote        remote.Config
-	seed          uint64
-	seeded        bool
-	duration      time.Duration
-	format        string
-	sharesMachine bool
-	list          bool
+	remote   remote.Config
+	seed     uint64
+	seeded   bool
+	duration time.Duration
+	format   string
+	list     bool
 }
 
 func loadCommand() *cobra.Command {
@@ -230,7 +229,6 @@ func (l *load) onOwnCluster(ctx context.Context) error {
 		return err
 	}
 	l.folder = cl.folder
-	l.flags.sharesMachine = true
 	return cl.run(lasting, func(context.Context) error {
 		if len(l.scenario.Faults) > 0 {
 			l.crew = &crew{dir: dir, bots: cl.up.Bots, cas: cl.up.Casd, runner: options.cluster.Runner}
@@ -295,19 +293,12 @@ func (l *load) run(ctx context.Context, target string) error {
 	r, readErr := readResult(filepath.Join(l.folder.Path, resultsFile))
 	if readErr != nil {
 		// Why there is none, the generator has said.
-		return errors.Join(err, unless(err, readErr))
+		return cmp.Or(err, readErr)
 	}
 	if err != nil && !r.Run.Interrupted {
 		return err
 	}
 	return l.tell(r)
-}
-
-func unless(first, second error) error {
-	if first != nil {
-		return nil
-	}
-	return second
 }
 
 func readResult(path string) (*result.Result, error) {
@@ -376,7 +367,8 @@ func (l *load) options(target string) (string, error) {
 	r := &l.flags.remote
 	o := map[string]any{
 		"target": target, "run": l.folder.manifest.ID, "name": l.scenario.Name, "progress": progressFile, "metrics": "none",
-		"sharesMachine": l.flags.sharesMachine, "environment": map[string]string{"weir": version()},
+		"sharesMachine": l.flags.remote.URL == "", // then the cluster is ours
+		"environment":   map[string]string{"weir": version()},
 	}
 	if l.flags.seeded {
 		o["seed"] = l.flags.seed

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -138,27 +137,15 @@ const toolName = "weir-load"
 // actions runs all actions: as many at a time as the build has jobs, each when those it
 // depends on have ended, the first in the build's order first.
 func (r *buildRun) actions(ctx context.Context, intended time.Time, out *result.Build) {
-	waiting := make([]int, len(r.build.Actions))
-	after := make([][]int, len(r.build.Actions))
-	var ready []int // ascending
-	for i := range r.build.Actions {
-		waiting[i] = len(r.build.Actions[i].Deps)
-		for _, d := range r.build.Actions[i].Deps {
-			after[d] = append(after[d], i)
-		}
-		if waiting[i] == 0 {
-			ready = append(ready, i)
-		}
-	}
+	order := r.build.Order()
 	// With room for all, so that none that ends has to wait.
 	ended := make(chan done, min(r.build.Jobs, len(r.build.Actions)))
 	running, stopped := 0, false
 	// due is the moment that made the next action possible: a result, or the beginning.
 	due := intended
-	for running > 0 || len(ready) > 0 && !stopped {
-		for len(ready) > 0 && running < r.build.Jobs && !stopped {
-			i := ready[0]
-			ready = ready[1:]
+	for running > 0 || order.Ready() > 0 && !stopped {
+		for order.Ready() > 0 && running < r.build.Jobs && !stopped {
+			i, _ := order.Take()
 			running++
 			at := due
 			go func() { ended <- r.action(ctx, i, at) }()
@@ -181,12 +168,7 @@ func (r *buildRun) actions(ctx context.Context, intended time.Time, out *result.
 			stopped = stopped || !r.build.KeepGoing
 			continue
 		}
-		for _, next := range after[d.index] {
-			if waiting[next]--; waiting[next] == 0 {
-				at, _ := slices.BinarySearch(ready, next)
-				ready = slices.Insert(ready, at, next)
-			}
-		}
+		order.Done(d.index)
 	}
 }
 

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
-	"time"
 
 	"cloud.google.com/go/longrunning/autogen/longrunningpb"
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
@@ -38,13 +37,14 @@ const (
 
 // Dial returns a client with so many connections, of which calls take one after the
 // other. It connects when first used.
-func Dial(c remote.Config, connections int, observer Observer, options ...grpc.DialOption) (*Client, error) {
+func Dial(c remote.Config, connections int, observer Observer) (*Client, error) {
 	client := &Client{observer: observer}
 	client.digests.init()
-	options = append(options,
+	options := []grpc.DialOption{
 		grpc.WithStatsHandler(&meter{observer: observer, calls: &client.calls}), grpc.WithUserAgent("weir-load"),
 		grpc.WithInitialWindowSize(streamWindow), grpc.WithInitialConnWindowSize(connWindow),
-		grpc.WithReadBufferSize(ioBuffer), grpc.WithWriteBufferSize(ioBuffer))
+		grpc.WithReadBufferSize(ioBuffer), grpc.WithWriteBufferSize(ioBuffer),
+	}
 	for range max(1, connections) {
 		one, err := remote.Dial(c, options...)
 		if err != nil {
@@ -147,9 +147,6 @@ func (c *Client) ActionResult(ctx context.Context, action digest.Digest) (*repb.
 // An Execution is what Execute saw beside the response.
 type Execution struct {
 	Response *repb.ExecuteResponse
-	// Updates is how many messages came, FirstUpdate when the first did.
-	Updates     int
-	FirstUpdate time.Time
 	// Operation is the last name.
 	Operation string
 }
@@ -167,9 +164,6 @@ func (c *Client) Execute(ctx context.Context, action digest.Digest, skipCache bo
 	var e Execution
 	done := 0
 	response, err := client.Execute(ctx, request, func(o *longrunningpb.Operation) {
-		if e.Updates++; e.Updates == 1 {
-			e.FirstUpdate = time.Now()
-		}
 		e.Operation = o.Name
 		if o.Done {
 			done++

@@ -20,7 +20,6 @@ import (
 
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
 	"go.opentelemetry.io/otel/trace"
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -53,8 +52,6 @@ type Config struct {
 	Notes []string
 	// Environment is added to what the result says of what measured.
 	Environment map[string]string
-	// Options are added to those of the connections.
-	Options []grpc.DialOption
 }
 
 // A Segment is the part from From up to, but not, To, of a load that is 1.
@@ -96,7 +93,7 @@ func Run(ctx context.Context, c Config) (*result.Result, error) {
 	if c.Scenario.Client.Compression == "zstd" {
 		c.Remote.Compressor = zstd.New()
 	}
-	client, err := Dial(c.Remote, c.Scenario.Client.Connections, r.observer, c.Options...)
+	client, err := Dial(c.Remote, c.Scenario.Client.Connections, r.observer)
 	if err != nil {
 		return nil, err
 	}

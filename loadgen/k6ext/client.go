@@ -47,11 +47,9 @@ func (m *instance) newClient(call sobek.ConstructorCall) *sobek.Object {
 		target = "grpc://" + target
 	}
 	o := m.read("Client", call.Argument(1))
-	c := &Client{m: m, config: remote.Config{
-		URL: target, Instance: o.text("instanceName", ""), AccessToken: o.text("tokenFile", ""), TokenReload: time.Minute,
-		ServerCert: o.text("serverCert", ""), ClientCert: o.text("clientCert", ""), ClientKey: o.text("clientKey", ""),
-		RetryLimit: int(o.number("retries", 4, 0, 4)), RetryDelay: o.duration("retryDelay", 100*time.Millisecond), Keepalive: o.duration("keepalive", 0),
-	}}
+	c := &Client{m: m, config: o.remote(target)}
+	c.config.RetryLimit, c.config.RetryDelay = int(o.number("retries", 4, 0, 4)), o.duration("retryDelay", retryDelay)
+	c.config.Keepalive = o.duration("keepalive", 0)
 	if c.config.RetryLimit == 0 {
 		c.config.RetryLimit = -1 // remote's word for none
 	}
@@ -76,6 +74,17 @@ func (m *instance) newClient(call sobek.ConstructorCall) *sobek.Object {
 		common.Throw(rt, err)
 	}
 	return rt.ToValue(c).ToObject(rt)
+}
+
+// retryDelay is Bazel's first pause before it tries again.
+const retryDelay = 100 * time.Millisecond
+
+// remote reads what clients and scenarios are both told of a target.
+func (o *options) remote(target string) remote.Config {
+	return remote.Config{
+		URL: target, Instance: o.text("instanceName", ""), AccessToken: o.text("tokenFile", ""), TokenReload: time.Minute,
+		ServerCert: o.text("serverCert", ""), ClientCert: o.text("clientCert", ""), ClientKey: o.text("clientKey", ""), RetryDelay: retryDelay,
+	}
 }
 
 // dial returns the client, which connects when it is first used.

@@ -23,7 +23,7 @@ type Corpus struct {
 	shared workload.Corpus
 	dedup  float64
 	random *workload.Rand
-	next   *atomic.Uint64
+	next   uint64
 	vu     func() uint64
 }
 
@@ -34,7 +34,6 @@ func (m *instance) newCorpus(call sobek.ConstructorCall) *sobek.Object {
 		seed:   uint64(o.number("seed", 1, 0, 1<<53)),
 		dedup:  o.number("dedup", 0, 0, 1),
 		shared: workload.Corpus{Blobs: int(o.number("count", 1000, 1, maxTake)), Ratio: uint8(o.number("compressibility", 1, 1, 255))},
-		next:   new(atomic.Uint64),
 		vu: func() uint64 {
 			if state := m.vu.State(); state != nil {
 				return state.VUIDGlobal
@@ -111,13 +110,14 @@ func (c *Corpus) Take(n int) (*Blobs, error) {
 	}
 	b := &Blobs{Count: n, blobs: make([]workload.Blob, n)}
 	for i := range b.blobs {
-		if c.dedup > 0 && workload.Spread(c.seed, c.next.Load()^uint64(i)<<32) < c.dedup {
+		if c.dedup > 0 && workload.Spread(c.seed, c.next^uint64(i)<<32) < c.dedup {
 			b.blobs[i] = c.shared.Pick(c.seed, c.random)
 			continue
 		}
 		// New: no other virtual user, and no other generator of the run, makes it.
+		c.next++
 		fresh := workload.Corpus{Blobs: 1, Sizes: c.shared.Sizes, Ratio: c.shared.Ratio}
-		b.blobs[i] = fresh.At(workload.Seed(c.seed, c.vu(), c.next.Add(1)), 0)
+		b.blobs[i] = fresh.At(workload.Seed(c.seed, c.vu(), c.next), 0)
 	}
 	return b, nil
 }

@@ -35,6 +35,7 @@ import (
 
 	"github.com/weir-build/weir/loadgen/drive"
 	"github.com/weir-build/weir/loadgen/fake"
+	"github.com/weir-build/weir/reports/result"
 )
 
 // Names under which k6 finds them.
@@ -54,11 +55,13 @@ func Register() {
 type Root struct {
 	run string // id of this process's run
 
-	mu       sync.Mutex // guards what follows
-	clients  map[string]*drive.Client
-	fakes    []*fake.Server
+	mu      sync.Mutex // guards what follows
+	clients map[string]*drive.Client
+	fakes   []*fake.Server
+	results []*result.Result // of scenarios
+
 	report   report
-	observer drive.Observer
+	observer drive.Observer // report's, for the clients of scripts
 }
 
 var (

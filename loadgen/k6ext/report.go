@@ -18,21 +18,17 @@ import (
 	"github.com/weir-build/weir/reports/result"
 )
 
-// report is what is written at the end: the results of scenarios, or, if there were none,
-// what the scripts' own clients saw.
+// report records what the scripts' own clients see, which is written at the end unless
+// there were scenarios.
 type report struct {
 	recorder atomic.Pointer[drive.Recorder] // nil until an output has started
 	health   *drive.Health
-	results  []*result.Result // guarded by Root.mu; see add
-	root     *Root
 }
 
-func (r *report) add(out *result.Result) {
-	if r.root == nil {
-		return // nobody will write it
-	}
-	r.root.mu.Lock()
-	defer r.root.mu.Unlock()
+// add keeps the result of a scenario to be written.
+func (r *Root) add(out *result.Result) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	r.results = append(r.results, out)
 }
 
@@ -108,7 +104,6 @@ func (o *reportOutput) Description() string { return OutputName + " (" + o.path 
 // Start begins to record.
 func (o *reportOutput) Start() error {
 	report := &o.root.report
-	report.root = o.root
 	recorder := drive.NewRecorder(result.Run{ID: o.root.run, Scenario: o.script, Environment: Environment()})
 	recorder.Begin(time.Now())
 	report.recorder.Store(recorder)
@@ -125,7 +120,7 @@ func (o *reportOutput) Stop() error {
 	own := report.recorder.Swap(nil).Finish(time.Now(), report.health.Stop())
 	own.Judge(nil)
 	o.root.mu.Lock()
-	results := report.results
+	results := o.root.results
 	o.root.mu.Unlock()
 	// A script whose scenario didn't begin has nothing to tell.
 	if len(results) == 0 && len(own.Calls) > 0 {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/grafana/sobek"
 	"go.k6.io/k6/v2/js/common"
@@ -17,7 +16,6 @@ import (
 	"github.com/weir-build/weir/loadgen/fake"
 	"github.com/weir-build/weir/loadgen/scenario"
 	"github.com/weir-build/weir/reports/result"
-	"github.com/weir-build/weir/system/remote"
 )
 
 // shippedScenario returns the text of a scenario that comes with the program.
@@ -35,11 +33,8 @@ func (m *instance) runScenario(given, params sobek.Value) *sobek.Promise {
 	rt := m.vu.Runtime()
 	o := m.read("runScenario", params)
 	c := drive.Config{
-		Run: o.text("run", m.root.run),
-		Remote: remote.Config{
-			URL: o.text("target", ""), Instance: o.text("instanceName", ""), AccessToken: o.text("tokenFile", ""), TokenReload: time.Minute,
-			ServerCert: o.text("serverCert", ""), ClientCert: o.text("clientCert", ""), ClientKey: o.text("clientKey", ""), RetryDelay: 100 * time.Millisecond,
-		},
+		Run:           o.text("run", m.root.run),
+		Remote:        o.remote(o.text("target", "")),
 		SharesMachine: o.boolean("sharesMachine"), Notes: o.list("notes"), Environment: o.words("environment"),
 	}
 	progress, samples := o.text("progress", ""), o.text("metrics", "samples")
@@ -82,7 +77,7 @@ func (m *instance) runScenario(given, params sobek.Value) *sobek.Promise {
 		if err != nil {
 			return nil, err
 		}
-		m.root.report.add(out)
+		m.root.add(out)
 		return plain(out)
 	})
 }

@@ -54,7 +54,7 @@ type Demand struct {
 	workload.Stream
 	Instance string
 	// Download is which outputs a client reads: all, toplevel (of actions that none of
-	// the build depends on) or none.
+	// the build depends on) or minimal, none.
 	Download Download
 	// SkipCache has actions executed although their result is cached.
 	SkipCache bool

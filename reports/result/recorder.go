@@ -75,19 +75,22 @@ func NewRecorder(run Run) *Recorder {
 	}
 }
 
+// bounded returns the entry of a key, and the key it is under: the rest's, if there are
+// MaxKeys already.
+func bounded[K comparable, V any](m map[K]*V, key, rest K) (*V, K) {
+	if v := m[key]; v != nil {
+		return v, key
+	}
+	if len(m) >= MaxKeys {
+		key = rest
+	}
+	return entry(m, key), key
+}
+
 // Call adds an RPC.
 func (r *Recorder) Call(c *Call) {
-	s := r.calls[c.CallKey]
-	if s == nil {
-		key := c.CallKey
-		if len(r.calls) >= MaxKeys {
-			key = CallKey{Method: other, Status: c.Status, Phase: c.Phase}
-		}
-		if s = r.calls[key]; s == nil {
-			s = &Calls{CallKey: key}
-			r.calls[key] = s
-		}
-	}
+	s, key := bounded(r.calls, c.CallKey, CallKey{Method: other, Status: c.Status, Phase: c.Phase})
+	s.CallKey = key
 	response, service := c.End.Sub(c.Intended), c.End.Sub(c.Sent)
 	s.Count++
 	s.Blobs += int64(c.Blobs)
@@ -111,17 +114,8 @@ func (r *Recorder) Call(c *Call) {
 
 // Action adds an action.
 func (r *Recorder) Action(a *Action) {
-	s := r.actions[a.ActionKey]
-	if s == nil {
-		key := a.ActionKey
-		if len(r.actions) >= MaxKeys {
-			key = ActionKey{Class: other, Outcome: a.Outcome, Phase: a.Phase}
-		}
-		if s = r.actions[key]; s == nil {
-			s = &Actions{ActionKey: key}
-			r.actions[key] = s
-		}
-	}
+	s, key := bounded(r.actions, a.ActionKey, ActionKey{Class: other, Outcome: a.Outcome, Phase: a.Phase})
+	s.ActionKey = key
 	response, service := a.End.Sub(a.Intended), a.End.Sub(a.Sent)
 	s.Count++
 	s.Response.Record(response)
@@ -244,7 +238,7 @@ func (r *Recorder) failed(method, status, message, trace string, at time.Time) {
 	e.Last = at.UTC()
 }
 
-func (r *Recorder) consider(kind string, response time.Duration, make func() Slow) {
+func (r *Recorder) consider(kind string, response time.Duration, describe func() Slow) {
 	s := r.slow[kind]
 	if s == nil {
 		if len(r.slow) >= MaxKeys {
@@ -253,17 +247,17 @@ func (r *Recorder) consider(kind string, response time.Duration, make func() Slo
 		s = new(slowest)
 		r.slow[kind] = s
 	}
-	s.add(response, make)
+	s.add(response, describe)
 }
 
 // slowest are the MaxSlow with the longest response, the longest first.
 type slowest []Slow
 
-func (s *slowest) add(response time.Duration, make func() Slow) {
+func (s *slowest) add(response time.Duration, describe func() Slow) {
 	if len(*s) == MaxSlow && response <= (*s)[MaxSlow-1].Response {
 		return
 	}
-	one := make()
+	one := describe()
 	one.Start = one.Start.UTC()
 	i, _ := slices.BinarySearchFunc(*s, one, compareSlow)
 	*s = slices.Insert(*s, i, one)

@@ -27,10 +27,8 @@ type build struct {
 	*workload.Build
 	stream  int
 	begun   des.Time
-	waiting []int   // by action: what it waits for
-	after   [][]int // by action: what waits for it
-	ready   []int   // ascending
-	due     []des.Time
+	order   *workload.Order
+	due     []des.Time // by action: when it could begin, once it has
 	running int
 	ops     []queue.OperationID // by action, 0 if it isn't under way
 	took    []time.Duration
@@ -55,7 +53,6 @@ func (s *sim) addStream(d *scenario.Demand) error {
 		if other.Instance == d.Instance {
 			st.tenant = other.tenant
 		}
-		st.next = 0
 	}
 	if st.tenant == 0 {
 		st.tenant = uint32(len(s.streams) + 1)
@@ -114,19 +111,9 @@ func (s *sim) arrive(i int, how uint64) {
 	token := b.token
 	*b = build{Build: st.Build(s.Scenario.Seed, number), stream: i, begun: s.k.Now(), token: token + 1, client: how&closedLoop != 0}
 	n := len(b.Actions)
-	b.waiting, b.after, b.due = make([]int, n), make([][]int, n), make([]des.Time, n)
+	b.order, b.due = b.Order(), make([]des.Time, n)
 	b.ops, b.took = make([]queue.OperationID, n), make([]time.Duration, n)
 	b.out = result.Build{ID: fmt.Sprintf("%s/%d", st.Name, number), Start: s.at(s.k.Now()).UTC(), Actions: n}
-	for a := range b.Actions {
-		b.waiting[a] = len(b.Actions[a].Deps)
-		for _, d := range b.Actions[a].Deps {
-			b.after[d] = append(b.after[d], a)
-		}
-		if b.waiting[a] == 0 {
-			b.ready = append(b.ready, a)
-			b.due[a] = s.k.Now()
-		}
-	}
 	b.group = s.groups.take()
 	s.open++
 	if b.CancelAfter > 0 {
@@ -139,17 +126,18 @@ func (s *sim) arrive(i int, how uint64) {
 func (s *sim) advance(index int) {
 	for {
 		b := s.builds.at(index)
-		if b.stopped || len(b.ready) == 0 || b.running >= b.Jobs {
+		if b.stopped || b.order.Ready() == 0 || b.running >= b.Jobs {
 			break
 		}
-		a := b.ready[0]
-		b.ready = b.ready[1:]
+		a, _ := b.order.Take()
+		// Clients take no time: it begins at the moment at which it could.
+		b.due[a] = s.k.Now()
 		b.running++
 		s.inFlight++
 		s.Recorder.InFlight(s.at(s.k.Now()), s.inFlight)
 		s.submit(index, a)
 	}
-	if b := s.builds.at(index); b.running == 0 && (b.stopped || len(b.ready) == 0) {
+	if b := s.builds.at(index); b.running == 0 && (b.stopped || b.order.Ready() == 0) {
 		s.finish(index)
 	}
 }
@@ -258,17 +246,7 @@ func (s *sim) actionDone(index, a int, outcome string, t *task) {
 		b.stopped = b.stopped || !b.KeepGoing
 		return
 	}
-	for _, next := range b.after[a] {
-		if b.waiting[next]--; b.waiting[next] == 0 {
-			at, _ := slices.BinarySearch(b.ready, next)
-			b.ready = slices.Insert(b.ready, at, next)
-			b.due[next] = s.k.Now()
-		}
-	}
-	// One that had to wait for a job was due when the job fell free: now.
-	for _, r := range b.ready {
-		b.due[r] = s.k.Now()
-	}
+	b.order.Done(a)
 }
 
 // giveUp has a user lose patience.
