@@ -1,9 +1,6 @@
 package workload
 
-import (
-	"container/heap"
-	"time"
-)
+import "time"
 
 // Ideal is the makespan of a list schedule: jobs machines that take the actions in order,
 // each as soon as what it depends on has ended, without any queue, transfer or overhead.
@@ -13,47 +10,67 @@ import (
 // No schedule of a real cluster at this number of jobs beats it by more than half:
 // Graham's bound (1969) says a list schedule is at most 2 − 1/jobs times the best.
 func (b *Build) Ideal(jobs int, took func(action int) time.Duration) time.Duration {
-	order := b.Order()
-	var running endHeap
+	return new(Lister).Ideal(b, jobs, took)
+}
+
+// A Lister makes list schedules of one build after the other in the same memory.
+type Lister struct {
+	order   Order
+	running heap[ending]
+}
+
+// Ideal is [Build.Ideal].
+func (l *Lister) Ideal(b *Build, jobs int, took func(action int) time.Duration) time.Duration {
+	l.order.Reset(b)
 	var now time.Duration
 	for {
-		for len(running) < max(jobs, 1) {
-			i, ok := order.Take()
+		for len(l.running) < max(jobs, 1) {
+			i, ok := l.order.Take()
 			if !ok {
 				break
 			}
-			heap.Push(&running, ending{now + took(i), i})
+			l.running.push(ending{now + took(i), i})
 		}
-		if len(running) == 0 {
+		if len(l.running) == 0 {
 			return now
 		}
-		first := heap.Pop(&running).(ending)
+		first := l.running.pop()
 		now = first.at
-		order.Done(first.action)
+		l.order.Done(first.action)
 	}
 }
 
 // Order gives out the actions of a build as they become ready, the first in the build's
 // order first. Whoever runs a build, for real or not, goes by it.
 type Order struct {
-	waiting []int   // by action: how many it waits for
-	after   [][]int // by action: what waits for it
-	ready   intHeap
+	waiting []int32 // by action: how many it waits for
+	graph   *graph
+	ready   heap[number]
 }
 
 // Order returns the order of a build of which nothing has begun.
 func (b *Build) Order() *Order {
-	o := &Order{waiting: make([]int, len(b.Actions)), after: make([][]int, len(b.Actions))}
-	for i := range b.Actions {
-		o.waiting[i] = len(b.Actions[i].Deps)
-		for _, d := range b.Actions[i].Deps {
-			o.after[d] = append(o.after[d], i)
+	o := new(Order)
+	o.Reset(b)
+	return o
+}
+
+// Reset makes o the order of a build of which nothing has begun.
+func (o *Order) Reset(b *Build) {
+	if o.graph = b.graph; o.graph == nil {
+		deps := make([][]int, len(b.Actions))
+		for i := range deps {
+			deps[i] = b.Actions[i].Deps
 		}
-		if o.waiting[i] == 0 {
-			o.ready = append(o.ready, i) // ascending, which is a heap
+		o.graph = newGraph(deps)
+	}
+	o.waiting = append(o.waiting[:0], o.graph.waiting...)
+	o.ready = o.ready[:0]
+	for i, n := range o.waiting {
+		if n == 0 {
+			o.ready = append(o.ready, number(i)) // ascending, which is a heap
 		}
 	}
-	return o
 }
 
 // Take returns the next action that is ready; ok is false if none is.
@@ -61,7 +78,7 @@ func (o *Order) Take() (action int, ok bool) {
 	if len(o.ready) == 0 {
 		return 0, false
 	}
-	return heap.Pop(&o.ready).(int), true
+	return int(o.ready.pop()), true
 }
 
 // Ready is how many could be taken.
@@ -70,9 +87,9 @@ func (o *Order) Ready() int { return len(o.ready) }
 // Done says that an action has its result, which makes others ready. One that has none is
 // never told: what depends on it doesn't become ready.
 func (o *Order) Done(action int) {
-	for _, i := range o.after[action] {
+	for _, i := range o.graph.after[action] {
 		if o.waiting[i]--; o.waiting[i] == 0 {
-			heap.Push(&o.ready, i)
+			o.ready.push(number(i))
 		}
 	}
 }
@@ -82,28 +99,53 @@ type ending struct {
 	action int
 }
 
-type intHeap []int
+func (e ending) before(o ending) bool { return e.at < o.at || e.at == o.at && e.action < o.action }
 
-func (h intHeap) Len() int           { return len(h) }
-func (h intHeap) Less(i, j int) bool { return h[i] < h[j] }
-func (h intHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
-func (h *intHeap) Push(x any)        { *h = append(*h, x.(int)) }
-func (h *intHeap) Pop() any {
-	last := (*h)[len(*h)-1]
-	*h = (*h)[:len(*h)-1]
-	return last
+type number int32
+
+func (n number) before(o number) bool { return n < o }
+
+// heap is a binary heap, the least first. It isn't container/heap's, which makes a pointer
+// of each number.
+type heap[T interface{ before(T) bool }] []T
+
+func (h *heap[T]) push(v T) {
+	s := append(*h, v)
+	i := len(s) - 1
+	for i > 0 {
+		parent := (i - 1) / 2
+		if !v.before(s[parent]) {
+			break
+		}
+		s[i] = s[parent]
+		i = parent
+	}
+	s[i] = v
+	*h = s
 }
 
-type endHeap []ending
-
-func (h endHeap) Len() int { return len(h) }
-func (h endHeap) Less(i, j int) bool {
-	return h[i].at < h[j].at || h[i].at == h[j].at && h[i].action < h[j].action
-}
-func (h endHeap) Swap(i, j int) { h[i], h[j] = h[j], h[i] }
-func (h *endHeap) Push(x any)   { *h = append(*h, x.(ending)) }
-func (h *endHeap) Pop() any {
-	last := (*h)[len(*h)-1]
-	*h = (*h)[:len(*h)-1]
-	return last
+func (h *heap[T]) pop() T {
+	s := *h
+	first, last := s[0], s[len(s)-1]
+	s = s[:len(s)-1]
+	i := 0
+	for {
+		child := 2*i + 1
+		if child >= len(s) {
+			break
+		}
+		if child+1 < len(s) && s[child+1].before(s[child]) {
+			child++
+		}
+		if !s[child].before(last) {
+			break
+		}
+		s[i] = s[child]
+		i = child
+	}
+	if len(s) > 0 {
+		s[i] = last
+	}
+	*h = s
+	return first
 }

@@ -104,6 +104,7 @@ type Build struct {
 	KeepGoing   bool
 	// Actions are in an order in which they could run: what one depends on is before it.
 	Actions []Action
+	graph   *graph // of them; nil if it wasn't drawn
 }
 
 // An Action is one command.
@@ -147,118 +148,54 @@ func (s *Stream) Times(seed uint64) func() (at time.Duration, ok bool) {
 
 // Build returns the build of a number, from 0.
 func (s *Stream) Build(seed uint64, number int) *Build {
-	base := mix(seed, name(s.Name))
-	version := number
-	if s.Herd {
-		version = 0
-	}
-	b := &Build{Stream: s.Name, Number: number, Jobs: s.Jobs, KeepGoing: s.KeepGoing}
-	if s.Cancel > 0 {
-		r := source(mix(base, ofCancel, uint64(number)))
-		if r.unit() < s.Cancel {
-			b.CancelAfter = max(1, time.Duration(r.unit()*float64(s.Patience)))
-		}
-	}
-	if len(s.Tape) > 0 {
-		b.Actions = s.recorded(base, version%len(s.Tape))
-		return b
-	}
-	total := 0
-	for _, layer := range s.Layers {
-		total += layer.Actions
-	}
-	b.Actions = make([]Action, 0, total)
-	before := [2]int{} // the layer before, as a range of Actions
-	for l, layer := range s.Layers {
-		for i := range layer.Actions {
-			b.Actions = append(b.Actions, s.action(base, version, l, i, before, b.Actions))
-		}
-		before = [2]int{len(b.Actions) - layer.Actions, len(b.Actions)}
+	p, b := s.Plan(seed), new(Build)
+	p.Draw(number, b)
+	for i := range b.Actions {
+		b.Actions[i].Inputs = p.Inputs(&b.Actions[i], make([]Blob, 0))
 	}
 	return b
 }
 
-// recorded makes the actions of a build of the tape. Their inputs are unknown: each has a
-// file of its own, for its key.
-func (s *Stream) recorded(base uint64, build int) []Action {
-	tape := s.Tape[build]
-	actions := make([]Action, len(tape))
-	for i, t := range tape {
-		place := mix(base, uint64(build), uint64(i))
-		actions[i] = Action{
-			Key: Key{mix(place, ofSource), mix(place, ofSource, 1)}, Class: t.Class, Deps: t.After, Duration: t.Duration,
-			Output: Blob{Seed: mix(place, ofOutput), Size: t.Output}, Priority: s.Priority, Warm: t.Hit, Fails: t.Fails,
-			Inputs: []Blob{{Seed: mix(place, ofInputs), Size: recordedInput}},
-		}
+// recorded makes action i of a build of the tape.
+func (s *Stream) recorded(base uint64, build, i int) Action {
+	t := &s.Tape[build][i]
+	place := mix(base, uint64(build), uint64(i))
+	return Action{
+		Key: Key{mix(place, ofSource), mix(place, ofSource, 1)}, Class: t.Class, Deps: t.After, Duration: t.Duration,
+		Output: Blob{Seed: mix(place, ofOutput), Size: t.Output}, Priority: s.Priority, Warm: t.Hit, Fails: t.Fails,
 	}
-	return actions
 }
 
-// recordedInput is the size of the file that stands for an action's inputs.
+// recordedInput is the size of the file that stands for a recorded action's inputs: what
+// they were is unknown, so that each has one of its own, for its key.
 const recordedInput = 64
 
-// action makes action i of a layer, whose dependencies are among done.
-func (s *Stream) action(base uint64, version, l, i int, before [2]int, done []Action) Action {
-	layer := &s.Layers[l]
-	class := &s.Classes[layer.Class]
-	a := Action{Class: layer.Class, Priority: s.Priority + class.Priority}
-	place := mix(base, uint64(l), uint64(i))
-	// The graph is that of the stream: builds of one repository have the same.
-	if l > 0 && before[1] > before[0] {
-		a.Deps = pick(source(mix(place, ofGraph)), before, int(layer.FanIn.sample(source(mix(place, ofGraph, 1)))))
-	}
-	a.Key = Key{mix(place, ofSource), mix(place, ofSource, 1)}
-	if l == 0 || !s.Incremental {
-		a.Key = a.Key.with(s.edited(place, version))
-	}
-	for _, d := range a.Deps {
-		a.Key = a.Key.with(done[d].Key.Hi).with(done[d].Key.Lo)
-	}
-	if class.HitRate > 0 {
-		r := source(mix(place, ofWarm, uint64(version)))
-		if r.unit() < class.HitRate {
-			a.Warm = true
-			n := r.below(warmPool)
-			a.Key = Key{mix(base, ofWarm, uint64(layer.Class), n), mix(base, ofWarm, uint64(layer.Class), n, 1)}
-		}
-	}
-	s.fill(base, class, &a)
-	return a
-}
-
 // fill draws what follows from an action's key, so that equal keys are equal actions.
-func (s *Stream) fill(base uint64, class *Class, a *Action) {
+func (s *Stream) fill(class *Class, a *Action) {
 	r := source(mix(a.Key.Hi, a.Key.Lo, ofClass))
 	a.Duration = time.Duration(class.Duration.sample(r))
 	a.Fails = !a.Warm && class.FailureRate > 0 && source(mix(a.Key.Hi, ofFailure)).unit() < class.FailureRate
 	a.Output = Blob{Seed: mix(a.Key.Hi, a.Key.Lo, ofOutput), Size: int64(class.OutputBytes.sample(r))}
+}
+
+// inputs appends the files that an action reads beside the outputs it depends on.
+func (s *Stream) inputs(base uint64, a *Action, files []Blob) []Blob {
+	if len(s.Tape) > 0 {
+		return append(files, Blob{Seed: mix(a.Output.Seed, ofInputs), Size: recordedInput})
+	}
+	class := &s.Classes[a.Class]
 	in := source(mix(a.Key.Hi, a.Key.Lo, ofInputs))
-	files := int(class.InputFiles.sample(in))
-	a.Inputs = make([]Blob, 0, files)
-	for f := range files {
+	for f := range int(class.InputFiles.sample(in)) {
 		// The first is the action's own source, which makes its key what it is.
 		if f > 0 && s.Shared.Blobs > 0 && in.unit() < class.SharedInputs {
-			a.Inputs = append(a.Inputs, s.Shared.Pick(base, in))
+			files = append(files, s.Shared.Pick(base, in))
 			continue
 		}
-		a.Inputs = append(a.Inputs, Blob{
+		files = append(files, Blob{
 			Seed: mix(a.Key.Hi, a.Key.Lo, ofInputs, uint64(f)), Size: int64(class.InputBytes.sample(in)), Ratio: s.Shared.Ratio,
 		})
 	}
-}
-
-// edited returns the last version, up to one, in which a source was edited. It looks at
-// one version after another, 1/Edit of them on average.
-func (s *Stream) edited(place uint64, version int) uint64 {
-	if !s.Incremental {
-		return uint64(version)
-	}
-	for v := version; v > 0; v-- {
-		if source(mix(place, ofSource, 2, uint64(v))).unit() < s.Edit {
-			return uint64(v)
-		}
-	}
-	return 0
+	return files
 }
 
 // pick returns n of a range's indices, ascending, or all of them.
@@ -288,8 +225,9 @@ func (s *Stream) WarmActions(seed uint64) []Action {
 	base := mix(seed, name(s.Name))
 	var all []Action
 	for build := range s.Tape {
-		for _, a := range s.recorded(base, build) {
-			if a.Warm {
+		for i := range s.Tape[build] {
+			if a := s.recorded(base, build, i); a.Warm {
+				a.Inputs = s.inputs(base, &a, nil)
 				all = append(all, a)
 			}
 		}
@@ -304,7 +242,8 @@ func (s *Stream) WarmActions(seed uint64) []Action {
 		for n := range uint64(warmPool) {
 			a := Action{Class: layer.Class, Priority: s.Priority + class.Priority, Warm: true}
 			a.Key = Key{mix(base, ofWarm, uint64(layer.Class), n), mix(base, ofWarm, uint64(layer.Class), n, 1)}
-			s.fill(base, class, &a)
+			s.fill(class, &a)
+			a.Inputs = s.inputs(base, &a, make([]Blob, 0))
 			all = append(all, a)
 		}
 	}

@@ -28,20 +28,53 @@ func stream() workload.Stream {
 	}
 }
 
+// told leaves out what only the package sees.
+var told = cmpopts.IgnoreUnexported(workload.Build{})
+
 func TestBuildsFollowFromSeedNameAndNumber(t *testing.T) {
 	s, u := stream(), stream()
-	if diff := cmp.Diff(s.Build(1, 3), u.Build(1, 3)); diff != "" {
+	if diff := cmp.Diff(s.Build(1, 3), u.Build(1, 3), told); diff != "" {
 		t.Errorf("the same build differs:\n%s", diff)
 	}
 	u.Name = "other"
-	if cmp.Equal(s.Build(1, 3).Actions, u.Build(1, 3).Actions) || cmp.Equal(s.Build(1, 3), s.Build(2, 3)) || cmp.Equal(s.Build(1, 3), s.Build(1, 4)) {
+	if cmp.Equal(s.Build(1, 3).Actions, u.Build(1, 3).Actions) || cmp.Equal(s.Build(1, 3), s.Build(2, 3), told) || cmp.Equal(s.Build(1, 3), s.Build(1, 4), told) {
 		t.Error("another stream, seed or number has the same build")
 	}
 	// A class more changes nothing of what was there.
 	u = stream()
 	u.Classes = append(u.Classes, workload.Class{Name: "more"})
-	if !cmp.Equal(s.Build(1, 3), u.Build(1, 3)) {
+	if !cmp.Equal(s.Build(1, 3), u.Build(1, 3), told) {
 		t.Error("a class that nobody uses changes builds")
+	}
+}
+
+// TestPlansDrawTheSameBuilds, in any order and into memory that is used again.
+func TestPlansDrawTheSameBuilds(t *testing.T) {
+	incremental, herd, tape := stream(), stream(), stream()
+	incremental.Incremental, incremental.Edit, incremental.Cancel, incremental.Patience = true, 0.05, 0.5, time.Minute
+	incremental.Classes[0].HitRate, incremental.Classes[1].FailureRate = 0.3, 0.5
+	herd.Herd = true
+	tape.Tape = [][]workload.Recorded{
+		{{Duration: 5, Output: 3}, {Duration: 7, After: []int{0}, Hit: true}},
+		{{Duration: 9, Class: 1, Fails: true}},
+	}
+	for name, s := range map[string]workload.Stream{"new": stream(), "incremental": incremental, "herd": herd, "tape": tape} {
+		p, b := s.Plan(7), new(workload.Build)
+		var lister workload.Lister
+		for _, n := range []int{0, 1, 2, 30, 31, 5, 4, 6, 300, 0} {
+			p.Draw(n, b)
+			want := s.Build(7, n)
+			took := func(i int) time.Duration { return want.Actions[i].Duration }
+			if got, ideal := lister.Ideal(b, 8, took), want.Ideal(8, took); got != ideal {
+				t.Errorf("%s: the ideal of build %d is %v, by itself %v", name, n, got, ideal)
+			}
+			for i := range b.Actions {
+				b.Actions[i].Inputs = p.Inputs(&b.Actions[i], nil)
+			}
+			if diff := cmp.Diff(want, b, told, cmpopts.EquateEmpty()); diff != "" {
+				t.Errorf("%s: build %d drawn by the plan differs:\n%s", name, n, diff)
+			}
+		}
 	}
 }
 
@@ -352,4 +385,16 @@ func BenchmarkFill(b *testing.B) {
 	for b.Loop() {
 		blob.Fill(data, 0)
 	}
+}
+
+func BenchmarkDraw(b *testing.B) {
+	s := stream()
+	p, build := s.Plan(1), new(workload.Build)
+	n := 0
+	b.ReportAllocs()
+	for b.Loop() {
+		p.Draw(n, build)
+		n++
+	}
+	b.ReportMetric(float64(n*len(build.Actions))/b.Elapsed().Seconds(), "actions/s")
 }
