@@ -43,8 +43,8 @@ code that serves, workers and clients are simulated around it. It leaves a run f
 results.json and report.html, as weir load does, so that both can be held next to each other.
 
 What is simulated is the wait for workers: retries, merging, cache hits, priorities, fair
-shares, lost workers. Transfers, look-ups and messages take no time, and single calls of a
-storage are left out. A run is a function of the scenario and the seed; the fingerprint
+shares, workers that boot, are slow or are lost, and transfers, if the scenario describes a
+storage. Look-ups and messages take no time, and single calls of a storage are left out. A run is a function of the scenario and the seed; the fingerprint
 says whether two were the same.
 
 SCENARIO is a file, or the name of one that comes with weir. Exit codes are those of
@@ -149,7 +149,11 @@ func runSim(out io.Writer, from string, f *simFlags) error {
 }
 
 func simNotes(s *scenario.Scenario) []string {
-	notes := []string{"simulated: transfers, look-ups and messages take no time, so that waits and slowdowns are at least these"}
+	free := "transfers, look-ups and messages take"
+	if s.Cluster != nil && s.Cluster.Storage != nil {
+		free = "look-ups and messages take"
+	}
+	notes := []string{"simulated: " + free + " no time, so that waits and slowdowns are at least these"}
 	for _, preset := range s.Assumed {
 		notes = append(notes, fmt.Sprintf("preset %q is assumed: nobody has published such figures", preset))
 	}

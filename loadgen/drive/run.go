@@ -126,6 +126,9 @@ func (c *Config) newRecorder() *Recorder {
 	r := NewRecorder(result.Run{
 		ID: c.Run, Scenario: c.Scenario.Name, Seed: c.Scenario.Seed, Target: c.Remote.URL, Environment: c.Environment,
 	})
+	for _, key := range c.Scenario.SimulatedOnly() {
+		r.Note(key + " of the scenario is left out: only the simulator goes by it")
+	}
 	for _, preset := range c.Scenario.Assumed {
 		r.Note(fmt.Sprintf("preset %q is assumed: nobody has published such figures", preset))
 	}

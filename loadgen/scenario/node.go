@@ -214,6 +214,10 @@ type measure struct {
 }
 
 var (
+	factors = measure{"a number from 1 up, such as 3", func(s string) (float64, bool) {
+		v, err := strconv.ParseFloat(s, 64)
+		return v, err == nil && v >= 1
+	}}
 	counts = measure{"a number from 0 up, such as 20", func(s string) (float64, bool) {
 		v, err := strconv.ParseFloat(s, 64)
 		return v, err == nil

@@ -39,6 +39,7 @@ const (
 	defaultConnections = 4 // as many as keep two CPUs busy; gRPC-Go's servers allow 100 streams each and more
 	defaultTimeout     = 15 * time.Minute
 	defaultPatience    = time.Minute
+	defaultSlowness    = 3
 )
 
 // Parse reads a scenario file. The name is that of the scenario unless the file says so.
@@ -382,8 +383,29 @@ func (r *reader) cluster(n *yaml.Node) *Cluster {
 			Count:    r.whole(w.get("count"), what+".count", 1, 0, maxWorkers),
 			Slots:    r.whole(w.get("slots"), what+".slots", 1, 1, maxSlots),
 			Platform: r.words(w.get("platform"), what+".platform"),
+			Boot:     r.dist(w.get("boot"), what+".boot", durations, workload.Dist{}),
+			Notice:   r.duration(w.get("notice"), what+".notice", 0),
+			Slow:     r.share(w.get("slow"), what+".slow", 0),
+			Slowness: r.number(w.get("slowness"), what+".slowness", factors, defaultSlowness),
+			Cache:    int64(r.number(w.get("cache"), what+".cache", sizes, 0)),
 		})
+		if lifetime := w.get("lifetime"); lifetime != nil {
+			d := r.dist(lifetime, what+".lifetime", durations, workload.Dist{})
+			if !(d.Mean() > 0) {
+				r.wrong(lifetime, "%s.lifetime: 0: a worker that is taken away at once does nothing", what)
+			}
+			c.Workers[i].Lifetime = &d
+		}
 		w.end()
+	}
+	if storage := o.get("storage"); storage != nil {
+		in := r.object(storage, "cluster.storage")
+		c.Storage = &Storage{
+			Bandwidth: int64(r.number(in.get("bandwidth"), "cluster.storage.bandwidth", sizes, 0)),
+			PerWorker: int64(r.number(in.get("per_worker"), "cluster.storage.per_worker", sizes, 0)),
+			Latency:   r.duration(in.get("latency"), "cluster.storage.latency", 0),
+		}
+		in.end()
 	}
 	if len(c.Workers) == 0 {
 		r.wrong(o.node, "cluster.workers: the list is empty")

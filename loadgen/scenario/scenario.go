@@ -21,6 +21,7 @@ import (
 	"embed"
 	"io/fs"
 	"path"
+	"slices"
 	"strings"
 	"time"
 
@@ -107,6 +108,9 @@ type Cluster struct {
 	// SessionTimeout is how long a worker may be silent before it counts as lost; 0 is the
 	// scheduler's default.
 	SessionTimeout time.Duration
+	// Storage is what transfers have to share; nil if they take no time. Only the simulator
+	// can have one as described.
+	Storage *Storage
 	// Runner is sleep, which runs synthetic commands without a process, or the name of
 	// another: hosttools, namespaces.
 	Runner string
@@ -116,6 +120,28 @@ type Cluster struct {
 type Workers struct {
 	Count, Slots int
 	Platform     map[string]string
+
+	// What a simulator can have only.
+
+	// Boot is how long it takes until a worker that is started is there.
+	Boot workload.Dist
+	// Lifetime is after what time a worker is taken away, as spot instances are, and
+	// another one started; nil is never. It is told so Notice before.
+	Lifetime *workload.Dist
+	Notice   time.Duration
+	// Slow is the share of workers that take Slowness times as long to run anything.
+	Slow, Slowness float64
+	// Cache is how many bytes of inputs a worker keeps.
+	Cache int64
+}
+
+// Storage is how fast inputs and outputs travel.
+type Storage struct {
+	// Bandwidth is that of the storage, PerWorker that of a transfer, in bytes a second; 0
+	// is no bound.
+	Bandwidth, PerWorker int64
+	// Latency is what a transfer takes however small it is.
+	Latency time.Duration
 }
 
 // Fault is something that goes wrong at a time after the begin.
@@ -125,6 +151,27 @@ type Fault struct {
 	KillWorkers int
 	// StartWorkers is how many come, of the first kind.
 	StartWorkers int
+}
+
+// SimulatedOnly names what the scenario has and no cluster of ours can be given: only the
+// simulator goes by it.
+func (s *Scenario) SimulatedOnly() (keys []string) {
+	if s.Cluster == nil {
+		return nil
+	}
+	has := func(key string, is bool) {
+		if is && !slices.Contains(keys, key) {
+			keys = append(keys, key)
+		}
+	}
+	has("cluster.storage", s.Cluster.Storage != nil)
+	for _, w := range s.Cluster.Workers {
+		has("cluster.workers.boot", w.Boot.Mean() > 0)
+		has("cluster.workers.lifetime", w.Lifetime != nil)
+		has("cluster.workers.slow", w.Slow > 0)
+		has("cluster.workers.cache", w.Cache > 0)
+	}
+	return keys
 }
 
 //go:embed scenarios

@@ -26,6 +26,9 @@ func scramble(z uint64) uint64 {
 	return z ^ z>>31
 }
 
+// Unit returns a number from 0 up to, but not, 1.
+func (r *Rand) Unit() float64 { return r.unit() }
+
 // unit returns a number from 0 up to, but not, 1.
 func (r *Rand) unit() float64 { return float64(r.next()>>11) / (1 << 53) }
 

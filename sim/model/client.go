@@ -8,7 +8,6 @@ import (
 
 	"github.com/weir-build/weir/loadgen/scenario"
 	"github.com/weir-build/weir/loadgen/workload"
-	"github.com/weir-build/weir/reports/result"
 	"github.com/weir-build/weir/sim/des"
 	"github.com/weir-build/weir/system/queue"
 )
@@ -16,37 +15,57 @@ import (
 // stream is a source of builds.
 type stream struct {
 	*scenario.Demand
+	plan      *workload.Plan
 	times     func() (time.Duration, bool)
 	platforms []queue.PlatformID // by class
+	expected  []time.Duration    // by class
+	recurs    bool               // a result may be asked for again
 	tenant    uint32
 	next      int // number of the next build
 }
 
-// build is one under way.
+// build is one under way. Its memory is used again.
 type build struct {
-	*workload.Build
-	stream  int
-	begun   des.Time
-	order   *workload.Order
-	due     []des.Time // by action: when it could begin, once it has
-	running int
-	ops     []queue.OperationID // by action, 0 if it isn't under way
-	took    []time.Duration
-	group   uint32
-	out     result.Build
-	stopped bool
-	client  bool // of a closed loop: the next begins when it ends
-	token   uint32
+	workload.Build
+	stream    int32
+	begun     des.Time
+	order     workload.Order
+	due       []des.Time          // by action: when it could begin, once it has
+	ops       []queue.OperationID // by action, 0 if it isn't under way
+	took      []int64
+	running   int
+	group     uint32
+	cacheHits int
+	failed    int
+	stopped   bool
+	cancelled bool
+	client    bool // of a closed loop: the next begins when it ends
 }
 
+// place is an action of a build that waits for an operation; merged says that the task was
+// there before it.
+type place struct {
+	operation     queue.OperationID
+	build, action int32
+	turn          uint64 // of the build
+	merged        bool
+}
+
+// asked is an action of a build.
+type asked struct{ build, action int32 }
+
 func (s *sim) addStream(d *scenario.Demand) error {
-	st := &stream{Demand: d, times: d.Times(s.Scenario.Seed)}
+	st := &stream{
+		Demand: d, plan: d.Plan(s.Scenario.Seed), times: d.Times(s.Scenario.Seed),
+		recurs: d.Incremental || d.Herd || len(d.Tape) > 0,
+	}
 	for i := range d.Classes {
 		class := &d.Classes[i]
 		if !slices.ContainsFunc(s.Scenario.Cluster.Workers, func(w scenario.Workers) bool { return serves(w.Platform, class.Platform) }) && s.Scenario.Faults == nil {
 			return fmt.Errorf("%s: action %s wants a worker of %v, of which the cluster has none", d.Name, class.Name, class.Platform)
 		}
 		st.platforms = append(st.platforms, s.platform(class.Platform))
+		st.expected = append(st.expected, time.Duration(class.Duration.Mean()))
 	}
 	// Tenants are told apart by their instances, as production does.
 	for _, other := range s.streams {
@@ -103,82 +122,88 @@ func (s *sim) arrive(i int, how uint64) {
 		st.next++
 		s.scheduleNext(i)
 		if s.open >= s.Scenario.Client.MaxInFlight {
-			s.Recorder.Dropped(s.at(s.k.Now()))
+			for _, o := range s.Observers {
+				o.Dropped(s.k.Now())
+			}
 			return
 		}
 	}
-	index, b := s.builds.add()
-	token := b.token
-	*b = build{Build: st.Build(s.Scenario.Seed, number), stream: i, begun: s.k.Now(), token: token + 1, client: how&closedLoop != 0}
+	at, b := s.builds.take()
+	st.plan.Draw(number, &b.Build)
 	n := len(b.Actions)
-	b.order, b.due = b.Order(), make([]des.Time, n)
-	b.ops, b.took = make([]queue.OperationID, n), make([]time.Duration, n)
-	b.out = result.Build{ID: fmt.Sprintf("%s/%d", st.Name, number), Start: s.at(s.k.Now()).UTC(), Actions: n}
-	b.group = s.groups.take()
+	b.order.Reset(&b.Build)
+	b.due, b.ops, b.took = zeros(b.due, n), zeros(b.ops, n), zeros(b.took, n)
+	b.stream, b.begun, b.group = int32(i), s.k.Now(), s.groups.take()
+	b.running, b.cacheHits, b.failed = 0, 0, 0
+	b.stopped, b.cancelled, b.client = false, false, how&closedLoop != 0
 	s.open++
 	if b.CancelAfter > 0 {
-		s.k.Schedule(des.Event{At: des.Add(s.k.Now(), int64(b.CancelAfter)), Class: evCancel, Kind: evCancel, A: uint32(index), B: uint64(b.token)})
+		s.k.Schedule(des.Event{At: des.Add(s.k.Now(), int64(b.CancelAfter)), Class: evGiveUp, Kind: evGiveUp, A: uint32(at), B: s.builds.turn(at)})
 	}
-	s.advance(index)
+	s.advance(at)
+}
+
+// zeros returns n zeros, in memory that is there if it is enough.
+func zeros[T any](old []T, n int) []T {
+	if cap(old) < n {
+		return make([]T, n)
+	}
+	old = old[:n]
+	clear(old)
+	return old
 }
 
 // advance begins what can begin, and ends the build when nothing is left.
-func (s *sim) advance(index int) {
-	for {
-		b := s.builds.at(index)
-		if b.stopped || b.order.Ready() == 0 || b.running >= b.Jobs {
+func (s *sim) advance(at int32) {
+	b := s.builds.at(at)
+	for !b.stopped && b.running < b.Jobs {
+		a, ok := b.order.Take()
+		if !ok {
 			break
 		}
-		a, _ := b.order.Take()
 		// Clients take no time: it begins at the moment at which it could.
 		b.due[a] = s.k.Now()
 		b.running++
 		s.inFlight++
-		s.Recorder.InFlight(s.at(s.k.Now()), s.inFlight)
-		s.submit(index, a)
+		s.submit(at, int32(a))
 	}
-	if b := s.builds.at(index); b.running == 0 && (b.stopped || b.order.Ready() == 0) {
-		s.finish(index)
+	if b.running == 0 && (b.stopped || b.order.Ready() == 0) {
+		s.finish(at)
 	}
 }
 
 // submit looks for the result of an action, or asks for its execution.
-func (s *sim) submit(index, a int) {
-	b := s.builds.at(index)
+func (s *sim) submit(at, a int32) {
+	b := s.builds.at(at)
 	st := s.streams[b.stream]
 	action := &b.Actions[a]
-	if !st.SkipCache && (action.Warm || s.cached[action.Key]) {
-		s.actionDone(index, a, result.Cached, nil)
+	if !st.SkipCache && (action.Warm && !s.results.away || s.results.has(action.Key)) {
+		s.actionDone(at, a, Cached, nil)
 		return
 	}
-	in := queue.Input{
+	s.asked = asked{at, a}
+	out := s.step(queue.Input{
 		Kind: queue.Enqueue, Platform: st.platforms[action.Class], Key: keyOf(action.Key), Priority: action.Priority,
-		Tenant: st.tenant, Correlated: 1, Invocation: b.group, Expected: st.expected(action),
-	}
-	for _, o := range s.step(in) {
-		switch o.Kind {
-		case queue.Queued:
-			i, t := s.tasks.add()
-			*t = task{id: o.Task, key: action.Key, duration: int64(action.Duration), fails: action.Fails, queued: s.k.Now(), token: t.token}
-			s.byTask[o.Task] = i
-			s.ops[o.Operation] = place{index, a, false}
-			b.ops[a] = o.Operation
-		case queue.Attached:
-			s.ops[o.Operation] = place{index, a, true}
-			b.ops[a] = o.Operation
-		case queue.Refused:
-			s.actionDone(index, a, result.ActionError, nil)
-			return
-		}
+		Tenant: st.tenant, Correlated: 1, Invocation: b.group, Expected: st.guess(action),
+	})
+	if out[0].Kind == queue.Refused {
+		s.actionDone(at, a, Errored, nil)
 	}
 }
 
-// expected is what a scheduler that has seen many would guess of a duration.
-func (st *stream) expected(a *workload.Action) time.Duration {
+// enter notes that the action that is being submitted waits for an operation.
+func (s *sim) enter(o queue.OperationID, merged bool) {
+	s.places = reach(s.places, o.Index())
+	s.places[o.Index()] = place{o, s.asked.build, s.asked.action, s.builds.turn(s.asked.build), merged}
+	s.builds.at(s.asked.build).ops[s.asked.action] = o
+}
+
+// guess is what a scheduler that has seen many would guess of a duration.
+func (st *stream) guess(a *workload.Action) time.Duration {
 	if len(st.Tape) > 0 {
 		return a.Duration
 	}
-	return time.Duration(st.Classes[a.Class].Duration.Mean())
+	return st.expected[a.Class]
 }
 
 func keyOf(k workload.Key) (key queue.Key) {
@@ -188,101 +213,110 @@ func keyOf(k workload.Key) (key queue.Key) {
 }
 
 // operationDone tells a client that what it waited for has ended.
-func (s *sim) operationDone(o queue.Output) {
-	p, ok := s.ops[o.Operation]
-	if !ok {
+func (s *sim) operationDone(d *todo) {
+	b := s.builds.find(d.place.build, d.place.turn)
+	if b == nil {
 		return
 	}
-	delete(s.ops, o.Operation)
-	b := s.builds.at(p.build)
-	b.ops[p.action] = 0
-	var t *task
-	if i, found := s.byTask[o.Task]; found {
-		t = s.tasks.at(i)
-	}
-	outcome := result.ActionError
+	b.ops[d.place.action] = 0
+	how, t := Errored, (*task)(nil)
 	switch {
-	case o.Reason == queue.Cancelled:
-		outcome = result.ActionStopped
-	case o.Reason != queue.Completed || t == nil:
-	case t.fails:
-		outcome = result.ActionFailed
-	case p.merged:
-		outcome = result.Merged
+	case d.reason == queue.Cancelled:
+		how = Stopped
+	case d.reason != queue.Completed:
+	case s.done.fails:
+		how, t = Failed, &s.done
+	case d.place.merged:
+		how, t = Merged, &s.done
 	default:
-		outcome = result.Executed
+		how, t = Executed, &s.done
 	}
-	s.actionDone(p.build, p.action, outcome, t)
-	s.advance(p.build)
+	s.actionDone(d.place.build, d.place.action, how, t)
+	s.advance(d.place.build)
 }
 
-// actionDone records an action and releases what waits for it.
-func (s *sim) actionDone(index, a int, outcome string, t *task) {
-	b := s.builds.at(index)
-	st := s.streams[b.stream]
-	action := &b.Actions[a]
-	told := &result.Action{
-		ActionKey: result.ActionKey{Class: st.Classes[action.Class].Name, Outcome: outcome}, Name: b.out.ID,
-		Intended: s.at(b.due[a]), Sent: s.at(b.due[a]), End: s.at(s.k.Now()), GRPCode: "ABORTED", Message: "the scheduler gave it up",
-	}
-	if t != nil && (outcome == result.Executed || outcome == result.ActionFailed || outcome == result.Merged) {
-		told.Queue, told.Run = time.Duration(t.started-t.queued), time.Duration(t.duration)
+// actionDone notes that an action has ended, and releases what waits for it. The task is of
+// one that was executed.
+func (s *sim) actionDone(at, a int32, how Ended, t *task) {
+	b := s.builds.at(at)
+	if t != nil {
 		// Of one that was under way already, only the rest counts.
-		b.took[a] = min(told.Run, told.End.Sub(told.Sent))
+		b.took[a] = min(t.ran-t.fetched, s.k.Now()-b.due[a])
 	}
-	s.Recorder.Action(told)
+	if len(s.Observers) > 0 {
+		s.tellAction(b, a, how, t)
+	}
 	b.running--
 	s.inFlight--
-	s.Recorder.InFlight(s.at(s.k.Now()), s.inFlight)
-	switch outcome {
-	case result.Cached:
-		b.out.CacheHits++
-	case result.Executed, result.Merged:
-	case result.ActionStopped:
+	switch how {
+	case Cached:
+		b.cacheHits++
+	case Executed, Merged:
+	case Stopped:
 		b.stopped = true
 		return
 	default:
-		b.out.FailedCount++
+		b.failed++
 		b.stopped = b.stopped || !b.KeepGoing
 		return
 	}
-	b.order.Done(a)
+	b.order.Done(int(a))
+}
+
+func (s *sim) tellAction(b *build, a int32, how Ended, t *task) {
+	action := &b.Actions[a]
+	s.action = Action{
+		Stream: int(b.stream), Class: action.Class, Build: b.Number, Index: int(a), Key: action.Key, Ended: how,
+		Due: b.due[a], End: s.k.Now(),
+	}
+	if t != nil {
+		to := &s.action
+		to.Queued, to.Leased, to.Fetched, to.Ran, to.Uploaded = t.queued, t.leased, t.fetched, t.ran, t.uploaded
+		to.Attempts, to.Worker, to.Task = int(t.attempt), t.worker, uint64(t.id)
+	}
+	for _, o := range s.Observers {
+		o.Action(&s.action)
+	}
 }
 
 // giveUp has a user lose patience.
-func (s *sim) giveUp(index int, token uint32) {
-	b := s.builds.at(index)
-	if b.Build == nil || b.token != token || b.stopped {
+func (s *sim) giveUp(at int32, turn uint64) {
+	b := s.builds.find(at, turn)
+	if b == nil || b.stopped {
 		return
 	}
-	b.stopped, b.out.Cancelled = true, true
+	b.stopped, b.cancelled = true, true
 	for _, op := range b.ops {
 		if op != 0 {
 			s.step(queue.Input{Kind: queue.Cancel, Operation: op})
 		}
 	}
 	if b.running == 0 {
-		s.finish(index)
+		s.finish(at)
 	}
 }
 
-// finish records a build.
-func (s *sim) finish(index int) {
-	b := s.builds.at(index)
-	b.out.Makespan = time.Duration(s.k.Now() - b.begun)
-	b.out.Ideal = b.Ideal(b.Jobs, func(i int) time.Duration { return b.took[i] })
-	s.Recorder.Build(b.out)
+// finish ends a build.
+func (s *sim) finish(at int32) {
+	b := s.builds.at(at)
+	if len(s.Observers) > 0 {
+		told := Build{
+			Stream: int(b.stream), Number: b.Number, Begun: b.begun, End: s.k.Now(),
+			Actions: len(b.Actions), CacheHits: b.cacheHits, Failed: b.failed, Cancelled: b.cancelled,
+			Ideal: int64(s.lister.Ideal(&b.Build, b.Jobs, func(i int) time.Duration { return time.Duration(b.took[i]) })),
+		}
+		for _, o := range s.Observers {
+			o.Build(&told)
+		}
+	}
 	s.open--
-	if !s.refers(b.group) {
+	// The queue tells when it knows a build no more, if it still does.
+	if !s.q.Refers(queue.InvocationLevel, b.group) {
 		s.groups.free(b.group)
 	}
-	stream, client, token := b.stream, b.client, b.token
-	s.builds.free(index)
-	s.builds.at(index).token = token // so that its cancellation isn't another's
+	stream, client := b.stream, b.client
+	s.builds.free(at)
 	if client {
-		s.scheduleClosed(stream)
+		s.scheduleClosed(int(stream))
 	}
 }
-
-// refers tells whether the queue still knows a build, and will tell when it doesn't.
-func (s *sim) refers(group uint32) bool { return s.q.Refers(queue.InvocationLevel, group) }

@@ -5,12 +5,16 @@
 //
 // Clients are builds: they arrive, have so many actions under way as they have jobs, release
 // each when what it depends on has ended, find results in the cache, give up. Workers have
-// slots and platforms, report what they hold, and end without a word when the scenario
-// says so. What lies between them takes no time: transfers, look-ups and messages are not
-// modelled, so that a simulated run is the queue's share of a live one.
+// slots and platforms, fetch inputs, run and upload, report what they hold, come late and
+// end without a word when the scenario says so. Transfers share the storage's bandwidth if
+// the scenario says what it is; messages take no time.
+//
+// Who wants to know what happens is an [Observer]. Observers change nothing.
 //
 // The package is pure, and a run is a function of its scenario: the fingerprint of the
-// outcome is the same on every machine.
+// outcome is the same on every machine. Things are numbered densely and live in tables by
+// their numbers, whose memory is used again: a run takes as much as is alive at a time, and
+// allocates nothing in its course.
 package model
 
 import (
@@ -27,9 +31,12 @@ import (
 // Config is what is simulated.
 type Config struct {
 	Scenario *scenario.Scenario
-	// Recorder is told what a live run's is told. Times are counted from Base.
+	// Recorder, if there is one, is told what a live run's is told. Times are counted
+	// from Base.
 	Recorder *result.Recorder
 	Base     time.Time
+	// Observers are told what happens, in their order.
+	Observers []Observer
 	// MaxEvents ends a run that doesn't end by itself; 0 means DefaultMaxEvents.
 	MaxEvents uint64
 }
@@ -43,8 +50,8 @@ type Outcome struct {
 	Fingerprint uint64
 	Events      uint64
 	End         time.Duration
-	// Busy is the share of the slots' time that was used, until End; slots of workers that
-	// were killed count until the end.
+	// Busy is the share of the slots' time that was used, of those of workers that were
+	// there.
 	Busy float64
 	// Attempts is how often a task was leased, Lost how often that came to nothing since
 	// the worker was gone.
@@ -54,60 +61,60 @@ type Outcome struct {
 // Kinds of events, which are their classes too: at one moment what ends comes before what
 // begins, so that a slot that falls free is there for who arrives.
 const (
-	evComplete = iota
-	evCancel
+	evStage = iota // of an execution: it has fetched, run or uploaded
+	evLink         // a transfer has ended
+	evGiveUp
 	evFault
+	evLife // of a worker: it has booted, is told to go, or is gone
 	evReport
 	evTick
 	evArrive
 )
 
-// reportShare is how often a worker reports, as a share of the time after which it counts
-// as lost.
-const reportShare = 3
-
 type sim struct {
 	Config
-	k   des.Kernel
-	q   *queue.Queue
-	out []queue.Output // not handled yet
+	k    des.Kernel
+	q    *queue.Queue
+	out  []queue.Output // of the step under way
+	todo []todo         // what follows from outputs, by further steps
 
 	platforms []map[string]string // by queue.PlatformID
-	workers   []*worker
-	byWorker  map[queue.WorkerID]int
-	tasks     slab[task]
-	byTask    map[queue.TaskID]int
-	ops       map[queue.OperationID]place
+	fleets    []*fleet
 	streams   []*stream
-	builds    slab[build]
-	cached    map[workload.Key]bool
-	groups    numbers
 
-	session   time.Duration
-	tickAt    des.Time
-	open      int   // builds
-	waiting   int   // arrivals to come
-	inFlight  int64 // actions
-	busySince des.Time
-	busySlots int64
-	busyTime  float64
-	attempts  int64
-	lost      int64
-}
+	workers  table[worker]
+	byWorker []int32 // by index of queue.WorkerID: in workers
+	tasks    []task  // by index of queue.TaskID
+	places   []place // by index of queue.OperationID
+	execs    table[exec]
+	builds   table[build]
+	groups   numbers
+	results  results
+	link     *link // nil if transfers take no time
+	done     task  // the last that was completed
 
-// place is an action of a build; merged says that its task was there before it.
-type place struct {
-	build, action int
-	merged        bool
+	session    time.Duration
+	tickAt     des.Time
+	faultTimes []des.Time // those to come, ascending
+
+	open, waiting  int // builds, and arrivals to come
+	born, present  int // workers that ever were, and that are there and stay
+	queued         int64
+	inFlight, told int64
+	usage          usage
+	attempts, lost int64
+
+	asked  asked // what is being submitted
+	lister workload.Lister
+	// What observers are told, in the same memory each time.
+	action  Action
+	attempt Attempt
 }
 
 // Run simulates a scenario to its end.
 func Run(c Config) (Outcome, error) {
-	s := &sim{
-		Config: c, byWorker: make(map[queue.WorkerID]int), byTask: make(map[queue.TaskID]int), ops: make(map[queue.OperationID]place),
-		cached: make(map[workload.Key]bool), tickAt: des.End,
-	}
-	if err := s.build(); err != nil {
+	s, err := newSim(c)
+	if err != nil {
 		return Outcome{}, err
 	}
 	limit := c.MaxEvents
@@ -123,77 +130,66 @@ func Run(c Config) (Outcome, error) {
 			return Outcome{}, fmt.Errorf("not at an end after %d events, at %v, with %d builds open: more is asked than is served?", limit, time.Duration(s.k.Now()), s.open)
 		}
 		s.happen(e)
-		s.drain()
-		s.arm()
+		s.settle()
 	}
-	s.count(0)
-	o := Outcome{Fingerprint: s.k.Fingerprint(), Events: s.k.Events(), End: time.Duration(s.k.Now()), Attempts: s.attempts, Lost: s.lost}
-	if slots := s.slots(); slots > 0 && o.End > 0 {
-		o.Busy = s.busyTime / float64(slots) / float64(o.End)
-	}
-	return o, nil
+	return s.outcome(), nil
 }
 
-// build makes the cluster and the first events.
-func (s *sim) build() error {
-	cluster := s.Scenario.Cluster
+// newSim makes the cluster and the first events.
+func newSim(c Config) (*sim, error) {
+	cluster := c.Scenario.Cluster
 	if cluster == nil {
-		return fmt.Errorf("scenario %s describes no cluster: there is nothing to simulate", s.Scenario.Name)
+		return nil, fmt.Errorf("scenario %s describes no cluster: there is nothing to simulate", c.Scenario.Name)
 	}
-	if len(s.Scenario.Demand) == 0 {
-		return fmt.Errorf("scenario %s has no builds: only those are simulated, not single calls of a storage", s.Scenario.Name)
+	if len(c.Scenario.Demand) == 0 {
+		return nil, fmt.Errorf("scenario %s has no builds: only those are simulated, not single calls of a storage", c.Scenario.Name)
 	}
 	config := queue.Config{SessionTimeout: cluster.SessionTimeout}
 	if cluster.Policy != "" {
 		policy, err := queue.ParsePolicy(cluster.Policy)
 		if err != nil {
-			return fmt.Errorf("cluster.policy: %w", err)
+			return nil, fmt.Errorf("cluster.policy: %w", err)
 		}
 		config.Policy = policy
 	}
+	s := &sim{Config: c, q: queue.New(config), tickAt: des.End, link: newLink(cluster.Storage)}
 	if s.session = cluster.SessionTimeout; s.session == 0 {
 		s.session = time.Minute // queue's default
 	}
-	s.q = queue.New(config)
-	for i := range s.Scenario.Demand {
-		if err := s.addStream(&s.Scenario.Demand[i]); err != nil {
-			return err
+	if c.Recorder != nil {
+		s.Observers = append([]Observer{newRecording(c.Recorder, c.Scenario, c.Base)}, s.Observers...)
+	}
+	for i := range c.Scenario.Demand {
+		if err := s.addStream(&c.Scenario.Demand[i]); err != nil {
+			return nil, err
 		}
 	}
 	for _, group := range cluster.Workers {
-		for range group.Count {
-			s.addWorker(group)
-		}
+		s.addFleet(group)
 	}
-	for i, f := range s.Scenario.Faults {
-		s.k.Schedule(des.Event{At: int64(f.At), Class: evFault, Kind: evFault, A: uint32(i)})
-	}
-	s.drain()
-	s.arm()
-	return nil
-}
-
-func (s *sim) slots() (n int) {
-	for _, w := range s.workers {
-		n += w.slots
-	}
-	return n
+	s.addFaults()
+	s.settle()
+	return s, nil
 }
 
 // happen lets an event happen.
 func (s *sim) happen(e des.Event) {
 	switch e.Kind {
-	case evComplete:
-		s.complete(int(e.A), int(e.B>>32), uint32(e.B))
-	case evCancel:
-		s.giveUp(int(e.A), uint32(e.B))
+	case evStage:
+		s.stageDone(int32(e.A), e.B)
+	case evLink:
+		s.transferred(e.B)
+	case evGiveUp:
+		s.giveUp(int32(e.A), e.B)
 	case evFault:
-		s.fault(s.Scenario.Faults[e.A])
+		s.fault(&s.Scenario.Faults[e.A])
+	case evLife:
+		s.live(int32(e.A), e.B)
 	case evReport:
-		s.reportDue(int(e.A), uint32(e.B))
+		s.reportDue(int32(e.A), e.B)
 	case evTick:
 		s.tickAt = des.End
-		if next := s.q.NextDeadline(); int64(next) <= s.k.Now() {
+		if int64(s.q.NextDeadline()) <= s.k.Now() {
 			s.step(queue.Input{Kind: queue.Tick})
 		}
 	case evArrive:
@@ -201,64 +197,36 @@ func (s *sim) happen(e des.Event) {
 	}
 }
 
-// step gives the queue an input; what comes of it waits for drain.
-func (s *sim) step(in queue.Input) []queue.Output {
-	before := len(s.out)
-	s.out = s.q.Step(queue.Time(s.k.Now()), in, s.out)
-	for _, o := range s.out[before:] {
-		s.k.Note(uint64(o.Kind)<<32|uint64(o.Reason)<<16|uint64(o.Level), uint64(o.Attempt)<<32|uint64(o.Group), uint64(o.Operation), uint64(o.Task), uint64(o.Worker))
-	}
-	return s.out[before:]
-}
-
-// drain handles outputs in their order, those too that come of handling.
-func (s *sim) drain() {
-	for i := 0; i < len(s.out); i++ {
-		s.handle(s.out[i])
-	}
-	s.out = s.out[:0]
-}
-
-// arm has a tick come when the queue next needs one.
-func (s *sim) arm() {
-	if next := s.q.NextDeadline(); next != queue.Never && int64(next) < s.tickAt {
-		s.tickAt = int64(next)
-		s.k.Schedule(des.Event{At: s.tickAt, Class: evTick, Kind: evTick})
+func (s *sim) outcome() Outcome {
+	s.usage.until(s.k.Now())
+	return Outcome{
+		Fingerprint: s.k.Fingerprint(), Events: s.k.Events(), End: time.Duration(s.k.Now()),
+		Busy: s.usage.busy(), Attempts: s.attempts, Lost: s.lost,
 	}
 }
 
-func (s *sim) handle(o queue.Output) {
-	switch o.Kind {
-	case queue.Leased, queue.Offered:
-		s.lease(o)
-	case queue.Revoked:
-		s.revoke(o)
-	case queue.OperationDone:
-		s.operationDone(o)
-	case queue.TaskDone:
-		if i, ok := s.byTask[o.Task]; ok {
-			s.tasks.free(i)
-			delete(s.byTask, o.Task)
-		}
-	case queue.Lost:
-		if o.Reason == queue.WorkerLost {
-			s.lost++
-		}
-	case queue.WorkerGone:
-		delete(s.byWorker, o.Worker)
-	case queue.Freed:
-		if o.Level == queue.InvocationLevel {
-			s.groups.free(o.Group)
-		}
+// usage integrates how many slots there are and are busy over time.
+type usage struct {
+	at               des.Time
+	slots, running   int64
+	slotTime, inUsed float64
+}
+
+func (u *usage) until(now des.Time) {
+	dt := float64(now - u.at)
+	u.slotTime += float64(float64(u.slots) * dt)
+	u.inUsed += float64(float64(u.running) * dt)
+	u.at = now
+}
+
+func (u *usage) busy() float64 {
+	if u.slotTime == 0 {
+		return 0
 	}
+	return u.inUsed / u.slotTime
 }
 
-// count adds up the time of busy slots, of which there are so many more from now on.
-func (s *sim) count(more int64) {
-	s.busyTime += float64(s.busySlots) * float64(s.k.Now()-s.busySince)
-	s.busySlots += more
-	s.busySince = s.k.Now()
-}
-
-// at is a moment as the recorder has it.
-func (s *sim) at(t des.Time) time.Time { return s.Base.Add(time.Duration(t)) }
+// count says that so many more slots are busy from now on, and addSlots that there are so
+// many more.
+func (s *sim) count(more int64)    { s.usage.until(s.k.Now()); s.usage.running += more }
+func (s *sim) addSlots(more int64) { s.usage.until(s.k.Now()); s.usage.slots += more }

@@ -1,7 +1,9 @@
 package model
 
 import (
+	"fmt"
 	"maps"
+	"time"
 
 	"github.com/weir-build/weir/loadgen/scenario"
 	"github.com/weir-build/weir/loadgen/workload"
@@ -9,50 +11,224 @@ import (
 	"github.com/weir-build/weir/system/queue"
 )
 
-// worker is a worker: what it holds, and when it reports next.
+// fleet is workers that are alike.
+type fleet struct {
+	scenario.Workers
+	number int
+	serves []queue.PlatformID
+	born   int // how many there ever were
+	there  int // that are there or boot, and aren't told to go
+}
+
+// worker is a worker: what it holds, and what becomes of it.
 type worker struct {
-	id     queue.WorkerID
-	slots  int
-	leases []lease
-	alive  bool
-	// report is the number of its next report: one that was put off has another.
-	report uint32
+	id      queue.WorkerID
+	fleet   *fleet
+	number  int // among all that ever were
+	alive   bool
+	leaving bool    // told to go: it takes no more
+	noticed bool    // that it is taken away: until then it stays
+	slow    float64 // how many times as long it takes
+	holds   []int32 // execs
+	fresh   []held  // of them, those not reported yet
+	slots   []bool  // which are in use
+	polled  des.Time
+	dies    des.Time
+	cache   inputs
 }
 
-type lease struct {
-	task    queue.TaskID
-	attempt uint32
-	index   int // in sim.tasks
+// held is an exec of a turn.
+type held struct {
+	exec int32
+	turn uint64
 }
 
-// task is the work behind operations, as workers see it.
-type task struct {
-	id       queue.TaskID
-	key      workload.Key
-	duration int64
-	fails    bool
-	queued   des.Time
-	started  des.Time
-	// token tells its executions apart: a completion of one that was revoked is none.
-	token uint32
-}
+// reportShare is how often a worker reports, as a share of the time after which it counts
+// as lost.
+const reportShare = 3
 
-func (s *sim) addWorker(group scenario.Workers) {
-	for _, o := range s.step(queue.Input{Kind: queue.Connect, Slots: uint32(group.Slots)}) {
-		if o.Kind != queue.Connected {
-			continue
+// period is after what time a worker reports that has nothing to tell. Leases that aren't
+// reported are lost after a minute, whatever the session's timeout is.
+func (s *sim) period() int64 { return int64(min(s.session, time.Minute)) / reportShare }
+
+// Moments in a worker's life.
+const (
+	lifeBooted = iota
+	lifeNotice
+	lifeEnd
+	lifeMoments
+)
+
+func (s *sim) addFleet(group scenario.Workers) {
+	f := &fleet{Workers: group, number: len(s.fleets)}
+	for p, wanted := range s.platforms {
+		if serves(group.Platform, wanted) {
+			f.serves = append(f.serves, queue.PlatformID(p))
 		}
-		i := len(s.workers)
-		w := &worker{id: o.Worker, slots: group.Slots, alive: true}
-		s.workers = append(s.workers, w)
-		s.byWorker[o.Worker] = i
-		for p, wanted := range s.platforms {
-			if serves(group.Platform, wanted) {
-				s.step(queue.Input{Kind: queue.Serve, Worker: w.id, Platform: queue.PlatformID(p)})
-			}
-		}
-		s.poll(i)
 	}
+	s.fleets = append(s.fleets, f)
+	for range group.Count { // who was there before
+		s.connect(s.order(f))
+	}
+}
+
+// order makes a worker that isn't there yet. What it is like follows from its number in
+// the fleet.
+func (s *sim) order(f *fleet) int32 {
+	i, w := s.workers.take()
+	*w = worker{
+		fleet: f, number: s.born, slow: 1, dies: des.End,
+		holds: w.holds[:0], fresh: w.fresh[:0], slots: append(w.slots[:0], make([]bool, f.Slots)...), cache: w.cache,
+	}
+	w.cache.reset(f.Cache)
+	r := f.random(s.Scenario.Seed, "slow", f.born)
+	if f.Slow > 0 && r.Unit() < f.Slow {
+		w.slow = f.Slowness
+	}
+	f.born++
+	s.born++
+	f.there++
+	return i
+}
+
+// random is the stream of a purpose for a worker.
+func (f *fleet) random(seed uint64, purpose string, worker int) *workload.Rand {
+	return workload.NewRand(seed, fmt.Sprintf("fleet/%d/%s/%d", f.number, purpose, worker))
+}
+
+// start has a worker come, which takes time.
+func (s *sim) start(f *fleet) {
+	number := f.born
+	i := s.order(f)
+	boot := int64(f.Boot.Sample(f.random(s.Scenario.Seed, "boot", number)))
+	s.schedule(i, des.Add(s.k.Now(), boot), lifeBooted)
+}
+
+// join has a worker begin a session.
+func (s *sim) join(i int32) {
+	w := s.workers.at(i)
+	for _, o := range s.step(queue.Input{Kind: queue.Connect, Slots: uint32(w.fleet.Slots)}) {
+		if o.Kind == queue.Connected {
+			w.id = o.Worker
+		}
+	}
+	s.byWorker = reach(s.byWorker, w.id.Index())
+	s.byWorker[w.id.Index()] = i
+	for _, p := range w.fleet.serves {
+		s.step(queue.Input{Kind: queue.Serve, Worker: w.id, Platform: p})
+	}
+	s.poll(i)
+}
+
+// connect has a worker be there.
+func (s *sim) connect(i int32) {
+	w := s.workers.at(i)
+	f := w.fleet
+	w.alive = true
+	s.addSlots(int64(f.Slots))
+	s.present++
+	s.join(i)
+	if f.Lifetime != nil {
+		life := int64(f.Lifetime.Sample(f.random(s.Scenario.Seed, "life", w.number)))
+		w.dies = des.Add(s.k.Now(), life)
+		s.schedule(i, des.Add(s.k.Now(), max(0, life-int64(f.Notice))), lifeNotice)
+		s.schedule(i, w.dies, lifeEnd)
+	}
+	s.k.Schedule(des.Event{At: des.Add(s.k.Now(), s.period()), Class: evReport, Kind: evReport, A: uint32(i), B: s.workers.turn(i)})
+}
+
+func (s *sim) schedule(i int32, at des.Time, moment uint64) {
+	s.k.Schedule(des.Event{At: at, Class: evLife, Kind: evLife, A: uint32(i), B: s.workers.turn(i)*lifeMoments + moment})
+}
+
+// live has a moment of a worker's life come.
+func (s *sim) live(i int32, b uint64) {
+	w := s.workers.find(i, b/lifeMoments)
+	if w == nil {
+		return
+	}
+	switch b % lifeMoments {
+	case lifeBooted:
+		if w.leaving {
+			s.workers.free(i) // it isn't wanted any more
+			return
+		}
+		s.connect(i)
+	case lifeNotice:
+		w.noticed = true
+		s.leave(i)
+	case lifeEnd:
+		if w.alive {
+			s.kill(i)
+			s.start(w.fleet)
+		}
+	}
+}
+
+// leave tells a worker to go: it ends what it has, and takes no more.
+func (s *sim) leave(i int32) {
+	w := s.workers.at(i)
+	if w.leaving {
+		return
+	}
+	w.leaving = true
+	w.fleet.there--
+	if !w.alive {
+		return // it boots
+	}
+	s.present--
+	s.step(queue.Input{Kind: queue.Drain, Worker: w.id})
+	s.leaveIfIdle(i)
+}
+
+// leaveIfIdle has a worker that was told to go, go.
+func (s *sim) leaveIfIdle(i int32) {
+	w := s.workers.at(i)
+	if !w.leaving || w.noticed || len(w.holds) > 0 {
+		return
+	}
+	w.alive = false
+	s.addSlots(-int64(w.fleet.Slots))
+	s.byWorker[w.id.Index()] = gone
+	s.step(queue.Input{Kind: queue.Disconnect, Worker: w.id})
+	s.workers.free(i)
+}
+
+// kill has a worker end without a word: its connection breaks, so that it waits no longer;
+// of its leases nobody knows.
+func (s *sim) kill(i int32) {
+	w := s.workers.at(i)
+	if !w.leaving {
+		w.fleet.there--
+		s.present--
+	}
+	w.alive, w.leaving = false, true
+	for len(w.holds) > 0 {
+		s.drop(w.holds[len(w.holds)-1], true)
+	}
+	s.addSlots(-int64(w.fleet.Slots))
+	s.step(queue.Input{Kind: queue.PollEnd, Worker: w.id})
+}
+
+// gone is the worker of a number that names none.
+const gone = -1
+
+// forget frees a worker that the scheduler has given up.
+func (s *sim) forget(id queue.WorkerID) {
+	i := s.byWorker[id.Index()]
+	if i == gone {
+		return
+	}
+	s.byWorker[id.Index()] = gone
+	w := s.workers.at(i)
+	if !w.alive {
+		s.workers.free(i)
+		return
+	}
+	for len(w.holds) > 0 {
+		s.drop(w.holds[len(w.holds)-1], true)
+	}
+	s.todo = append(s.todo, todo{kind: outcast, worker: i})
 }
 
 // serves tells whether a worker offers all that is wanted.
@@ -76,122 +252,62 @@ func (s *sim) platform(properties map[string]string) queue.PlatformID {
 	return queue.PlatformID(len(s.platforms) - 1)
 }
 
-// poll reports what a worker holds, and has it wait for more.
-func (s *sim) poll(i int) {
-	w := s.workers[i]
-	for _, l := range w.leases {
-		s.step(queue.Input{Kind: queue.Renew, Worker: w.id, Task: l.task, Attempt: l.attempt})
+// report has a worker say what it holds. Production's says all each time; here leases that
+// were reported before are left out as long as that can make no difference: a report comes
+// within a period, so that no lease of a worker that stays is lost for it. What goes
+// wrong within a period may make one.
+func (s *sim) report(w *worker) {
+	if s.danger(w) {
+		for _, e := range w.holds {
+			s.renew(w, e)
+		}
+	} else {
+		for _, h := range w.fresh {
+			if s.execs.find(h.exec, h.turn) != nil {
+				s.renew(w, h.exec)
+			}
+		}
 	}
-	s.step(queue.Input{Kind: queue.Poll, Worker: w.id, Accepting: true})
-	w.report++
-	s.k.Schedule(des.Event{
-		At: des.Add(s.k.Now(), int64(s.session)/reportShare), Class: evReport, Kind: evReport, A: uint32(i), B: uint64(w.report),
-	})
+	w.fresh = w.fresh[:0]
+}
+
+func (s *sim) renew(w *worker, i int32) {
+	e := s.execs.at(i)
+	s.step(queue.Input{Kind: queue.Renew, Worker: w.id, Task: e.task, Attempt: e.attempt})
+}
+
+// danger tells whether a worker may be gone before it reports again.
+func (s *sim) danger(w *worker) bool {
+	soon := des.Add(s.k.Now(), s.period())
+	for len(s.faultTimes) > 0 && s.faultTimes[0] < s.k.Now() {
+		s.faultTimes = s.faultTimes[1:]
+	}
+	return w.dies <= soon || len(s.faultTimes) > 0 && s.faultTimes[0] <= soon
+}
+
+// poll ends a worker's report, and has it wait for more.
+func (s *sim) poll(i int32) {
+	w := s.workers.at(i)
+	s.report(w)
+	w.polled = s.k.Now()
+	s.step(queue.Input{Kind: queue.Poll, Worker: w.id, Accepting: !w.leaving})
 }
 
 // reportDue has a worker report that hasn't for some time.
-func (s *sim) reportDue(i int, number uint32) {
-	w := s.workers[i]
-	if !w.alive || w.report != number {
+func (s *sim) reportDue(i int32, turn uint64) {
+	w := s.workers.find(i, turn)
+	if w == nil || !w.alive {
+		return
+	}
+	if next := des.Add(w.polled, s.period()); next > s.k.Now() {
+		s.k.Schedule(des.Event{At: next, Class: evReport, Kind: evReport, A: uint32(i), B: turn})
 		return
 	}
 	s.step(queue.Input{Kind: queue.PollEnd, Worker: w.id})
+	for _, e := range w.holds {
+		s.renew(w, e)
+	}
+	w.fresh = w.fresh[:0]
 	s.poll(i)
-}
-
-// lease has a worker begin a task.
-func (s *sim) lease(o queue.Output) {
-	i, known := s.byWorker[o.Worker]
-	t, found := s.byTask[o.Task]
-	if !known || !found || !s.workers[i].alive {
-		return
-	}
-	w := s.workers[i]
-	for _, l := range w.leases {
-		if l.task == o.Task && l.attempt == o.Attempt {
-			return // offered again
-		}
-	}
-	w.leases = append(w.leases, lease{o.Task, o.Attempt, t})
-	one := s.tasks.at(t)
-	one.started = s.k.Now()
-	one.token++
-	s.attempts++
-	s.count(1)
-	s.k.Schedule(des.Event{
-		At: des.Add(s.k.Now(), one.duration), Class: evComplete, Kind: evComplete, A: uint32(i), B: uint64(t)<<32 | uint64(one.token),
-	})
-}
-
-// drop takes a lease from a worker's hands, and tells whether it held it.
-func (s *sim) drop(w *worker, t queue.TaskID) bool {
-	for i, l := range w.leases {
-		if l.task == t {
-			w.leases = append(w.leases[:i], w.leases[i+1:]...)
-			s.count(-1)
-			return true
-		}
-	}
-	return false
-}
-
-// revoke has a worker stop, and ask for more.
-func (s *sim) revoke(o queue.Output) {
-	i, known := s.byWorker[o.Worker]
-	if !known || !s.workers[i].alive {
-		return
-	}
-	if t, ok := s.byTask[o.Task]; ok {
-		s.tasks.at(t).token++
-	}
-	if s.drop(s.workers[i], o.Task) {
-		s.step(queue.Input{Kind: queue.PollEnd, Worker: o.Worker})
-		s.poll(i)
-	}
-}
-
-// complete ends an execution, if it is still the one.
-func (s *sim) complete(i, t int, token uint32) {
-	w := s.workers[i]
-	one := s.tasks.at(t)
-	if !w.alive || one.token != token {
-		return
-	}
-	var attempt uint32
-	for _, l := range w.leases {
-		if l.task == one.id {
-			attempt = l.attempt
-		}
-	}
-	if attempt == 0 || !s.drop(w, one.id) {
-		return
-	}
-	if !one.fails {
-		s.cached[one.key] = true
-	}
-	s.step(queue.Input{Kind: queue.PollEnd, Worker: w.id})
-	s.step(queue.Input{Kind: queue.Complete, Worker: w.id, Task: one.id, Attempt: attempt, Accepting: true})
-	s.poll(i)
-}
-
-// fault kills workers and starts others.
-func (s *sim) fault(f scenario.Fault) {
-	left := f.KillWorkers
-	for _, w := range s.workers {
-		if left == 0 {
-			break
-		}
-		if !w.alive {
-			continue
-		}
-		left--
-		// Its connection breaks, so that it waits no longer; of its leases nobody knows.
-		w.alive = false
-		s.count(-int64(len(w.leases)))
-		w.leases = nil
-		s.step(queue.Input{Kind: queue.PollEnd, Worker: w.id})
-	}
-	for range f.StartWorkers {
-		s.addWorker(s.Scenario.Cluster.Workers[0])
-	}
+	s.k.Schedule(des.Event{At: des.Add(s.k.Now(), s.period()), Class: evReport, Kind: evReport, A: uint32(i), B: turn})
 }

@@ -170,6 +170,17 @@ type Output struct {
 	Worker    WorkerID
 }
 
+// Index is the place of a handle in a table of the caller's: it is dense, from 1 on, and no
+// two handles of a kind have the same at a time. After the end of what it names, the next
+// one has it.
+func (t TaskID) Index() uint32 { return uint32(t) }
+
+// Index is as that of a TaskID.
+func (o OperationID) Index() uint32 { return uint32(o) }
+
+// Index is as that of a TaskID.
+func (w WorkerID) Index() uint32 { return uint32(w) }
+
 func (t TaskID) String() string      { return name('t', uint64(t)) }
 func (o OperationID) String() string { return name('o', uint64(o)) }
 func (w WorkerID) String() string    { return name('w', uint64(w)) }

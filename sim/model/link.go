@@ -1,0 +1,178 @@
+package model
+
+import (
+	"math/bits"
+
+	"github.com/weir-build/weir/loadgen/scenario"
+	"github.com/weir-build/weir/sim/des"
+)
+
+// link is the storage's bandwidth, which transfers share evenly, each up to a bound of its
+// own: processor sharing. All have the same rate, so that one number says how far each has
+// come: what a transfer that was there from the beginning would have got.
+type link struct {
+	latency     int64
+	total, each int64 // bytes a second
+	got         uint64
+	at          des.Time
+	transfers   []transfer // a heap, the first to end first
+	next        des.Time   // when the first ends, as scheduled
+	round       uint64     // of the event for that: others are stale
+}
+
+// transfer ends when the link has come to it.
+type transfer struct {
+	ends uint64
+	turn uint64
+	exec int32
+}
+
+// grain is the unit of progress, a part of a byte.
+const grain = 1 << 10
+
+func newLink(s *scenario.Storage) *link {
+	if s == nil {
+		return nil
+	}
+	return &link{latency: int64(s.Latency), total: s.Bandwidth, each: s.PerWorker, next: des.End}
+}
+
+// rate is how many grains a second each transfer gets.
+func (l *link) rate() uint64 {
+	rate := uint64(1) << 50 / grain // a petabyte: no bound
+	if l.total > 0 {
+		rate = uint64(l.total) / uint64(max(1, len(l.transfers)))
+	}
+	if l.each > 0 {
+		rate = min(rate, uint64(l.each))
+	}
+	return max(rate, 1) * grain
+}
+
+// advance brings the link's progress up to now.
+func (l *link) advance(now des.Time) {
+	if len(l.transfers) > 0 {
+		l.got += muldiv(l.rate(), uint64(now-l.at), 1e9)
+	}
+	l.at = now
+}
+
+// muldiv is a·b/c, rounded down, or the most there is.
+func muldiv(a, b, c uint64) uint64 {
+	high, low := bits.Mul64(a, b)
+	if high >= c {
+		return 1<<64 - 1
+	}
+	q, _ := bits.Div64(high, low, c)
+	return q
+}
+
+// transfer has an execution's stage end when so many bytes have gone to or from the
+// storage. Nothing takes no time.
+func (s *sim) transfer(at int32, bytes int64) {
+	if bytes <= 0 {
+		s.stageEnds(at, s.k.Now())
+		return
+	}
+	l := s.link
+	l.advance(s.k.Now())
+	s.execs.at(at).transfer = true
+	l.push(transfer{ends: l.got + uint64(bytes)*grain, exec: at, turn: s.execs.turn(at)})
+	s.scheduleTransfer()
+}
+
+// scheduleTransfer has the next end of a transfer come when it is due.
+func (s *sim) scheduleTransfer() {
+	l := s.link
+	next := des.End
+	if len(l.transfers) > 0 {
+		left := l.transfers[0].ends - min(l.got, l.transfers[0].ends)
+		rate := l.rate()
+		// Rounded up, so that it has ended by then.
+		next = des.Add(s.k.Now(), int64(min(muldiv(left, 1e9, rate)+1, uint64(des.End))))
+	}
+	if next == l.next {
+		return
+	}
+	l.next = next
+	l.round++
+	if next != des.End {
+		s.k.Schedule(des.Event{At: next, Class: evLink, Kind: evLink, B: l.round})
+	}
+}
+
+// transferred ends the transfers that have all by now.
+func (s *sim) transferred(round uint64) {
+	l := s.link
+	if round != l.round {
+		return
+	}
+	l.next = des.End
+	l.advance(s.k.Now())
+	for len(l.transfers) > 0 && l.transfers[0].ends <= l.got {
+		t := l.pop()
+		s.execs.at(t.exec).transfer = false
+		s.stageEnds(t.exec, des.Add(s.k.Now(), l.latency))
+	}
+	s.scheduleTransfer()
+}
+
+// abort takes an execution's transfer out of the link.
+func (s *sim) abort(at int32) {
+	l := s.link
+	l.advance(s.k.Now())
+	for i := range l.transfers {
+		if l.transfers[i].exec == at {
+			last := len(l.transfers) - 1
+			l.transfers[i] = l.transfers[last]
+			l.transfers = l.transfers[:last]
+			if i < last {
+				l.down(i)
+				l.up(i)
+			}
+			break
+		}
+	}
+	s.execs.at(at).transfer = false
+	s.scheduleTransfer()
+}
+
+func (t *transfer) before(o *transfer) bool {
+	return t.ends < o.ends || t.ends == o.ends && t.turn<<32|uint64(t.exec) < o.turn<<32|uint64(o.exec)
+}
+
+func (l *link) push(t transfer) {
+	l.transfers = append(l.transfers, t)
+	l.up(len(l.transfers) - 1)
+}
+
+func (l *link) pop() transfer {
+	first, last := l.transfers[0], len(l.transfers)-1
+	l.transfers[0] = l.transfers[last]
+	l.transfers = l.transfers[:last]
+	l.down(0)
+	return first
+}
+
+func (l *link) up(i int) {
+	for h := l.transfers; i > 0 && h[i].before(&h[(i-1)/2]); i = (i - 1) / 2 {
+		h[i], h[(i-1)/2] = h[(i-1)/2], h[i]
+	}
+}
+
+func (l *link) down(i int) {
+	h := l.transfers
+	for {
+		least := i
+		for c := 2*i + 1; c <= 2*i+2 && c < len(h); c++ {
+			if h[c].before(&h[least]) {
+				least = c
+			}
+		}
+		if least == i {
+			return
+		}
+		h[i], h[least] = h[least], h[i]
+		i = least
+	}
+}

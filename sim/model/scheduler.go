@@ -1,0 +1,119 @@
+package model
+
+import (
+	"github.com/weir-build/weir/sim/des"
+	"github.com/weir-build/weir/system/queue"
+)
+
+// todo is what is to be done by further steps, once the one that it came of is over.
+type todo struct {
+	kind   todoKind
+	worker int32
+	place  place
+	reason queue.Reason
+	task   queue.TaskID
+}
+
+type todoKind uint8
+
+const (
+	ended   todoKind = iota // an operation has ended
+	stopped                 // a worker was told to stop, and asks for more
+	outcast                 // a worker that the scheduler has given up begins anew
+)
+
+// step gives the queue an input. What follows at once is noted: who holds what, and which
+// operations have ended. What takes further steps is left to settle.
+func (s *sim) step(in queue.Input) []queue.Output {
+	s.out = s.q.Step(queue.Time(s.k.Now()), in, s.out[:0])
+	for i := range s.out {
+		o := &s.out[i]
+		s.k.Note(uint64(o.Kind)<<32|uint64(o.Reason)<<16|uint64(o.Level), uint64(o.Attempt)<<32|uint64(o.Group), uint64(o.Operation), uint64(o.Task), uint64(o.Worker))
+		s.note(o)
+	}
+	return s.out
+}
+
+func (s *sim) note(o *queue.Output) {
+	switch o.Kind {
+	case queue.Queued:
+		s.tasks = reach(s.tasks, o.Task.Index())
+		s.enter(o.Operation, false)
+		s.newTask(o.Task)
+	case queue.Attached:
+		s.enter(o.Operation, true)
+	case queue.Leased, queue.Offered:
+		s.lease(o)
+	case queue.Revoked:
+		s.revoke(o)
+	case queue.Finished:
+		s.done = s.tasks[o.Task.Index()]
+	case queue.OperationDone:
+		if p := &s.places[o.Operation.Index()]; p.operation == o.Operation {
+			s.todo = append(s.todo, todo{kind: ended, place: *p, reason: o.Reason, task: o.Task})
+			*p = place{}
+		}
+	case queue.TaskDone:
+		if t := &s.tasks[o.Task.Index()]; t.id == o.Task {
+			t.id = 0
+			if t.waits {
+				t.waits = false
+				s.queued--
+			}
+		}
+	case queue.Requeued:
+		s.tasks[o.Task.Index()].waits = true
+		s.queued++
+	case queue.Lost:
+		if o.Reason == queue.WorkerLost {
+			s.lost++
+		}
+	case queue.WorkerGone:
+		s.forget(o.Worker)
+	case queue.Freed:
+		if o.Level == queue.InvocationLevel {
+			s.groups.free(o.Group)
+		}
+	}
+}
+
+// settle does what is left to do after an event, and what follows from that.
+func (s *sim) settle() {
+	for i := 0; i < len(s.todo); i++ {
+		switch t := s.todo[i]; t.kind {
+		case ended:
+			s.operationDone(&t)
+		case stopped:
+			if w := s.workers.at(t.worker); w.alive {
+				s.step(queue.Input{Kind: queue.PollEnd, Worker: w.id})
+				s.poll(t.worker)
+				s.leaveIfIdle(t.worker)
+			}
+		case outcast:
+			if w := s.workers.at(t.worker); w.alive {
+				s.join(t.worker)
+			}
+		}
+	}
+	s.todo = s.todo[:0]
+	// A tick comes when the queue next needs one.
+	if next := s.q.NextDeadline(); next != queue.Never && int64(next) < s.tickAt {
+		s.tickAt = int64(next)
+		s.k.Schedule(des.Event{At: s.tickAt, Class: evTick, Kind: evTick})
+	}
+	if s.inFlight != s.told {
+		s.told = s.inFlight
+		s.tellLevel()
+	}
+}
+
+// tellLevel tells observers how much there is.
+func (s *sim) tellLevel() {
+	if len(s.Observers) == 0 {
+		return
+	}
+	level := Level{Builds: s.open, InFlight: s.inFlight, Running: s.usage.running, Slots: s.usage.slots, Workers: s.present, Queued: s.queued}
+	for _, o := range s.Observers {
+		o.Level(s.k.Now(), level)
+	}
+}
