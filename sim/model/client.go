@@ -300,13 +300,13 @@ func (s *sim) giveUp(at int32, turn uint64) {
 func (s *sim) finish(at int32) {
 	b := s.builds.at(at)
 	if len(s.Observers) > 0 {
-		told := Build{
+		s.built = Build{
 			Stream: int(b.stream), Number: b.Number, Begun: b.begun, End: s.k.Now(),
 			Actions: len(b.Actions), CacheHits: b.cacheHits, Failed: b.failed, Cancelled: b.cancelled,
 			Ideal: int64(s.lister.Ideal(&b.Build, b.Jobs, func(i int) time.Duration { return time.Duration(b.took[i]) })),
 		}
 		for _, o := range s.Observers {
-			o.Build(&told)
+			o.Build(&s.built)
 		}
 	}
 	s.open--

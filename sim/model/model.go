@@ -109,6 +109,7 @@ type sim struct {
 	// What observers are told, in the same memory each time.
 	action  Action
 	attempt Attempt
+	built   Build
 }
 
 // Run simulates a scenario to its end.
