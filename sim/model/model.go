@@ -83,6 +83,7 @@ type sim struct {
 	streams   []*stream
 
 	workers  table[worker]
+	line     line    // of workers, by when they reported
 	byWorker []int32 // by index of queue.WorkerID: in workers
 	tasks    []task  // by index of queue.TaskID
 	places   []place // by index of queue.OperationID
@@ -94,6 +95,7 @@ type sim struct {
 	done     task  // the last that was completed
 
 	session    time.Duration
+	reporting  bool // a report is scheduled
 	tickAt     des.Time
 	faultTimes []des.Time // those to come, ascending
 
@@ -153,7 +155,7 @@ func newSim(c Config) (*sim, error) {
 		}
 		config.Policy = policy
 	}
-	s := &sim{Config: c, q: queue.New(config), tickAt: des.End, link: newLink(cluster.Storage)}
+	s := &sim{Config: c, q: queue.New(config), tickAt: des.End, link: newLink(cluster.Storage), line: line{nobody, nobody}}
 	if s.session = cluster.SessionTimeout; s.session == 0 {
 		s.session = time.Minute // queue's default
 	}
@@ -187,7 +189,7 @@ func (s *sim) happen(e des.Event) {
 	case evLife:
 		s.live(int32(e.A), e.B)
 	case evReport:
-		s.reportDue(int32(e.A), e.B)
+		s.reportDue()
 	case evTick:
 		s.tickAt = des.End
 		if int64(s.q.NextDeadline()) <= s.k.Now() {
