@@ -292,7 +292,7 @@ demand:
 cluster: {workers: [{count: 3, slots: 2}], policy: fair}
 faults: [{at: 5s, kill_workers: 1}]
 `))
-	const want = 0xe40815d97d69ff42
+	const want = 0x1b6394b6b04aeeca
 	if o.Fingerprint != want {
 		t.Errorf("got %#x, want %#x", o.Fingerprint, uint64(want))
 	}
