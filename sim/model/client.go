@@ -311,9 +311,7 @@ func (s *sim) finish(at int32) {
 	}
 	s.open--
 	// The queue tells when it knows a build no more, if it still does.
-	if !s.q.Refers(queue.InvocationLevel, b.group) {
-		s.groups.free(b.group)
-	}
+	s.groups.leave(b.group, s.q.Refers(queue.InvocationLevel, b.group))
 	stream, client := b.stream, b.client
 	s.builds.free(at)
 	if client {
