@@ -37,7 +37,7 @@ func (r *recording) Action(a *Action) {
 		Name:      r.name(a.Stream, a.Build),
 		Intended:  r.at(a.Due), Sent: r.at(a.Due), End: r.at(a.End), GRPCode: "ABORTED", Message: "the scheduler gave it up",
 	}
-	if a.Task != 0 {
+	if a.Task != 0 && a.Ended.hasResult() {
 		told.Queue, told.Fetch = time.Duration(a.Leased-a.Queued), time.Duration(a.Fetched-a.Leased)
 		told.Run, told.Upload = time.Duration(a.Ran-a.Fetched), time.Duration(a.Uploaded-a.Ran)
 	}
