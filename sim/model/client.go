@@ -220,6 +220,9 @@ func (s *sim) operationDone(d *todo) {
 	}
 	b.ops[d.place.action] = 0
 	how, t := Errored, (*task)(nil)
+	if gone := &s.tasks[d.task.Index()]; gone.last == d.task {
+		t = gone // it may be another's place by now
+	}
 	switch {
 	case d.reason == queue.Cancelled:
 		how = Stopped
@@ -235,11 +238,11 @@ func (s *sim) operationDone(d *todo) {
 	s.advance(d.place.build)
 }
 
-// actionDone notes that an action has ended, and releases what waits for it. The task is of
-// one that was executed.
+// actionDone notes that an action has ended, and releases what waits for it. The task is
+// that of one that was asked for, as far as it is known.
 func (s *sim) actionDone(at, a int32, how Ended, t *task) {
 	b := s.builds.at(at)
-	if t != nil {
+	if t != nil && how.hasResult() {
 		// Of one that was under way already, only the rest counts.
 		b.took[a] = min(t.ran-t.fetched, s.k.Now()-b.due[a])
 	}
@@ -271,6 +274,8 @@ func (s *sim) tellAction(b *build, a int32, how Ended, t *task) {
 	}
 	if t != nil {
 		to := &s.action
+		to.Asker = Asker{int(t.stream), int(t.build), int(t.action)}
+		to.Waited, to.Held, to.Lost = t.since, t.held, t.lost
 		to.Queued, to.Leased, to.Fetched, to.Ran, to.Uploaded = t.queued, t.leased, t.fetched, t.ran, t.uploaded
 		to.Attempts, to.Worker, to.Task = int(t.attempt), t.worker, uint64(t.id)
 	}

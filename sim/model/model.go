@@ -37,12 +37,30 @@ type Config struct {
 	Base     time.Time
 	// Observers are told what happens, in their order.
 	Observers []Observer
+	// SampleEvery is the time between two looks of those observers that are Samplers; 0 is
+	// never.
+	SampleEvery time.Duration
+	// Explain has observers told why tasks wait, which costs a look at each level of the
+	// policy for each that does.
+	Explain bool
+	// Watch, if there is one, is called every WatchEvery events. An error of it ends the run.
+	Watch func(Progress) error
 	// MaxEvents ends a run that doesn't end by itself; 0 means DefaultMaxEvents.
 	MaxEvents uint64
 }
 
 // DefaultMaxEvents is some minutes of one CPU.
 const DefaultMaxEvents = 1_000_000_000
+
+// WatchEvery is some milliseconds of one CPU.
+const WatchEvery = 1 << 14
+
+// Progress is how far a run is.
+type Progress struct {
+	At     des.Time
+	Events uint64
+	Level  Level
+}
 
 // Outcome is what a run came to.
 type Outcome struct {
@@ -102,9 +120,13 @@ type sim struct {
 	open, waiting  int // builds, and arrivals to come
 	born, present  int // workers that ever were, and that are there and stay
 	queued         int64
-	inFlight, told int64
-	usage          usage
+	inFlight       int64
+	slots, running int64
 	attempts, lost int64
+	samplers       []Sampler
+	sampleAt       des.Time
+	sample         Sample
+	toldLevel      Level
 
 	asked  asked // what is being submitted
 	lister workload.Lister
@@ -132,8 +154,20 @@ func Run(c Config) (Outcome, error) {
 		if s.k.Events() > limit {
 			return Outcome{}, fmt.Errorf("not at an end after %d events, at %v, with %d builds open: more is asked than is served?", limit, time.Duration(s.k.Now()), s.open)
 		}
+		for s.sampleAt < e.At {
+			s.look(s.sampleAt)
+			s.sampleAt = des.Add(s.sampleAt, int64(c.SampleEvery))
+		}
 		s.happen(e)
 		s.settle()
+		if c.Watch != nil && s.k.Events()%WatchEvery == 0 {
+			if err := c.Watch(Progress{s.k.Now(), s.k.Events(), s.level()}); err != nil {
+				return Outcome{}, fmt.Errorf("at %v: %w", time.Duration(s.k.Now()), err)
+			}
+		}
+	}
+	if s.samplers != nil {
+		s.look(s.k.Now())
 	}
 	return s.outcome(), nil
 }
@@ -155,12 +189,19 @@ func newSim(c Config) (*sim, error) {
 		}
 		config.Policy = policy
 	}
-	s := &sim{Config: c, q: queue.New(config), tickAt: des.End, link: newLink(cluster.Storage), line: line{nobody, nobody}}
+	s := &sim{
+		Config: c, q: queue.New(config), tickAt: des.End, sampleAt: des.End, link: newLink(cluster.Storage), line: line{nobody, nobody},
+	}
 	if s.session = cluster.SessionTimeout; s.session == 0 {
 		s.session = time.Minute // queue's default
 	}
 	if c.Recorder != nil {
 		s.Observers = append([]Observer{newRecording(c.Recorder, c.Scenario, c.Base)}, s.Observers...)
+	}
+	for _, o := range c.Observers {
+		if sampler, ok := o.(Sampler); ok && c.SampleEvery > 0 {
+			s.samplers, s.sampleAt = append(s.samplers, sampler), 0
+		}
 	}
 	for i := range c.Scenario.Demand {
 		if err := s.addStream(&c.Scenario.Demand[i]); err != nil {
@@ -201,11 +242,19 @@ func (s *sim) happen(e des.Event) {
 }
 
 func (s *sim) outcome() Outcome {
-	s.usage.until(s.k.Now())
-	return Outcome{
+	o := Outcome{
 		Fingerprint: s.k.Fingerprint(), Events: s.k.Events(), End: time.Duration(s.k.Now()),
-		Busy: s.usage.busy(), Attempts: s.attempts, Lost: s.lost,
+		Attempts: s.attempts, Lost: s.lost,
 	}
+	var all usage
+	for _, f := range s.fleets {
+		u := &f.usage
+		u.until(s.k.Now())
+		all.slotTime += u.slotTime
+		all.inUsed += u.inUsed
+	}
+	o.Busy = all.busy()
+	return o
 }
 
 // usage integrates how many slots there are and are busy over time.
@@ -229,7 +278,16 @@ func (u *usage) busy() float64 {
 	return u.inUsed / u.slotTime
 }
 
-// count says that so many more slots are busy from now on, and addSlots that there are so
-// many more.
-func (s *sim) count(more int64)    { s.usage.until(s.k.Now()); s.usage.running += more }
-func (s *sim) addSlots(more int64) { s.usage.until(s.k.Now()); s.usage.slots += more }
+// count says that so many more slots of a fleet are busy from now on, and addSlots that
+// there are so many more.
+func (s *sim) count(f *fleet, more int64) {
+	f.usage.until(s.k.Now())
+	f.usage.running += more
+	s.running += more
+}
+
+func (s *sim) addSlots(f *fleet, more int64) {
+	f.usage.until(s.k.Now())
+	f.usage.slots += more
+	s.slots += more
+}

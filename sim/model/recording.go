@@ -42,9 +42,11 @@ func (r *recording) Action(a *Action) {
 	told.ActionKey = result.ActionKey{Class: r.scenario.Demand[a.Stream].Classes[a.Class].Name, Outcome: outcomes[a.Ended]}
 	told.Intended, told.End = r.at(a.Due), r.at(a.End)
 	told.Sent = told.Intended
-	// What was not executed has none of these times, so that they come to 0.
-	told.Queue, told.Fetch = time.Duration(a.Leased-a.Queued), time.Duration(a.Fetched-a.Leased)
-	told.Run, told.Upload = time.Duration(a.Ran-a.Fetched), time.Duration(a.Uploaded-a.Ran)
+	told.Queue, told.Fetch, told.Run, told.Upload = 0, 0, 0, 0
+	if a.Task != 0 && a.Ended.hasResult() {
+		told.Queue, told.Fetch = time.Duration(a.Leased-a.Queued), time.Duration(a.Fetched-a.Leased)
+		told.Run, told.Upload = time.Duration(a.Ran-a.Fetched), time.Duration(a.Uploaded-a.Ran)
+	}
 	r.recorder.Action(told)
 }
 

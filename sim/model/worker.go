@@ -18,6 +18,9 @@ type fleet struct {
 	serves []queue.PlatformID
 	born   int // how many there ever were
 	there  int // that are there or boot, and aren't told to go
+	usage  usage
+
+	attempts, lost int64
 }
 
 // worker is a worker: what it holds, and what becomes of it.
@@ -129,7 +132,7 @@ func (s *sim) connect(i int32) {
 	w := s.workers.at(i)
 	f := w.fleet
 	w.alive = true
-	s.addSlots(int64(f.Slots))
+	s.addSlots(f, int64(f.Slots))
 	s.present++
 	s.join(i)
 	if f.Lifetime != nil {
@@ -192,7 +195,7 @@ func (s *sim) leaveIfIdle(i int32) {
 	}
 	w.alive = false
 	s.line.remove(&s.workers, i)
-	s.addSlots(-int64(w.fleet.Slots))
+	s.addSlots(w.fleet, -int64(w.fleet.Slots))
 	s.byWorker[w.id.Index()] = gone
 	s.step(queue.Input{Kind: queue.Disconnect, Worker: w.id})
 	s.workers.free(i)
@@ -211,7 +214,7 @@ func (s *sim) kill(i int32) {
 	for len(w.holds) > 0 {
 		s.drop(w.holds[len(w.holds)-1], true)
 	}
-	s.addSlots(-int64(w.fleet.Slots))
+	s.addSlots(w.fleet, -int64(w.fleet.Slots))
 	s.step(queue.Input{Kind: queue.PollEnd, Worker: w.id})
 }
 
@@ -244,6 +247,18 @@ func serves(offered, wanted map[string]string) bool {
 		}
 	}
 	return true
+}
+
+// Platforms returns the platforms that a scenario's actions ask for, by the numbers that
+// the model has for them.
+func Platforms(s *scenario.Scenario) []map[string]string {
+	var m sim
+	for i := range s.Demand {
+		for j := range s.Demand[i].Classes {
+			m.platform(s.Demand[i].Classes[j].Platform)
+		}
+	}
+	return m.platforms
 }
 
 // platform returns the number of a platform, the same for equal ones.
