@@ -78,6 +78,18 @@ func TestPlansDrawTheSameBuilds(t *testing.T) {
 	}
 }
 
+// drawn is what of an action is drawn.
+type drawn struct {
+	Key         workload.Key
+	Class       int
+	Deps        []int
+	Duration    time.Duration
+	Inputs      []workload.Blob
+	Output      workload.Blob
+	Priority    int32
+	Warm, Fails bool
+}
+
 // TestSameSeedSameBytes holds the generator to what it made before: a change here is a
 // change of every scenario.
 func TestSameSeedSameBytes(t *testing.T) {
@@ -90,7 +102,7 @@ func TestSameSeedSameBytes(t *testing.T) {
 		at, _ := times()
 		fmt.Fprintln(h, at, s.Build(7, n).CancelAfter)
 		for _, a := range s.Build(7, n).Actions {
-			fmt.Fprintln(h, a)
+			fmt.Fprintln(h, drawn{a.Key, a.Class, a.Deps, a.Duration, a.Inputs, a.Output, a.Priority, a.Warm, a.Fails})
 			if len(a.Inputs) > 0 {
 				h.Write(a.Inputs[0].Bytes())
 			}
