@@ -78,6 +78,18 @@ func TestPlansDrawTheSameBuilds(t *testing.T) {
 	}
 }
 
+// drawn is what of an action is drawn.
+type drawn struct {
+	Key         workload.Key
+	Class       int
+	Deps        []int
+	Duration    time.Duration
+	Inputs      []workload.Blob
+	Output      workload.Blob
+	Priority    int32
+	Warm, Fails bool
+}
+
 // TestSameSeedSameBytes holds the generator to what it made before: a change here is a
 // change of every scenario.
 func TestSameSeedSameBytes(t *testing.T) {
@@ -90,7 +102,7 @@ func TestSameSeedSameBytes(t *testing.T) {
 		at, _ := times()
 		fmt.Fprintln(h, at, s.Build(7, n).CancelAfter)
 		for _, a := range s.Build(7, n).Actions {
-			fmt.Fprintln(h, a)
+			fmt.Fprintln(h, drawn{a.Key, a.Class, a.Deps, a.Duration, a.Inputs, a.Output, a.Priority, a.Warm, a.Fails})
 			if len(a.Inputs) > 0 {
 				h.Write(a.Inputs[0].Bytes())
 			}
@@ -286,10 +298,7 @@ func TestContentCanBeReadFromAnywhere(t *testing.T) {
 	check := func(seed uint64, size uint16, from, to uint16, ratio uint8) bool {
 		b := workload.Blob{Seed: seed, Size: int64(size), Ratio: ratio % 8}
 		whole := b.Bytes()
-		a, z := min(from, to)%(size+1), max(from, to)%(size+1)
-		if a > z {
-			a, z = z, a
-		}
+		a, z := min(from, to, size), min(max(from, to), size)
 		part := make([]byte, z-a)
 		b.Fill(part, int64(a))
 		return bytes.Equal(part, whole[a:z])

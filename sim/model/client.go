@@ -161,15 +161,36 @@ func (s *sim) advance(at int32) {
 		if !ok {
 			break
 		}
-		// Clients take no time: it begins at the moment at which it could.
-		b.due[a] = s.k.Now()
 		b.running++
 		s.inFlight++
+		// Clients take no time, but where it was recorded: it begins when it could.
+		if pause := b.Actions[a].Pause; pause > 0 {
+			s.k.Schedule(des.Event{
+				At: des.Add(s.k.Now(), int64(pause)), Class: evAsk, Kind: evAsk, A: uint32(at), B: s.builds.turn(at)<<32 | uint64(a),
+			})
+			continue
+		}
+		b.due[a] = s.k.Now()
 		s.submit(at, int32(a))
 	}
 	if b.running == 0 && (b.stopped || b.order.Ready() == 0) {
 		s.finish(at)
 	}
+}
+
+// ask begins an action whose client had paused.
+func (s *sim) ask(at int32, turn uint64, a int32) {
+	b := s.builds.at(at)
+	if s.builds.turn(at)<<32>>32 != turn {
+		return
+	}
+	b.due[a] = s.k.Now()
+	if b.stopped {
+		s.actionDone(at, a, Stopped, nil)
+	} else {
+		s.submit(at, a)
+	}
+	s.advance(at)
 }
 
 // submit looks for the result of an action, or asks for its execution.
@@ -200,6 +221,9 @@ func (s *sim) enter(o queue.OperationID, merged bool) {
 
 // guess is what a scheduler that has seen many would guess of a duration.
 func (st *stream) guess(a *workload.Action) time.Duration {
+	if a.Expected > 0 {
+		return a.Expected
+	}
 	if len(st.Tape) > 0 {
 		return a.Duration
 	}

@@ -87,6 +87,7 @@ const (
 	evReport
 	evTick
 	evArrive
+	evAsk // an action is asked for after a pause
 )
 
 type sim struct {
@@ -238,6 +239,8 @@ func (s *sim) happen(e des.Event) {
 		}
 	case evArrive:
 		s.arrive(int(e.A), e.B)
+	case evAsk:
+		s.ask(int32(e.A), e.B>>32, int32(e.B))
 	}
 }
 
