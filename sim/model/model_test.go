@@ -335,7 +335,7 @@ demand:
 cluster: {workers: [{count: 3, slots: 2}], policy: fair}
 faults: [{at: 5s, kill_workers: 1}]
 `))
-	const want = 0x53af7415b1874daf
+	const want = 0x5755dd59bddfcbf5
 	if o.Fingerprint != want {
 		t.Errorf("got %#x, want %#x", o.Fingerprint, uint64(want))
 	}
