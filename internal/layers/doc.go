@@ -29,7 +29,8 @@ NONE < reports/result
 # Pure: no clock, goroutine, log, I/O, context or randomness of its own.
 NONE < system/queue, traces/build
 system/queue < system/queue/journal
-NONE < loadgen/workload
+NONE < internal/portmath
+internal/portmath < loadgen/workload
 NONE < sim/des
 planned NONE < reports/stats
 

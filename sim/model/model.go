@@ -255,7 +255,7 @@ func (s *sim) handle(o queue.Output) {
 
 // count adds up the time of busy slots, of which there are so many more from now on.
 func (s *sim) count(more int64) {
-	s.busyTime += float64(s.busySlots) * float64(s.k.Now()-s.busySince)
+	s.busyTime += float64(float64(s.busySlots) * float64(s.k.Now()-s.busySince))
 	s.busySlots += more
 	s.busySince = s.k.Now()
 }
