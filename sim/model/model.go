@@ -32,6 +32,10 @@ type Config struct {
 	Base     time.Time
 	// MaxEvents ends a run that doesn't end by itself; 0 means DefaultMaxEvents.
 	MaxEvents uint64
+	// Trajectory is where the events are written down, or nil.
+	Trajectory *des.Trajectory
+	// Events is how the kernel keeps what is to come, which changes nothing but its speed.
+	Events des.Set
 }
 
 // DefaultMaxEvents is some minutes of one CPU.
@@ -106,6 +110,11 @@ func Run(c Config) (Outcome, error) {
 	s := &sim{
 		Config: c, byWorker: make(map[queue.WorkerID]int), byTask: make(map[queue.TaskID]int), ops: make(map[queue.OperationID]place),
 		cached: make(map[workload.Key]bool), tickAt: des.End,
+	}
+	s.k.Use(c.Events)
+	if c.Trajectory != nil {
+		s.k.Record(c.Trajectory)
+		defer s.k.EndRecord()
 	}
 	if err := s.build(); err != nil {
 		return Outcome{}, err
