@@ -214,7 +214,7 @@ func TestEventsAreNotAllocated(t *testing.T) {
 				continue // time would run out
 			}
 			k, r := filled(set, 4096, of)
-			hold(k, r, 50_000, of)
+			hold(k, r, 150_000, of)
 			if allocs := testing.AllocsPerRun(1, func() { hold(k, r, 30_000, of) }); allocs > 0 {
 				t.Errorf("%s, %s: %v allocations", name, shape, allocs)
 			}

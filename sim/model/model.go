@@ -47,6 +47,10 @@ type Config struct {
 	Watch func(Progress) error
 	// MaxEvents ends a run that doesn't end by itself; 0 means DefaultMaxEvents.
 	MaxEvents uint64
+	// Trajectory is where the events are written down, or nil.
+	Trajectory *des.Trajectory
+	// Events is how the kernel keeps what is to come, which changes nothing but its speed.
+	Events des.Set
 }
 
 // DefaultMaxEvents is some minutes of one CPU.
@@ -143,6 +147,9 @@ func Run(c Config) (Outcome, error) {
 	if err != nil {
 		return Outcome{}, err
 	}
+	if c.Trajectory != nil {
+		defer s.k.EndRecord()
+	}
 	limit := c.MaxEvents
 	if limit == 0 {
 		limit = DefaultMaxEvents
@@ -192,6 +199,10 @@ func newSim(c Config) (*sim, error) {
 	}
 	s := &sim{
 		Config: c, q: queue.New(config), tickAt: des.End, sampleAt: des.End, link: newLink(cluster.Storage), line: line{nobody, nobody},
+	}
+	s.k.Use(c.Events)
+	if c.Trajectory != nil {
+		s.k.Record(c.Trajectory)
 	}
 	if s.session = cluster.SessionTimeout; s.session == 0 {
 		s.session = time.Minute // queue's default

@@ -10,6 +10,7 @@ import (
 
 	"github.com/weir-build/weir/loadgen/scenario"
 	"github.com/weir-build/weir/reports/result"
+	"github.com/weir-build/weir/sim/des"
 	"github.com/weir-build/weir/sim/model"
 	"github.com/weir-build/weir/sim/theory"
 )
@@ -338,5 +339,70 @@ faults: [{at: 5s, kill_workers: 1}]
 	const want = 0x5755dd59bddfcbf5
 	if o.Fingerprint != want {
 		t.Errorf("got %#x, want %#x", o.Fingerprint, uint64(want))
+	}
+}
+
+// TestAStreamThatIsntUsedChangesNothing: random numbers go by names, so that builds of
+// which none comes leave the others as they are.
+func TestAStreamThatIsntUsedChangesNothing(t *testing.T) {
+	more := strings.Replace(busy, "cluster:", `  - name: nobody
+    arrivals: {poisson: {rate: 1e-9}}
+    dag: [{class: other, actions: 3}]
+    actions: [{name: other, duration: {lognormal: {median: 1s, sigma: 1}}, hit_rate: 50%}]
+cluster:`, 1)
+	_, without := simulate(t, parse(t, busy))
+	_, with := simulate(t, parse(t, more))
+	if without != with {
+		t.Errorf("%+v with a stream that nobody uses, %+v without", with, without)
+	}
+}
+
+// TestFingerprintsAreThoseOfTheRunAlone: whoever looks on, and however the kernel keeps
+// its events.
+func TestFingerprintsAreThoseOfTheRunAlone(t *testing.T) {
+	run := func(c model.Config) model.Outcome {
+		c.Scenario, c.Base = parse(t, busy), base
+		c.Recorder = result.NewRecorder(result.Run{ID: "sim"})
+		c.Recorder.Begin(base)
+		o, err := model.Run(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return o
+	}
+	want := run(model.Config{})
+	var tape des.Trajectory
+	for name, c := range map[string]model.Config{"a trajectory": {Trajectory: &tape}, "a heap": {Events: des.Heap}, "nothing else": {}} {
+		if got := run(c); got != want {
+			t.Errorf("with %s: %+v, want %+v", name, got, want)
+		}
+	}
+	if _, lo := tape.Fingerprint128(); lo != want.Fingerprint || tape.Events() != want.Events {
+		t.Errorf("the trajectory has %d events and fingerprint %x, the run %+v", tape.Events(), lo, want)
+	}
+}
+
+func TestEventsHaveNames(t *testing.T) {
+	var tape des.Trajectory
+	s := parse(t, busy)
+	r := result.NewRecorder(result.Run{ID: "sim"})
+	r.Begin(base)
+	if _, err := model.Run(model.Config{Scenario: s, Recorder: r, Base: base, Trajectory: &tape}); err != nil {
+		t.Fatal(err)
+	}
+	seen := make(map[string]bool)
+	for _, e := range tape.Look(0, tape.Events()) {
+		seen[model.EventName(e.Kind)] = true
+	}
+	for name := range seen {
+		if strings.HasPrefix(name, "kind") {
+			t.Errorf("an event that happens is called %q", name)
+		}
+	}
+	if !seen["arrive"] || !seen["stage"] {
+		t.Errorf("neither arrivals nor ends of stages among %v", seen)
+	}
+	if got := model.EventName(200); got != "kind 200" {
+		t.Errorf("a kind that isn't there is called %q", got)
 	}
 }
