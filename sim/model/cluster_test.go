@@ -179,6 +179,22 @@ cluster: {workers: [{count: 20, lifetime: {exponential: 10m}, notice: %s, boot: 
 	}
 }
 
+// TestLongActionsKeepTheirLeases on workers that have so much else to do that they never
+// report for want of it.
+func TestLongActionsKeepTheirLeases(t *testing.T) {
+	_, o := observe(t, `
+version: 1
+duration: 300s
+demand:
+  - {name: long, arrivals: {burst: 1}, dag: [{class: a}], actions: [{name: a, duration: 280s}]}
+  - {name: short, arrivals: {constant: {rate: 1}}, dag: [{class: a}], actions: [{name: a, duration: 500ms}]}
+cluster: {workers: [{count: 1, slots: 2}]}
+`)
+	if o.Attempts != 302 {
+		t.Errorf("%d attempts at 302 actions", o.Attempts)
+	}
+}
+
 // TestSlowWorkers: so many of them take so much longer.
 func TestSlowWorkers(t *testing.T) {
 	l, _ := observe(t, `

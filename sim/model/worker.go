@@ -33,6 +33,7 @@ type worker struct {
 	fresh   []held  // of them, those not reported yet
 	slots   []bool  // which are in use
 	polled  des.Time
+	renewed des.Time // when it last reported all that it holds
 	dies    des.Time
 	cache   inputs
 }
@@ -253,11 +254,12 @@ func (s *sim) platform(properties map[string]string) queue.PlatformID {
 }
 
 // report has a worker say what it holds. Production's says all each time; here leases that
-// were reported before are left out as long as that can make no difference: a report comes
-// within a period, so that no lease of a worker that stays is lost for it. What goes
-// wrong within a period may make one.
+// were reported before are left out for a period, in which that can make no difference: a
+// report comes in each, so that one of all comes in two, before a lease is lost for it. What
+// goes wrong within a period may make one.
 func (s *sim) report(w *worker) {
-	if s.danger(w) {
+	if s.k.Now() >= des.Add(w.renewed, s.period()) || s.danger(w) {
+		w.renewed = s.k.Now()
 		for _, e := range w.holds {
 			s.renew(w, e)
 		}
@@ -304,10 +306,6 @@ func (s *sim) reportDue(i int32, turn uint64) {
 		return
 	}
 	s.step(queue.Input{Kind: queue.PollEnd, Worker: w.id})
-	for _, e := range w.holds {
-		s.renew(w, e)
-	}
-	w.fresh = w.fresh[:0]
 	s.poll(i)
 	s.k.Schedule(des.Event{At: des.Add(s.k.Now(), s.period()), Class: evReport, Kind: evReport, A: uint32(i), B: turn})
 }
