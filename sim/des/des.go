@@ -20,7 +20,10 @@
 // The package is pure: no clock, no goroutine, no randomness, no map.
 package des
 
-import "math"
+import (
+	"math"
+	"slices"
+)
 
 // Time is nanoseconds since the beginning of the simulation.
 type Time = int64
@@ -76,6 +79,21 @@ func (k *Kernel) Next() (e Event, ok bool) {
 	k.count++
 	k.Note(uint64(e.At), uint64(e.Class)<<8|uint64(e.Kind), uint64(e.A), e.B)
 	return e, true
+}
+
+// NextAt is when the next event happens, End if none does.
+func (k *Kernel) NextAt() Time {
+	if len(k.set) == 0 {
+		return End
+	}
+	return k.set[0].At
+}
+
+// Clone returns a kernel that goes on as this one does, and shares nothing with it.
+func (k *Kernel) Clone() *Kernel {
+	c := *k
+	c.set = slices.Clone(k.set)
+	return &c
 }
 
 // Note adds numbers to the fingerprint: a model's decisions, beside the events.

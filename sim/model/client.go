@@ -17,6 +17,7 @@ type stream struct {
 	*scenario.Demand
 	plan      *workload.Plan
 	times     func() (time.Duration, bool)
+	drawn     int                // how many of them
 	platforms []queue.PlatformID // by class
 	expected  []time.Duration    // by class
 	recurs    bool               // a result may be asked for again
@@ -93,7 +94,9 @@ const closedLoop = 1
 
 // scheduleNext schedules the next arrival of an open stream, if it is in time.
 func (s *sim) scheduleNext(i int) {
-	at, ok := s.streams[i].times()
+	st := s.streams[i]
+	st.drawn++
+	at, ok := st.times()
 	if !ok || at > s.Scenario.Duration {
 		return
 	}
@@ -314,9 +317,12 @@ func (s *sim) finish(at int32) {
 	if !s.q.Refers(queue.InvocationLevel, b.group) {
 		s.groups.free(b.group)
 	}
-	stream, client := b.stream, b.client
+	stream, client, begun := b.stream, b.client, b.begun
 	s.builds.free(at)
 	if client {
+		if s.atOnce++; begun < s.k.Now() {
+			s.atOnce = 0
+		}
 		s.scheduleClosed(int(stream))
 	}
 }

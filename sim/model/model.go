@@ -75,6 +75,7 @@ type sim struct {
 	Config
 	k    des.Kernel
 	q    *queue.Queue
+	with queue.Config   // of the queue
 	out  []queue.Output // of the step under way
 	todo []todo         // what follows from outputs, by further steps
 
@@ -97,6 +98,7 @@ type sim struct {
 	tickAt     des.Time
 	faultTimes []des.Time // those to come, ascending
 
+	atOnce         int // builds of closed loops that have taken no time, since one took some
 	open, waiting  int // builds, and arrivals to come
 	born, present  int // workers that ever were, and that are there and stay
 	queued         int64
@@ -113,26 +115,11 @@ type sim struct {
 
 // Run simulates a scenario to its end.
 func Run(c Config) (Outcome, error) {
-	s, err := newSim(c)
+	s, err := New(c)
 	if err != nil {
 		return Outcome{}, err
 	}
-	limit := c.MaxEvents
-	if limit == 0 {
-		limit = DefaultMaxEvents
-	}
-	for s.open > 0 || s.waiting > 0 {
-		e, ok := s.k.Next()
-		if !ok {
-			return Outcome{}, fmt.Errorf("after %v nothing more happens, with %d builds open: what they ask for can't be served", time.Duration(s.k.Now()), s.open)
-		}
-		if s.k.Events() > limit {
-			return Outcome{}, fmt.Errorf("not at an end after %d events, at %v, with %d builds open: more is asked than is served?", limit, time.Duration(s.k.Now()), s.open)
-		}
-		s.happen(e)
-		s.settle()
-	}
-	return s.outcome(), nil
+	return s.Finish()
 }
 
 // newSim makes the cluster and the first events.
@@ -152,7 +139,7 @@ func newSim(c Config) (*sim, error) {
 		}
 		config.Policy = policy
 	}
-	s := &sim{Config: c, q: queue.New(config), tickAt: des.End, link: newLink(cluster.Storage)}
+	s := &sim{Config: c, q: queue.New(config), with: config, tickAt: des.End, link: newLink(cluster.Storage)}
 	if s.session = cluster.SessionTimeout; s.session == 0 {
 		s.session = time.Minute // queue's default
 	}
@@ -167,7 +154,7 @@ func newSim(c Config) (*sim, error) {
 	for _, group := range cluster.Workers {
 		s.addFleet(group)
 	}
-	s.addFaults()
+	s.addFaults(0)
 	s.settle()
 	return s, nil
 }

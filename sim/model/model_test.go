@@ -255,6 +255,18 @@ func TestWhatCannotBeSimulated(t *testing.T) {
 	}
 }
 
+// TestTimeMustNotStandStill: clients that find everything at once begin again at once.
+func TestTimeMustNotStandStill(t *testing.T) {
+	s := parse(t, `
+version: 1
+demand: {arrivals: {closed: {clients: 1}}, herd: true, dag: [{class: a}], actions: [{name: a, duration: 1s}]}
+cluster: {workers: [{}]}
+`)
+	if _, err := model.Run(model.Config{Scenario: s}); err == nil || !strings.Contains(err.Error(), "at 1s time stands still") {
+		t.Errorf("got %v", err)
+	}
+}
+
 // BenchmarkActions is the life of an action, from its build's arrival to its result, through
 // the production queue on 1,000 slots that are nine tenths busy.
 func BenchmarkActions(b *testing.B) {
