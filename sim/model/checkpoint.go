@@ -64,11 +64,24 @@ func (s *sim) run(until des.Time) error {
 		if s.k.Events() > limit {
 			return fmt.Errorf("not at an end after %d events, at %v, with %d builds open: more is asked than is served?", limit, time.Duration(s.k.Now()), s.open)
 		}
+		if s.account != nil {
+			s.account.begin(e.At)
+		}
 		s.happen(e)
 		s.settle()
+		if s.broken != nil {
+			return s.broken
+		}
 		if s.atOnce > maxAtOnce {
 			return fmt.Errorf("at %v time stands still: clients of a closed loop find everything in the cache, and have begun %d builds at once", time.Duration(e.At), s.atOnce)
 		}
+	}
+	if s.account != nil && !s.ended {
+		s.ended = true
+		s.account.end()
+	}
+	if s.broken != nil {
+		return s.broken
 	}
 	return nil
 }
@@ -159,7 +172,7 @@ func (s *sim) resize(f *fleet, want int) {
 // it is empty.
 func (s *sim) clone(policy string) (*sim, error) {
 	c := *s
-	c.Recorder, c.Observers = nil, nil
+	c.Recorder, c.Observers, c.Check, c.account = nil, nil, false, nil
 	c.k = *s.k.Clone()
 	c.out, c.todo = nil, nil
 	if policy != "" {
@@ -199,7 +212,7 @@ func (s *sim) clone(policy string) (*sim, error) {
 	c.builds = cloned(&s.builds, func(b *build) {
 		b.Actions = slices.Clone(b.Actions)
 		b.order = b.order.Clone()
-		b.due, b.ops, b.took = slices.Clone(b.due), slices.Clone(b.ops), slices.Clone(b.took)
+		b.due, b.ops, b.took, b.ended = slices.Clone(b.due), slices.Clone(b.ops), slices.Clone(b.took), slices.Clone(b.ended)
 	})
 	c.groups.gone = slices.Clone(s.groups.gone)
 	c.results.young, c.results.old = maps.Clone(s.results.young), maps.Clone(s.results.old)

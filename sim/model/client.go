@@ -34,6 +34,8 @@ type build struct {
 	due       []des.Time          // by action: when it could begin, once it has
 	ops       []queue.OperationID // by action, 0 if it isn't under way
 	took      []int64
+	ended     []bool // by action
+	left      int    // actions that haven't ended
 	running   int
 	group     uint32
 	cacheHits int
@@ -135,9 +137,9 @@ func (s *sim) arrive(i int, how uint64) {
 	st.plan.Draw(number, &b.Build)
 	n := len(b.Actions)
 	b.order.Reset(&b.Build)
-	b.due, b.ops, b.took = zeros(b.due, n), zeros(b.ops, n), zeros(b.took, n)
+	b.due, b.ops, b.took, b.ended = zeros(b.due, n), zeros(b.ops, n), zeros(b.took, n), zeros(b.ended, n)
 	b.stream, b.begun, b.group = int32(i), s.k.Now(), s.groups.take()
-	b.running, b.cacheHits, b.failed = 0, 0, 0
+	b.running, b.cacheHits, b.failed, b.left = 0, 0, 0, n
 	b.stopped, b.cancelled, b.client = false, false, how&closedLoop != 0
 	s.open++
 	if b.CancelAfter > 0 {
@@ -249,6 +251,14 @@ func (s *sim) actionDone(at, a int32, how Ended, t *task) {
 	if len(s.Observers) > 0 {
 		s.tellAction(b, a, how, t)
 	}
+	if b.ended[a] {
+		s.violate("action %d of build %d of %s ends twice", a, b.Number, s.streams[b.stream].Name)
+	}
+	if s.account != nil {
+		s.account.sojourns += float64(s.k.Now() - b.due[a])
+	}
+	b.ended[a] = true
+	b.left--
 	b.running--
 	s.inFlight--
 	switch how {
@@ -302,6 +312,9 @@ func (s *sim) giveUp(at int32, turn uint64) {
 // finish ends a build.
 func (s *sim) finish(at int32) {
 	b := s.builds.at(at)
+	if b.running != 0 || b.left > 0 && !b.stopped && b.failed == 0 {
+		s.violate("build %d of %s ends with %d actions under way and %d that haven't ended", b.Number, s.streams[b.stream].Name, b.running, b.left)
+	}
 	if len(s.Observers) > 0 {
 		told := Build{
 			Stream: int(b.stream), Number: b.Number, Begun: b.begun, End: s.k.Now(),

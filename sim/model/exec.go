@@ -22,6 +22,7 @@ type task struct {
 	leased, fetched, ran, uploaded des.Time
 	attempt                        uint32
 	worker                         int
+	given                          uint32 // the latest attempt that a worker was given
 }
 
 // newTask makes the task of the action that is being submitted.
@@ -70,6 +71,10 @@ func (s *sim) lease(o *queue.Output) {
 		t.waits = false
 		s.queued--
 	}
+	if o.Kind == queue.Leased && o.Attempt <= t.given {
+		s.violate("task %v is leased as attempt %d to worker %v, and was as attempt %d", o.Task, o.Attempt, o.Worker, t.given)
+	}
+	t.given = o.Attempt
 	if i == gone || !s.workers.at(i).alive {
 		return // of it nobody hears
 	}
@@ -80,6 +85,9 @@ func (s *sim) lease(o *queue.Output) {
 				return
 			}
 		}
+	}
+	if len(w.holds) >= w.fleet.Slots {
+		s.violate("worker %v, number %d, gets task %v, attempt %d, and has %d of %d slots in use", o.Worker, w.number, o.Task, o.Attempt, len(w.holds), w.fleet.Slots)
 	}
 	at, e := s.execs.take()
 	*e = exec{worker: i, place: int32(len(w.holds)), slot: w.takeSlot(), task: o.Task, attempt: o.Attempt, leased: s.k.Now()}
@@ -181,6 +189,9 @@ func (s *sim) drop(at int32, lost bool) {
 	}
 	if len(s.Observers) > 0 {
 		s.tellAttempt(e, w, lost)
+	}
+	if s.account != nil {
+		s.account.executions += float64(s.k.Now() - e.leased)
 	}
 	s.execs.free(at)
 	s.count(-1)

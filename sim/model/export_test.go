@@ -6,6 +6,7 @@ import (
 
 	"github.com/weir-build/weir/loadgen/scenario"
 	"github.com/weir-build/weir/loadgen/workload"
+	"github.com/weir-build/weir/system/queue"
 )
 
 // Shared returns where two simulations have memory in common that isn't known to stay as
@@ -73,4 +74,38 @@ func memory(v reflect.Value, path string, visit func(at uintptr, path string) bo
 			memory(v.Index(i), path, visit)
 		}
 	}
+}
+
+// RunTampered is [Run] of a model that hears of the scheduler's outputs only as tamper
+// leaves them, and not at all of those of which it says false.
+func RunTampered(c Config, tamper func(*queue.Output) bool) (Outcome, error) {
+	s, err := New(c)
+	if err != nil {
+		return Outcome{}, err
+	}
+	s.sim.tamper = tamper
+	return s.Finish()
+}
+
+// RunJudged is Run of a scheduler that is held against another policy than its own.
+func RunJudged(c Config, policy queue.Policy) (Outcome, error) {
+	s, err := New(c)
+	if err != nil {
+		return Outcome{}, err
+	}
+	s.sim.with.Policy = policy
+	s.sim.account.judge()
+	return s.Finish()
+}
+
+// RunHaunted is Run with a worker that waits for tasks of the first platform, and of which
+// the scheduler doesn't know.
+func RunHaunted(c Config) (Outcome, error) {
+	s, err := New(c)
+	if err != nil {
+		return Outcome{}, err
+	}
+	s.sim.account.workers[0] = workerAccount{slots: 1, serves: []queue.PlatformID{0}, waits: true}
+	s.sim.account.want(&s.sim.account.workers[0])
+	return s.Finish()
 }

@@ -39,6 +39,10 @@ type Config struct {
 	Observers []Observer
 	// MaxEvents ends a run that doesn't end by itself; 0 means DefaultMaxEvents.
 	MaxEvents uint64
+	// Check has every step held against a second account of it: that a scheduler does what
+	// its policy says, and that everything adds up ([Violation]). It takes a few times as
+	// long. Copies aren't checked.
+	Check bool
 }
 
 // DefaultMaxEvents is some minutes of one CPU.
@@ -106,6 +110,13 @@ type sim struct {
 	usage          usage
 	attempts, lost int64
 
+	broken  *Violation
+	ended   bool     // and the account is closed
+	account *account // nil unless it is checked
+	// tamper is told of each output before the model hears of it, and says whether it does.
+	// Tests of the invariants have one.
+	tamper func(*queue.Output) bool
+
 	asked  asked // what is being submitted
 	lister workload.Lister
 	// What observers are told, in the same memory each time.
@@ -140,6 +151,9 @@ func newSim(c Config) (*sim, error) {
 		config.Policy = policy
 	}
 	s := &sim{Config: c, q: queue.New(config), with: config, tickAt: des.End, link: newLink(cluster.Storage)}
+	if c.Check {
+		s.account = newAccount(s)
+	}
 	if s.session = cluster.SessionTimeout; s.session == 0 {
 		s.session = time.Minute // queue's default
 	}

@@ -29,7 +29,7 @@ func simulate(t testing.TB, s *scenario.Scenario) (*result.Result, model.Outcome
 	t.Helper()
 	recorder := result.NewRecorder(result.Run{ID: "sim", Scenario: s.Name, Origin: "simulated"})
 	recorder.Begin(base)
-	o, err := model.Run(model.Config{Scenario: s, Recorder: recorder, Base: base})
+	o, err := model.Run(model.Config{Scenario: s, Recorder: recorder, Base: base, Check: true})
 	if err != nil {
 		t.Fatal(err)
 	}
