@@ -17,6 +17,8 @@ type Violation struct {
 	Seed uint64
 	At   time.Duration
 	What string // with the numbers of what it is about
+	// Events is how many had happened.
+	Events uint64
 }
 
 func (v *Violation) Error() string {
@@ -26,7 +28,7 @@ func (v *Violation) Error() string {
 // violate notes the first violation; the run ends with it.
 func (s *sim) violate(format string, args ...any) {
 	if s.broken == nil {
-		s.broken = &Violation{s.Scenario.Seed, time.Duration(s.k.Now()), fmt.Sprintf(format, args...)}
+		s.broken = &Violation{s.Scenario.Seed, time.Duration(s.k.Now()), fmt.Sprintf(format, args...), s.k.Events()}
 	}
 }
 
@@ -327,6 +329,7 @@ func (a *account) output(in *queue.Input, o *queue.Output) {
 		must(t.state == taskLeased && t.attempt == o.Attempt && t.worker == o.Worker, "the worker doesn't have it")
 	case queue.Lost:
 		must(t.attempt == o.Attempt && t.worker == o.Worker, "the worker didn't have it")
+		must(o.Reason == queue.WorkerLeft || !a.there(o.Worker), "the worker is there, and nothing has gone wrong")
 		if t.state == taskLeased {
 			a.unlease(t)
 		}
@@ -353,6 +356,16 @@ func (a *account) output(in *queue.Input, o *queue.Output) {
 		a.withdraw(t)
 		t.id = 0
 	}
+}
+
+// there tells whether a worker is there and reports, in a scenario in which nothing keeps it
+// from that.
+func (a *account) there(id queue.WorkerID) bool {
+	if len(a.s.Scenario.Faults) > 0 {
+		return false
+	}
+	i := a.s.byWorker[id.Index()]
+	return i != gone && a.s.workers.at(i).alive
 }
 
 // join notes an operation of a task.
