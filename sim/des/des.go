@@ -22,7 +22,9 @@
 // The package is pure: no clock, no goroutine, no randomness, no map.
 package des
 
-import "math"
+import (
+	"math"
+)
 
 // Time is nanoseconds since the beginning of the simulation.
 type Time = int64
@@ -96,6 +98,14 @@ func (k *Kernel) Take(e *Event) bool {
 	k.count++
 	k.finger.event(v.at, class<<40|kind<<32|uint64(v.a), v.b)
 	return true
+}
+
+// NextAt is when the next event happens, End if none does.
+func (k *Kernel) NextAt() Time {
+	if k.set.n == 0 {
+		return End
+	}
+	return Time(k.set.peek())
 }
 
 // Note adds numbers to the fingerprint: a model's decisions, beside the events.

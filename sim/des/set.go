@@ -145,6 +145,21 @@ func (s *set) later(slot uint32, at uint64) {
 	s.nearest = min(s.nearest, at)
 }
 
+// peek is when the first event happens. There must be one.
+func (s *set) peek() uint64 {
+	for len(s.run)+len(s.near) == 0 {
+		s.advance()
+	}
+	at := forever
+	if n := len(s.run); n > 0 {
+		at = s.run[n-1].at
+	}
+	if len(s.near) > 0 {
+		at = min(at, s.near[0].at)
+	}
+	return at
+}
+
 // pop takes the first event out. There must be one. The node is the next push's.
 func (s *set) pop() *node {
 	for len(s.run)+len(s.near) == 0 {

@@ -17,6 +17,7 @@ type stream struct {
 	*scenario.Demand
 	plan      *workload.Plan
 	times     func() (time.Duration, bool)
+	drawn     int                // how many of them
 	platforms []queue.PlatformID // by class
 	expected  []time.Duration    // by class
 	recurs    bool               // a result may be asked for again
@@ -33,6 +34,8 @@ type build struct {
 	due       []des.Time          // by action: when it could begin, once it has
 	ops       []queue.OperationID // by action, 0 if it isn't under way
 	took      []int64
+	ended     []bool // by action
+	left      int    // actions that haven't ended
 	running   int
 	group     uint32
 	cacheHits int
@@ -93,7 +96,9 @@ const closedLoop = 1
 
 // scheduleNext schedules the next arrival of an open stream, if it is in time.
 func (s *sim) scheduleNext(i int) {
-	at, ok := s.streams[i].times()
+	st := s.streams[i]
+	st.drawn++
+	at, ok := st.times()
 	if !ok || at > s.Scenario.Duration {
 		return
 	}
@@ -132,9 +137,9 @@ func (s *sim) arrive(i int, how uint64) {
 	st.plan.Draw(number, &b.Build)
 	n := len(b.Actions)
 	b.order.Reset(&b.Build)
-	b.due, b.ops, b.took = zeros(b.due, n), zeros(b.ops, n), zeros(b.took, n)
+	b.due, b.ops, b.took, b.ended = zeros(b.due, n), zeros(b.ops, n), zeros(b.took, n), zeros(b.ended, n)
 	b.stream, b.begun, b.group = int32(i), s.k.Now(), s.groups.take()
-	b.running, b.cacheHits, b.failed = 0, 0, 0
+	b.running, b.cacheHits, b.failed, b.left = 0, 0, 0, n
 	b.stopped, b.cancelled, b.client = false, false, how&closedLoop != 0
 	s.open++
 	if b.CancelAfter > 0 {
@@ -162,7 +167,6 @@ func (s *sim) advance(at int32) {
 			break
 		}
 		b.running++
-		s.inFlight++
 		// Clients take no time, but where it was recorded: it begins when it could.
 		if pause := b.Actions[a].Pause; pause > 0 {
 			s.k.Schedule(des.Event{
@@ -170,6 +174,7 @@ func (s *sim) advance(at int32) {
 			})
 			continue
 		}
+		s.inFlight++
 		b.due[a] = s.k.Now()
 		s.submit(at, int32(a))
 	}
@@ -184,6 +189,7 @@ func (s *sim) ask(at int32, turn uint64, a int32) {
 	if s.builds.turn(at)<<32>>32 != turn {
 		return
 	}
+	s.inFlight++
 	b.due[a] = s.k.Now()
 	if b.stopped {
 		s.actionDone(at, a, Stopped, nil)
@@ -273,6 +279,14 @@ func (s *sim) actionDone(at, a int32, how Ended, t *task) {
 	if len(s.Observers) > 0 {
 		s.tellAction(b, a, how, t)
 	}
+	if b.ended[a] {
+		s.violate("action %d of build %d of %s ends twice", a, b.Number, s.streams[b.stream].Name)
+	}
+	if s.account != nil {
+		s.account.sojourns += float64(s.k.Now() - b.due[a])
+	}
+	b.ended[a] = true
+	b.left--
 	b.running--
 	s.inFlight--
 	switch how {
@@ -328,6 +342,9 @@ func (s *sim) giveUp(at int32, turn uint64) {
 // finish ends a build.
 func (s *sim) finish(at int32) {
 	b := s.builds.at(at)
+	if b.running != 0 || b.left > 0 && !b.stopped && b.failed == 0 {
+		s.violate("build %d of %s ends with %d actions under way and %d that haven't ended", b.Number, s.streams[b.stream].Name, b.running, b.left)
+	}
 	if len(s.Observers) > 0 {
 		s.built = Build{
 			Stream: int(b.stream), Number: b.Number, Begun: b.begun, End: s.k.Now(),
@@ -341,9 +358,12 @@ func (s *sim) finish(at int32) {
 	s.open--
 	// The queue tells when it knows a build no more, if it still does.
 	s.groups.leave(b.group, s.q.Refers(queue.InvocationLevel, b.group))
-	stream, client := b.stream, b.client
+	stream, client, begun := b.stream, b.client, b.begun
 	s.builds.free(at)
 	if client {
+		if s.atOnce++; begun < s.k.Now() {
+			s.atOnce = 0
+		}
 		s.scheduleClosed(int(stream))
 	}
 }

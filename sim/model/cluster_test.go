@@ -27,7 +27,7 @@ func (l *log) Level(_ des.Time, now model.Level) { l.levels = append(l.levels, n
 func observe(t testing.TB, text string) (*log, model.Outcome) {
 	t.Helper()
 	l := new(log)
-	o, err := model.Run(model.Config{Scenario: parse(t, text), Observers: []model.Observer{l}})
+	o, err := model.Run(model.Config{Scenario: parse(t, text), Observers: []model.Observer{l}, Check: true})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -51,6 +51,10 @@ type Config struct {
 	Trajectory *des.Trajectory
 	// Events is how the kernel keeps what is to come, which changes nothing but its speed.
 	Events des.Set
+	// Check has every step held against a second account of it: that a scheduler does what
+	// its policy says, and that everything adds up ([Violation]). It takes a few times as
+	// long. Copies aren't checked.
+	Check bool
 }
 
 // DefaultMaxEvents is some minutes of one CPU.
@@ -98,6 +102,7 @@ type sim struct {
 	Config
 	k    des.Kernel
 	q    *queue.Queue
+	with queue.Config   // of the queue
 	out  []queue.Output // of the step under way
 	todo []todo         // what follows from outputs, by further steps
 
@@ -122,6 +127,7 @@ type sim struct {
 	tickAt     des.Time
 	faultTimes []des.Time // those to come, ascending
 
+	atOnce         int // builds of closed loops that have taken no time, since one took some
 	open, waiting  int // builds, and arrivals to come
 	born, present  int // workers that ever were, and that are there and stay
 	queued         int64
@@ -133,6 +139,13 @@ type sim struct {
 	sample         Sample
 	toldLevel      Level
 
+	broken  *Violation
+	ended   bool     // and the account is closed
+	account *account // nil unless it is checked
+	// tamper is told of each output before the model hears of it, and says whether it does.
+	// Tests of the invariants have one.
+	tamper func(*queue.Output) bool
+
 	asked  asked // what is being submitted
 	lister workload.Lister
 	// What observers are told, in the same memory each time.
@@ -143,41 +156,11 @@ type sim struct {
 
 // Run simulates a scenario to its end.
 func Run(c Config) (Outcome, error) {
-	s, err := newSim(c)
+	s, err := New(c)
 	if err != nil {
 		return Outcome{}, err
 	}
-	if c.Trajectory != nil {
-		defer s.k.EndRecord()
-	}
-	limit := c.MaxEvents
-	if limit == 0 {
-		limit = DefaultMaxEvents
-	}
-	for s.open > 0 || s.waiting > 0 {
-		e, ok := s.k.Next()
-		if !ok {
-			return Outcome{}, fmt.Errorf("after %v nothing more happens, with %d builds open: what they ask for can't be served", time.Duration(s.k.Now()), s.open)
-		}
-		if s.k.Events() > limit {
-			return Outcome{}, fmt.Errorf("not at an end after %d events, at %v, with %d builds open: more is asked than is served?", limit, time.Duration(s.k.Now()), s.open)
-		}
-		for s.sampleAt < e.At {
-			s.look(s.sampleAt)
-			s.sampleAt = des.Add(s.sampleAt, int64(c.SampleEvery))
-		}
-		s.happen(e)
-		s.settle()
-		if c.Watch != nil && s.k.Events()%WatchEvery == 0 {
-			if err := c.Watch(Progress{s.k.Now(), s.k.Events(), s.level()}); err != nil {
-				return Outcome{}, fmt.Errorf("at %v: %w", time.Duration(s.k.Now()), err)
-			}
-		}
-	}
-	if s.samplers != nil {
-		s.look(s.k.Now())
-	}
-	return s.outcome(), nil
+	return s.Finish()
 }
 
 // newSim makes the cluster and the first events.
@@ -198,11 +181,15 @@ func newSim(c Config) (*sim, error) {
 		config.Policy = policy
 	}
 	s := &sim{
-		Config: c, q: queue.New(config), tickAt: des.End, sampleAt: des.End, link: newLink(cluster.Storage), line: line{nobody, nobody},
+		Config: c, q: queue.New(config), with: config, tickAt: des.End, sampleAt: des.End,
+		link: newLink(cluster.Storage), line: line{nobody, nobody},
 	}
 	s.k.Use(c.Events)
 	if c.Trajectory != nil {
 		s.k.Record(c.Trajectory)
+	}
+	if c.Check {
+		s.account = newAccount(s)
 	}
 	if s.session = cluster.SessionTimeout; s.session == 0 {
 		s.session = time.Minute // queue's default
@@ -223,7 +210,7 @@ func newSim(c Config) (*sim, error) {
 	for _, group := range cluster.Workers {
 		s.addFleet(group)
 	}
-	s.addFaults()
+	s.addFaults(0)
 	s.settle()
 	return s, nil
 }

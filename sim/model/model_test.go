@@ -30,7 +30,7 @@ func simulate(t testing.TB, s *scenario.Scenario) (*result.Result, model.Outcome
 	t.Helper()
 	recorder := result.NewRecorder(result.Run{ID: "sim", Scenario: s.Name, Origin: "simulated"})
 	recorder.Begin(base)
-	o, err := model.Run(model.Config{Scenario: s, Recorder: recorder, Base: base})
+	o, err := model.Run(model.Config{Scenario: s, Recorder: recorder, Base: base, Check: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -253,6 +253,18 @@ func TestWhatCannotBeSimulated(t *testing.T) {
 	s := parse(t, strings.Replace(busy, "duration: 60s", "duration: 1h", 1))
 	if _, err := model.Run(model.Config{Scenario: s, Recorder: result.NewRecorder(result.Run{}), Base: base, MaxEvents: 1000}); err == nil || !strings.Contains(err.Error(), "more is asked than is served") {
 		t.Errorf("an endless run ends with %v", err)
+	}
+}
+
+// TestTimeMustNotStandStill: clients that find everything at once begin again at once.
+func TestTimeMustNotStandStill(t *testing.T) {
+	s := parse(t, `
+version: 1
+demand: {arrivals: {closed: {clients: 1}}, herd: true, dag: [{class: a}], actions: [{name: a, duration: 1s}]}
+cluster: {workers: [{}]}
+`)
+	if _, err := model.Run(model.Config{Scenario: s}); err == nil || !strings.Contains(err.Error(), "at 1s time stands still") {
+		t.Errorf("got %v", err)
 	}
 }
 
