@@ -34,7 +34,7 @@ type build struct {
 	ops       []queue.OperationID // by action, 0 if it isn't under way
 	took      []int64
 	running   int
-	group     uint32
+	group     uint32 // of its tasks, 0 while it has none
 	cacheHits int
 	failed    int
 	stopped   bool
@@ -49,6 +49,12 @@ type place struct {
 	build, action int32
 	turn          uint64 // of the build
 	merged        bool
+}
+
+// owner is the build that has a number.
+type owner struct {
+	build int32
+	turn  uint64
 }
 
 // asked is an action of a build.
@@ -133,7 +139,7 @@ func (s *sim) arrive(i int, how uint64) {
 	n := len(b.Actions)
 	b.order.Reset(&b.Build)
 	b.due, b.ops, b.took = zeros(b.due, n), zeros(b.ops, n), zeros(b.took, n)
-	b.stream, b.begun, b.group = int32(i), s.k.Now(), s.groups.take()
+	b.stream, b.begun, b.group = int32(i), s.k.Now(), 0
 	b.running, b.cacheHits, b.failed = 0, 0, 0
 	b.stopped, b.cancelled, b.client = false, false, how&closedLoop != 0
 	s.open++
@@ -203,6 +209,11 @@ func (s *sim) submit(at, a int32) {
 		return
 	}
 	s.asked = asked{at, a}
+	if b.group == 0 {
+		b.group = s.groups.take()
+		s.owners = reach(s.owners, b.group)
+		s.owners[b.group] = owner{at, s.builds.turn(at)}
+	}
 	out := s.step(queue.Input{
 		Kind: queue.Enqueue, Platform: st.platforms[action.Class], Key: keyOf(action.Key), Priority: action.Priority,
 		Tenant: st.tenant, Correlated: 1, Invocation: b.group, Expected: st.guess(action),
@@ -210,6 +221,16 @@ func (s *sim) submit(at, a int32) {
 	if out[0].Kind == queue.Refused {
 		s.actionDone(at, a, Errored, nil)
 	}
+}
+
+// freed takes the number of a build back, which gets another one with its next task: to the
+// queue it is new then, as in production.
+func (s *sim) freed(group uint32) {
+	o := s.owners[group]
+	if b := s.builds.find(o.build, o.turn); b != nil {
+		b.group = 0
+	}
+	s.groups.free(group)
 }
 
 // enter notes that the action that is being submitted waits for an operation.
@@ -334,10 +355,6 @@ func (s *sim) finish(at int32) {
 		}
 	}
 	s.open--
-	// The queue tells when it knows a build no more, if it still does.
-	if !s.q.Refers(queue.InvocationLevel, b.group) {
-		s.groups.free(b.group)
-	}
 	stream, client := b.stream, b.client
 	s.builds.free(at)
 	if client {

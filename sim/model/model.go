@@ -90,6 +90,7 @@ type sim struct {
 	execs    table[exec]
 	builds   table[build]
 	groups   numbers
+	owners   []owner // by number
 	results  results
 	link     *link // nil if transfers take no time
 	done     task  // the last that was completed

@@ -72,7 +72,7 @@ func (s *sim) note(o *queue.Output) {
 		s.forget(o.Worker)
 	case queue.Freed:
 		if o.Level == queue.InvocationLevel {
-			s.groups.free(o.Group)
+			s.freed(o.Group)
 		}
 	}
 }
