@@ -129,6 +129,9 @@ func (e *Extraction) segment(r *journal.Record) error {
 	if e.counts.Records > 1 && r.Header.Sequence > 0 && r.Header.Sequence <= e.header.Sequence {
 		return &journal.CorruptError{Offset: r.Offset, Reason: fmt.Sprintf("this is segment %d, after segment %d", r.Header.Sequence, e.header.Sequence)}
 	}
+	if e.header.Sequence > 0 && r.Header.Sequence > e.header.Sequence+1 {
+		return fmt.Errorf("segment %d comes after segment %d: those between are missing", r.Header.Sequence, e.header.Sequence)
+	}
 	e.header = r.Header
 	e.begun, e.repeats, e.skip = false, 0, 0
 	if e.byName == nil { // the first

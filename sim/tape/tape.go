@@ -54,26 +54,30 @@ type Tape struct {
 
 // Counts is how much a journal has of everything.
 type Counts struct {
-	Records, Steps int
-	Actions        int // on the tape
-	Builds         int
-	Executed       int // tasks with a result
-	Merged         int // actions that waited for the task of another one
+	Records  int `json:"records"`
+	Steps    int `json:"steps"`
+	Actions  int `json:"actions"` // on the tape
+	Builds   int `json:"builds"`
+	Executed int `json:"executed"` // tasks with a result
+	Merged   int `json:"merged"`   // actions that waited for the task of another one
 	// Stopped are actions that were cancelled, or abandoned, while a worker had them, and
 	// Running those that a worker had when the journal ended: how long they would have
 	// taken isn't known. TimedOut are those that the scheduler stopped, as it would again.
-	Stopped, Running, TimedOut int
+	Stopped  int `json:"stopped"`
+	Running  int `json:"running"`
+	TimedOut int `json:"timed_out"`
 	// What isn't on the tape: actions that were cancelled while they waited, that waited
 	// still when the journal ended, and that the scheduler gave up or refused.
-	StoppedWaiting, Waiting, GivenUp int
+	StoppedWaiting int `json:"stopped_waiting"`
+	Waiting        int `json:"waiting"`
+	GivenUp        int `json:"given_up"`
 	// Lost are attempts that came to nothing, for LostTime altogether.
-	Lost     int
-	LostTime time.Duration
-	// Before are tasks that were there when the journal begins and of which it doesn't say
-	// what they are.
-	Before int
+	Lost     int           `json:"lost_attempts"`
+	LostTime time.Duration `json:"lost_nanoseconds"`
+	// Before are actions that joined a task of which the journal doesn't say what it is.
+	Before int `json:"before"`
 	// Alone are actions of no invocation: each is a build of its own.
-	Alone int
+	Alone int `json:"alone"`
 }
 
 // class is a kind of actions.

@@ -150,6 +150,38 @@ func distance(a, b []time.Duration) float64 {
 	return most
 }
 
+// Differences returns how much longer each took in a second run, of those that both have.
+func Differences(first, second []time.Duration) []time.Duration {
+	var out []time.Duration
+	for i := range first {
+		if first[i] >= 0 && second[i] >= 0 {
+			out = append(out, second[i]-first[i])
+		}
+	}
+	return out
+}
+
+// ByBuild returns how much longer the actions of each build waited in a second run on
+// average, of those that both have.
+func (t *Tape) ByBuild(first, second []time.Duration) []time.Duration {
+	var out []time.Duration
+	for i := range t.demands {
+		for j := range t.demands[i].builds {
+			b := &t.demands[i].builds[j]
+			n := b.first + len(b.actions)
+			differences := Differences(first[b.first:n], second[b.first:n])
+			sum := time.Duration(0)
+			for _, d := range differences {
+				sum += d
+			}
+			if len(differences) > 0 {
+				out = append(out, sum/time.Duration(len(differences)))
+			}
+		}
+	}
+	return out
+}
+
 // Relative is by what share a simulated duration is off; 0 if both are 0, and infinite if
 // only the recorded one is.
 func Relative(recorded, simulated time.Duration) float64 {
