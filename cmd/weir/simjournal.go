@@ -179,10 +179,10 @@ func runSimJournal(out io.Writer, from string, j *journalFlags, f *simFlags) err
 	return errors.Join(err, verdictOf(r.result))
 }
 
-// readTape reads the tape of a journal.
-func readTape(path string) (*tape.Tape, []*tornTail, error) {
+// readTape reads the tape of a journal, of segments or a folder.
+func readTape(paths ...string) (*tape.Tape, []*tornTail, error) {
 	var e tape.Extraction
-	torn, err := readJournal([]string{path}, func(_ string, r *journal.Record) error { return e.Record(r) })
+	torn, err := readJournal(paths, func(_ string, r *journal.Record) error { return e.Record(r) })
 	if err != nil {
 		return nil, torn, err
 	}
@@ -191,7 +191,7 @@ func readTape(path string) (*tape.Tape, []*tornTail, error) {
 	}
 	of, err := e.Tape()
 	if err != nil {
-		return nil, torn, fmt.Errorf("%s: %w", path, err)
+		return nil, torn, fmt.Errorf("%s: %w", paths[0], err)
 	}
 	return of, torn, nil
 }

@@ -28,7 +28,8 @@ type Extraction struct {
 	fleet  fleet
 	now    queue.Time
 
-	// Of what comes twice: a writer that begins a segment writes to both for a while.
+	// Of what comes twice: a writer that begins a segment writes to both for a while. It
+	// never does so between steps of one moment.
 	same    int        // how many steps were at now
 	begun   bool       // the first segment's snapshot is over
 	repeats queue.Time // steps before it were read, and so many at it

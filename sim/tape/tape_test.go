@@ -52,7 +52,7 @@ func run(t testing.TB, of *tape.Tape, o tape.Options) *tape.Waits {
 	if err != nil {
 		t.Fatal(err)
 	}
-	waits, _, err := of.Run(s, model.Config{})
+	waits, _, err := of.Run(s, config())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -128,3 +128,5 @@ func TestClosedTapesAreNotWhatOpenOnesAre(t *testing.T) {
 		t.Errorf("open %v, closed %v, truth %v", open, closed, want)
 	}
 }
+
+func config() model.Config { return model.Config{} }

@@ -28,6 +28,8 @@ type Site struct {
 	Builds int
 	// Think is how long clients pause before an action, at most.
 	Think time.Duration
+	// Late is when further workers come.
+	Late []time.Duration
 	// Until, if it isn't 0, is when the journal breaks off.
 	Until time.Duration
 }
@@ -41,10 +43,10 @@ func (s *Site) Journal() []byte {
 	r.buf = journal.AppendHeader(nil, &journal.Header{Core: queue.Version, Config: s.Config, Epoch: Epoch.UnixNano(), Sequence: 1})
 	r.buf = journal.AppendNote(r.buf, 0, note(&notes.Note{Platforms: []*notes.Platform{{Id: 0, Instance: "main", Properties: []*notes.Property{{Key: "OSFamily", Value: "linux"}}}}}))
 	for range s.Workers {
-		session := note(&notes.Note{Session: &notes.Session{Offered: []*notes.Property{{Key: "OSFamily", Value: "linux"}}, Slots: uint32(s.Slots)}})
-		id := r.step(queue.Input{Kind: queue.Connect, Slots: uint32(s.Slots)}, session)[0].Worker
-		r.step(queue.Input{Kind: queue.Serve, Worker: id}, nil)
-		r.step(queue.Input{Kind: queue.Poll, Worker: id, Accepting: true}, nil)
+		r.connect()
+	}
+	for _, at := range s.Late {
+		r.at(at, r.connect)
 	}
 	for i := range s.Streams {
 		times := s.Streams[i].Times(s.Seed)
@@ -114,6 +116,13 @@ func (r *run) step(in queue.Input, note []byte) []queue.Output {
 		}
 	}
 	return out
+}
+
+func (r *run) connect() {
+	session := note(&notes.Note{Session: &notes.Session{Offered: []*notes.Property{{Key: "OSFamily", Value: "linux"}}, Slots: uint32(r.Slots)}})
+	id := r.step(queue.Input{Kind: queue.Connect, Slots: uint32(r.Slots)}, session)[0].Worker
+	r.step(queue.Input{Kind: queue.Serve, Worker: id}, nil)
+	r.step(queue.Input{Kind: queue.Poll, Worker: id, Accepting: true}, nil)
 }
 
 func (r *run) begin(stream, n int) {
