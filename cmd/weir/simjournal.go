@@ -182,9 +182,16 @@ func runSimJournal(out io.Writer, from string, j *journalFlags, f *simFlags) err
 // readTape reads the tape of a journal, of segments or a folder.
 func readTape(paths ...string) (*tape.Tape, []*tornTail, error) {
 	var e tape.Extraction
-	torn, err := readJournal(paths, func(_ string, r *journal.Record) error { return e.Record(r) })
+	records := 0
+	torn, err := readJournal(paths, func(_ string, r *journal.Record) error {
+		records++
+		return e.Record(r)
+	})
 	if err != nil {
 		return nil, torn, err
+	}
+	if records == 0 && torn == nil {
+		return nil, torn, fmt.Errorf("%s is empty: nothing was written to it", paths[0])
 	}
 	if len(torn) > 0 && torn[0].Offset == 0 {
 		return nil, torn, fmt.Errorf("%s is no journal: it doesn't begin as one", torn[0].File)
