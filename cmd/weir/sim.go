@@ -1,11 +1,11 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"math"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -204,10 +204,7 @@ func printAnswers(out io.Writer, answers []experiment.Answer, runs int) error {
 }
 
 func writeSim(folder *runFolder, r *result.Result, scenarioText []byte) error {
-	if err := os.WriteFile(filepath.Join(folder.Path, scenarioFile), scenarioText, 0o644); err != nil {
-		return err
-	}
-	return writeResults(folder, r)
+	return errors.Join(writeRun(folder.Path, r, scenarioText), folder.close(nil))
 }
 
 // printTheory compares the mean wait with the closed form, as if actions came one by one

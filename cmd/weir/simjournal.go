@@ -168,7 +168,7 @@ func runSimJournal(out io.Writer, from string, j *journalFlags, f *simFlags) err
 	r.compare(of)
 	r.result = recorder.Result(of.From.Add(last.outcome.End))
 	r.result.Judge(objectives)
-	if err := writeResults(folder, r.result); err != nil {
+	if err := errors.Join(writeRun(folder.Path, r.result, nil), folder.close(nil)); err != nil {
 		return err
 	}
 	if f.format == "json" {
@@ -389,20 +389,19 @@ func (p *pairedJSON) text() string {
 	return text + fmt.Sprintf("; %d builds less, %d longer, of %d", p.Less, p.More, p.Builds)
 }
 
-// writeResults writes what a run came to into its folder, which is closed.
-func writeResults(folder *runFolder, r *result.Result) error {
-	file, err := os.Create(filepath.Join(folder.Path, resultsFile))
+// writeRun writes what a run came to into its folder, and the scenario if it has one.
+func writeRun(path string, r *result.Result, scenarioText []byte) error {
+	if scenarioText != nil {
+		if err := os.WriteFile(filepath.Join(path, scenarioFile), scenarioText, 0o644); err != nil {
+			return err
+		}
+	}
+	file, err := os.Create(filepath.Join(path, resultsFile))
 	if err != nil {
 		return err
 	}
-	if err := r.Write(file); err != nil {
-		return errors.Join(err, file.Close())
-	}
-	if err := file.Close(); err != nil {
+	if err := errors.Join(r.Write(file), file.Close()); err != nil {
 		return err
 	}
-	if err := writeReport(filepath.Join(folder.Path, reportFile), r, ""); err != nil {
-		return err
-	}
-	return folder.close(nil)
+	return writeReport(filepath.Join(path, reportFile), r, "")
 }
