@@ -110,7 +110,7 @@ Every run leaves a folder below ./runs, which the trace commands read:
 		Version:       version(),
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(upCommand(), demoCommand(), loadCommand(), simCommand(), reportCommand(), doctorCommand(), serveCommand(), topCommand(), queueCommand(), drainCommand(), traceCommand(), journalCommand())
+	root.AddCommand(upCommand(), demoCommand(), loadCommand(), simCommand(), validateCommand(), reportCommand(), doctorCommand(), serveCommand(), topCommand(), queueCommand(), drainCommand(), traceCommand(), journalCommand())
 	return root
 }
 

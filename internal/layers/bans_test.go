@@ -12,7 +12,7 @@ import (
 var pure = []string{
 	"system/digest", "system/cas/lru", "system/queue", "system/queue/journal", "system/queue/sizing",
 	"traces/semconv", "traces/tracecontext", "traces/build",
-	"loadgen/workload", "sim/des", "sim/model", "sim/theory", "internal/portmath", "reports/stats", "reports/render",
+	"loadgen/workload", "sim/des", "sim/model", "sim/tape", "sim/theory", "internal/portmath", "reports/stats", "reports/render",
 }
 
 // portable are those of them whose results decide what a simulation does, which has to be

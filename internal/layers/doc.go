@@ -81,6 +81,7 @@ loadgen/drive, loadgen/fake, loadgen/scenario, loadgen/workload, system/remote, 
 loadgen/scenario, loadgen/workload, sim/des, system/queue < sim/model
 NONE < sim/theory
 loadgen/scenario, loadgen/workload, sim/des, sim/model < sim/experiment
+loadgen/scenario, loadgen/workload, sim/des, sim/model, system/queue, system/queue/journal < sim/tape
 
 # What is read off a run.
 NONE < reports/render
@@ -102,6 +103,7 @@ ALL < cmd/weir
 # Help for tests, and tests of the whole: imported by test files only.
 system/cas < system/cas/castest
 system/queue, system/queue/journal < system/queue/queuetest
+loadgen/workload, system/queue, system/queue/journal < sim/tape/tapetest
 NONE < system/runner/runnertest
 traces/build, traces/lifecycle, traces/otlpfile < traces/tracetest
 system/remote, system/stack, system/telemetry, traces/otlpfile < internal/clustertest

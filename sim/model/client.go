@@ -37,7 +37,7 @@ type build struct {
 	ended     []bool // by action
 	left      int    // actions that haven't ended
 	running   int
-	group     uint32
+	group     uint32 // of its tasks
 	cacheHits int
 	failed    int
 	stopped   bool
