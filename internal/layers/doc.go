@@ -31,7 +31,7 @@ NONE < system/queue, traces/build
 system/queue < system/queue/journal
 NONE < loadgen/workload
 NONE < sim/des
-planned NONE < reports/stats
+NONE < reports/stats
 
 # The store and its parts, and a log.
 NONE < system/cas/lru, system/segments
