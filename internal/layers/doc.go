@@ -79,7 +79,7 @@ NONE < loadgen/fake
 loadgen/drive, loadgen/fake, loadgen/scenario, loadgen/workload, system/remote, system/remote/zstd < loadgen/k6ext
 loadgen/scenario, loadgen/workload, sim/des, system/queue < sim/model
 NONE < sim/theory
-loadgen/scenario, loadgen/workload, sim/model < sim/experiment
+loadgen/scenario, loadgen/workload, reports/stats, sim/model, system/queue < sim/experiment
 
 # What is read off a run.
 NONE < reports/render

@@ -98,16 +98,24 @@ func split(values []float64, n int) [][]float64 {
 	return parts
 }
 
-// correlated tests whether successive values hang together: von Neumann's ratio (Ann. Math.
-// Stat. 12, 1941) has mean 2 and variance 4(n−2)/(n²−1) if they don't.
+// correlated tests whether successive values hang together, at 5 %.
 func correlated(values []float64) (lag1 float64, is bool) {
+	lag1, z := VonNeumann(values)
+	return lag1, z > distuv.UnitNormal.Quantile(0.95)
+}
+
+// VonNeumann returns the correlation of successive values and, from the ratio of von Neumann
+// (Ann. Math. Stat. 12, 1941), how many standard deviations it is above what independent values
+// have: near a standard normal number if they are. The ratio has mean 2 and variance
+// 4(n−2)/(n²−1) then. Both are 0 of fewer than three values, and of equal ones.
+func VonNeumann(values []float64) (lag1, z float64) {
 	n := float64(len(values))
 	if n < 3 {
-		return 0, false
+		return 0, 0
 	}
 	mean, variance := meanVariance(values)
 	if variance == 0 {
-		return 0, false
+		return 0, 0
 	}
 	var steps, products Adder
 	for i := 1; i < len(values); i++ {
@@ -116,6 +124,5 @@ func correlated(values []float64) (lag1 float64, is bool) {
 		products.Add(float64((values[i] - mean) * (values[i-1] - mean)))
 	}
 	all := variance * (n - 1)
-	z := (1 - steps.Sum()/all/2) / math.Sqrt((n-2)/(n*n-1))
-	return products.Sum() / all, z > distuv.UnitNormal.Quantile(0.95)
+	return products.Sum() / all, (1 - steps.Sum()/all/2) / math.Sqrt((n-2)/(n*n-1))
 }
