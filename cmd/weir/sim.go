@@ -31,6 +31,7 @@ type simFlags struct {
 	policy   string
 	analytic bool
 	runs     int
+	precise  precisionFlags
 }
 
 func simCommand() *cobra.Command {
@@ -52,7 +53,8 @@ weir load.`,
 		Example: `  weir sim cold-build
   weir sim incremental-day --workers 2 --slots 4 --policy fair
   weir sim my.yaml --analytic
-  weir sim cold-build --replications 20`,
+  weir sim cold-build --replications 20
+  weir sim incremental-day --precision 5%`,
 		Args: args(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, a []string) error {
 			f.seeded = c.Flags().Changed("seed")
@@ -64,6 +66,9 @@ weir load.`,
 			}
 			if f.runs < 1 || f.runs > maxReplications {
 				return usageError{fmt.Errorf("--replications %d: want from 1 to %d", f.runs, maxReplications)}
+			}
+			if f.precise.asked() {
+				return runPrecise(c, a[0], &f)
 			}
 			return runSim(c.OutOrStdout(), a[0], &f)
 		},
@@ -77,6 +82,8 @@ weir load.`,
 	flags.IntVar(&f.runs, "replications", 1, "how many runs with seeds of their own; of several, objectives have intervals")
 	flags.BoolVar(&f.analytic, "analytic", false, "print what queueing theory says of the wait, too")
 	flags.StringVar(&f.format, "format", "text", "text, or json: results.json on standard output")
+	f.precise.add(flags)
+	c.AddCommand(sweepCommand(), compareCommand())
 	return c
 }
 
