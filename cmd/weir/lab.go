@@ -18,7 +18,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"github.com/weir-build/weir/loadgen/scenario"
 	"github.com/weir-build/weir/reports/result"
@@ -46,16 +45,18 @@ type labFlags struct {
 	base    experiment.Variant
 }
 
-func (f *labFlags) add(flags *pflag.FlagSet, formats string) {
+func (f *labFlags) add(c *cobra.Command, formats string) {
+	flags := c.Flags()
 	flags.Uint64Var(&f.seed, "seed", 0, "seed, instead of the scenario's")
 	flags.DurationVar(&f.duration, "duration", 0, "how long builds begin, instead of the scenario's")
 	flags.StringArrayVar(&f.settings, "set", nil, "KNOB=VALUE, what else is changed of the scenario; may be repeated")
 	flags.StringVar(&f.format, "format", "text", formats)
-	f.addShared(flags)
+	f.addShared(c)
 }
 
 // addShared adds those that weir sim has no others in place of.
-func (f *labFlags) addShared(flags *pflag.FlagSet) {
+func (f *labFlags) addShared(c *cobra.Command) {
+	flags := c.Flags()
 	flags.BoolVar(&f.steady, "steady", false, "look at the steady state: leave out the warm-up, and make runs long enough")
 	flags.IntVar(&f.most, "max-replications", experiment.DefaultMost, "the most runs of each variant")
 	flags.StringVar(&f.keep, "keep", keptFolder, "folder of finished runs, from which an interrupted command goes on; empty keeps none")

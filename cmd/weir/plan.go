@@ -88,7 +88,7 @@ none up to --max, or it can't be told.`,
 	flags.IntVar(&f.min, "min", 1, "the least number of workers that may be")
 	flags.IntVar(&f.max, "max", experiment.DefaultMaxWorkers, "the most")
 	flags.IntVar(&f.kind, "kind", 0, "which kind of workers is counted, from 1, where the cluster has several")
-	f.add(flags, "text or json")
+	f.add(c, "text or json")
 	return c
 }
 

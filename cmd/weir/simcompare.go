@@ -72,7 +72,7 @@ undecided.`,
 	flags.StringArrayVar(&f.against, "against", nil, "B: a value of what A changes, or KNOB=VALUE; may be repeated (default the scenario as it is)")
 	flags.StringVar(&f.margin, "margin", "5%", "differences below this share of B's mean don't matter")
 	flags.StringArrayVar(&f.measures, "measure", nil, "what is compared, such as action.queue.p95; may be repeated (default "+strings.Join(compareMeasures, ", ")+")")
-	f.add(flags, "text or json")
+	f.add(c, "text or json")
 	return c
 }
 
@@ -95,7 +95,7 @@ func (f *compareFlags) variants(c *cobra.Command) (a, b experiment.Variant, err 
 		a = append(a, s)
 	}
 	if len(a) == 0 {
-		return nil, nil, errors.New("A and B are the same: want --policy, --workers, --slots or --with")
+		return nil, nil, errors.New("both variants are the same: want --policy, --workers, --slots or --with")
 	}
 	for _, text := range f.against {
 		name, _, ok := strings.Cut(text, "=")
@@ -113,7 +113,7 @@ func (f *compareFlags) variants(c *cobra.Command) (a, b experiment.Variant, err 
 		}
 	}
 	if slices.Equal(a, b) {
-		return nil, nil, fmt.Errorf("A and B are the same: %s", a)
+		return nil, nil, fmt.Errorf("both variants are the same: %s", a)
 	}
 	return a, b, nil
 }

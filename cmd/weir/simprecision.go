@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
-	"github.com/spf13/pflag"
 
 	"github.com/weir-build/weir/reports/result"
 	"github.com/weir-build/weir/sim/experiment"
@@ -19,10 +18,11 @@ import (
 // precisionFlags are those of weir sim for as many runs as it takes.
 type precisionFlags struct{ labFlags }
 
-func (f *precisionFlags) add(flags *pflag.FlagSet) {
+func (f *precisionFlags) add(c *cobra.Command) {
+	flags := c.Flags()
 	flags.StringVar(&f.precision, "precision", "", "make runs until each objective's measure is known to ± this: 5%, 20ms or 5%,20ms for whichever is first")
 	flags.StringArrayVar(&f.measures, "measure", nil, "with --precision, what else has to be known, such as action.queue.p95; may be repeated")
-	f.addShared(flags)
+	f.addShared(c)
 }
 
 // asked tells whether these flags are in use, and not weir sim's own number of runs.

@@ -81,7 +81,7 @@ Exit codes are those of weir load; 3 says that the precision wasn't reached.`,
 	flags.IntVar(&runs, "replications", 10, "how many runs each variant gets, unless --precision says")
 	flags.StringVar(&f.precision, "precision", "", "make runs until each measure is known to ± this: 5%, 20ms or 5%,20ms for whichever is first")
 	flags.StringArrayVar(&f.measures, "measure", nil, "what is shown, such as action.queue.p95; may be repeated (default "+strings.Join(sweepMeasures, ", ")+")")
-	f.add(flags, "text, json, or csv: a row for each variant and measure")
+	f.add(c, "text, json, or csv: a row for each variant and measure")
 	return c
 }
 
