@@ -225,20 +225,21 @@ func overload(l experiment.Load) string {
 
 // mode says what runs are, of points that are all of one mode.
 func mode(x *experiment.Experiment, points ...*experiment.Point) string {
-	if !x.Steady {
-		return fmt.Sprintf("terminating runs: builds begin for %v, in an empty cluster, and a run lasts until the last has ended", points[0].Duration)
-	}
 	var parts []string
 	for _, p := range points {
-		part := fmt.Sprintf("%v of %v", p.Warmup, p.Duration)
-		if p.Warmup > 0 || p.Duration > 0 {
-			if !slices.Contains(parts, part) {
-				parts = append(parts, part)
-			}
+		part := p.Duration.String()
+		if x.Steady {
+			part = fmt.Sprintf("%v of %v", p.Warmup, p.Duration)
+		}
+		if !slices.Contains(parts, part) {
+			parts = append(parts, part)
 		}
 	}
 	if len(parts) > 3 {
 		parts = append(parts[:3], "…")
+	}
+	if !x.Steady {
+		return fmt.Sprintf("terminating runs: builds begin for %s, in an empty cluster, and a run lasts until the last has ended", strings.Join(parts, ", "))
 	}
 	return "steady state: the warm-up is left out by MSER-5, " + strings.Join(parts, ", ")
 }

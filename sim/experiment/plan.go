@@ -63,7 +63,7 @@ type Tried struct {
 // run by run the same builds are sent to each fleet, so that of two fleets the larger is as
 // good but for accidents. At each number runs are made until it is shown that the means of
 // the measures meet the objectives, or that one misses, or that a share of runs does; after
-// Most runs it is inconclusive, which isn't met. The number beside the answer, on both sides, is tried too.
+// Most runs it is inconclusive, which isn't met. The numbers beside the answer are tried, too.
 //
 // A verdict is wrong with a chance of 1 − Confidence at most, however often one looked.
 func (x *Experiment) Plan(ctx context.Context, q Question) (*Plan, error) {
