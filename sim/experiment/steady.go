@@ -84,7 +84,7 @@ func (x *Experiment) findWarmup(ctx context.Context, p *Point) error {
 	x.Kept.read(key, warmupFile, &w)
 	own := *p.scenario
 	for !w.Found {
-		if w.Duration > p.scenario.Duration<<maxDoublings {
+		if w.Duration>>maxDoublings > p.scenario.Duration {
 			return fmt.Errorf("%s: no steady state: in %v the response times haven't settled, or parts of that still hang together", p.Variant, w.Duration/2)
 		}
 		own.Duration = w.Duration
