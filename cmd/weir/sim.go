@@ -68,6 +68,7 @@ weir load.`,
 			return runSim(c.OutOrStdout(), a[0], &f)
 		},
 	}
+	c.AddCommand(simFuzzCommand())
 	flags := c.Flags()
 	flags.Uint64Var(&f.seed, "seed", 0, "seed, instead of the scenario's")
 	flags.DurationVar(&f.duration, "duration", 0, "how long builds begin, instead of the scenario's")
