@@ -3,6 +3,7 @@ package model_test
 import (
 	"runtime"
 	"testing"
+	"time"
 
 	"github.com/weir-build/weir/sim/model"
 )
@@ -53,4 +54,34 @@ cluster: {policy: fair, storage: {bandwidth: 1G}, workers: [{count: 30, slots: 4
 		t.Errorf("%d bytes are live after %d events, %d after %d", early, events/10, late, events)
 	}
 	runtime.KeepAlive(s)
+}
+
+// TestEventsAllocateNothing once a run has as much under way as it ever has.
+func TestEventsAllocateNothing(t *testing.T) {
+	s, err := model.New(model.Config{Scenario: parse(t, `
+version: 1
+duration: 20000s
+demand: {arrivals: {poisson: {rate: 90}}, jobs: 2, dag: [{class: a, actions: 2}], actions: [{name: a, duration: {uniform: [0s, 1s]}}]}
+cluster: {policy: fair, workers: [{count: 50, slots: 3}]}
+`)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	until := 500 * time.Second
+	if err := s.RunUntil(until); err != nil {
+		t.Fatal(err)
+	}
+	before := s.Events()
+	const rounds = 20
+	perRound := testing.AllocsPerRun(rounds, func() {
+		until += 5 * time.Second
+		if err := s.RunUntil(until); err != nil {
+			t.Fatal(err)
+		}
+	})
+	events := float64(s.Events()-before) / (rounds + 1)
+	// Something may be the most there ever was, now and then.
+	if perRound > events/1000 {
+		t.Errorf("%v allocations in %v events", perRound, events)
+	}
 }
