@@ -12,7 +12,7 @@ import (
 var pure = []string{
 	"system/digest", "system/cas/lru", "system/queue", "system/queue/journal", "system/queue/sizing",
 	"traces/semconv", "traces/tracecontext", "traces/build",
-	"loadgen/workload", "sim/des", "sim/model", "sim/fuzz", "reports/stats", "reports/render",
+	"loadgen/workload", "sim/des", "sim/model", "reports/stats", "reports/render",
 }
 
 // A ban says what may not be used where, and why.
