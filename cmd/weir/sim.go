@@ -91,7 +91,6 @@ weir load.`,
 			return runSim(c.OutOrStdout(), a[0], &f)
 		},
 	}
-	c.AddCommand(simVerifyCommand())
 	flags := c.Flags()
 	flags.Uint64Var(&f.seed, "seed", 0, "seed, instead of the scenario's")
 	flags.DurationVar(&f.duration, "duration", 0, "how long builds begin, instead of the scenario's")
@@ -103,7 +102,7 @@ weir load.`,
 	flags.StringVar(&f.format, "format", "text", "text, or json: results.json on standard output")
 	j.add(flags)
 	f.precise.add(c)
-	c.AddCommand(sweepCommand(), compareCommand())
+	c.AddCommand(sweepCommand(), compareCommand(), simVerifyCommand(), simFuzzCommand())
 	return c
 }
 

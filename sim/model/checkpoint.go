@@ -36,6 +36,9 @@ func New(c Config) (*Simulation, error) {
 // Now is the time of what happened last.
 func (s *Simulation) Now() time.Duration { return time.Duration(s.sim.k.Now()) }
 
+// Events is how many have happened.
+func (s *Simulation) Events() uint64 { return s.sim.k.Events() }
+
 // RunUntil lets happen what happens up to, and with, a time. A run may end before.
 func (s *Simulation) RunUntil(t time.Duration) error { return s.sim.run(int64(t)) }
 
@@ -237,7 +240,7 @@ func (s *sim) clone(policy string) (*sim, error) {
 	}
 	c.faultTimes = slices.Clone(s.faultTimes)
 	// What is of one step, or of one call of an observer.
-	c.done, c.asked, c.action, c.attempt = task{}, asked{}, Action{}, Attempt{}
+	c.done, c.asked, c.action, c.attempt, c.sample = task{}, asked{}, Action{}, Attempt{}, Sample{}
 	c.lister = workload.Lister{}
 	if policy != "" {
 		c.freeGroups()

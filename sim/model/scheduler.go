@@ -27,7 +27,7 @@ const (
 func (s *sim) step(in queue.Input) []queue.Output {
 	s.out = s.q.Step(queue.Time(s.k.Now()), in, s.out[:0])
 	if s.account != nil {
-		s.account.step(&in, s.out)
+		s.account.step(in, s.out)
 	}
 	for i := range s.out {
 		o := &s.out[i]
