@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"slices"
 	"testing"
 	"time"
 
@@ -108,6 +109,23 @@ func TestJournalsRunAgainWaitAsTheyDid(t *testing.T) {
 				t.Errorf("%s, %s: %d waits and makespans differ; waits %+v", policy, arrivals, wrong, e)
 			}
 		}
+	}
+}
+
+// TestAffinityIsPartOfTheTape: which worker gets what depends on when idle ones reported, of
+// which a tape knows nothing, so that waits are about the same; without it they are others.
+func TestAffinityIsPartOfTheTape(t *testing.T) {
+	s := site("priority")
+	s.Affinities = 4
+	of := extract(t, s.Journal())
+	e := tape.ErrorOf(of.Recorded().Queue, run(t, of, tape.Options{}).Queue)
+	without := run(t, extract(t, site("priority").Journal()), tape.Options{})
+	t.Logf("%+v; without %v", e, tape.SpreadOf(without.Queue).Mean)
+	if off := tape.Relative(e.Recorded.Mean, e.Simulated.Mean); off < -0.01 || off > 0.01 || e.KS > 0.02 {
+		t.Errorf("off by %v: %+v", off, e)
+	}
+	if slices.Equal(without.Queue, of.Recorded().Queue) {
+		t.Error("affinity makes no difference")
 	}
 }
 
