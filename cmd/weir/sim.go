@@ -58,7 +58,8 @@ weir load.`,
   weir sim incremental-day --workers 2 --slots 4 --policy fair
   weir sim my.yaml --analytic
   weir sim cold-build --replications 20
-  weir sim --journal /var/lib/weir/journal --policy fair --workers 12`,
+  weir sim --journal /var/lib/weir/journal --policy fair --workers 12
+  weir sim verify runs/20261126T101500Z-1f2e`,
 		Args: func(c *cobra.Command, a []string) error {
 			if j.path != "" {
 				return args(cobra.MaximumNArgs(1))(c, a)
@@ -85,6 +86,7 @@ weir load.`,
 			return runSim(c.OutOrStdout(), a[0], &f)
 		},
 	}
+	c.AddCommand(simVerifyCommand())
 	flags := c.Flags()
 	flags.Uint64Var(&f.seed, "seed", 0, "seed, instead of the scenario's")
 	flags.DurationVar(&f.duration, "duration", 0, "how long builds begin, instead of the scenario's")
@@ -145,6 +147,9 @@ func runSim(out io.Writer, from string, f *simFlags) error {
 	}
 	// The report is of the first, which has the scenario's own seed.
 	r, outcome := runs[0].Result, runs[0].Outcome
+	if err := writeTrajectory(folder.Path, s, f, runs[0]); err != nil {
+		return err
+	}
 	if err := writeSim(folder, r, text); err != nil {
 		return err
 	}

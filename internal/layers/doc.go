@@ -29,7 +29,8 @@ NONE < reports/result
 # Pure: no clock, goroutine, log, I/O, context or randomness of its own.
 NONE < system/queue, traces/build
 system/queue < system/queue/journal
-NONE < loadgen/workload
+NONE < internal/portmath
+internal/portmath < loadgen/workload
 NONE < sim/des
 planned NONE < reports/stats
 
@@ -79,7 +80,7 @@ NONE < loadgen/fake
 loadgen/drive, loadgen/fake, loadgen/scenario, loadgen/workload, system/remote, system/remote/zstd < loadgen/k6ext
 loadgen/scenario, loadgen/workload, sim/des, system/queue < sim/model
 NONE < sim/theory
-loadgen/scenario, loadgen/workload, sim/model < sim/experiment
+loadgen/scenario, loadgen/workload, sim/des, sim/model < sim/experiment
 loadgen/scenario, loadgen/workload, sim/des, sim/model, system/queue, system/queue/journal < sim/tape
 
 # What is read off a run.

@@ -1,6 +1,9 @@
 package workload
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // A Plan is a stream under a seed: what all its builds have in common, worked out once. It
 // draws builds faster than [Stream.Build], and into memory that is used again. It isn't
@@ -56,7 +59,7 @@ func (p *Plan) Draw(number int, b *Build) {
 			b.Actions = append(b.Actions, s.recorded(p.base, tape, i))
 		}
 		// It is drawn once, as a rule: its graph isn't kept.
-		b.graph = &b.own
+		b.graph, b.alone = &b.own, true
 		b.graph.make(len(b.Actions), func(i int) []int { return b.Actions[i].Deps })
 		return
 	}
@@ -65,6 +68,16 @@ func (p *Plan) Draw(number int, b *Build) {
 		for i := range s.Layers[l].Actions {
 			b.Actions = append(b.Actions, p.action(version, l, i, b.Actions))
 		}
+	}
+}
+
+// Unshare makes b, which was copied from another build by an assignment, share nothing with
+// that one which Draw changes.
+func (b *Build) Unshare() {
+	b.Actions = slices.Clone(b.Actions)
+	b.own = graph{b.own.deps, slices.Clone(b.own.waiting), slices.Clone(b.own.from), slices.Clone(b.own.after)}
+	if b.alone {
+		b.graph = &b.own
 	}
 }
 

@@ -1,6 +1,9 @@
 package workload
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Ideal is the makespan of a list schedule: jobs machines that take the actions in order,
 // each as soon as what it depends on has ended, without any queue, transfer or overhead.
@@ -68,6 +71,12 @@ func (o *Order) Reset(b *Build) {
 			o.ready = append(o.ready, number(i)) // ascending, which is a heap
 		}
 	}
+}
+
+// Clone returns an order that goes on as this one does with a copy of its build, and shares
+// nothing that changes.
+func (o *Order) Clone(copied *Build) Order {
+	return Order{slices.Clone(o.waiting), copied.graph, slices.Clone(o.ready)}
 }
 
 // Take returns the next action that is ready; ok is false if none is.

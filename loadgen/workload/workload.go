@@ -127,6 +127,7 @@ type Build struct {
 	Actions []Action
 	graph   *graph // of them; nil if it wasn't drawn
 	own     graph  // of recorded ones
+	alone   bool   // graph is own
 }
 
 // An Action is one command.

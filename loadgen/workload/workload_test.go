@@ -114,6 +114,27 @@ func TestSameSeedSameBytes(t *testing.T) {
 	}
 }
 
+// TestStreamsOfRandomNumbersAreNamed: one has the same numbers whichever others were made,
+// or drawn from, before it; and other names and seeds have other numbers.
+func TestStreamsOfRandomNumbersAreNamed(t *testing.T) {
+	draw := func(seed uint64, name string) (list [20]float64) {
+		r := workload.NewRand(seed, name)
+		for i := range list {
+			list[i] = workload.Lognormal(1, 1).Sample(r)
+		}
+		return list
+	}
+	want := draw(1, "arrivals")
+	other := draw(1, "faults")
+	if got := draw(1, "arrivals"); got != want {
+		t.Errorf("after another was drawn from, a stream is %v, not %v", got, want)
+	}
+	seen := map[[20]float64]bool{want: true, other: true, draw(2, "arrivals"): true, draw(1, "arrivals "): true, draw(1, ""): true}
+	if len(seen) != 5 {
+		t.Errorf("of 5 streams %d differ", len(seen))
+	}
+}
+
 func TestGraphIsOrderedAndAcyclic(t *testing.T) {
 	s := stream()
 	for n := range 20 {

@@ -43,7 +43,9 @@ type Call struct {
 // Action is an action that has ended.
 type Action struct {
 	ActionKey
-	Name                              string // for people: its target
+	Name string // for people: its target
+	// Named makes the name where there is none, if it is needed: of one in thousands.
+	Named                             func() string
 	Intended, Sent, End               time.Time
 	Queue, Fetch, Run, Upload         time.Duration
 	Worker, TraceID, Message, GRPCode string
@@ -53,7 +55,7 @@ type Action struct {
 type Recorder struct {
 	result   Result
 	calls    map[CallKey]*Calls
-	actions  map[ActionKey]*Actions
+	actions  map[ActionKey]*actionSeries
 	errors   map[errorKey]*Error
 	slow     map[string]*slowest
 	broken   map[string]*Violation
@@ -67,7 +69,7 @@ func NewRecorder(run Run) *Recorder {
 	return &Recorder{
 		result:   Result{Schema: Schema, Run: run},
 		calls:    make(map[CallKey]*Calls),
-		actions:  make(map[ActionKey]*Actions),
+		actions:  make(map[ActionKey]*actionSeries),
 		errors:   make(map[errorKey]*Error),
 		slow:     make(map[string]*slowest),
 		broken:   make(map[string]*Violation),
@@ -116,17 +118,24 @@ func (r *Recorder) Call(c *Call) {
 func (r *Recorder) Action(a *Action) {
 	s, key := bounded(r.actions, a.ActionKey, ActionKey{Class: other, Outcome: a.Outcome, Phase: a.Phase})
 	s.ActionKey = key
-	response, service := a.End.Sub(a.Intended), a.End.Sub(a.Sent)
+	delay := a.Sent.Sub(a.Intended)
+	response := a.End.Sub(a.Intended)
+	service := response - delay
 	s.Count++
-	s.Response.Record(response)
-	s.Service.Record(service)
-	s.Delay.Record(a.Sent.Sub(a.Intended))
+	responded := binOf(response)
+	s.Response.record(responded)
+	if delay == 0 {
+		s.Service.record(responded)
+	} else {
+		s.Service.Record(service)
+	}
+	s.Delay.Record(delay)
 	if a.Outcome == Executed || a.Outcome == ActionFailed {
 		s.Queue.Record(a.Queue)
 		s.Fetch.Record(a.Fetch)
 		s.Run.Record(a.Run)
 		s.Upload.Record(a.Upload)
-		s.Overhead.Record(a.overhead())
+		s.Overhead.Record(a.overhead(service))
 	}
 	if a.Outcome == ActionError {
 		r.failed("action "+a.Class, a.GRPCode, a.Message, a.TraceID, a.End)
@@ -134,17 +143,30 @@ func (r *Recorder) Action(a *Action) {
 	if a.Phase != "" {
 		return
 	}
-	r.timeline.action(a, response)
-	r.consider("action "+a.Class, response, func() Slow {
+	r.timeline.action(a, responded, delay, service)
+	if s.slow == nil {
+		s.slow = r.slowOf("action " + a.Class)
+	}
+	s.slow.add(response, func() Slow {
+		name := a.Name
+		if name == "" && a.Named != nil {
+			name = a.Named()
+		}
 		return Slow{
-			Kind: "action " + a.Class, Name: a.Name, Status: a.Outcome, Start: a.Sent, Response: response, Service: service,
+			Kind: "action " + a.Class, Name: name, Status: a.Outcome, Start: a.Sent, Response: response, Service: service,
 			Queue: a.Queue, Run: a.Run, Worker: a.Worker, TraceID: a.TraceID,
 		}
 	})
 }
 
-func (a *Action) overhead() time.Duration {
-	return max(0, a.End.Sub(a.Sent)-a.Queue-a.Fetch-a.Run-a.Upload)
+// actionSeries is the actions of a key, and where the slowest of their class are.
+type actionSeries struct {
+	Actions
+	slow *slowest
+}
+
+func (a *Action) overhead(service time.Duration) time.Duration {
+	return max(0, service-a.Queue-a.Fetch-a.Run-a.Upload)
 }
 
 // Build adds a build that has ended.
@@ -166,8 +188,18 @@ func (r *Recorder) Build(b Build) {
 	all.keep(b)
 }
 
+// Keeps tells whether a build that took so long would be among the longest that are kept:
+// what tells others apart needn't be made.
+func (r *Recorder) Keeps(makespan time.Duration) bool {
+	longest := r.result.Builds.Longest
+	return len(longest) < MaxBuilds || makespan >= longest[MaxBuilds-1].Makespan
+}
+
 // keep adds a build to the longest.
 func (b *Builds) keep(build Build) {
+	if len(b.Longest) == MaxBuilds && build.Makespan < b.Longest[MaxBuilds-1].Makespan {
+		return
+	}
 	i, _ := slices.BinarySearchFunc(b.Longest, build, compareBuilds)
 	b.Longest = slices.Insert(b.Longest, i, build)
 	b.Longest = b.Longest[:min(len(b.Longest), MaxBuilds)]
@@ -239,15 +271,19 @@ func (r *Recorder) failed(method, status, message, trace string, at time.Time) {
 }
 
 func (r *Recorder) consider(kind string, response time.Duration, describe func() Slow) {
+	r.slowOf(kind).add(response, describe)
+}
+
+// slowOf is where the slowest of a kind are; of kinds beyond MaxKeys nobody looks at it.
+func (r *Recorder) slowOf(kind string) *slowest {
 	s := r.slow[kind]
 	if s == nil {
-		if len(r.slow) >= MaxKeys {
-			return
-		}
 		s = new(slowest)
-		r.slow[kind] = s
+		if len(r.slow) < MaxKeys {
+			r.slow[kind] = s
+		}
 	}
-	s.add(response, describe)
+	return s
 }
 
 // slowest are the MaxSlow with the longest response, the longest first.
@@ -278,7 +314,7 @@ func (r *Recorder) Result(end time.Time) *Result {
 		out.Calls = append(out.Calls, *c)
 	}
 	for _, a := range r.actions {
-		out.Actions = append(out.Actions, *a)
+		out.Actions = append(out.Actions, a.Actions)
 	}
 	for _, e := range r.errors {
 		out.Errors = append(out.Errors, *e)

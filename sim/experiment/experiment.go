@@ -21,6 +21,7 @@ import (
 	"github.com/weir-build/weir/loadgen/scenario"
 	"github.com/weir-build/weir/loadgen/workload"
 	"github.com/weir-build/weir/reports/result"
+	"github.com/weir-build/weir/sim/des"
 	"github.com/weir-build/weir/sim/model"
 )
 
@@ -29,6 +30,8 @@ type Replication struct {
 	Seed    uint64
 	Outcome model.Outcome
 	Result  *result.Result
+	// Trajectory is what happened, in the first; nil in others.
+	Trajectory *des.Trajectory
 }
 
 // Replicate runs a scenario n times, on all CPUs, and returns the runs in the order of
@@ -50,13 +53,17 @@ func Replicate(s *scenario.Scenario, n int, base time.Time, describe func(seed u
 			}
 			recorder := result.NewRecorder(describe(own.Seed))
 			recorder.Begin(base)
-			outcome, err := model.Run(model.Config{Scenario: &own, Recorder: recorder, Base: base})
+			var trajectory *des.Trajectory
+			if i == 0 {
+				trajectory = new(des.Trajectory)
+			}
+			outcome, err := model.Run(model.Config{Scenario: &own, Recorder: recorder, Base: base, Trajectory: trajectory})
 			if err != nil {
 				return fmt.Errorf("replication %d, seed %d: %w", i, own.Seed, err)
 			}
 			r := recorder.Result(base.Add(outcome.End))
 			r.Judge(s.Objectives)
-			all[i] = Replication{own.Seed, outcome, r}
+			all[i] = Replication{own.Seed, outcome, r, trajectory}
 			return nil
 		})
 	}

@@ -37,12 +37,38 @@ type Config struct {
 	Base     time.Time
 	// Observers are told what happens, in their order.
 	Observers []Observer
+	// SampleEvery is the time between two looks of those observers that are Samplers; 0 is
+	// never.
+	SampleEvery time.Duration
+	// Explain has observers told why tasks wait, which costs a look at each level of the
+	// policy for each that does.
+	Explain bool
+	// Watch, if there is one, is called every WatchEvery events. An error of it ends the run.
+	Watch func(Progress) error
 	// MaxEvents ends a run that doesn't end by itself; 0 means DefaultMaxEvents.
 	MaxEvents uint64
+	// Trajectory is where the events are written down, or nil.
+	Trajectory *des.Trajectory
+	// Events is how the kernel keeps what is to come, which changes nothing but its speed.
+	Events des.Set
+	// Check has every step held against a second account of it: that a scheduler does what
+	// its policy says, and that everything adds up ([Violation]). It takes a few times as
+	// long. Copies aren't checked.
+	Check bool
 }
 
 // DefaultMaxEvents is some minutes of one CPU.
 const DefaultMaxEvents = 1_000_000_000
+
+// WatchEvery is some milliseconds of one CPU.
+const WatchEvery = 1 << 14
+
+// Progress is how far a run is.
+type Progress struct {
+	At     des.Time
+	Events uint64
+	Level  Level
+}
 
 // Outcome is what a run came to.
 type Outcome struct {
@@ -76,6 +102,7 @@ type sim struct {
 	Config
 	k    des.Kernel
 	q    *queue.Queue
+	with queue.Config   // of the queue
 	out  []queue.Output // of the step under way
 	todo []todo         // what follows from outputs, by further steps
 
@@ -84,57 +111,56 @@ type sim struct {
 	streams   []*stream
 
 	workers  table[worker]
+	line     line    // of workers, by when they reported
 	byWorker []int32 // by index of queue.WorkerID: in workers
 	tasks    []task  // by index of queue.TaskID
 	places   []place // by index of queue.OperationID
 	execs    table[exec]
 	builds   table[build]
 	groups   numbers
-	owners   []owner // by number
 	results  results
 	link     *link // nil if transfers take no time
 	done     task  // the last that was completed
 
 	session    time.Duration
+	reporting  bool // a report is scheduled
 	tickAt     des.Time
 	faultTimes []des.Time // those to come, ascending
 
+	atOnce         int // builds of closed loops that have taken no time, since one took some
 	open, waiting  int // builds, and arrivals to come
 	born, present  int // workers that ever were, and that are there and stay
 	queued         int64
-	inFlight, told int64
-	usage          usage
+	inFlight       int64
+	slots, running int64
 	attempts, lost int64
+	samplers       []Sampler
+	sampleAt       des.Time
+	sample         Sample
+	toldLevel      Level
+
+	broken  *Violation
+	ended   bool     // and the account is closed
+	account *account // nil unless it is checked
+	// tamper is told of each output before the model hears of it, and says whether it does.
+	// Tests of the invariants have one.
+	tamper func(*queue.Output) bool
 
 	asked  asked // what is being submitted
 	lister workload.Lister
 	// What observers are told, in the same memory each time.
 	action  Action
 	attempt Attempt
+	built   Build
 }
 
 // Run simulates a scenario to its end.
 func Run(c Config) (Outcome, error) {
-	s, err := newSim(c)
+	s, err := New(c)
 	if err != nil {
 		return Outcome{}, err
 	}
-	limit := c.MaxEvents
-	if limit == 0 {
-		limit = DefaultMaxEvents
-	}
-	for s.open > 0 || s.waiting > 0 {
-		e, ok := s.k.Next()
-		if !ok {
-			return Outcome{}, fmt.Errorf("after %v nothing more happens, with %d builds open: what they ask for can't be served", time.Duration(s.k.Now()), s.open)
-		}
-		if s.k.Events() > limit {
-			return Outcome{}, fmt.Errorf("not at an end after %d events, at %v, with %d builds open: more is asked than is served?", limit, time.Duration(s.k.Now()), s.open)
-		}
-		s.happen(e)
-		s.settle()
-	}
-	return s.outcome(), nil
+	return s.Finish()
 }
 
 // newSim makes the cluster and the first events.
@@ -154,12 +180,27 @@ func newSim(c Config) (*sim, error) {
 		}
 		config.Policy = policy
 	}
-	s := &sim{Config: c, q: queue.New(config), tickAt: des.End, link: newLink(cluster.Storage)}
+	s := &sim{
+		Config: c, q: queue.New(config), with: config, tickAt: des.End, sampleAt: des.End,
+		link: newLink(cluster.Storage), line: line{nobody, nobody},
+	}
+	s.k.Use(c.Events)
+	if c.Trajectory != nil {
+		s.k.Record(c.Trajectory)
+	}
+	if c.Check {
+		s.account = newAccount(s)
+	}
 	if s.session = cluster.SessionTimeout; s.session == 0 {
 		s.session = time.Minute // queue's default
 	}
 	if c.Recorder != nil {
 		s.Observers = append([]Observer{newRecording(c.Recorder, c.Scenario, c.Base)}, s.Observers...)
+	}
+	for _, o := range c.Observers {
+		if sampler, ok := o.(Sampler); ok && c.SampleEvery > 0 {
+			s.samplers, s.sampleAt = append(s.samplers, sampler), 0
+		}
 	}
 	for i := range c.Scenario.Demand {
 		if err := s.addStream(&c.Scenario.Demand[i]); err != nil {
@@ -169,7 +210,7 @@ func newSim(c Config) (*sim, error) {
 	for _, group := range cluster.Workers {
 		s.addFleet(group)
 	}
-	s.addFaults()
+	s.addFaults(0)
 	s.settle()
 	return s, nil
 }
@@ -188,7 +229,7 @@ func (s *sim) happen(e des.Event) {
 	case evLife:
 		s.live(int32(e.A), e.B)
 	case evReport:
-		s.reportDue(int32(e.A), e.B)
+		s.reportDue()
 	case evTick:
 		s.tickAt = des.End
 		if int64(s.q.NextDeadline()) <= s.k.Now() {
@@ -202,11 +243,19 @@ func (s *sim) happen(e des.Event) {
 }
 
 func (s *sim) outcome() Outcome {
-	s.usage.until(s.k.Now())
-	return Outcome{
+	o := Outcome{
 		Fingerprint: s.k.Fingerprint(), Events: s.k.Events(), End: time.Duration(s.k.Now()),
-		Busy: s.usage.busy(), Attempts: s.attempts, Lost: s.lost,
+		Attempts: s.attempts, Lost: s.lost,
 	}
+	var all usage
+	for _, f := range s.fleets {
+		u := &f.usage
+		u.until(s.k.Now())
+		all.slotTime += u.slotTime
+		all.inUsed += u.inUsed
+	}
+	o.Busy = all.busy()
+	return o
 }
 
 // usage integrates how many slots there are and are busy over time.
@@ -230,7 +279,16 @@ func (u *usage) busy() float64 {
 	return u.inUsed / u.slotTime
 }
 
-// count says that so many more slots are busy from now on, and addSlots that there are so
-// many more.
-func (s *sim) count(more int64)    { s.usage.until(s.k.Now()); s.usage.running += more }
-func (s *sim) addSlots(more int64) { s.usage.until(s.k.Now()); s.usage.slots += more }
+// count says that so many more slots of a fleet are busy from now on, and addSlots that
+// there are so many more.
+func (s *sim) count(f *fleet, more int64) {
+	f.usage.until(s.k.Now())
+	f.usage.running += more
+	s.running += more
+}
+
+func (s *sim) addSlots(f *fleet, more int64) {
+	f.usage.until(s.k.Now())
+	f.usage.slots += more
+	s.slots += more
+}

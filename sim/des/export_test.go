@@ -1,0 +1,18 @@
+package des
+
+// Pending is the kernel's set alone, without a clock and a fingerprint.
+type Pending struct{ set }
+
+func NewPending(s Set) *Pending { return &Pending{set{plain: s == Heap}} }
+
+func (p *Pending) Push(at Time, b uint64) { p.push(uint64(at), 0, 0, 0, b) }
+func (p *Pending) Pop() (Time, uint64) {
+	v := p.pop()
+	return Time(v.at), v.b
+}
+
+// Rests tells whether the heap does the work of buckets that turned out to be no good.
+func (p *Pending) Rests() bool { return p.rest > 0 }
+
+// InBuckets tells whether there are buckets.
+func (k *Kernel) InBuckets() bool { return k.set.until != forever }
