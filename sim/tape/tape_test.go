@@ -148,3 +148,27 @@ func TestClosedTapesAreNotWhatOpenOnesAre(t *testing.T) {
 }
 
 func config() model.Config { return model.Config{} }
+
+// BenchmarkJournal is what an action of a journal costs to read, and to simulate.
+func BenchmarkJournal(b *testing.B) {
+	s := site("fifo")
+	s.Builds = 500
+	s.Workers = 5
+	data := s.Journal()
+	of := extract(b, data)
+	b.Run("read", func(b *testing.B) {
+		b.ReportAllocs()
+		b.SetBytes(int64(len(data)))
+		for b.Loop() {
+			extract(b, data)
+		}
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*of.Counts.Actions), "ns/action")
+	})
+	b.Run("simulate", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			run(b, of, tape.Options{})
+		}
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*of.Counts.Actions), "ns/action")
+	})
+}
