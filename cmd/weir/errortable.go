@@ -77,10 +77,10 @@ func errorRows(w io.Writer, name string, e *errorJSON, changed *spreadJSON) {
 		return
 	}
 	row := func(what string, recorded, simulated float64, off *float64, other func(*spreadJSON) float64) {
-		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t", name, what, secondsText(recorded), secondsText(simulated), percent(off))
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t", name, what, secondsText(recorded), secondsText(simulated), offText(off))
 		if changed != nil {
 			v := other(changed)
-			fmt.Fprintf(w, "%s\t%s\t", secondsText(v), percent(relative(time.Duration(simulated*1e9), time.Duration(v*1e9))))
+			fmt.Fprintf(w, "%s\t%s\t", secondsText(v), offText(relative(time.Duration(simulated*1e9), time.Duration(v*1e9))))
 		}
 		fmt.Fprintln(w)
 	}
@@ -96,9 +96,9 @@ func errorRows(w io.Writer, name string, e *errorJSON, changed *spreadJSON) {
 	fmt.Fprintln(w)
 }
 
-func percent(share *float64) string {
+func offText(share *float64) string {
 	if share == nil {
 		return "from 0"
 	}
-	return fmt.Sprintf("%+.1f%%", *share*100)
+	return percent(*share)
 }

@@ -31,6 +31,7 @@ type simFlags struct {
 	policy   string
 	analytic bool
 	runs     int
+	precise  precisionFlags
 }
 
 func simCommand() *cobra.Command {
@@ -58,6 +59,7 @@ weir load.`,
   weir sim incremental-day --workers 2 --slots 4 --policy fair
   weir sim my.yaml --analytic
   weir sim cold-build --replications 20
+  weir sim incremental-day --precision 5%
   weir sim --journal /var/lib/weir/journal --policy fair --workers 12
   weir sim verify runs/20261126T101500Z-1f2e`,
 		Args: func(c *cobra.Command, a []string) error {
@@ -83,6 +85,9 @@ weir load.`,
 			if j.path != "" {
 				return runSimJournal(c.OutOrStdout(), strings.Join(a, ""), &j, &f)
 			}
+			if f.precise.asked() {
+				return runPrecise(c, a[0], &f)
+			}
 			return runSim(c.OutOrStdout(), a[0], &f)
 		},
 	}
@@ -97,6 +102,8 @@ weir load.`,
 	flags.BoolVar(&f.analytic, "analytic", false, "print what queueing theory says of the wait, too")
 	flags.StringVar(&f.format, "format", "text", "text, or json: results.json on standard output")
 	j.add(flags)
+	f.precise.add(c)
+	c.AddCommand(sweepCommand(), compareCommand())
 	return c
 }
 

@@ -78,7 +78,7 @@ func TestSimulatedWaitsAreThoseOfTheLiveRun(t *testing.T) {
 	const bound = 0.05
 	for name, off := range map[string]*float64{"mean": queue.Error.Mean, "p95": queue.Error.P95} {
 		if off == nil || math.Abs(*off) > bound {
-			t.Errorf("the %s of the waits is off by %s, want at most %v%%", name, percent(off), bound*100)
+			t.Errorf("the %s of the waits is off by %s, want at most %v%%", name, offText(off), bound*100)
 		}
 	}
 

@@ -10,7 +10,7 @@ import (
 )
 
 // simulated leaves the folder of a run, of a scenario with flags of its own.
-func simulated(t *testing.T) string {
+func recordedRun(t *testing.T) string {
 	t.Helper()
 	t.Chdir(t.TempDir())
 	var out strings.Builder
@@ -42,7 +42,7 @@ func edit(t *testing.T, folder, file, from, to string) {
 }
 
 func TestARunIsVerified(t *testing.T) {
-	folder := simulated(t)
+	folder := recordedRun(t)
 	var out strings.Builder
 	if err := runSimVerify(&out, folder); err != nil {
 		t.Fatalf("%v\n%s", err, &out)
@@ -55,7 +55,7 @@ func TestARunIsVerified(t *testing.T) {
 // TestAnotherRunIsToldByItsFirstEvent: the scenario was changed since, in a way that shows
 // only after some time.
 func TestAnotherRunIsToldByItsFirstEvent(t *testing.T) {
-	folder := simulated(t)
+	folder := recordedRun(t)
 	edit(t, folder, scenarioFile, "cluster:", "faults: [{at: 7s, kill_workers: 1}]\ncluster:")
 	var out strings.Builder
 	err := runSimVerify(&out, folder)
@@ -82,7 +82,7 @@ func TestAnotherRunIsToldByItsFirstEvent(t *testing.T) {
 
 // TestDamagedRecordsAreTold, with the file and the place.
 func TestDamagedRecordsAreTold(t *testing.T) {
-	folder := simulated(t)
+	folder := recordedRun(t)
 	path := filepath.Join(folder, trajectoryFile)
 	data, err := os.ReadFile(path)
 	if err != nil {

@@ -277,7 +277,7 @@ func (v *validation) print(out io.Writer) error {
 		answer = "the simulation is off"
 	}
 	fmt.Fprintf(out, "%s, seed %d: %s: waits are off by %s on average, makespans by %s; bound %s\n\n", v.Scenario, v.Seed, answer,
-		percent(v.Errors.Queue.Error.Mean), percent(v.Errors.Makespan.Error.Mean), (*share)(&v.Bound))
+		offText(v.Errors.Queue.Error.Mean), offText(v.Errors.Makespan.Error.Mean), (*share)(&v.Bound))
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	errorHead(w, false)
 	errorRows(w, "queue", &v.Errors.Queue, nil)

@@ -32,7 +32,7 @@ system/queue < system/queue/journal
 NONE < internal/portmath
 internal/portmath < loadgen/workload
 NONE < sim/des
-planned NONE < reports/stats
+NONE < reports/stats
 
 # The store and its parts, and a log.
 NONE < system/cas/lru, system/segments
@@ -80,8 +80,9 @@ NONE < loadgen/fake
 loadgen/drive, loadgen/fake, loadgen/scenario, loadgen/workload, system/remote, system/remote/zstd < loadgen/k6ext
 loadgen/scenario, loadgen/workload, sim/des, system/queue < sim/model
 NONE < sim/theory
-loadgen/scenario, loadgen/workload, sim/des, sim/model < sim/experiment
+loadgen/scenario, loadgen/workload, reports/stats, sim/des, sim/model, system/queue < sim/experiment
 loadgen/scenario, loadgen/workload, sim/des, sim/model, system/queue, system/queue/journal < sim/tape
+loadgen/scenario, loadgen/workload, sim/model, system/queue < sim/fuzz
 
 # What is read off a run.
 NONE < reports/render

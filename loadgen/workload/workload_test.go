@@ -108,7 +108,7 @@ func TestSameSeedSameBytes(t *testing.T) {
 			}
 		}
 	}
-	const want = "d083eef6fdec3a2dadcacc9aa21b1d02d391e95df36d0fbb6b76a45f725f7b6b"
+	const want = "b2b3fbf323251d665945241d00d0026b5a41431c86018994060b69e2b2e794a1"
 	if got := hex.EncodeToString(h.Sum(nil)); got != want {
 		t.Errorf("got %s, want %s: builds, or their bytes, aren't those they were", got, want)
 	}
@@ -132,6 +132,29 @@ func TestStreamsOfRandomNumbersAreNamed(t *testing.T) {
 	seen := map[[20]float64]bool{want: true, other: true, draw(2, "arrivals"): true, draw(1, "arrivals "): true, draw(1, ""): true}
 	if len(seen) != 5 {
 		t.Errorf("of 5 streams %d differ", len(seen))
+	}
+}
+
+// TestTablesAreCloseToTheirDistributions, and monotone, also where they end.
+func TestTablesAreCloseToTheirDistributions(t *testing.T) {
+	for name, c := range map[string]struct{ table, exact func(float64) float64 }{
+		"normal": {workload.Normal, workload.ExactNormal}, "exponential": {workload.Exponential1, workload.ExactExponential1},
+	} {
+		const n = 200_000
+		direction := c.exact(0.9) - c.exact(0.1)
+		before, sum := c.table(0.5/n), 0.0
+		for i := range n {
+			p := (float64(i) + 0.5) / n
+			v := c.table(p)
+			if math.Abs(v-c.exact(p)) > 5e-5 || (v-before)*direction < 0 {
+				t.Fatalf("%s: %v at %v, want %v within 5e-5, after %v", name, v, p, c.exact(p), before)
+			}
+			before = v
+			sum += v - c.exact(p)
+		}
+		if bias := math.Abs(sum / n); bias > 3e-6 {
+			t.Errorf("%s: the mean is off by %v, want 3e-6 at most", name, bias)
+		}
 	}
 }
 

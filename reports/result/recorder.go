@@ -60,6 +60,7 @@ type Recorder struct {
 	slow     map[string]*slowest
 	broken   map[string]*Violation
 	timeline timeline
+	skip     time.Time // what was intended before isn't recorded
 }
 
 type errorKey struct{ method, status, reason, message string }
@@ -116,6 +117,9 @@ func (r *Recorder) Call(c *Call) {
 
 // Action adds an action.
 func (r *Recorder) Action(a *Action) {
+	if a.Intended.Before(r.skip) {
+		return
+	}
 	s, key := bounded(r.actions, a.ActionKey, ActionKey{Class: other, Outcome: a.Outcome, Phase: a.Phase})
 	s.ActionKey = key
 	delay := a.Sent.Sub(a.Intended)
@@ -171,6 +175,9 @@ func (a *Action) overhead(service time.Duration) time.Duration {
 
 // Build adds a build that has ended.
 func (r *Recorder) Build(b Build) {
+	if b.Start.Before(r.skip) {
+		return
+	}
 	all := &r.result.Builds
 	all.Count++
 	switch {
@@ -213,12 +220,19 @@ func compareBuilds(a, b Build) int {
 // Dropped counts a build or call that was due but not begun, since the bound on how
 // many may be in flight was met.
 func (r *Recorder) Dropped(at time.Time) {
+	if at.Before(r.skip) {
+		return
+	}
 	r.result.Builds.Dropped++
 	r.timeline.at(at).Dropped++
 }
 
 // InFlight says how many operations are under way from now on.
 func (r *Recorder) InFlight(at time.Time, n int64) {
+	if at.Before(r.skip) {
+		r.timeline.inFlight = n
+		return
+	}
 	interval := r.timeline.at(at)
 	r.timeline.inFlight = n
 	interval.InFlight = max(interval.InFlight, n)
@@ -249,6 +263,13 @@ func (r *Recorder) SetGenerator(g Generator) { r.result.Generator = g }
 
 // Begin says when the measured part begins.
 func (r *Recorder) Begin(at time.Time) { r.result.Run.Start = at.UTC() }
+
+// Skip has the measured part begin at a moment, and leaves out the actions and builds that
+// were intended before: the warm-up of a simulation, in which its cluster fills.
+func (r *Recorder) Skip(before time.Time) {
+	r.skip = before
+	r.Begin(before)
+}
 
 func (r *Recorder) failed(method, status, message, trace string, at time.Time) {
 	reason, normal := Reason(status, message), normalise(message)

@@ -16,3 +16,9 @@ func (p *Pending) Rests() bool { return p.rest > 0 }
 
 // InBuckets tells whether there are buckets.
 func (k *Kernel) InBuckets() bool { return k.set.until != forever }
+
+// Steps is how many steps a pop has cost, beside itself and the sorting of a few, since
+// buckets were last made; and how many buckets there are for an event.
+func (p *Pending) Steps() (perPop, buckets float64) {
+	return float64(p.sorting+p.looking) / float64(p.pops), float64(len(p.heads)) / float64(p.n)
+}

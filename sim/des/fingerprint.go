@@ -8,7 +8,7 @@ import "math/bits"
 // universal string hashing is fast", 2014), two of them with factors of their own. That
 // depends on nothing before, so that a processor does it beside other work; one
 // multiplication is left that waits for the last. A scrambler for each number in turn
-// took three times as long as the rest of an event.
+// took 31 ns for an event, this takes 3.4 (ADR-019).
 type fingerprint struct{ hi, lo uint64 }
 
 // factors are what SHA-512 begins with (FIPS 180-4, 5.3.5: digits of square roots of

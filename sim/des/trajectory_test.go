@@ -147,8 +147,16 @@ func TestLateDivergencesAreFoundByBlock(t *testing.T) {
 	if want := (des.Divergence{Event: des.Whole + des.Block}); !differ || got != want {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
-	if data := base.Append(nil); len(data) > 30*des.Whole {
+	data := base.Append(nil)
+	if len(data) > 20*des.Whole {
 		t.Errorf("the file has %d bytes", len(data))
+	}
+	again, err := des.Decode(data)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d, differ := again.Diverges(base); differ || !bytes.Equal(again.Append(nil), data) {
+		t.Errorf("read again it is another: %+v", d)
 	}
 	if late := base.Look(des.Whole, des.Whole+10); late != nil {
 		t.Errorf("%v were kept", late)
