@@ -211,7 +211,7 @@ func (s *sim) submit(at, a int32) {
 	s.asked = asked{at, a}
 	out := s.step(queue.Input{
 		Kind: queue.Enqueue, Platform: st.platforms[action.Class], Key: keyOf(action.Key), Priority: action.Priority,
-		Tenant: st.tenant, Correlated: 1, Invocation: b.group, Expected: st.guess(action),
+		Tenant: st.tenant, Correlated: max(1, b.Group), Invocation: b.group, Expected: st.guess(action), Affinity: action.Affinity,
 	})
 	if out[0].Kind == queue.Refused {
 		s.actionDone(at, a, Errored, nil)
