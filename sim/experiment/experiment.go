@@ -34,8 +34,10 @@ type Replication struct {
 // Replicate runs a scenario n times, on all CPUs, and returns the runs in the order of
 // their numbers, whichever ended first. The first has the scenario's own seed; those of the
 // others follow from it, so that two policies with the same seed see the same builds
-// (common random numbers). A run's result carries what describe says of it.
-func Replicate(s *scenario.Scenario, n int, base time.Time, describe func(seed uint64) result.Run) ([]Replication, error) {
+// (common random numbers). A run's result carries what describe says of it. Each of
+// configure may add observers to a run, by its number; they are called from several
+// goroutines.
+func Replicate(s *scenario.Scenario, n int, base time.Time, describe func(seed uint64) result.Run, configure ...func(i int, c *model.Config)) ([]Replication, error) {
 	if n < 1 {
 		return nil, errors.New("want at least one replication")
 	}
@@ -50,7 +52,11 @@ func Replicate(s *scenario.Scenario, n int, base time.Time, describe func(seed u
 			}
 			recorder := result.NewRecorder(describe(own.Seed))
 			recorder.Begin(base)
-			outcome, err := model.Run(model.Config{Scenario: &own, Recorder: recorder, Base: base})
+			config := model.Config{Scenario: &own, Recorder: recorder, Base: base}
+			for _, c := range configure {
+				c(i, &config)
+			}
+			outcome, err := model.Run(config)
 			if err != nil {
 				return fmt.Errorf("replication %d, seed %d: %w", i, own.Seed, err)
 			}

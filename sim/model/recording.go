@@ -14,10 +14,15 @@ type recording struct {
 	recorder *result.Recorder
 	scenario *scenario.Scenario
 	base     time.Time
+	trace    func(stream, build int) string
 }
 
-func newRecording(r *result.Recorder, s *scenario.Scenario, base time.Time) *recording {
-	return &recording{r, s, base}
+func newRecording(c *Config) *recording {
+	r := &recording{c.Recorder, c.Scenario, c.Base, c.Trace}
+	if r.trace == nil {
+		r.trace = func(int, int) string { return "" }
+	}
+	return r
 }
 
 var outcomes = [endCount]string{
@@ -35,7 +40,7 @@ func (r *recording) Action(a *Action) {
 	told := result.Action{
 		ActionKey: result.ActionKey{Class: r.scenario.Demand[a.Stream].Classes[a.Class].Name, Outcome: outcomes[a.Ended]},
 		Name:      r.name(a.Stream, a.Build),
-		Intended:  r.at(a.Due), Sent: r.at(a.Due), End: r.at(a.End), GRPCode: "ABORTED", Message: "the scheduler gave it up",
+		Intended:  r.at(a.Due), Sent: r.at(a.Due), End: r.at(a.End), TraceID: r.trace(a.Stream, a.Build), GRPCode: "ABORTED", Message: "the scheduler gave it up",
 	}
 	if a.Task != 0 && a.Ended.hasResult() {
 		told.Queue, told.Fetch = time.Duration(a.Leased-a.Queued), time.Duration(a.Fetched-a.Leased)
@@ -50,6 +55,7 @@ func (r *recording) Build(b *Build) {
 	r.recorder.Build(result.Build{
 		ID: r.name(b.Stream, b.Number), Start: r.at(b.Begun).UTC(), Makespan: time.Duration(b.End - b.Begun), Ideal: time.Duration(b.Ideal),
 		Actions: b.Actions, CacheHits: b.CacheHits, FailedCount: b.Failed, Cancelled: b.Cancelled,
+		TraceID: r.trace(b.Stream, b.Number),
 	})
 }
 
