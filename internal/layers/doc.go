@@ -80,6 +80,7 @@ loadgen/drive, loadgen/fake, loadgen/scenario, loadgen/workload, system/remote, 
 loadgen/scenario, loadgen/workload, sim/des, system/queue < sim/model
 NONE < sim/theory
 loadgen/scenario, loadgen/workload, sim/model < sim/experiment
+loadgen/scenario, loadgen/workload, sim/des, sim/model, system/queue, traces/build, traces/otlpfile < sim/observe
 
 # What is read off a run.
 NONE < reports/render
