@@ -17,6 +17,7 @@ type stream struct {
 	*scenario.Demand
 	plan      *workload.Plan
 	times     func() (time.Duration, bool)
+	drawn     int                // how many of them
 	platforms []queue.PlatformID // by class
 	expected  []time.Duration    // by class
 	recurs    bool               // a result may be asked for again
@@ -33,8 +34,10 @@ type build struct {
 	due       []des.Time          // by action: when it could begin, once it has
 	ops       []queue.OperationID // by action, 0 if it isn't under way
 	took      []int64
+	ended     []bool // by action
+	left      int    // actions that haven't ended
 	running   int
-	group     uint32
+	group     uint32 // of its tasks
 	cacheHits int
 	failed    int
 	stopped   bool
@@ -93,7 +96,9 @@ const closedLoop = 1
 
 // scheduleNext schedules the next arrival of an open stream, if it is in time.
 func (s *sim) scheduleNext(i int) {
-	at, ok := s.streams[i].times()
+	st := s.streams[i]
+	st.drawn++
+	at, ok := st.times()
 	if !ok || at > s.Scenario.Duration {
 		return
 	}
@@ -132,9 +137,9 @@ func (s *sim) arrive(i int, how uint64) {
 	st.plan.Draw(number, &b.Build)
 	n := len(b.Actions)
 	b.order.Reset(&b.Build)
-	b.due, b.ops, b.took = zeros(b.due, n), zeros(b.ops, n), zeros(b.took, n)
+	b.due, b.ops, b.took, b.ended = zeros(b.due, n), zeros(b.ops, n), zeros(b.took, n), zeros(b.ended, n)
 	b.stream, b.begun, b.group = int32(i), s.k.Now(), s.groups.take()
-	b.running, b.cacheHits, b.failed = 0, 0, 0
+	b.running, b.cacheHits, b.failed, b.left = 0, 0, 0, n
 	b.stopped, b.cancelled, b.client = false, false, how&closedLoop != 0
 	s.open++
 	if b.CancelAfter > 0 {
@@ -161,15 +166,37 @@ func (s *sim) advance(at int32) {
 		if !ok {
 			break
 		}
-		// Clients take no time: it begins at the moment at which it could.
-		b.due[a] = s.k.Now()
 		b.running++
+		// Clients take no time, but where it was recorded: it begins when it could.
+		if pause := b.Actions[a].Pause; pause > 0 {
+			s.k.Schedule(des.Event{
+				At: des.Add(s.k.Now(), int64(pause)), Class: evAsk, Kind: evAsk, A: uint32(at), B: s.builds.turn(at)<<32 | uint64(a),
+			})
+			continue
+		}
 		s.inFlight++
+		b.due[a] = s.k.Now()
 		s.submit(at, int32(a))
 	}
 	if b.running == 0 && (b.stopped || b.order.Ready() == 0) {
 		s.finish(at)
 	}
+}
+
+// ask begins an action whose client had paused.
+func (s *sim) ask(at int32, turn uint64, a int32) {
+	b := s.builds.at(at)
+	if s.builds.turn(at)<<32>>32 != turn {
+		return
+	}
+	s.inFlight++
+	b.due[a] = s.k.Now()
+	if b.stopped {
+		s.actionDone(at, a, Stopped, nil)
+	} else {
+		s.submit(at, a)
+	}
+	s.advance(at)
 }
 
 // submit looks for the result of an action, or asks for its execution.
@@ -200,6 +227,9 @@ func (s *sim) enter(o queue.OperationID, merged bool) {
 
 // guess is what a scheduler that has seen many would guess of a duration.
 func (st *stream) guess(a *workload.Action) time.Duration {
+	if a.Expected > 0 {
+		return a.Expected
+	}
 	if len(st.Tape) > 0 {
 		return a.Duration
 	}
@@ -249,6 +279,14 @@ func (s *sim) actionDone(at, a int32, how Ended, t *task) {
 	if len(s.Observers) > 0 {
 		s.tellAction(b, a, how, t)
 	}
+	if b.ended[a] {
+		s.violate("action %d of build %d of %s ends twice", a, b.Number, s.streams[b.stream].Name)
+	}
+	if s.account != nil {
+		s.account.sojourns += float64(s.k.Now() - b.due[a])
+	}
+	b.ended[a] = true
+	b.left--
 	b.running--
 	s.inFlight--
 	switch how {
@@ -307,24 +345,28 @@ func (s *sim) giveUp(at int32, turn uint64) {
 // finish ends a build.
 func (s *sim) finish(at int32) {
 	b := s.builds.at(at)
+	if b.running != 0 || b.left > 0 && !b.stopped && b.failed == 0 {
+		s.violate("build %d of %s ends with %d actions under way and %d that haven't ended", b.Number, s.streams[b.stream].Name, b.running, b.left)
+	}
 	if len(s.Observers) > 0 {
-		told := Build{
+		s.built = Build{
 			Stream: int(b.stream), Number: b.Number, Begun: b.begun, End: s.k.Now(),
 			Actions: len(b.Actions), CacheHits: b.cacheHits, Failed: b.failed, Cancelled: b.cancelled,
 			Ideal: int64(s.lister.Ideal(&b.Build, b.Jobs, func(i int) time.Duration { return time.Duration(b.took[i]) })),
 		}
 		for _, o := range s.Observers {
-			o.Build(&told)
+			o.Build(&s.built)
 		}
 	}
 	s.open--
 	// The queue tells when it knows a build no more, if it still does.
-	if !s.q.Refers(queue.InvocationLevel, b.group) {
-		s.groups.free(b.group)
-	}
-	stream, client := b.stream, b.client
+	s.groups.leave(b.group, s.q.Refers(queue.InvocationLevel, b.group))
+	stream, client, begun := b.stream, b.client, b.begun
 	s.builds.free(at)
 	if client {
+		if s.atOnce++; begun < s.k.Now() {
+			s.atOnce = 0
+		}
 		s.scheduleClosed(int(stream))
 	}
 }

@@ -29,6 +29,7 @@ type task struct {
 	leased, fetched, ran, uploaded des.Time
 	attempt                        uint32
 	worker                         int
+	given                          uint32 // the latest attempt that a worker was given
 }
 
 // newTask makes the task of the action that is being submitted.
@@ -82,7 +83,10 @@ func (s *sim) lease(o *queue.Output) {
 		t.waits = false
 		s.queued--
 	}
-	t.attempt, t.leased, t.fetched, t.ran = o.Attempt, s.k.Now(), 0, 0
+	if o.Kind == queue.Leased && o.Attempt <= t.given {
+		s.violate("task %v is leased as attempt %d to worker %v, and was as attempt %d", o.Task, o.Attempt, o.Worker, t.given)
+	}
+	t.given, t.attempt, t.leased, t.fetched, t.ran = o.Attempt, o.Attempt, s.k.Now(), 0, 0
 	if i == gone || !s.workers.at(i).alive {
 		return // of it nobody hears
 	}
@@ -94,6 +98,9 @@ func (s *sim) lease(o *queue.Output) {
 				return
 			}
 		}
+	}
+	if len(w.holds) >= w.fleet.Slots {
+		s.violate("worker %v, number %d, gets task %v, attempt %d, and has %d of %d slots in use", o.Worker, w.number, o.Task, o.Attempt, len(w.holds), w.fleet.Slots)
 	}
 	at, e := s.execs.take()
 	*e = exec{worker: i, place: int32(len(w.holds)), slot: w.takeSlot(), task: o.Task, attempt: o.Attempt, since: t.since, leased: s.k.Now()}
@@ -199,6 +206,9 @@ func (s *sim) drop(at int32, lost bool) {
 	}
 	if len(s.Observers) > 0 {
 		s.tellAttempt(e, w, lost)
+	}
+	if s.account != nil {
+		s.account.executions += float64(s.k.Now() - e.leased)
 	}
 	s.execs.free(at)
 	s.count(w.fleet, -1)

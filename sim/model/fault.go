@@ -7,8 +7,10 @@ import (
 	"github.com/weir-build/weir/sim/des"
 )
 
-func (s *sim) addFaults() {
-	for i, f := range s.Scenario.Faults {
+// addFaults has the faults of the scenario come, from a number on.
+func (s *sim) addFaults(from int) {
+	for i := from; i < len(s.Scenario.Faults); i++ {
+		f := &s.Scenario.Faults[i]
 		s.k.Schedule(des.Event{At: int64(f.At), Class: evFault, Kind: evFault, A: uint32(i)})
 		s.faultTimes = append(s.faultTimes, int64(f.At))
 	}

@@ -47,6 +47,14 @@ type Config struct {
 	Trace func(stream, build int) string
 	// MaxEvents ends a run that doesn't end by itself; 0 means DefaultMaxEvents.
 	MaxEvents uint64
+	// Trajectory is where the events are written down, or nil.
+	Trajectory *des.Trajectory
+	// Events is how the kernel keeps what is to come, which changes nothing but its speed.
+	Events des.Set
+	// Check has every step held against a second account of it: that a scheduler does what
+	// its policy says, and that everything adds up ([Violation]). It takes a few times as
+	// long. Copies aren't checked.
+	Check bool
 }
 
 // DefaultMaxEvents is some minutes of one CPU.
@@ -87,12 +95,14 @@ const (
 	evReport
 	evTick
 	evArrive
+	evAsk // an action is asked for after a pause
 )
 
 type sim struct {
 	Config
 	k    des.Kernel
 	q    *queue.Queue
+	with queue.Config   // of the queue
 	out  []queue.Output // of the step under way
 	todo []todo         // what follows from outputs, by further steps
 
@@ -101,6 +111,7 @@ type sim struct {
 	streams   []*stream
 
 	workers  table[worker]
+	line     line    // of workers, by when they reported
 	byWorker []int32 // by index of queue.WorkerID: in workers
 	tasks    []task  // by index of queue.TaskID
 	places   []place // by index of queue.OperationID
@@ -112,9 +123,11 @@ type sim struct {
 	done     task  // the last that was completed
 
 	session    time.Duration
+	reporting  bool // a report is scheduled
 	tickAt     des.Time
 	faultTimes []des.Time // those to come, ascending
 
+	atOnce         int // builds of closed loops that have taken no time, since one took some
 	open, waiting  int // builds, and arrivals to come
 	born, present  int // workers that ever were, and that are there and stay
 	queued         int64
@@ -126,47 +139,28 @@ type sim struct {
 	sample         Sample
 	toldLevel      Level
 
+	broken  *Violation
+	ended   bool     // and the account is closed
+	account *account // nil unless it is checked
+	// tamper is told of each output before the model hears of it, and says whether it does.
+	// Tests of the invariants have one.
+	tamper func(*queue.Output) bool
+
 	asked  asked // what is being submitted
 	lister workload.Lister
 	// What observers are told, in the same memory each time.
 	action  Action
 	attempt Attempt
+	built   Build
 }
 
 // Run simulates a scenario to its end.
 func Run(c Config) (Outcome, error) {
-	s, err := newSim(c)
+	s, err := New(c)
 	if err != nil {
 		return Outcome{}, err
 	}
-	limit := c.MaxEvents
-	if limit == 0 {
-		limit = DefaultMaxEvents
-	}
-	for s.open > 0 || s.waiting > 0 {
-		e, ok := s.k.Next()
-		if !ok {
-			return Outcome{}, fmt.Errorf("after %v nothing more happens, with %d builds open: what they ask for can't be served", time.Duration(s.k.Now()), s.open)
-		}
-		if s.k.Events() > limit {
-			return Outcome{}, fmt.Errorf("not at an end after %d events, at %v, with %d builds open: more is asked than is served?", limit, time.Duration(s.k.Now()), s.open)
-		}
-		for s.sampleAt < e.At {
-			s.look(s.sampleAt)
-		}
-		s.happen(e)
-		s.settle()
-		if c.Watch != nil && s.k.Events()%WatchEvery == 0 {
-			if err := c.Watch(Progress{s.k.Now(), s.k.Events(), s.level()}); err != nil {
-				return Outcome{}, fmt.Errorf("at %v: %w", time.Duration(s.k.Now()), err)
-			}
-		}
-	}
-	if s.samplers != nil {
-		s.sample.Last = true
-		s.look(s.k.Now())
-	}
-	return s.outcome(), nil
+	return s.Finish()
 }
 
 // newSim makes the cluster and the first events.
@@ -186,18 +180,24 @@ func newSim(c Config) (*sim, error) {
 		}
 		config.Policy = policy
 	}
-	s := &sim{Config: c, q: queue.New(config), tickAt: des.End, sampleAt: des.End, link: newLink(cluster.Storage)}
+	s := &sim{
+		Config: c, q: queue.New(config), with: config, tickAt: des.End, sampleAt: des.End,
+		link: newLink(cluster.Storage), line: line{nobody, nobody},
+	}
+	s.k.Use(c.Events)
+	if c.Trajectory != nil {
+		s.k.Record(c.Trajectory)
+	}
+	if c.Check {
+		s.account = newAccount(s)
+	}
 	if s.session = cluster.SessionTimeout; s.session == 0 {
 		s.session = time.Minute // queue's default
 	}
 	if c.Recorder != nil {
 		s.Observers = append([]Observer{newRecording(&c)}, s.Observers...)
 	}
-	for _, o := range c.Observers {
-		if sampler, ok := o.(Sampler); ok {
-			s.samplers, s.sampleAt = append(s.samplers, sampler), 0
-		}
-	}
+	s.addSamplers()
 	for i := range c.Scenario.Demand {
 		if err := s.addStream(&c.Scenario.Demand[i]); err != nil {
 			return nil, err
@@ -206,7 +206,7 @@ func newSim(c Config) (*sim, error) {
 	for _, group := range cluster.Workers {
 		s.addFleet(group)
 	}
-	s.addFaults()
+	s.addFaults(0)
 	s.settle()
 	return s, nil
 }
@@ -225,7 +225,7 @@ func (s *sim) happen(e des.Event) {
 	case evLife:
 		s.live(int32(e.A), e.B)
 	case evReport:
-		s.reportDue(int32(e.A), e.B)
+		s.reportDue()
 	case evTick:
 		s.tickAt = des.End
 		if int64(s.q.NextDeadline()) <= s.k.Now() {
@@ -233,6 +233,8 @@ func (s *sim) happen(e des.Event) {
 		}
 	case evArrive:
 		s.arrive(int(e.A), e.B)
+	case evAsk:
+		s.ask(int32(e.A), e.B>>32, int32(e.B))
 	}
 }
 

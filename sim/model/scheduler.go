@@ -26,8 +26,14 @@ const (
 // operations have ended. What takes further steps is left to settle.
 func (s *sim) step(in queue.Input) []queue.Output {
 	s.out = s.q.Step(queue.Time(s.k.Now()), in, s.out[:0])
+	if s.account != nil {
+		s.account.step(&in, s.out)
+	}
 	for i := range s.out {
 		o := &s.out[i]
+		if s.tamper != nil && !s.tamper(o) {
+			continue
+		}
 		s.k.Note(uint64(o.Kind)<<32|uint64(o.Reason)<<16|uint64(o.Level), uint64(o.Attempt)<<32|uint64(o.Group), uint64(o.Operation), uint64(o.Task), uint64(o.Worker))
 		s.note(o)
 	}
@@ -82,7 +88,7 @@ func (s *sim) note(o *queue.Output) {
 		s.forget(o.Worker)
 	case queue.Freed:
 		if o.Level == queue.InvocationLevel {
-			s.groups.free(o.Group)
+			s.groups.unreferred(o.Group)
 		}
 	}
 }
@@ -106,6 +112,7 @@ func (s *sim) settle() {
 		}
 	}
 	s.todo = s.todo[:0]
+	s.addUp()
 	// A tick comes when the queue next needs one.
 	if next := s.q.NextDeadline(); next != queue.Never && int64(next) < s.tickAt {
 		s.tickAt = int64(next)
@@ -130,6 +137,15 @@ func (s *sim) tellLevel() {
 
 func (s *sim) level() Level {
 	return Level{Builds: s.open, InFlight: s.inFlight, Running: s.running, Slots: s.slots, Workers: s.present, Queued: s.queued}
+}
+
+// addSamplers has observers look that want to, from now on.
+func (s *sim) addSamplers() {
+	for _, o := range s.Observers {
+		if sampler, ok := o.(Sampler); ok {
+			s.samplers, s.sampleAt = append(s.samplers, sampler), s.k.Now()
+		}
+	}
 }
 
 // look tells samplers what there is at a time, after what happened then.
