@@ -70,7 +70,6 @@ func (s *sim) run(until des.Time) error {
 		}
 		for s.sampleAt < e.At {
 			s.look(s.sampleAt)
-			s.sampleAt = des.Add(s.sampleAt, int64(s.SampleEvery))
 		}
 		if s.account != nil {
 			s.account.begin(e.At)
@@ -97,6 +96,7 @@ func (s *sim) run(until des.Time) error {
 		return s.broken
 	}
 	if s.samplers != nil {
+		s.sample.Last = true
 		s.look(s.k.Now())
 	}
 	return nil
@@ -135,6 +135,7 @@ func (s *Simulation) Branch(change Change) (*Simulation, error) {
 		return nil, err
 	}
 	c.Observers = change.Observers
+	c.addSamplers()
 	if err := c.change(&change); err != nil {
 		return nil, err
 	}
@@ -189,6 +190,7 @@ func (s *sim) resize(f *fleet, want int) {
 func (s *sim) clone(policy string) (*sim, error) {
 	c := *s
 	c.Recorder, c.Observers, c.Check, c.account = nil, nil, false, nil
+	c.sample = Sample{}
 	c.samplers, c.sampleAt, c.Watch, c.Trajectory = nil, des.End, nil, nil
 	c.k = *s.k.Clone()
 	c.out, c.todo = nil, nil

@@ -313,9 +313,12 @@ func (s *sim) tellAction(b *build, a int32, how Ended, t *task) {
 	if t != nil {
 		to := &s.action
 		to.Asker = Asker{int(t.stream), int(t.build), int(t.action)}
+		if how.hasResult() {
+			to.OutputBytes = t.output.Size
+		}
 		to.Waited, to.Held, to.Lost = t.since, t.held, t.lost
 		to.Queued, to.Leased, to.Fetched, to.Ran, to.Uploaded = t.queued, t.leased, t.fetched, t.ran, t.uploaded
-		to.Attempts, to.Worker, to.Task = int(t.attempt), t.worker, uint64(t.id)
+		to.Attempts, to.Worker, to.Task = int(t.attempt), t.worker, uint64(t.last)
 	}
 	for _, o := range s.Observers {
 		o.Action(&s.action)

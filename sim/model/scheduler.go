@@ -139,7 +139,16 @@ func (s *sim) level() Level {
 	return Level{Builds: s.open, InFlight: s.inFlight, Running: s.running, Slots: s.slots, Workers: s.present, Queued: s.queued}
 }
 
-// look tells samplers what there is at a time at which nothing happens.
+// addSamplers has observers look that want to, from now on.
+func (s *sim) addSamplers() {
+	for _, o := range s.Observers {
+		if sampler, ok := o.(Sampler); ok {
+			s.samplers, s.sampleAt = append(s.samplers, sampler), s.k.Now()
+		}
+	}
+}
+
+// look tells samplers what there is at a time, after what happened then.
 func (s *sim) look(at des.Time) {
 	s.sample.Level, s.sample.Platforms = s.level(), s.sample.Platforms[:0]
 	for p := range s.platforms {
@@ -156,7 +165,8 @@ func (s *sim) look(at des.Time) {
 		u.until(at)
 		s.sample.Fleets = append(s.sample.Fleets, FleetLevel{f.born, f.there, u.slots, u.running, u.busy(), f.attempts, f.lost})
 	}
+	s.sampleAt = des.End
 	for _, o := range s.samplers {
-		o.Sample(at, &s.sample)
+		s.sampleAt = min(s.sampleAt, max(at+1, o.Sample(at, &s.sample)))
 	}
 }
