@@ -191,7 +191,7 @@ func (s *sim) clone(policy string) (*sim, error) {
 	c := *s
 	c.Recorder, c.Observers, c.Check, c.account = nil, nil, false, nil
 	c.sample = Sample{}
-	c.samplers, c.sampleAt, c.Watch, c.Trajectory = nil, des.End, nil, nil
+	c.samplers, c.sampleAt, c.Watch, c.Trajectory, c.Trace = nil, des.End, nil, nil, nil
 	c.k = *s.k.Clone()
 	c.out, c.todo = nil, nil
 	if policy != "" {
