@@ -101,7 +101,7 @@ weir load.`,
 	flags.IntVar(&f.runs, "replications", 1, "how many runs with seeds of their own; of several, objectives have intervals")
 	flags.BoolVar(&f.analytic, "analytic", false, "print what queueing theory says of the wait, too")
 	flags.StringVar(&f.format, "format", "text", "text, or json: results.json on standard output")
-	j.add(flags)
+	j.add(c)
 	f.precise.add(c)
 	c.AddCommand(sweepCommand(), compareCommand())
 	return c
