@@ -106,7 +106,7 @@ weir load.`,
 	flags.BoolVar(&f.analytic, "analytic", false, "print what queueing theory says of the wait, too")
 	flags.StringVar(&f.format, "format", "text", "text, or json: results.json on standard output")
 	f.record.add(c)
-	j.add(flags)
+	j.add(c)
 	f.precise.add(c)
 	c.AddCommand(sweepCommand(), compareCommand(), simVerifyCommand(), simFuzzCommand())
 	return c
