@@ -73,7 +73,7 @@ bin/jaeger: tools/jaeger/go.mod tools/jaeger/go.sum
 	cd tools/jaeger && $(GO) build -o ../../bin/jaeger github.com/jaegertracing/jaeger/cmd/jaeger
 
 race: ## the race detector over everything that shares memory
-	WEIR_PROOF_DECISIONS=500 $(GO) test -race ./system/... ./traces/... ./loadgen/workload/ ./loadgen/scenario/ ./loadgen/drive/ ./loadgen/fake/ ./loadgen/k6ext/ ./internal/demo/...
+	WEIR_PROOF_DECISIONS=300 $(GO) test -race ./system/... ./traces/... ./loadgen/workload/ ./loadgen/scenario/ ./loadgen/drive/ ./loadgen/fake/ ./loadgen/k6ext/ ./internal/demo/...
 
 proof: ## the long proofs: many seeds of random histories, every fuzz target
 	WEIR_PROOF_SEEDS=$(PROOF_SEEDS) $(GO) test -count=1 -timeout 60m -run 'TestRandomHistories|TestSimulation$$|TestNothingIsLost' -v ./system/queue/
