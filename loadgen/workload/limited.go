@@ -32,7 +32,7 @@ func (d Dist) LimitedMean() float64 {
 		}
 		z := math.Log(most/d.a) / d.b
 		below := func(z float64) float64 { return math.Erfc(-z/math.Sqrt2) / 2 }
-		return d.a*math.Exp(d.b*d.b/2)*below(z-d.b) + most*below(-z)
+		return float64(d.a*math.Exp(d.b*d.b/2)*below(z-d.b)) + float64(most*below(-z))
 	case pareto:
 		switch {
 		case most <= d.a:
@@ -40,11 +40,11 @@ func (d Dist) LimitedMean() float64 {
 		case d.b == 1:
 			return d.a * (1 + math.Log(most/d.a))
 		}
-		return (d.b*d.a - d.a*math.Pow(d.a/most, d.b-1)) / (d.b - 1)
+		return (float64(d.b*d.a) - float64(d.a*math.Pow(d.a/most, d.b-1))) / (d.b - 1)
 	case empirical:
 		sum, total := 0.0, 0.0
 		for _, b := range d.bins {
-			sum, total = sum+b.limitedMean(most)*b.Share, total+b.Share
+			sum, total = sum+float64(b.limitedMean(most)*b.Share), total+b.Share
 		}
 		return sum / cmp.Or(total, 1)
 	}
@@ -62,5 +62,5 @@ func (b Bin) limitedMean(most float64) float64 {
 	case most >= b.To:
 		return (b.To - from) / math.Log(b.To/from)
 	}
-	return (most - from + most*math.Log(b.To/most)) / math.Log(b.To/from)
+	return (most - from + float64(most*math.Log(b.To/most))) / math.Log(b.To/from)
 }
