@@ -6,6 +6,8 @@ GO ?= go
 PROOF_SEEDS ?= 10000
 # How often they kill a server under load.
 PROOF_KILLS ?= 200
+# How many operations of each policy the simulator and a server decide about.
+PROOF_DECISIONS ?= 100000
 # How many inputs each fuzz target tries in `make proof`.
 FUZZ_RUNS ?= 1000000
 # How many interleaved rounds `make bench` takes, and which benchmarks.
@@ -44,6 +46,7 @@ check: ## formatting, vet, staticcheck, generated files in sync
 	$(GO) vet ./...
 	$(GO) vet -tags 'integration interop' ./internal/integration/...
 	$(GO) tool staticcheck ./...
+	GO=$(GO) ./internal/nofma.sh
 	$(GO) run ./system/proto/generate -check
 	$(GO) run ./traces/semconv/generate -check
 	$(GO) run ./dashboards/generate -check
@@ -70,11 +73,12 @@ bin/jaeger: tools/jaeger/go.mod tools/jaeger/go.sum
 	cd tools/jaeger && $(GO) build -o ../../bin/jaeger github.com/jaegertracing/jaeger/cmd/jaeger
 
 race: ## the race detector over everything that shares memory
-	$(GO) test -race ./system/... ./traces/... ./loadgen/workload/ ./loadgen/scenario/ ./loadgen/drive/ ./loadgen/fake/ ./loadgen/k6ext/ ./internal/demo/...
+	WEIR_PROOF_DECISIONS=500 $(GO) test -race ./system/... ./traces/... ./loadgen/workload/ ./loadgen/scenario/ ./loadgen/drive/ ./loadgen/fake/ ./loadgen/k6ext/ ./internal/demo/...
 
 proof: ## the long proofs: many seeds of random histories, every fuzz target
 	WEIR_PROOF_SEEDS=$(PROOF_SEEDS) $(GO) test -count=1 -timeout 60m -run 'TestRandomHistories|TestSimulation$$|TestNothingIsLost' -v ./system/queue/
 	WEIR_PROOF_KILLS=$(PROOF_KILLS) $(GO) test -count=1 -timeout 60m -run 'TestKillsLoseNothing' -v ./system/execution/
+	WEIR_PROOF_DECISIONS=$(PROOF_DECISIONS) $(GO) test -count=1 -timeout 60m -run 'TestServerDecidesAsTheSimulator$$' -v ./system/execution/
 	FUZZ_RUNS=$(FUZZ_RUNS) ./internal/fuzz.sh
 
 bench: ## our servers next to the floor, in interleaved rounds
@@ -103,7 +107,9 @@ bench-traces: ## making, reading, checking and explaining traces
 	$(GO) test -run '^$$' -bench . -count $(BENCH_ROUNDS) -timeout 60m ./traces/build/ ./traces/lifecycle/ ./traces/analysis/ | tee bin/bench-traces.txt
 	$(GO) tool benchstat bin/bench-traces.txt
 
-bench-sim: ## the simulator: its kernel, and actions through the production queue
+bench-sim: ## the simulator: its kernel, how that grows, and actions through the production queue
+	@mkdir -p bin
+	WEIR_BENCH_ROUNDS=$(BENCH_ROUNDS) $(GO) test -count=1 -run 'TestSlopes|TestSteps' -v ./sim/des/ | tee bin/bench-slopes.txt
 	$(GO) test -run '^$$' -bench . -count $(BENCH_ROUNDS) ./sim/... | tee bin/bench-sim.txt
 	$(GO) tool benchstat bin/bench-sim.txt
 

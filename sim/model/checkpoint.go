@@ -44,6 +44,7 @@ func (s *Simulation) RunUntil(t time.Duration) error { return s.sim.run(int64(t)
 
 // Finish goes on to the end.
 func (s *Simulation) Finish() (Outcome, error) {
+	defer s.sim.k.EndRecord()
 	if err := s.sim.run(des.End); err != nil {
 		return Outcome{}, err
 	}
@@ -67,11 +68,19 @@ func (s *sim) run(until des.Time) error {
 		if s.k.Events() > limit {
 			return fmt.Errorf("not at an end after %d events, at %v, with %d builds open: more is asked than is served?", limit, time.Duration(s.k.Now()), s.open)
 		}
+		for s.sampleAt < e.At {
+			s.look(s.sampleAt)
+		}
 		if s.account != nil {
 			s.account.begin(e.At)
 		}
 		s.happen(e)
 		s.settle()
+		if s.Watch != nil && s.k.Events()%WatchEvery == 0 {
+			if err := s.Watch(Progress{s.k.Now(), s.k.Events(), s.level()}); err != nil {
+				return fmt.Errorf("at %v: %w", time.Duration(s.k.Now()), err)
+			}
+		}
 		if s.broken != nil {
 			return s.broken
 		}
@@ -85,6 +94,10 @@ func (s *sim) run(until des.Time) error {
 	}
 	if s.broken != nil {
 		return s.broken
+	}
+	if s.samplers != nil {
+		s.sample.Last = true
+		s.look(s.k.Now())
 	}
 	return nil
 }
@@ -122,6 +135,7 @@ func (s *Simulation) Branch(change Change) (*Simulation, error) {
 		return nil, err
 	}
 	c.Observers = change.Observers
+	c.addSamplers()
 	if err := c.change(&change); err != nil {
 		return nil, err
 	}
@@ -176,6 +190,8 @@ func (s *sim) resize(f *fleet, want int) {
 func (s *sim) clone(policy string) (*sim, error) {
 	c := *s
 	c.Recorder, c.Observers, c.Check, c.account = nil, nil, false, nil
+	c.sample = Sample{}
+	c.samplers, c.sampleAt, c.Watch, c.Trajectory = nil, des.End, nil, nil
 	c.k = *s.k.Clone()
 	c.out, c.todo = nil, nil
 	if policy != "" {
@@ -209,15 +225,15 @@ func (s *sim) clone(policy string) (*sim, error) {
 	c.byWorker, c.places = slices.Clone(s.byWorker), slices.Clone(s.places)
 	c.tasks = slices.Clone(s.tasks)
 	for i := range c.tasks {
-		c.tasks[i].inputs = slices.Clone(c.tasks[i].inputs)
+		c.tasks[i].inputs, c.tasks[i].lost = slices.Clone(c.tasks[i].inputs), slices.Clone(c.tasks[i].lost)
 	}
 	c.execs = cloned(&s.execs, func(*exec) {})
 	c.builds = cloned(&s.builds, func(b *build) {
-		b.Actions = slices.Clone(b.Actions)
-		b.order = b.order.Clone()
+		b.Unshare()
+		b.order = b.order.Clone(&b.Build)
 		b.due, b.ops, b.took, b.ended = slices.Clone(b.due), slices.Clone(b.ops), slices.Clone(b.took), slices.Clone(b.ended)
 	})
-	c.groups.gone = slices.Clone(s.groups.gone)
+	c.groups.gone, c.groups.held = slices.Clone(s.groups.gone), slices.Clone(s.groups.held)
 	c.results.young, c.results.old = maps.Clone(s.results.young), maps.Clone(s.results.old)
 	if s.link != nil {
 		own := *s.link
@@ -226,7 +242,7 @@ func (s *sim) clone(policy string) (*sim, error) {
 	}
 	c.faultTimes = slices.Clone(s.faultTimes)
 	// What is of one step, or of one call of an observer.
-	c.done, c.asked, c.action, c.attempt = task{}, asked{}, Action{}, Attempt{}
+	c.done, c.asked, c.action, c.attempt, c.sample = task{}, asked{}, Action{}, Attempt{}, Sample{}
 	c.lister = workload.Lister{}
 	if policy != "" {
 		c.freeGroups()
@@ -261,18 +277,13 @@ func (st *stream) clone(seed uint64) *stream {
 // freeGroups frees the numbers of builds that have ended: the scheduler, which has a new
 // policy, doesn't know them any more, and will not say so.
 func (s *sim) freeGroups() {
-	inUse := make([]bool, s.groups.last+1)
+	known := slices.Clone(s.groups.held)
 	for _, g := range s.groups.gone {
-		inUse[g] = true
+		known[g] = true
 	}
-	for _, e := range s.builds.all {
-		if e.turn&1 == 1 {
-			inUse[e.value.group] = true
-		}
-	}
-	for g := s.groups.last; g > 0; g-- {
-		if !inUse[g] && !s.q.Refers(queue.InvocationLevel, g) {
-			s.groups.free(g)
+	for g := len(known) - 1; g > 0; g-- {
+		if !known[g] && !s.q.Refers(queue.InvocationLevel, uint32(g)) {
+			s.groups.gone = append(s.groups.gone, uint32(g))
 		}
 	}
 }

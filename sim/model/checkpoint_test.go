@@ -86,14 +86,15 @@ func TestCopiesShareNothing(t *testing.T) {
 // by clone.
 func TestCopiesKnowEveryField(t *testing.T) {
 	known := strings.Fields(`
-		Build.Actions Build.graph Config.Observers Config.Recorder Config.Scenario Lister.running Order.graph
-		Order.ready Order.waiting Plan.edits Plan.graphs Plan.stream account.leases account.ops account.platforms
-		account.s account.shares account.tasks account.workers build.due build.ended build.ops build.took fleet.serves
-		graph.after graph.deps graph.waiting inputs.entries inputs.files inputs.gone link.transfers numbers.gone
+		Action.Lost Build.Actions Build.graph Config.Observers Config.Recorder Config.Scenario Config.Trajectory
+		Config.Watch Lister.running Order.graph Order.ready Order.waiting Plan.edits Plan.graph Plan.stream
+		Sample.Fleets Sample.Platforms account.leases account.ops account.platforms account.s account.shares
+		account.tasks account.workers build.due build.ended build.ops build.took fleet.serves graph.after graph.deps
+		graph.from graph.waiting inputs.entries inputs.files inputs.gone link.transfers numbers.gone numbers.held
 		platformAccount.line results.old results.young shareAccount.waiting sim.account sim.broken sim.byWorker
-		sim.faultTimes sim.fleets sim.link sim.out sim.places sim.platforms sim.q sim.streams sim.tamper sim.tasks
-		sim.todo stream.Demand stream.expected stream.plan stream.platforms stream.times table.all table.gone
-		task.inputs worker.fleet worker.fresh worker.holds worker.slots workerAccount.serves
+		sim.faultTimes sim.fleets sim.link sim.out sim.places sim.platforms sim.q sim.samplers sim.streams sim.tamper
+		sim.tasks sim.todo stream.Demand stream.expected stream.plan stream.platforms stream.times table.all
+		table.gone task.inputs task.lost worker.fleet worker.fresh worker.holds worker.slots workerAccount.serves
 	`)
 	got := model.References()
 	for _, f := range got {

@@ -37,7 +37,7 @@ type build struct {
 	ended     []bool // by action
 	left      int    // actions that haven't ended
 	running   int
-	group     uint32
+	group     uint32 // of its tasks
 	cacheHits int
 	failed    int
 	stopped   bool
@@ -166,15 +166,37 @@ func (s *sim) advance(at int32) {
 		if !ok {
 			break
 		}
-		// Clients take no time: it begins at the moment at which it could.
-		b.due[a] = s.k.Now()
 		b.running++
+		// Clients take no time, but where it was recorded: it begins when it could.
+		if pause := b.Actions[a].Pause; pause > 0 {
+			s.k.Schedule(des.Event{
+				At: des.Add(s.k.Now(), int64(pause)), Class: evAsk, Kind: evAsk, A: uint32(at), B: s.builds.turn(at)<<32 | uint64(a),
+			})
+			continue
+		}
 		s.inFlight++
+		b.due[a] = s.k.Now()
 		s.submit(at, int32(a))
 	}
 	if b.running == 0 && (b.stopped || b.order.Ready() == 0) {
 		s.finish(at)
 	}
+}
+
+// ask begins an action whose client had paused.
+func (s *sim) ask(at int32, turn uint64, a int32) {
+	b := s.builds.at(at)
+	if s.builds.turn(at)<<32>>32 != turn {
+		return
+	}
+	s.inFlight++
+	b.due[a] = s.k.Now()
+	if b.stopped {
+		s.actionDone(at, a, Stopped, nil)
+	} else {
+		s.submit(at, a)
+	}
+	s.advance(at)
 }
 
 // submit looks for the result of an action, or asks for its execution.
@@ -189,7 +211,7 @@ func (s *sim) submit(at, a int32) {
 	s.asked = asked{at, a}
 	out := s.step(queue.Input{
 		Kind: queue.Enqueue, Platform: st.platforms[action.Class], Key: keyOf(action.Key), Priority: action.Priority,
-		Tenant: st.tenant, Correlated: 1, Invocation: b.group, Expected: st.guess(action),
+		Tenant: st.tenant, Correlated: max(1, b.Group), Invocation: b.group, Expected: st.guess(action), Affinity: action.Affinity,
 	})
 	if out[0].Kind == queue.Refused {
 		s.actionDone(at, a, Errored, nil)
@@ -205,6 +227,9 @@ func (s *sim) enter(o queue.OperationID, merged bool) {
 
 // guess is what a scheduler that has seen many would guess of a duration.
 func (st *stream) guess(a *workload.Action) time.Duration {
+	if a.Expected > 0 {
+		return a.Expected
+	}
 	if len(st.Tape) > 0 {
 		return a.Duration
 	}
@@ -225,6 +250,9 @@ func (s *sim) operationDone(d *todo) {
 	}
 	b.ops[d.place.action] = 0
 	how, t := Errored, (*task)(nil)
+	if gone := &s.tasks[d.task.Index()]; gone.last == d.task {
+		t = gone // it may be another's place by now
+	}
 	switch {
 	case d.reason == queue.Cancelled:
 		how = Stopped
@@ -240,11 +268,11 @@ func (s *sim) operationDone(d *todo) {
 	s.advance(d.place.build)
 }
 
-// actionDone notes that an action has ended, and releases what waits for it. The task is of
-// one that was executed.
+// actionDone notes that an action has ended, and releases what waits for it. The task is
+// that of one that was asked for, as far as it is known.
 func (s *sim) actionDone(at, a int32, how Ended, t *task) {
 	b := s.builds.at(at)
-	if t != nil {
+	if t != nil && how.hasResult() {
 		// Of one that was under way already, only the rest counts.
 		b.took[a] = min(t.ran-t.fetched, s.k.Now()-b.due[a])
 	}
@@ -284,8 +312,13 @@ func (s *sim) tellAction(b *build, a int32, how Ended, t *task) {
 	}
 	if t != nil {
 		to := &s.action
+		to.Asker = Asker{int(t.stream), int(t.build), int(t.action)}
+		if how.hasResult() {
+			to.OutputBytes = t.output.Size
+		}
+		to.Waited, to.Held, to.Lost = t.since, t.held, t.lost
 		to.Queued, to.Leased, to.Fetched, to.Ran, to.Uploaded = t.queued, t.leased, t.fetched, t.ran, t.uploaded
-		to.Attempts, to.Worker, to.Task = int(t.attempt), t.worker, uint64(t.id)
+		to.Attempts, to.Worker, to.Task = int(t.attempt), t.worker, uint64(t.last)
 	}
 	for _, o := range s.Observers {
 		o.Action(&s.action)
@@ -316,20 +349,18 @@ func (s *sim) finish(at int32) {
 		s.violate("build %d of %s ends with %d actions under way and %d that haven't ended", b.Number, s.streams[b.stream].Name, b.running, b.left)
 	}
 	if len(s.Observers) > 0 {
-		told := Build{
+		s.built = Build{
 			Stream: int(b.stream), Number: b.Number, Begun: b.begun, End: s.k.Now(),
 			Actions: len(b.Actions), CacheHits: b.cacheHits, Failed: b.failed, Cancelled: b.cancelled,
 			Ideal: int64(s.lister.Ideal(&b.Build, b.Jobs, func(i int) time.Duration { return time.Duration(b.took[i]) })),
 		}
 		for _, o := range s.Observers {
-			o.Build(&told)
+			o.Build(&s.built)
 		}
 	}
 	s.open--
 	// The queue tells when it knows a build no more, if it still does.
-	if !s.q.Refers(queue.InvocationLevel, b.group) {
-		s.groups.free(b.group)
-	}
+	s.groups.leave(b.group, s.q.Refers(queue.InvocationLevel, b.group))
 	stream, client, begun := b.stream, b.client, b.begun
 	s.builds.free(at)
 	if client {

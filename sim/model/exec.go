@@ -14,10 +14,17 @@ type task struct {
 	output   workload.Blob
 	stream   int32
 	class    int32
+	build    int32 // of the action that it was first asked for by: its number in the stream
+	action   int32
 	fails    bool
 	waits    bool // for a worker
+	pauses   bool // before it does
 	inputs   []workload.Blob
 	queued   des.Time
+	since    des.Time // when it last began to wait for a worker
+	held     queue.Hold
+	lost     []Try
+	last     queue.TaskID // id, and still when it is no more
 	// Of the latest execution.
 	leased, fetched, ran, uploaded des.Time
 	attempt                        uint32
@@ -30,11 +37,15 @@ func (s *sim) newTask(id queue.TaskID) {
 	b := s.builds.at(s.asked.build)
 	a := &b.Actions[s.asked.action]
 	t := &s.tasks[id.Index()]
+	if len(t.lost) > 0 {
+		t.lost = nil // who waited for what was here is told of it yet
+	}
 	*t = task{
-		id: id, key: a.Key, duration: int64(a.Duration), output: a.Output, stream: b.stream, class: int32(a.Class),
+		id: id, last: id, build: int32(b.Number), action: s.asked.action, lost: t.lost, key: a.Key, duration: int64(a.Duration), output: a.Output, stream: b.stream, class: int32(a.Class),
 		fails: a.Fails, waits: true, inputs: t.inputs[:0], queued: s.k.Now(),
 	}
 	s.queued++
+	s.wait(t)
 	if s.link != nil {
 		for _, d := range a.Deps {
 			t.inputs = append(t.inputs, b.Actions[d].Output)
@@ -51,7 +62,8 @@ type exec struct {
 	attempt              uint32
 	task                 queue.TaskID
 	stage                stage
-	transfer             bool // it is in the link
+	transfer             bool     // it is in the link
+	since                des.Time // when the task began to wait for it
 	leased, fetched, ran des.Time
 }
 
@@ -74,11 +86,12 @@ func (s *sim) lease(o *queue.Output) {
 	if o.Kind == queue.Leased && o.Attempt <= t.given {
 		s.violate("task %v is leased as attempt %d to worker %v, and was as attempt %d", o.Task, o.Attempt, o.Worker, t.given)
 	}
-	t.given = o.Attempt
+	t.given, t.attempt, t.leased, t.fetched, t.ran = o.Attempt, o.Attempt, s.k.Now(), 0, 0
 	if i == gone || !s.workers.at(i).alive {
 		return // of it nobody hears
 	}
 	w := s.workers.at(i)
+	t.worker = w.number
 	if o.Kind == queue.Offered {
 		for _, h := range w.holds {
 			if e := s.execs.at(h); e.task == o.Task && e.attempt == o.Attempt {
@@ -90,11 +103,12 @@ func (s *sim) lease(o *queue.Output) {
 		s.violate("worker %v, number %d, gets task %v, attempt %d, and has %d of %d slots in use", o.Worker, w.number, o.Task, o.Attempt, len(w.holds), w.fleet.Slots)
 	}
 	at, e := s.execs.take()
-	*e = exec{worker: i, place: int32(len(w.holds)), slot: w.takeSlot(), task: o.Task, attempt: o.Attempt, leased: s.k.Now()}
+	*e = exec{worker: i, place: int32(len(w.holds)), slot: w.takeSlot(), task: o.Task, attempt: o.Attempt, since: t.since, leased: s.k.Now()}
 	w.holds = append(w.holds, at)
 	w.fresh = append(w.fresh, held{at, s.execs.turn(at)})
 	s.attempts++
-	s.count(1)
+	w.fleet.attempts++
+	s.count(w.fleet, 1)
 	s.beginStage(at)
 }
 
@@ -187,6 +201,9 @@ func (s *sim) drop(at int32, lost bool) {
 	if e.transfer {
 		s.abort(at)
 	}
+	if lost {
+		w.fleet.lost++
+	}
 	if len(s.Observers) > 0 {
 		s.tellAttempt(e, w, lost)
 	}
@@ -194,14 +211,14 @@ func (s *sim) drop(at int32, lost bool) {
 		s.account.executions += float64(s.k.Now() - e.leased)
 	}
 	s.execs.free(at)
-	s.count(-1)
+	s.count(w.fleet, -1)
 }
 
 func (s *sim) tellAttempt(e *exec, w *worker, lost bool) {
 	t := &s.tasks[e.task.Index()]
 	s.attempt = Attempt{
-		Stream: int(t.stream), Class: int(t.class), Worker: w.number, Fleet: w.fleet.number, Slot: int(e.slot),
-		Task: uint64(e.task), Number: int(e.attempt), Queued: t.queued, Leased: e.leased, Fetched: e.fetched, Ran: e.ran,
+		Stream: int(t.stream), Class: int(t.class), Build: int(t.build), Index: int(t.action), Worker: w.number, Fleet: w.fleet.number, Slot: int(e.slot),
+		Task: uint64(e.task), Number: int(e.attempt), Queued: e.since, Leased: e.leased, Fetched: e.fetched, Ran: e.ran,
 		End: s.k.Now(), Lost: lost,
 	}
 	for _, o := range s.Observers {
@@ -227,4 +244,21 @@ func (s *sim) revoke(o *queue.Output) {
 // scale is so many times a duration.
 func scale(d int64, by float64) int64 {
 	return int64(min(float64(d)*by, float64(des.End/2)))
+}
+
+// wait notes that a task waits for an attempt from now on, and why, if somebody wants to
+// know. The pause before an attempt is part of the wait.
+func (s *sim) wait(t *task) {
+	t.since, t.leased, t.held = s.k.Now(), 0, queue.NotHeld
+	if s.Explain {
+		t.held = s.q.Held(t.id)
+	}
+}
+
+// loseTry notes that nothing came of an attempt.
+func (s *sim) loseTry(o *queue.Output) {
+	t := &s.tasks[o.Task.Index()]
+	t.lost = append(t.lost, Try{
+		Number: int(o.Attempt), Queued: t.since, Leased: t.leased, Ended: s.k.Now(), Worker: t.worker, Held: t.held, Reason: o.Reason,
+	})
 }

@@ -38,8 +38,8 @@ func (s *sim) addUp() {
 	if int64(operations) != s.inFlight {
 		s.violate("builds wait for %d actions, the scheduler has %d operations", s.inFlight, operations)
 	}
-	if used := int64(len(s.execs.all) - len(s.execs.gone)); used != s.usage.running {
-		s.violate("%d slots are busy with %d executions", s.usage.running, used)
+	if used := int64(len(s.execs.all) - len(s.execs.gone)); used != s.running {
+		s.violate("%d slots are busy with %d executions", s.running, used)
 	}
 	if s.account != nil {
 		s.account.settled()
@@ -162,7 +162,7 @@ func (a *account) begin(now des.Time) {
 	}
 	dt := float64(now - a.at)
 	a.inFlight += float64(a.s.inFlight) * dt
-	a.running += float64(a.s.usage.running) * dt
+	a.running += float64(a.s.running) * dt
 	for p := range a.platforms {
 		a.queued += float64(a.s.q.Depth(queue.PlatformID(p)).Queued) * dt
 	}

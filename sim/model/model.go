@@ -37,8 +37,20 @@ type Config struct {
 	Base     time.Time
 	// Observers are told what happens, in their order.
 	Observers []Observer
+	// Explain has observers told why tasks wait, which costs a look at each level of the
+	// policy for each that does.
+	Explain bool
+	// Watch, if there is one, is called every WatchEvery events. An error of it ends the run.
+	Watch func(Progress) error
+	// Trace, if there is one, names the trace of a build, by its stream and its number, for
+	// the recorder; empty if it leaves none.
+	Trace func(stream, build int) string
 	// MaxEvents ends a run that doesn't end by itself; 0 means DefaultMaxEvents.
 	MaxEvents uint64
+	// Trajectory is where the events are written down, or nil.
+	Trajectory *des.Trajectory
+	// Events is how the kernel keeps what is to come, which changes nothing but its speed.
+	Events des.Set
 	// Check has every step held against a second account of it: that a scheduler does what
 	// its policy says, and that everything adds up ([Violation]). It takes a few times as
 	// long. Copies aren't checked.
@@ -47,6 +59,16 @@ type Config struct {
 
 // DefaultMaxEvents is some minutes of one CPU.
 const DefaultMaxEvents = 1_000_000_000
+
+// WatchEvery is some milliseconds of one CPU.
+const WatchEvery = 1 << 14
+
+// Progress is how far a run is.
+type Progress struct {
+	At     des.Time
+	Events uint64
+	Level  Level
+}
 
 // Outcome is what a run came to.
 type Outcome struct {
@@ -73,6 +95,7 @@ const (
 	evReport
 	evTick
 	evArrive
+	evAsk // an action is asked for after a pause
 )
 
 type sim struct {
@@ -88,6 +111,7 @@ type sim struct {
 	streams   []*stream
 
 	workers  table[worker]
+	line     line    // of workers, by when they reported
 	byWorker []int32 // by index of queue.WorkerID: in workers
 	tasks    []task  // by index of queue.TaskID
 	places   []place // by index of queue.OperationID
@@ -99,6 +123,7 @@ type sim struct {
 	done     task  // the last that was completed
 
 	session    time.Duration
+	reporting  bool // a report is scheduled
 	tickAt     des.Time
 	faultTimes []des.Time // those to come, ascending
 
@@ -106,9 +131,13 @@ type sim struct {
 	open, waiting  int // builds, and arrivals to come
 	born, present  int // workers that ever were, and that are there and stay
 	queued         int64
-	inFlight, told int64
-	usage          usage
+	inFlight       int64
+	slots, running int64
 	attempts, lost int64
+	samplers       []Sampler
+	sampleAt       des.Time
+	sample         Sample
+	toldLevel      Level
 
 	broken  *Violation
 	ended   bool     // and the account is closed
@@ -122,6 +151,7 @@ type sim struct {
 	// What observers are told, in the same memory each time.
 	action  Action
 	attempt Attempt
+	built   Build
 }
 
 // Run simulates a scenario to its end.
@@ -150,7 +180,14 @@ func newSim(c Config) (*sim, error) {
 		}
 		config.Policy = policy
 	}
-	s := &sim{Config: c, q: queue.New(config), with: config, tickAt: des.End, link: newLink(cluster.Storage)}
+	s := &sim{
+		Config: c, q: queue.New(config), with: config, tickAt: des.End, sampleAt: des.End,
+		link: newLink(cluster.Storage), line: line{nobody, nobody},
+	}
+	s.k.Use(c.Events)
+	if c.Trajectory != nil {
+		s.k.Record(c.Trajectory)
+	}
 	if c.Check {
 		s.account = newAccount(s)
 	}
@@ -158,8 +195,9 @@ func newSim(c Config) (*sim, error) {
 		s.session = time.Minute // queue's default
 	}
 	if c.Recorder != nil {
-		s.Observers = append([]Observer{newRecording(c.Recorder, c.Scenario, c.Base)}, s.Observers...)
+		s.Observers = append([]Observer{newRecording(&c)}, s.Observers...)
 	}
+	s.addSamplers()
 	for i := range c.Scenario.Demand {
 		if err := s.addStream(&c.Scenario.Demand[i]); err != nil {
 			return nil, err
@@ -187,7 +225,7 @@ func (s *sim) happen(e des.Event) {
 	case evLife:
 		s.live(int32(e.A), e.B)
 	case evReport:
-		s.reportDue(int32(e.A), e.B)
+		s.reportDue()
 	case evTick:
 		s.tickAt = des.End
 		if int64(s.q.NextDeadline()) <= s.k.Now() {
@@ -195,15 +233,25 @@ func (s *sim) happen(e des.Event) {
 		}
 	case evArrive:
 		s.arrive(int(e.A), e.B)
+	case evAsk:
+		s.ask(int32(e.A), e.B>>32, int32(e.B))
 	}
 }
 
 func (s *sim) outcome() Outcome {
-	s.usage.until(s.k.Now())
-	return Outcome{
+	o := Outcome{
 		Fingerprint: s.k.Fingerprint(), Events: s.k.Events(), End: time.Duration(s.k.Now()),
-		Busy: s.usage.busy(), Attempts: s.attempts, Lost: s.lost,
+		Attempts: s.attempts, Lost: s.lost,
 	}
+	var all usage
+	for _, f := range s.fleets {
+		u := &f.usage
+		u.until(s.k.Now())
+		all.slotTime += u.slotTime
+		all.inUsed += u.inUsed
+	}
+	o.Busy = all.busy()
+	return o
 }
 
 // usage integrates how many slots there are and are busy over time.
@@ -227,7 +275,16 @@ func (u *usage) busy() float64 {
 	return u.inUsed / u.slotTime
 }
 
-// count says that so many more slots are busy from now on, and addSlots that there are so
-// many more.
-func (s *sim) count(more int64)    { s.usage.until(s.k.Now()); s.usage.running += more }
-func (s *sim) addSlots(more int64) { s.usage.until(s.k.Now()); s.usage.slots += more }
+// count says that so many more slots of a fleet are busy from now on, and addSlots that
+// there are so many more.
+func (s *sim) count(f *fleet, more int64) {
+	f.usage.until(s.k.Now())
+	f.usage.running += more
+	s.running += more
+}
+
+func (s *sim) addSlots(f *fleet, more int64) {
+	f.usage.until(s.k.Now())
+	f.usage.slots += more
+	s.slots += more
+}

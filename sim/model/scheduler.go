@@ -68,9 +68,19 @@ func (s *sim) note(o *queue.Output) {
 			}
 		}
 	case queue.Requeued:
-		s.tasks[o.Task.Index()].waits = true
+		t := &s.tasks[o.Task.Index()]
+		t.waits = true
 		s.queued++
+		if !t.pauses {
+			s.wait(t)
+		}
+		t.pauses = false
+	case queue.Resting:
+		t := &s.tasks[o.Task.Index()]
+		t.pauses = true
+		s.wait(t)
 	case queue.Lost:
+		s.loseTry(o)
 		if o.Reason == queue.WorkerLost {
 			s.lost++
 		}
@@ -78,7 +88,7 @@ func (s *sim) note(o *queue.Output) {
 		s.forget(o.Worker)
 	case queue.Freed:
 		if o.Level == queue.InvocationLevel {
-			s.groups.free(o.Group)
+			s.groups.unreferred(o.Group)
 		}
 	}
 }
@@ -108,19 +118,55 @@ func (s *sim) settle() {
 		s.tickAt = int64(next)
 		s.k.Schedule(des.Event{At: s.tickAt, Class: evTick, Kind: evTick})
 	}
-	if s.inFlight != s.told {
-		s.told = s.inFlight
+	if len(s.Observers) > 0 {
 		s.tellLevel()
 	}
 }
 
-// tellLevel tells observers how much there is.
+// tellLevel tells observers how much there is, if that has changed.
 func (s *sim) tellLevel() {
-	if len(s.Observers) == 0 {
+	level := s.level()
+	if level == s.toldLevel {
 		return
 	}
-	level := Level{Builds: s.open, InFlight: s.inFlight, Running: s.usage.running, Slots: s.usage.slots, Workers: s.present, Queued: s.queued}
+	s.toldLevel = level
 	for _, o := range s.Observers {
 		o.Level(s.k.Now(), level)
+	}
+}
+
+func (s *sim) level() Level {
+	return Level{Builds: s.open, InFlight: s.inFlight, Running: s.running, Slots: s.slots, Workers: s.present, Queued: s.queued}
+}
+
+// addSamplers has observers look that want to, from now on.
+func (s *sim) addSamplers() {
+	for _, o := range s.Observers {
+		if sampler, ok := o.(Sampler); ok {
+			s.samplers, s.sampleAt = append(s.samplers, sampler), s.k.Now()
+		}
+	}
+}
+
+// look tells samplers what there is at a time, after what happened then.
+func (s *sim) look(at des.Time) {
+	s.sample.Level, s.sample.Platforms = s.level(), s.sample.Platforms[:0]
+	for p := range s.platforms {
+		depth := s.q.Depth(queue.PlatformID(p))
+		oldest := des.Time(depth.OldestQueued)
+		if depth.OldestQueued == queue.Never {
+			oldest = at
+		}
+		s.sample.Platforms = append(s.sample.Platforms, PlatformLevel{int64(depth.Queued), int64(depth.Executing), oldest})
+	}
+	s.sample.Fleets = s.sample.Fleets[:0]
+	for _, f := range s.fleets {
+		u := f.usage
+		u.until(at)
+		s.sample.Fleets = append(s.sample.Fleets, FleetLevel{f.born, f.there, u.slots, u.running, u.busy(), f.attempts, f.lost})
+	}
+	s.sampleAt = des.End
+	for _, o := range s.samplers {
+		s.sampleAt = min(s.sampleAt, max(at+1, o.Sample(at, &s.sample)))
 	}
 }

@@ -48,21 +48,39 @@ func (t *table[T]) free(i int32) {
 
 // numbers gives out the smallest free numbers from 1 on.
 type numbers struct {
-	last uint32
 	gone []uint32
+	held []bool // by number: whoever took it has not given it back
 }
 
 func (n *numbers) take() uint32 {
-	if k := len(n.gone); k > 0 {
-		one := n.gone[k-1]
-		n.gone = n.gone[:k-1]
-		return one
+	if len(n.held) == 0 {
+		n.held = append(n.held, false) // 0 is given to nobody
 	}
-	n.last++
-	return n.last
+	one := uint32(len(n.held))
+	if k := len(n.gone); k > 0 {
+		one = n.gone[k-1]
+		n.gone = n.gone[:k-1]
+	} else {
+		n.held = append(n.held, false)
+	}
+	n.held[one] = true
+	return one
 }
 
-func (n *numbers) free(one uint32) { n.gone = append(n.gone, one) }
+// leave gives a number back, which can be given out again once nothing refers to it.
+func (n *numbers) leave(one uint32, refers bool) {
+	n.held[one] = false
+	if !refers {
+		n.gone = append(n.gone, one)
+	}
+}
+
+// unreferred says that nothing refers to a number any more, for now if it is held.
+func (n *numbers) unreferred(one uint32) {
+	if !n.held[one] {
+		n.gone = append(n.gone, one)
+	}
+}
 
 // reach makes a table long enough for an index.
 func reach[T any](t []T, index uint32) []T {

@@ -18,6 +18,9 @@ type fleet struct {
 	serves []queue.PlatformID
 	born   int // how many there ever were
 	there  int // that are there or boot, and aren't told to go
+	usage  usage
+
+	attempts, lost int64
 }
 
 // worker is a worker: what it holds, and what becomes of it.
@@ -36,6 +39,9 @@ type worker struct {
 	renewed des.Time // when it last reported all that it holds
 	dies    des.Time
 	cache   inputs
+	// Its neighbours in the line of those that report, and whether it is in it.
+	before, after int32
+	lined         bool
 }
 
 // held is an exec of a turn.
@@ -126,7 +132,7 @@ func (s *sim) connect(i int32) {
 	w := s.workers.at(i)
 	f := w.fleet
 	w.alive = true
-	s.addSlots(int64(f.Slots))
+	s.addSlots(f, int64(f.Slots))
 	s.present++
 	s.join(i)
 	if f.Lifetime != nil {
@@ -135,7 +141,6 @@ func (s *sim) connect(i int32) {
 		s.schedule(i, des.Add(s.k.Now(), max(0, life-int64(f.Notice))), lifeNotice)
 		s.schedule(i, w.dies, lifeEnd)
 	}
-	s.k.Schedule(des.Event{At: des.Add(s.k.Now(), s.period()), Class: evReport, Kind: evReport, A: uint32(i), B: s.workers.turn(i)})
 }
 
 func (s *sim) schedule(i int32, at des.Time, moment uint64) {
@@ -189,7 +194,8 @@ func (s *sim) leaveIfIdle(i int32) {
 		return
 	}
 	w.alive = false
-	s.addSlots(-int64(w.fleet.Slots))
+	s.line.remove(&s.workers, i)
+	s.addSlots(w.fleet, -int64(w.fleet.Slots))
 	s.byWorker[w.id.Index()] = gone
 	s.step(queue.Input{Kind: queue.Disconnect, Worker: w.id})
 	s.workers.free(i)
@@ -204,10 +210,11 @@ func (s *sim) kill(i int32) {
 		s.present--
 	}
 	w.alive, w.leaving = false, true
+	s.line.remove(&s.workers, i)
 	for len(w.holds) > 0 {
 		s.drop(w.holds[len(w.holds)-1], true)
 	}
-	s.addSlots(-int64(w.fleet.Slots))
+	s.addSlots(w.fleet, -int64(w.fleet.Slots))
 	s.step(queue.Input{Kind: queue.PollEnd, Worker: w.id})
 }
 
@@ -240,6 +247,18 @@ func serves(offered, wanted map[string]string) bool {
 		}
 	}
 	return true
+}
+
+// Platforms returns the platforms that a scenario's actions ask for, by the numbers that
+// the model has for them.
+func Platforms(s *scenario.Scenario) []map[string]string {
+	var m sim
+	for i := range s.Demand {
+		for j := range s.Demand[i].Classes {
+			m.platform(s.Demand[i].Classes[j].Platform)
+		}
+	}
+	return m.platforms
 }
 
 // platform returns the number of a platform, the same for equal ones.
@@ -292,20 +311,67 @@ func (s *sim) poll(i int32) {
 	w := s.workers.at(i)
 	s.report(w)
 	w.polled = s.k.Now()
+	s.line.remove(&s.workers, i)
+	s.line.append(&s.workers, i)
+	if !s.reporting {
+		s.reporting = true
+		s.scheduleReport()
+	}
 	s.step(queue.Input{Kind: queue.Poll, Worker: w.id, Accepting: !w.leaving})
 }
 
-// reportDue has a worker report that hasn't for some time.
-func (s *sim) reportDue(i int32, turn uint64) {
-	w := s.workers.find(i, turn)
-	if w == nil || !w.alive {
+// scheduleReport has the next report come when that of the first in line is due, or before:
+// all have the same period, so that the line is in the order of when they are due.
+func (s *sim) scheduleReport() {
+	due := des.Add(s.workers.at(s.line.first).polled, s.period())
+	s.k.Schedule(des.Event{At: due, Class: evReport, Kind: evReport})
+}
+
+// reportDue has the workers report that haven't for some time.
+func (s *sim) reportDue() {
+	for i := s.line.first; i != nobody; i = s.line.first {
+		w := s.workers.at(i)
+		if des.Add(w.polled, s.period()) > s.k.Now() {
+			s.scheduleReport()
+			return
+		}
+		s.step(queue.Input{Kind: queue.PollEnd, Worker: w.id})
+		s.poll(i)
+	}
+	s.reporting = false
+}
+
+// line is workers by when they reported last.
+type line struct{ first, last int32 }
+
+// nobody is the end of a line.
+const nobody = -1
+
+func (l *line) append(all *table[worker], i int32) {
+	w := all.at(i)
+	w.before, w.after, w.lined = l.last, nobody, true
+	if l.last == nobody {
+		l.first = i
+	} else {
+		all.at(l.last).after = i
+	}
+	l.last = i
+}
+
+func (l *line) remove(all *table[worker], i int32) {
+	w := all.at(i)
+	if !w.lined {
 		return
 	}
-	if next := des.Add(w.polled, s.period()); next > s.k.Now() {
-		s.k.Schedule(des.Event{At: next, Class: evReport, Kind: evReport, A: uint32(i), B: turn})
-		return
+	w.lined = false
+	if w.before == nobody {
+		l.first = w.after
+	} else {
+		all.at(w.before).after = w.after
 	}
-	s.step(queue.Input{Kind: queue.PollEnd, Worker: w.id})
-	s.poll(i)
-	s.k.Schedule(des.Event{At: des.Add(s.k.Now(), s.period()), Class: evReport, Kind: evReport, A: uint32(i), B: turn})
+	if w.after == nobody {
+		l.last = w.before
+	} else {
+		all.at(w.after).before = w.before
+	}
 }
