@@ -86,7 +86,7 @@ func TestCopiesShareNothing(t *testing.T) {
 // by clone.
 func TestCopiesKnowEveryField(t *testing.T) {
 	known := strings.Fields(`
-		Action.Lost Build.Actions Build.graph Config.Observers Config.Recorder Config.Scenario Config.Trajectory
+		Action.Lost Build.Actions Build.graph Config.Observers Config.Recorder Config.Scenario Config.Trace Config.Trajectory
 		Config.Watch Lister.running Order.graph Order.ready Order.waiting Plan.edits Plan.graph Plan.stream
 		Sample.Fleets Sample.Platforms account.leases account.ops account.platforms account.s account.shares
 		account.tasks account.workers build.due build.ended build.ops build.took fleet.serves graph.after graph.deps
