@@ -161,10 +161,10 @@ func (a *account) begin(now des.Time) {
 		a.s.violate("time runs backwards, from %v on", time.Duration(a.at))
 	}
 	dt := float64(now - a.at)
-	a.inFlight += float64(a.s.inFlight) * dt
-	a.running += float64(a.s.running) * dt
+	a.inFlight += float64(float64(a.s.inFlight) * dt)
+	a.running += float64(float64(a.s.running) * dt)
 	for p := range a.platforms {
-		a.queued += float64(a.s.q.Depth(queue.PlatformID(p)).Queued) * dt
+		a.queued += float64(float64(a.s.q.Depth(queue.PlatformID(p)).Queued) * dt)
 	}
 	a.at = now
 	a.leases = a.leases[:0]
