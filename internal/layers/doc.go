@@ -78,7 +78,7 @@ loadgen/workload < loadgen/scenario
 loadgen/scenario, loadgen/workload, system/cas, system/remote, system/remote/zstd < loadgen/drive
 NONE < loadgen/fake
 loadgen/drive, loadgen/fake, loadgen/scenario, loadgen/workload, system/remote, system/remote/zstd < loadgen/k6ext
-loadgen/scenario, loadgen/workload, sim/des, system/queue < sim/model
+loadgen/scenario, loadgen/workload, sim/des, system/queue, system/queue/sizing < sim/model
 NONE < sim/theory
 loadgen/scenario, loadgen/workload, reports/stats, sim/des, sim/model, system/queue < sim/experiment
 loadgen/scenario, loadgen/workload, sim/des, sim/model, system/queue, system/queue/journal < sim/tape

@@ -19,7 +19,7 @@ type stream struct {
 	times     func() (time.Duration, bool)
 	drawn     int                // how many of them
 	platforms []queue.PlatformID // by class
-	expected  []time.Duration    // by class
+	expected  []time.Duration    // by class, as measured so far
 	recurs    bool               // a result may be asked for again
 	tenant    uint32
 	next      int // number of the next build
@@ -62,13 +62,13 @@ func (s *sim) addStream(d *scenario.Demand) error {
 		Demand: d, plan: d.Plan(s.Scenario.Seed), times: d.Times(s.Scenario.Seed),
 		recurs: d.Incremental || d.Herd || len(d.Tape) > 0,
 	}
+	st.expected = make([]time.Duration, len(d.Classes))
 	for i := range d.Classes {
 		class := &d.Classes[i]
 		if !slices.ContainsFunc(s.Scenario.Cluster.Workers, func(w scenario.Workers) bool { return serves(w.Platform, class.Platform) }) && s.Scenario.Faults == nil {
 			return fmt.Errorf("%s: action %s wants a worker of %v, of which the cluster has none", d.Name, class.Name, class.Platform)
 		}
 		st.platforms = append(st.platforms, s.platform(class.Platform))
-		st.expected = append(st.expected, time.Duration(class.Duration.Mean()))
 	}
 	// Tenants are told apart by their instances, as production does.
 	for _, other := range s.streams {
@@ -225,13 +225,11 @@ func (s *sim) enter(o queue.OperationID, merged bool) {
 	s.builds.at(s.asked.build).ops[s.asked.action] = o
 }
 
-// guess is what a scheduler that has seen many would guess of a duration.
+// guess is what the scheduler expects of a duration: what a journal recorded, or the mean of
+// those of its class that have run, as system/queue/sizing has it; 0 before the first.
 func (st *stream) guess(a *workload.Action) time.Duration {
 	if a.Expected > 0 {
 		return a.Expected
-	}
-	if len(st.Tape) > 0 {
-		return a.Duration
 	}
 	return st.expected[a.Class]
 }

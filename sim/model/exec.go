@@ -1,9 +1,12 @@
 package model
 
 import (
+	"time"
+
 	"github.com/weir-build/weir/loadgen/workload"
 	"github.com/weir-build/weir/sim/des"
 	"github.com/weir-build/weir/system/queue"
+	"github.com/weir-build/weir/system/queue/sizing"
 )
 
 // task is the work behind operations.
@@ -179,8 +182,12 @@ func (s *sim) complete(at int32) {
 	w := s.workers.at(e.worker)
 	t := &s.tasks[e.task.Index()]
 	t.leased, t.fetched, t.ran, t.uploaded, t.attempt, t.worker = e.leased, e.fetched, e.ran, s.k.Now(), e.attempt, w.number
-	if !t.fails && s.streams[t.stream].recurs {
-		s.results.add(t.key)
+	if !t.fails {
+		st := s.streams[t.stream]
+		if st.recurs {
+			s.results.add(t.key)
+		}
+		st.expected[t.class] = sizing.Mean(st.expected[t.class], time.Duration(t.ran-t.fetched))
 	}
 	s.drop(at, false)
 	s.step(queue.Input{Kind: queue.PollEnd, Worker: w.id})

@@ -116,6 +116,14 @@ func New(c Config) *Table {
 // MaxPercent bounds Config.Percent, so that maxDuration times it is a number.
 const MaxPercent = 10_000
 
+// Mean is the mean that forgets, after one more run; before is 0 if there was none.
+func Mean(before, took time.Duration) time.Duration {
+	if before == 0 {
+		return took
+	}
+	return max(1, before+(took-before)/4)
+}
+
 // Len returns how many kinds are remembered.
 func (t *Table) Len() int { return t.kinds.Usage().Entries }
 
@@ -242,7 +250,7 @@ func (t *Table) Ran(of Kind, class int, took time.Duration) {
 	if c.mean == 0 || c.strikes > 0 {
 		c.mean = took // what it was before it was left alone is long ago
 	} else {
-		c.mean = max(1, c.mean+(took-c.mean)/4)
+		c.mean = Mean(c.mean, took)
 	}
 	c.seen = k.runs
 	if k.runs < c.barred {
