@@ -323,17 +323,23 @@ func (s *sim) tellAction(b *build, a int32, how Ended, t *task) {
 	}
 }
 
-// giveUp has a user lose patience.
+// giveUp has a user lose patience. A build tool that is interrupted ends its streams and says
+// nothing: what runs goes on for as long as the scheduler waits for somebody to ask again.
 func (s *sim) giveUp(at int32, turn uint64) {
 	b := s.builds.find(at, turn)
 	if b == nil || b.stopped {
 		return
 	}
 	b.stopped, b.cancelled = true, true
-	for _, op := range b.ops {
-		if op != 0 {
-			s.step(queue.Input{Kind: queue.Cancel, Operation: op})
+	for a, op := range b.ops {
+		if op == 0 {
+			continue
 		}
+		b.ops[a] = 0
+		s.places[op.Index()] = place{}
+		s.orphans++
+		s.step(queue.Input{Kind: queue.Unwatch, Operation: op})
+		s.actionDone(at, int32(a), Stopped, nil)
 	}
 	if b.running == 0 {
 		s.finish(at)

@@ -35,8 +35,8 @@ func (s *sim) violate(format string, args ...any) {
 // addUp looks whether what is counted in two places is the same in both.
 func (s *sim) addUp() {
 	_, operations, _ := s.q.Open()
-	if int64(operations) != s.inFlight {
-		s.violate("builds wait for %d actions, the scheduler has %d operations", s.inFlight, operations)
+	if int64(operations) != s.inFlight+s.orphans {
+		s.violate("builds wait for %d actions, and gave up %d, the scheduler has %d operations", s.inFlight, s.orphans, operations)
 	}
 	if used := int64(len(s.execs.all) - len(s.execs.gone)); used != s.running {
 		s.violate("%d slots are busy with %d executions", s.running, used)

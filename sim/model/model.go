@@ -132,6 +132,7 @@ type sim struct {
 	born, present  int // workers that ever were, and that are there and stay
 	queued         int64
 	inFlight       int64
+	orphans        int64 // operations that nobody waits for any more
 	slots, running int64
 	attempts, lost int64
 	samplers       []Sampler

@@ -58,6 +58,8 @@ func (s *sim) note(o *queue.Output) {
 		if p := &s.places[o.Operation.Index()]; p.operation == o.Operation {
 			s.todo = append(s.todo, todo{kind: ended, place: *p, reason: o.Reason, task: o.Task})
 			*p = place{}
+		} else {
+			s.orphans--
 		}
 	case queue.TaskDone:
 		if t := &s.tasks[o.Task.Index()]; t.id == o.Task {
