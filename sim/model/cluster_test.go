@@ -142,6 +142,22 @@ faults: [{at: 5s, start_workers: 1}]
 	}
 }
 
+// TestLongActionsKeepTheirLeases: one that takes longer than a lease lasts, on a worker that
+// is busy with others beside it, and so never silent.
+func TestLongActionsKeepTheirLeases(t *testing.T) {
+	_, o := observe(t, `
+version: 1
+duration: 10m
+demand:
+  - {name: long, arrivals: {burst: 1}, dag: [{class: a}], actions: [{name: a, duration: 8m}]}
+  - {name: short, arrivals: {constant: {rate: 1}}, dag: [{class: a}], actions: [{name: a, duration: 1s}]}
+cluster: {workers: [{slots: 4}]}
+`)
+	if o.Attempts != 602 {
+		t.Errorf("%d attempts for 602 actions", o.Attempts)
+	}
+}
+
 // TestSpotInstances: whoever is told in time ends what it has, and loses nothing; who isn't,
 // does. Another is there after the boot.
 func TestSpotInstances(t *testing.T) {

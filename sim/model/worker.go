@@ -33,6 +33,7 @@ type worker struct {
 	fresh   []held  // of them, those not reported yet
 	slots   []bool  // which are in use
 	polled  des.Time
+	told    des.Time // when it reported all that it holds
 	dies    des.Time
 	cache   inputs
 }
@@ -253,11 +254,13 @@ func (s *sim) platform(properties map[string]string) queue.PlatformID {
 }
 
 // report has a worker say what it holds. Production's says all each time; here leases that
-// were reported before are left out as long as that can make no difference: a report comes
-// within a period, so that no lease of a worker that stays is lost for it. What goes
-// wrong within a period may make one.
+// were reported before are left out as long as that can make no difference: a worker reports
+// within a period, and all once a period is over, so that no lease of one that stays gets
+// older than two of the three periods after which it is lost. What goes wrong within a
+// period may make one.
 func (s *sim) report(w *worker) {
-	if s.danger(w) {
+	if s.k.Now()-w.told >= s.period() || s.danger(w) {
+		w.told = s.k.Now()
 		for _, e := range w.holds {
 			s.renew(w, e)
 		}
@@ -304,6 +307,7 @@ func (s *sim) reportDue(i int32, turn uint64) {
 		return
 	}
 	s.step(queue.Input{Kind: queue.PollEnd, Worker: w.id})
+	w.told = s.k.Now()
 	for _, e := range w.holds {
 		s.renew(w, e)
 	}
