@@ -1,6 +1,8 @@
 package model
 
 import (
+	"time"
+
 	"github.com/weir-build/weir/loadgen/workload"
 	"github.com/weir-build/weir/sim/des"
 	"github.com/weir-build/weir/system/queue"
@@ -18,6 +20,7 @@ type task struct {
 	waits    bool // for a worker
 	inputs   []workload.Blob
 	queued   des.Time
+	since    des.Time // when it was queued last
 	// Of the latest execution.
 	leased, fetched, ran, uploaded des.Time
 	attempt                        uint32
@@ -31,7 +34,7 @@ func (s *sim) newTask(id queue.TaskID) {
 	t := &s.tasks[id.Index()]
 	*t = task{
 		id: id, key: a.Key, duration: int64(a.Duration), output: a.Output, stream: b.stream, class: int32(a.Class),
-		fails: a.Fails, waits: true, inputs: t.inputs[:0], queued: s.k.Now(),
+		fails: a.Fails, waits: true, inputs: t.inputs[:0], queued: s.k.Now(), since: s.k.Now(),
 	}
 	s.queued++
 	if s.link != nil {
@@ -52,6 +55,10 @@ type exec struct {
 	stage                stage
 	transfer             bool // it is in the link
 	leased, fetched, ran des.Time
+	halt                 halt
+	// Of the task: nobody tells a worker that stands still when that is over.
+	stream, class int32
+	queued        des.Time
 }
 
 type stage uint8
@@ -60,20 +67,25 @@ const (
 	fetching stage = iota
 	running
 	uploading
+	unreported // there is no scheduler to tell
 )
 
 // lease has a worker begin a task.
 func (s *sim) lease(o *queue.Output) {
 	i := s.byWorker[o.Worker.Index()]
 	t := &s.tasks[o.Task.Index()]
-	if t.waits {
+	waited := t.waits
+	if waited {
 		t.waits = false
 		s.queued--
 	}
-	if i == gone || !s.workers.at(i).alive {
+	if i == gone || !s.workers.at(i).hears() {
 		return // of it nobody hears
 	}
 	w := s.workers.at(i)
+	if c := w.fleet.scaler; c != nil && waited {
+		c.use.WaitTime += time.Duration(s.k.Now() - t.since)
+	}
 	if o.Kind == queue.Offered {
 		for _, h := range w.holds {
 			if e := s.execs.at(h); e.task == o.Task && e.attempt == o.Attempt {
@@ -82,11 +94,11 @@ func (s *sim) lease(o *queue.Output) {
 		}
 	}
 	at, e := s.execs.take()
-	*e = exec{worker: i, place: int32(len(w.holds)), slot: w.takeSlot(), task: o.Task, attempt: o.Attempt, leased: s.k.Now()}
+	*e = exec{worker: i, place: int32(len(w.holds)), slot: w.takeSlot(), task: o.Task, attempt: o.Attempt, leased: s.k.Now(), stream: t.stream, class: t.class, queued: t.queued}
 	w.holds = append(w.holds, at)
 	w.fresh = append(w.fresh, held{at, s.execs.turn(at)})
 	s.attempts++
-	s.count(1)
+	s.occupy(w, 1)
 	s.beginStage(at)
 }
 
@@ -132,7 +144,7 @@ func (s *sim) stageEnds(at int32, when des.Time) {
 // stageDone ends a stage of an execution, if it is still under way.
 func (s *sim) stageDone(at int32, turn uint64) {
 	e := s.execs.find(at, turn)
-	if e == nil {
+	if e == nil || s.halted(at, e) {
 		return
 	}
 	switch e.stage {
@@ -153,18 +165,30 @@ func (s *sim) stageDone(at int32, turn uint64) {
 
 // complete has a worker report a result, and ask for more.
 func (s *sim) complete(at int32) {
+	e := s.execs.at(at)
+	if s.down > 0 {
+		e.stage, e.halt.due = unreported, s.k.Now()
+		return
+	}
+	worker := e.worker
+	s.step(queue.Input{Kind: queue.PollEnd, Worker: s.workers.at(worker).id})
+	s.deliver(at, s.k.Now())
+	s.poll(worker)
+	s.leaveIfIdle(worker)
+}
+
+// deliver tells the scheduler of a result that was there at a time.
+func (s *sim) deliver(at int32, uploaded des.Time) {
 	e := *s.execs.at(at)
 	w := s.workers.at(e.worker)
-	t := &s.tasks[e.task.Index()]
-	t.leased, t.fetched, t.ran, t.uploaded, t.attempt, t.worker = e.leased, e.fetched, e.ran, s.k.Now(), e.attempt, w.number
-	if !t.fails && s.streams[t.stream].recurs {
-		s.results.add(t.key)
+	if t := &s.tasks[e.task.Index()]; t.id == e.task {
+		t.leased, t.fetched, t.ran, t.uploaded, t.attempt, t.worker = e.leased, e.fetched, e.ran, uploaded, e.attempt, w.number
+		if !t.fails && s.streams[t.stream].recurs {
+			s.results.add(t.key)
+		}
 	}
 	s.drop(at, false)
-	s.step(queue.Input{Kind: queue.PollEnd, Worker: w.id})
 	s.step(queue.Input{Kind: queue.Complete, Worker: w.id, Task: e.task, Attempt: e.attempt, Accepting: true})
-	s.poll(e.worker)
-	s.leaveIfIdle(e.worker)
 }
 
 // drop takes an execution out of a worker's hands.
@@ -183,14 +207,13 @@ func (s *sim) drop(at int32, lost bool) {
 		s.tellAttempt(e, w, lost)
 	}
 	s.execs.free(at)
-	s.count(-1)
+	s.occupy(w, -1)
 }
 
 func (s *sim) tellAttempt(e *exec, w *worker, lost bool) {
-	t := &s.tasks[e.task.Index()]
 	s.attempt = Attempt{
-		Stream: int(t.stream), Class: int(t.class), Worker: w.number, Fleet: w.fleet.number, Slot: int(e.slot),
-		Task: uint64(e.task), Number: int(e.attempt), Queued: t.queued, Leased: e.leased, Fetched: e.fetched, Ran: e.ran,
+		Stream: int(e.stream), Class: int(e.class), Worker: w.number, Fleet: w.fleet.number, Slot: int(e.slot),
+		Task: uint64(e.task), Number: int(e.attempt), Queued: e.queued, Leased: e.leased, Fetched: e.fetched, Ran: e.ran,
 		End: s.k.Now(), Lost: lost,
 	}
 	for _, o := range s.Observers {
@@ -201,7 +224,7 @@ func (s *sim) tellAttempt(e *exec, w *worker, lost bool) {
 // revoke has a worker stop, and ask for more.
 func (s *sim) revoke(o *queue.Output) {
 	i := s.byWorker[o.Worker.Index()]
-	if i == gone || !s.workers.at(i).alive {
+	if i == gone || !s.workers.at(i).hears() {
 		return
 	}
 	for _, h := range s.workers.at(i).holds {

@@ -56,6 +56,8 @@ type Outcome struct {
 	// Attempts is how often a task was leased, Lost how often that came to nothing since
 	// the worker was gone.
 	Attempts, Lost int64
+	// Scaling is of the fleets that have an autoscaler.
+	Scaling Scaling
 }
 
 // Kinds of events, which are their classes too: at one moment what ends comes before what
@@ -69,14 +71,19 @@ const (
 	evReport
 	evTick
 	evArrive
+	// Kinds only: their classes are those of the kinds that they go with.
+	evScale // a fleet's autoscaler samples, or is asked
+	evThaw  // of a worker
+	evCall  // a client calls a scheduler again that was away
 )
 
 type sim struct {
 	Config
-	k    des.Kernel
-	q    *queue.Queue
-	out  []queue.Output // of the step under way
-	todo []todo         // what follows from outputs, by further steps
+	k      des.Kernel
+	q      *queue.Queue
+	config queue.Config
+	out    []queue.Output // of the step under way
+	todo   []todo         // what follows from outputs, by further steps
 
 	platforms []map[string]string // by queue.PlatformID
 	fleets    []*fleet
@@ -96,6 +103,13 @@ type sim struct {
 	session    time.Duration
 	tickAt     des.Time
 	faultTimes []des.Time // those to come, ascending
+
+	down      int                 // restarts of the scheduler under way
+	since     des.Time            // when it went away
+	stood     int64               // for how long its clock has stood still, in all
+	image     []byte              // of its state
+	calls     table[call]         // of clients that found it away
+	abandoned []queue.OperationID // by clients that couldn't tell it
 
 	open, waiting  int // builds, and arrivals to come
 	born, present  int // workers that ever were, and that are there and stay
@@ -152,7 +166,7 @@ func newSim(c Config) (*sim, error) {
 		}
 		config.Policy = policy
 	}
-	s := &sim{Config: c, q: queue.New(config), tickAt: des.End, link: newLink(cluster.Storage)}
+	s := &sim{Config: c, config: config, q: queue.New(config), tickAt: des.End, link: newLink(cluster.Storage)}
 	if s.session = cluster.SessionTimeout; s.session == 0 {
 		s.session = time.Minute // queue's default
 	}
@@ -182,18 +196,24 @@ func (s *sim) happen(e des.Event) {
 	case evGiveUp:
 		s.giveUp(int32(e.A), e.B)
 	case evFault:
-		s.fault(&s.Scenario.Faults[e.A])
+		s.fault(int(e.A), e.B)
 	case evLife:
 		s.live(int32(e.A), e.B)
 	case evReport:
 		s.reportDue(int32(e.A), e.B)
 	case evTick:
 		s.tickAt = des.End
-		if int64(s.q.NextDeadline()) <= s.k.Now() {
+		if s.down == 0 && s.deadline() <= s.k.Now() {
 			s.step(queue.Input{Kind: queue.Tick})
 		}
 	case evArrive:
 		s.arrive(int(e.A), e.B)
+	case evScale:
+		s.scale(s.fleets[e.A])
+	case evThaw:
+		s.thaw(int32(e.A), e.B)
+	case evCall:
+		s.callDue(int32(e.A), e.B)
 	}
 }
 
@@ -201,7 +221,7 @@ func (s *sim) outcome() Outcome {
 	s.usage.until(s.k.Now())
 	return Outcome{
 		Fingerprint: s.k.Fingerprint(), Events: s.k.Events(), End: time.Duration(s.k.Now()),
-		Busy: s.usage.busy(), Attempts: s.attempts, Lost: s.lost,
+		Busy: s.usage.busy(), Attempts: s.attempts, Lost: s.lost, Scaling: s.tellScaling(),
 	}
 }
 

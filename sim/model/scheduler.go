@@ -20,12 +20,16 @@ const (
 	ended   todoKind = iota // an operation has ended
 	stopped                 // a worker was told to stop, and asks for more
 	outcast                 // a worker that the scheduler has given up begins anew
+	settled                 // it is done
 )
 
 // step gives the queue an input. What follows at once is noted: who holds what, and which
 // operations have ended. What takes further steps is left to settle.
 func (s *sim) step(in queue.Input) []queue.Output {
-	s.out = s.q.Step(queue.Time(s.k.Now()), in, s.out[:0])
+	if s.down > 0 {
+		panic("model: somebody speaks to a scheduler that is away")
+	}
+	s.out = s.q.Step(queue.Time(s.k.Now()-s.stood), in, s.out[:0])
 	for i := range s.out {
 		o := &s.out[i]
 		s.k.Note(uint64(o.Kind)<<32|uint64(o.Reason)<<16|uint64(o.Level), uint64(o.Attempt)<<32|uint64(o.Group), uint64(o.Operation), uint64(o.Task), uint64(o.Worker))
@@ -50,7 +54,12 @@ func (s *sim) note(o *queue.Output) {
 		s.done = s.tasks[o.Task.Index()]
 	case queue.OperationDone:
 		if p := &s.places[o.Operation.Index()]; p.operation == o.Operation {
-			s.todo = append(s.todo, todo{kind: ended, place: *p, reason: o.Reason, task: o.Task})
+			end := todo{kind: ended, place: *p, reason: o.Reason, task: o.Task}
+			if p.call != 0 {
+				s.calls.at(p.call-1).keep(&end, &s.done)
+			} else {
+				s.todo = append(s.todo, end)
+			}
 			*p = place{}
 		}
 	case queue.TaskDone:
@@ -62,7 +71,8 @@ func (s *sim) note(o *queue.Output) {
 			}
 		}
 	case queue.Requeued:
-		s.tasks[o.Task.Index()].waits = true
+		t := &s.tasks[o.Task.Index()]
+		t.waits, t.since = true, s.k.Now()
 		s.queued++
 	case queue.Lost:
 		if o.Reason == queue.WorkerLost {
@@ -77,12 +87,22 @@ func (s *sim) note(o *queue.Output) {
 	}
 }
 
+// settleEnded tells clients what has ended, before the next result comes in the same event.
+func (s *sim) settleEnded() {
+	for i := 0; i < len(s.todo); i++ {
+		if t := s.todo[i]; t.kind == ended {
+			s.todo[i].kind = settled
+			s.operationDone(&t, &s.done)
+		}
+	}
+}
+
 // settle does what is left to do after an event, and what follows from that.
 func (s *sim) settle() {
 	for i := 0; i < len(s.todo); i++ {
 		switch t := s.todo[i]; t.kind {
 		case ended:
-			s.operationDone(&t)
+			s.operationDone(&t, &s.done)
 		case stopped:
 			if w := s.workers.at(t.worker); w.alive {
 				s.step(queue.Input{Kind: queue.PollEnd, Worker: w.id})
@@ -92,19 +112,29 @@ func (s *sim) settle() {
 		case outcast:
 			if w := s.workers.at(t.worker); w.alive {
 				s.join(t.worker)
+				s.leaveIfIdle(t.worker)
 			}
 		}
 	}
 	s.todo = s.todo[:0]
 	// A tick comes when the queue next needs one.
-	if next := s.q.NextDeadline(); next != queue.Never && int64(next) < s.tickAt {
-		s.tickAt = int64(next)
+	if next := s.deadline(); next < s.tickAt && s.down == 0 {
+		s.tickAt = next
 		s.k.Schedule(des.Event{At: s.tickAt, Class: evTick, Kind: evTick})
 	}
 	if s.inFlight != s.told {
 		s.told = s.inFlight
 		s.tellLevel()
 	}
+}
+
+// deadline is when the queue next has something to do by itself.
+func (s *sim) deadline() des.Time {
+	next := s.q.NextDeadline()
+	if next == queue.Never {
+		return des.End
+	}
+	return des.Add(int64(next), s.stood)
 }
 
 // tellLevel tells observers how much there is.

@@ -18,6 +18,11 @@ type fleet struct {
 	serves []queue.PlatformID
 	born   int // how many there ever were
 	there  int // that are there or boot, and aren't told to go
+	ready  int // of them, those that are there
+	scaler *scaler
+	// zoneDown is how many faults keep the fleet's zone down, and owed how many workers are
+	// to start once it is up.
+	zoneDown, owed int
 }
 
 // worker is a worker: what it holds, and what becomes of it.
@@ -26,8 +31,11 @@ type worker struct {
 	fleet   *fleet
 	number  int // among all that ever were
 	alive   bool
-	leaving bool    // told to go: it takes no more
-	noticed bool    // that it is taken away: until then it stays
+	leaving bool // told to go: it takes no more
+	noticed bool // that it is taken away: until then it stays
+	frozen  bool // it stands still, since frozeAt
+	outcast bool // it has no session with the scheduler, and begins one when it can
+	frozeAt des.Time
 	slow    float64 // how many times as long it takes
 	holds   []int32 // execs
 	fresh   []held  // of them, those not reported yet
@@ -68,7 +76,12 @@ func (s *sim) addFleet(group scenario.Workers) {
 		}
 	}
 	s.fleets = append(s.fleets, f)
-	for range group.Count { // who was there before
+	count := group.Count
+	if group.Autoscaler != nil {
+		s.addScaler(f)
+		count = f.scaler.size
+	}
+	for range count { // who was there before
 		s.connect(s.order(f))
 	}
 }
@@ -89,6 +102,7 @@ func (s *sim) order(f *fleet) int32 {
 	f.born++
 	s.born++
 	f.there++
+	s.pay(f, 1)
 	return i
 }
 
@@ -97,8 +111,15 @@ func (f *fleet) random(seed uint64, purpose string, worker int) *workload.Rand {
 	return workload.NewRand(seed, fmt.Sprintf("fleet/%d/%s/%d", f.number, purpose, worker))
 }
 
-// start has a worker come, which takes time.
+// start has a worker come, which takes time. Into a zone that is down it comes once that
+// is up; if the fleet has an autoscaler, that will see to it.
 func (s *sim) start(f *fleet) {
+	if f.zoneDown > 0 {
+		if f.scaler == nil {
+			f.owed++
+		}
+		return
+	}
 	number := f.born
 	i := s.order(f)
 	boot := int64(f.Boot.Sample(f.random(s.Scenario.Seed, "boot", number)))
@@ -108,6 +129,10 @@ func (s *sim) start(f *fleet) {
 // join has a worker begin a session.
 func (s *sim) join(i int32) {
 	w := s.workers.at(i)
+	if s.down > 0 {
+		w.outcast = true
+		return
+	}
 	for _, o := range s.step(queue.Input{Kind: queue.Connect, Slots: uint32(w.fleet.Slots)}) {
 		if o.Kind == queue.Connected {
 			w.id = o.Worker
@@ -126,8 +151,9 @@ func (s *sim) connect(i int32) {
 	w := s.workers.at(i)
 	f := w.fleet
 	w.alive = true
-	s.addSlots(int64(f.Slots))
+	s.offer(f, int64(f.Slots))
 	s.present++
+	f.ready++
 	s.join(i)
 	if f.Lifetime != nil {
 		life := int64(f.Lifetime.Sample(f.random(s.Scenario.Seed, "life", w.number)))
@@ -156,12 +182,17 @@ func (s *sim) live(i int32, b uint64) {
 		}
 		s.connect(i)
 	case lifeNotice:
-		w.noticed = true
-		s.leave(i)
+		if !w.leaving { // by itself
+			w.noticed = true
+			s.leave(i)
+		}
 	case lifeEnd:
 		if w.alive {
+			f, replaced := w.fleet, w.noticed && w.fleet.scaler == nil
 			s.kill(i)
-			s.start(w.fleet)
+			if replaced {
+				s.start(f)
+			}
 		}
 	}
 }
@@ -172,24 +203,43 @@ func (s *sim) leave(i int32) {
 	if w.leaving {
 		return
 	}
+	s.unready(w)
+	if !w.alive {
+		s.pay(w.fleet, -1)
+		return // it boots
+	}
+	if s.down == 0 {
+		s.step(queue.Input{Kind: queue.Drain, Worker: w.id})
+	}
+	s.leaveIfIdle(i)
+}
+
+// unready notes that a worker doesn't stay.
+func (s *sim) unready(w *worker) {
+	if w.leaving {
+		return
+	}
 	w.leaving = true
 	w.fleet.there--
 	if !w.alive {
-		return // it boots
+		return
 	}
+	w.fleet.ready--
 	s.present--
-	s.step(queue.Input{Kind: queue.Drain, Worker: w.id})
-	s.leaveIfIdle(i)
+	if c := w.fleet.scaler; c != nil {
+		c.busy -= len(w.holds)
+	}
 }
 
 // leaveIfIdle has a worker that was told to go, go.
 func (s *sim) leaveIfIdle(i int32) {
 	w := s.workers.at(i)
-	if !w.leaving || w.noticed || len(w.holds) > 0 {
+	if !w.leaving || w.noticed || len(w.holds) > 0 || w.frozen || s.down > 0 {
 		return
 	}
 	w.alive = false
-	s.addSlots(-int64(w.fleet.Slots))
+	s.offer(w.fleet, -int64(w.fleet.Slots))
+	s.pay(w.fleet, -1)
 	s.byWorker[w.id.Index()] = gone
 	s.step(queue.Input{Kind: queue.Disconnect, Worker: w.id})
 	s.workers.free(i)
@@ -199,16 +249,19 @@ func (s *sim) leaveIfIdle(i int32) {
 // of its leases nobody knows.
 func (s *sim) kill(i int32) {
 	w := s.workers.at(i)
-	if !w.leaving {
-		w.fleet.there--
-		s.present--
-	}
-	w.alive, w.leaving = false, true
+	s.unready(w)
+	w.alive = false
 	for len(w.holds) > 0 {
 		s.drop(w.holds[len(w.holds)-1], true)
 	}
-	s.addSlots(-int64(w.fleet.Slots))
-	s.step(queue.Input{Kind: queue.PollEnd, Worker: w.id})
+	s.offer(w.fleet, -int64(w.fleet.Slots))
+	s.pay(w.fleet, -1)
+	switch {
+	case w.outcast:
+		s.workers.free(i) // of it nobody knows
+	case s.down == 0:
+		s.step(queue.Input{Kind: queue.PollEnd, Worker: w.id})
+	}
 }
 
 // gone is the worker of a number that names none.
@@ -228,6 +281,9 @@ func (s *sim) forget(id queue.WorkerID) {
 	}
 	for len(w.holds) > 0 {
 		s.drop(w.holds[len(w.holds)-1], true)
+	}
+	if w.outcast = w.frozen; w.outcast {
+		return
 	}
 	s.todo = append(s.todo, todo{kind: outcast, worker: i})
 }
@@ -304,6 +360,13 @@ func (s *sim) reportDue(i int32, turn uint64) {
 	}
 	if next := des.Add(w.polled, s.period()); next > s.k.Now() {
 		s.k.Schedule(des.Event{At: next, Class: evReport, Kind: evReport, A: uint32(i), B: turn})
+		return
+	}
+	if w.frozen || s.down > 0 {
+		if s.down == 0 { // the scheduler waits no longer
+			s.step(queue.Input{Kind: queue.PollEnd, Worker: w.id})
+		}
+		s.k.Schedule(des.Event{At: des.Add(s.k.Now(), s.period()), Class: evReport, Kind: evReport, A: uint32(i), B: turn})
 		return
 	}
 	s.step(queue.Input{Kind: queue.PollEnd, Worker: w.id})
