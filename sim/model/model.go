@@ -39,6 +39,8 @@ type Config struct {
 	Observers []Observer
 	// MaxEvents ends a run that doesn't end by itself; 0 means DefaultMaxEvents.
 	MaxEvents uint64
+
+	reportAll bool // for tests: workers leave nothing out
 }
 
 // DefaultMaxEvents is some minutes of one CPU.

@@ -315,7 +315,7 @@ func (s *sim) platform(properties map[string]string) queue.PlatformID {
 // older than two of the three periods after which it is lost. What goes wrong within a
 // period may make one.
 func (s *sim) report(w *worker) {
-	if s.k.Now()-w.told >= s.period() || s.danger(w) {
+	if s.reportAll || s.k.Now()-w.told >= s.period() || s.danger(w) {
 		w.told = s.k.Now()
 		for _, e := range w.holds {
 			s.renew(w, e)
