@@ -311,6 +311,6 @@ func (s *sim) tellScaling() (total Scaling) {
 
 // String is a sentence's end, of what the fleet had.
 func (u *FleetUse) String() string {
-	return fmt.Sprintf("from %d to %d workers, %d changes of which %d turned back; %v of workers were paid for, slots were idle for %v, and what they ran had waited for %v",
+	return fmt.Sprintf("from %d to %d workers, by %d changes of which %d turned back: %v of workers were paid for, %v of slots were idle, and what they ran had waited for %v in all",
 		u.Least, u.Most, u.Changes, u.Turns, u.WorkerTime.Round(time.Second), u.IdleTime.Round(time.Second), u.WaitTime.Round(time.Second))
 }

@@ -5,9 +5,10 @@
 //
 // Clients are builds: they arrive, have so many actions under way as they have jobs, release
 // each when what it depends on has ended, find results in the cache, give up. Workers have
-// slots and platforms, fetch inputs, run and upload, report what they hold, come late and
-// end without a word when the scenario says so. Transfers share the storage's bandwidth if
-// the scenario says what it is; messages take no time.
+// slots and platforms, fetch inputs, run and upload, report what they hold, come late, stand
+// still and end without a word when the scenario says so; autoscalers say how many there
+// are. The scheduler itself may go, and come again. Transfers share the storage's bandwidth
+// if the scenario says what it is; messages take no time.
 //
 // Who wants to know what happens is an [Observer]. Observers change nothing.
 //
