@@ -139,6 +139,8 @@ func (s *sim) addScaler(f *fleet) {
 		Autoscaler: a, rule: NewAutoscaler(a), size: size,
 		use: FleetUse{Fleet: f.number, Least: size, Most: size}, asked: int64(a.Every),
 	}
+	s.scalers++
+	s.farthest = max(s.farthest, int64(a.Window+a.Lag+a.Scrape+a.Cooldown+a.Stabilization+2*a.Every))
 	s.k.Schedule(des.Event{At: 0, Class: evTick, Kind: evScale, A: uint32(f.number)})
 }
 
@@ -182,6 +184,14 @@ func (s *sim) pay(f *fleet, more int64) {
 // scale samples a fleet's metrics, and asks its rule, as each is due.
 func (s *sim) scale(f *fleet) {
 	c, now := f.scaler, s.k.Now()
+	// If nothing else is to come, and nothing came of all that a rule looks back on, nothing
+	// will: so that a run ends in which no worker can come any more.
+	if s.k.Pending() >= s.scalers {
+		s.alone = now
+	} else if now-s.alone > s.farthest {
+		s.scalers--
+		return
+	}
 	if c.sampled <= now {
 		c.sampled = des.Add(now, int64(c.Scrape))
 		s.sample(f)

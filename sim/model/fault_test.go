@@ -343,6 +343,31 @@ faults: [{at: %ds, freeze_workers: 2, for: 70s}, {at: %ds, kill_workers: 1, star
 	}
 }
 
+// TestLostForGoodIsSaid: a run whose workers can't come again ends with an error, and soon;
+// one that a rule brings back from none doesn't.
+func TestLostForGoodIsSaid(t *testing.T) {
+	const text = `
+version: 1
+duration: 3h
+demand: {arrivals: {trace: [1s, 2h]}, dag: [{class: a}], actions: [{name: a, duration: 1m}]}
+cluster: {workers: [{zone: a, autoscaler: {rule: quantile, min: 0, max: 5, window: 1h, quantile: 100%%}}]}
+faults: [%s]
+`
+	for faults, want := range map[string]string{
+		"{at: 30s, kill_zone: a}":                              "builds open",
+		"{at: 30s, kill_zone: a, for: 20h}":                    "",
+		"{at: 30s, kill_workers: 1}":                           "",
+		"{at: 90m, kill_zone: a, for: 1s}":                     "",
+		"{at: 100m, scheduler_restart: 1s}":                    "",
+		"{at: 119m, kill_zone: a}, {at: 30h, kill_workers: 1}": "builds open",
+	} {
+		_, err := model.Run(model.Config{Scenario: parse(t, fmt.Sprintf(text, faults)), MaxEvents: 100_000})
+		if want == "" && err != nil || want != "" && (err == nil || !strings.Contains(err.Error(), want) || !strings.Contains(err.Error(), "nothing more happens")) {
+			t.Errorf("%s: got %v, want %q", faults, err, want)
+		}
+	}
+}
+
 // TestManyFaultsAtOnce: whatever goes wrong, all actions end once, a run is a function of
 // its scenario, an observer changes nothing, and nor does it that workers leave out of
 // their reports what makes no difference.

@@ -107,6 +107,10 @@ type sim struct {
 	tickAt     des.Time
 	faultTimes []des.Time // those to come, ascending
 
+	scalers  int      // that are asked
+	farthest int64    // how far back the past goes that any of them acts by
+	alone    des.Time // when anything else was to come, last
+
 	down      int                 // restarts of the scheduler under way
 	since     des.Time            // when it went away
 	stood     int64               // for how long its clock has stood still, in all
