@@ -44,6 +44,7 @@ check: ## formatting, vet, staticcheck, generated files in sync
 	$(GO) vet ./...
 	$(GO) vet -tags 'integration interop' ./internal/integration/...
 	$(GO) tool staticcheck ./...
+	GO=$(GO) ./internal/nofma.sh
 	$(GO) run ./system/proto/generate -check
 	$(GO) run ./traces/semconv/generate -check
 	$(GO) run ./dashboards/generate -check
@@ -103,7 +104,9 @@ bench-traces: ## making, reading, checking and explaining traces
 	$(GO) test -run '^$$' -bench . -count $(BENCH_ROUNDS) -timeout 60m ./traces/build/ ./traces/lifecycle/ ./traces/analysis/ | tee bin/bench-traces.txt
 	$(GO) tool benchstat bin/bench-traces.txt
 
-bench-sim: ## the simulator: its kernel, and actions through the production queue
+bench-sim: ## the simulator: its kernel, how that grows, and actions through the production queue
+	@mkdir -p bin
+	WEIR_BENCH_ROUNDS=$(BENCH_ROUNDS) $(GO) test -count=1 -run 'TestSlopes|TestSteps' -v ./sim/des/ | tee bin/bench-slopes.txt
 	$(GO) test -run '^$$' -bench . -count $(BENCH_ROUNDS) ./sim/... | tee bin/bench-sim.txt
 	$(GO) tool benchstat bin/bench-sim.txt
 

@@ -224,7 +224,8 @@ func TestReadmeListsEveryCommand(t *testing.T) {
 	}
 }
 
-// commands returns the commands of a program that have no commands of their own.
+// commands returns the commands of a program that do something: those that have no commands
+// of their own, and those that do something without one of them.
 func commands(t *testing.T, program string, words ...string) []string {
 	t.Helper()
 	help, err := exec.CommandContext(t.Context(), program, append(words[1:], "--help")...).Output()
@@ -237,6 +238,9 @@ func commands(t *testing.T, program string, words ...string) []string {
 	}
 	list, _, _ = strings.Cut(list, "\n\n")
 	var all []string
+	if name := strings.Join(words, " "); len(found(`(?m)^  (`+name+` .*)\[flags\]$`, string(help))) > 0 {
+		all = append(all, name)
+	}
 	for _, name := range found(`(?m)^  (\S+) `, list) {
 		if name != "completion" && name != "help" {
 			all = append(all, commands(t, program, append(slices.Clone(words), name)...)...)

@@ -2,7 +2,9 @@ package main
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
+	"hash/crc32"
 	"os"
 	"path/filepath"
 	"time"
@@ -10,6 +12,8 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/weir-build/weir/loadgen/workload"
+	"github.com/weir-build/weir/sim/tape/tapetest"
 	"github.com/weir-build/weir/system/proto/notes"
 	"github.com/weir-build/weir/system/queue"
 	"github.com/weir-build/weir/system/queue/journal"
@@ -66,5 +70,32 @@ func writeJournals(env *testscript.Env) error {
 	} {
 		err = errors.Join(err, os.WriteFile(filepath.Join(env.WorkDir, name), content, 0o666))
 	}
-	return errors.Join(err, os.Mkdir(filepath.Join(env.WorkDir, "nothing"), 0o777))
+	return errors.Join(err, os.Mkdir(filepath.Join(env.WorkDir, "nothing"), 0o777), writeSites(env))
+}
+
+// writeSites writes the journal of a busy cluster, and what can be wrong with it.
+func writeSites(env *testscript.Env) error {
+	site := tapetest.Site{
+		Workers: 3, Slots: 2, Seed: 1, Builds: 15, Think: 100 * time.Millisecond,
+		Streams: []workload.Stream{{
+			Name: "ci", Arrivals: workload.Even(0.7), Jobs: 8, Classes: []workload.Class{{Name: "a", Mnemonic: "Compile", Duration: workload.Uniform(1e8, 2e9)}},
+			Layers: []workload.Layer{{Actions: 9}, {Actions: 1, FanIn: workload.Constant(9)}},
+		}},
+	}
+	whole := site.Journal()
+	corrupt := journal.AppendSync(bytes.Clone(whole), int64(len(whole)), int64(len(whole)))
+	corrupt[len(whole)/2] ^= 1
+	// The byte behind the magic is the format.
+	other := bytes.Clone(whole)
+	length := binary.LittleEndian.Uint32(other)
+	body := other[8 : 8+length]
+	body[bytes.IndexByte(body, '\n')+1] = 9
+	binary.LittleEndian.PutUint32(other[4:], crc32.Checksum(body, crc32.MakeTable(crc32.Castagnoli)))
+	var err error
+	for name, content := range map[string][]byte{
+		"site.journal": whole, "site-torn.journal": whole[:len(whole)*3/4], "site-corrupt.journal": corrupt, "site-format.journal": other,
+	} {
+		err = errors.Join(err, os.WriteFile(filepath.Join(env.WorkDir, name), content, 0o666))
+	}
+	return err
 }

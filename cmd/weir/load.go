@@ -206,17 +206,9 @@ func (l *load) onOwnCluster(ctx context.Context) error {
 	if err := os.Chmod(dir, 0o711); err != nil { // actions may belong to another user
 		return err
 	}
-	options := clusterOptions{
-		cluster: stack.Cluster{
-			Dir: dir, Memory: true, Client: "127.0.0.1:0", Bots: "127.0.0.1:0", Casd: "127.0.0.1:0", Runner: runnerOf(c.Runner), Groups: groupsOf(c),
-		},
-		health: "127.0.0.1:0", metrics: "127.0.0.1:0", below: ".", command: os.Args, sampling: telemetry.Sampling{Ratio: 1},
-	}
-	options.cluster.Execution.SessionTimeout = c.SessionTimeout
-	if c.Policy != "" {
-		if err := options.cluster.Execution.Policy.UnmarshalText([]byte(c.Policy)); err != nil {
-			return fmt.Errorf("scenario %s: cluster.policy: %w", l.scenario.Name, err)
-		}
+	options, err := ownCluster(l.scenario, dir)
+	if err != nil {
+		return err
 	}
 	groups := options.cluster.Groups
 	if len(l.scenario.Faults) > 0 {
@@ -258,6 +250,24 @@ func (l *load) withCrew(ctx context.Context, cl *cluster, groups []stack.WorkerG
 		return err
 	}
 	return l.run(ctx, "grpc://"+cl.up.Client)
+}
+
+// ownCluster is the cluster that a scenario describes, with its files in a folder.
+func ownCluster(s *scenario.Scenario, dir string) (clusterOptions, error) {
+	c := s.Cluster
+	options := clusterOptions{
+		cluster: stack.Cluster{
+			Dir: dir, Memory: true, Client: "127.0.0.1:0", Bots: "127.0.0.1:0", Casd: "127.0.0.1:0", Runner: runnerOf(c.Runner), Groups: groupsOf(c),
+		},
+		health: "127.0.0.1:0", metrics: "127.0.0.1:0", below: ".", command: os.Args, sampling: telemetry.Sampling{Ratio: 1},
+	}
+	options.cluster.Execution.SessionTimeout = c.SessionTimeout
+	if c.Policy != "" {
+		if err := options.cluster.Execution.Policy.UnmarshalText([]byte(c.Policy)); err != nil {
+			return options, fmt.Errorf("scenario %s: cluster.policy: %w", s.Name, err)
+		}
+	}
+	return options, nil
 }
 
 func runnerOf(name string) string {

@@ -4,6 +4,7 @@
 //	weir demo      a cluster, a build sent to it, and what that looked like
 //	weir load      the load of a scenario, sent to a cluster, and what came of it
 //	weir sim       the same scenario in virtual time, through the same scheduler
+//	weir plan      the least number of workers that meets objectives
 //	weir report    what a run measured, as a page or as Markdown
 //	weir doctor    how much load this machine can generate
 //	weir serve     one role of a cluster
@@ -110,7 +111,7 @@ Every run leaves a folder below ./runs, which the trace commands read:
 		Version:       version(),
 	}
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
-	root.AddCommand(upCommand(), demoCommand(), loadCommand(), simCommand(), reportCommand(), doctorCommand(), serveCommand(), topCommand(), queueCommand(), drainCommand(), traceCommand(), journalCommand())
+	root.AddCommand(upCommand(), demoCommand(), loadCommand(), simCommand(), planCommand(), validateCommand(), reportCommand(), doctorCommand(), serveCommand(), topCommand(), queueCommand(), drainCommand(), traceCommand(), journalCommand())
 	return root
 }
 

@@ -1,11 +1,11 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"math"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -31,12 +31,14 @@ type simFlags struct {
 	policy   string
 	analytic bool
 	runs     int
+	precise  precisionFlags
 }
 
 func simCommand() *cobra.Command {
 	var f simFlags
+	var j journalFlags
 	c := &cobra.Command{
-		Use:   "sim SCENARIO",
+		Use:   "sim [SCENARIO]",
 		Short: "Run a scenario in virtual time, through the scheduler of production",
 		Long: `Sim runs the builds of a scenario on its cluster in virtual time: the scheduler is the very
 code that serves, workers and clients are simulated around it. It leaves a run folder with
@@ -47,13 +49,25 @@ shares, workers that boot, are slow or are lost, and transfers, if the scenario 
 storage. Look-ups and messages take no time, and single calls of a storage are left out. A run is a function of the scenario and the seed; the fingerprint
 says whether two were the same.
 
+With --journal it runs what a production scheduler wrote down instead: the same builds, on
+the same workers or others, by the same policy or another. It first says what waits it comes
+to as things were, beside those that were recorded.
+
 SCENARIO is a file, or the name of one that comes with weir. Exit codes are those of
 weir load.`,
 		Example: `  weir sim cold-build
   weir sim incremental-day --workers 2 --slots 4 --policy fair
   weir sim my.yaml --analytic
-  weir sim cold-build --replications 20`,
-		Args: args(cobra.ExactArgs(1)),
+  weir sim cold-build --replications 20
+  weir sim incremental-day --precision 5%
+  weir sim --journal /var/lib/weir/journal --policy fair --workers 12
+  weir sim verify runs/20261126T101500Z-1f2e`,
+		Args: func(c *cobra.Command, a []string) error {
+			if j.path != "" {
+				return args(cobra.MaximumNArgs(1))(c, a)
+			}
+			return args(cobra.ExactArgs(1))(c, a)
+		},
 		RunE: func(c *cobra.Command, a []string) error {
 			f.seeded = c.Flags().Changed("seed")
 			if f.format != "text" && f.format != "json" {
@@ -65,9 +79,19 @@ weir load.`,
 			if f.runs < 1 || f.runs > maxReplications {
 				return usageError{fmt.Errorf("--replications %d: want from 1 to %d", f.runs, maxReplications)}
 			}
+			if err := j.check(c.Flags().Changed); err != nil {
+				return err
+			}
+			if j.path != "" {
+				return runSimJournal(c.OutOrStdout(), strings.Join(a, ""), &j, &f)
+			}
+			if f.precise.asked() {
+				return runPrecise(c, a[0], &f)
+			}
 			return runSim(c.OutOrStdout(), a[0], &f)
 		},
 	}
+	c.AddCommand(simVerifyCommand())
 	flags := c.Flags()
 	flags.Uint64Var(&f.seed, "seed", 0, "seed, instead of the scenario's")
 	flags.DurationVar(&f.duration, "duration", 0, "how long builds begin, instead of the scenario's")
@@ -77,6 +101,9 @@ weir load.`,
 	flags.IntVar(&f.runs, "replications", 1, "how many runs with seeds of their own; of several, objectives have intervals")
 	flags.BoolVar(&f.analytic, "analytic", false, "print what queueing theory says of the wait, too")
 	flags.StringVar(&f.format, "format", "text", "text, or json: results.json on standard output")
+	j.add(flags)
+	f.precise.add(c)
+	c.AddCommand(sweepCommand(), compareCommand())
 	return c
 }
 
@@ -127,6 +154,9 @@ func runSim(out io.Writer, from string, f *simFlags) error {
 	}
 	// The report is of the first, which has the scenario's own seed.
 	r, outcome := runs[0].Result, runs[0].Outcome
+	if err := writeTrajectory(folder.Path, s, f, runs[0]); err != nil {
+		return err
+	}
 	if err := writeSim(folder, r, text); err != nil {
 		return err
 	}
@@ -186,23 +216,7 @@ func printAnswers(out io.Writer, answers []experiment.Answer, runs int) error {
 }
 
 func writeSim(folder *runFolder, r *result.Result, scenarioText []byte) error {
-	if err := os.WriteFile(filepath.Join(folder.Path, scenarioFile), scenarioText, 0o644); err != nil {
-		return err
-	}
-	file, err := os.Create(filepath.Join(folder.Path, resultsFile))
-	if err != nil {
-		return err
-	}
-	if err := r.Write(file); err != nil {
-		return err
-	}
-	if err := file.Close(); err != nil {
-		return err
-	}
-	if err := writeReport(filepath.Join(folder.Path, reportFile), r, ""); err != nil {
-		return err
-	}
-	return folder.close(nil)
+	return errors.Join(writeRun(folder.Path, r, scenarioText), folder.close(nil))
 }
 
 // printTheory compares the mean wait with the closed form, as if actions came one by one

@@ -13,6 +13,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/weir-build/weir/loadgen/scenario"
+	"github.com/weir-build/weir/loadgen/workload"
 	"github.com/weir-build/weir/traces/analysis"
 	"github.com/weir-build/weir/traces/lifecycle"
 	"github.com/weir-build/weir/traces/semconv"
@@ -96,10 +97,14 @@ func tapeOf(name string, builds []tapeBuild) *yaml.Node {
 	for _, b := range builds {
 		last = b.start.Sub(first)
 		times.Content = append(times.Content, scalar(last.String()))
-		jobs = max(jobs, analysis.Peak(b.steps))
+		spans := make([]workload.Span, len(b.steps))
+		for i, s := range b.steps {
+			spans[i] = workload.Span{Begin: s.Start.UnixNano(), End: s.End.UnixNano()}
+		}
+		jobs = max(jobs, workload.Peak(spans))
 		list := &yaml.Node{Kind: yaml.SequenceNode}
-		for _, s := range b.steps {
-			list.Content = append(list.Content, stepNode(&s))
+		for i, after := range workload.Infer(spans) {
+			list.Content = append(list.Content, stepNode(&b.steps[i], after))
 		}
 		tape.Content = append(tape.Content, list)
 	}
@@ -119,7 +124,7 @@ func tapeOf(name string, builds []tapeBuild) *yaml.Node {
 	)
 }
 
-func stepNode(s *analysis.Step) *yaml.Node {
+func stepNode(s *analysis.Step, waitsFor []int) *yaml.Node {
 	n := mapping("class", scalar(cmp.Or(s.Kind, "action")))
 	n.Style = yaml.FlowStyle
 	add := func(key string, value *yaml.Node) { n.Content = append(n.Content, scalar(key), value) }
@@ -135,9 +140,9 @@ func stepNode(s *analysis.Step) *yaml.Node {
 	if s.Failed {
 		add("fails", scalar("true"))
 	}
-	if len(s.After) > 0 {
+	if len(waitsFor) > 0 {
 		after := &yaml.Node{Kind: yaml.SequenceNode, Style: yaml.FlowStyle}
-		for _, j := range s.After {
+		for _, j := range slices.Sorted(slices.Values(waitsFor)) {
 			after.Content = append(after.Content, scalar(fmt.Sprint(j)))
 		}
 		add("after", after)

@@ -29,9 +29,10 @@ NONE < reports/result
 # Pure: no clock, goroutine, log, I/O, context or randomness of its own.
 NONE < system/queue, traces/build
 system/queue < system/queue/journal
-NONE < loadgen/workload
+NONE < internal/portmath
+internal/portmath < loadgen/workload
 NONE < sim/des
-planned NONE < reports/stats
+NONE < reports/stats
 
 # The store and its parts, and a log.
 NONE < system/cas/lru, system/segments
@@ -79,7 +80,9 @@ NONE < loadgen/fake
 loadgen/drive, loadgen/fake, loadgen/scenario, loadgen/workload, system/remote, system/remote/zstd < loadgen/k6ext
 loadgen/scenario, loadgen/workload, sim/des, system/queue < sim/model
 NONE < sim/theory
-loadgen/scenario, loadgen/workload, sim/model < sim/experiment
+loadgen/scenario, loadgen/workload, reports/stats, sim/des, sim/model, system/queue < sim/experiment
+loadgen/scenario, loadgen/workload, sim/des, sim/model, system/queue, system/queue/journal < sim/tape
+loadgen/scenario, loadgen/workload, sim/model, system/queue < sim/fuzz
 
 # What is read off a run.
 NONE < reports/render
@@ -101,6 +104,7 @@ ALL < cmd/weir
 # Help for tests, and tests of the whole: imported by test files only.
 system/cas < system/cas/castest
 system/queue, system/queue/journal < system/queue/queuetest
+loadgen/workload, system/queue, system/queue/journal < sim/tape/tapetest
 NONE < system/runner/runnertest
 traces/build, traces/lifecycle, traces/otlpfile < traces/tracetest
 system/remote, system/stack, system/telemetry, traces/otlpfile < internal/clustertest

@@ -6,6 +6,8 @@ import (
 	"math"
 	"slices"
 	"time"
+
+	"github.com/weir-build/weir/internal/portmath"
 )
 
 // Arrivals say when builds, or calls, come. Rates are per second.
@@ -162,11 +164,11 @@ func (a Arrivals) process(r *Rand) func() (float64, bool) {
 		return a.onOff(r)
 	case diurnal:
 		return thinned(r, a.rate*(1+a.amplitude), func(at float64) float64 {
-			return a.rate * (1 + a.amplitude*math.Cos(2*math.Pi*(at-float64(a.b))/float64(a.a)))
+			return a.rate * (1 + float64(a.amplitude*portmath.Cos((at-float64(a.b))/float64(a.a))))
 		})
 	case ramp:
 		return thinned(r, max(a.rate, a.to), func(at float64) float64 {
-			return a.rate + (a.to-a.rate)*min(1, at/max(1, float64(a.a)))
+			return a.rate + float64((a.to-a.rate)*min(1, at/max(1, float64(a.a))))
 		})
 	case trace:
 		i := -1
@@ -182,13 +184,13 @@ func (a Arrivals) process(r *Rand) func() (float64, bool) {
 
 // onOff begins on. Times off are left out of the Poisson process's own time.
 func (a Arrivals) onOff(r *Rand) func() (float64, bool) {
-	at, until := 0.0, r.exponential()*float64(a.a)
+	at, until := 0.0, float64(r.exponential()*float64(a.a))
 	return func() (float64, bool) {
 		gap := r.exponential() * float64(time.Second) / a.rate
 		for at+gap > until {
 			gap -= until - at
-			at = until + r.exponential()*float64(a.b)
-			until = at + r.exponential()*float64(a.a)
+			at = until + float64(r.exponential()*float64(a.b))
+			until = at + float64(r.exponential()*float64(a.a))
 			if at > maxHorizon {
 				return 0, false
 			}

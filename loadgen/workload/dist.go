@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+
+	"github.com/weir-build/weir/internal/portmath"
 )
 
 // A Dist is a distribution of a number: nanoseconds, bytes or a count. Zero is always 0.
@@ -114,7 +116,7 @@ func (d Dist) Mean() float64 {
 	case uniform:
 		return (d.a + d.b) / 2
 	case lognormal:
-		return d.a * math.Exp(d.b*d.b/2)
+		return d.a * portmath.Exp(d.b*d.b/2)
 	case pareto:
 		if d.b <= 1 {
 			return maxValue
@@ -125,9 +127,9 @@ func (d Dist) Mean() float64 {
 		for _, b := range d.bins {
 			mean := b.From
 			if from := max(b.From, 1); b.To > from {
-				mean = (b.To - from) / math.Log(b.To/from)
+				mean = (b.To - from) / portmath.Log(b.To/from)
 			}
-			sum, total = sum+mean*b.Share, total+b.Share
+			sum, total = sum+float64(mean*b.Share), total+b.Share
 		}
 		return sum / cmp.Or(total, 1)
 	}
@@ -137,20 +139,21 @@ func (d Dist) Mean() float64 {
 // Sample draws from the distribution.
 func (d Dist) Sample(r *Rand) float64 { return d.sample(r) }
 
-// sample draws a number from 0 to maxValue.
+// sample draws a number from 0 to maxValue. Products that are added to something are
+// rounded before, by float64: see portmath.
 func (d *Dist) sample(r *Rand) float64 {
 	var v float64
 	switch d.kind {
 	case constant: // no draw
 		v = d.a
 	case uniform:
-		v = d.a + (d.b-d.a)*r.unit()
+		v = d.a + float64((d.b-d.a)*r.unit())
 	case exponential:
 		v = d.a * r.exponential()
 	case lognormal:
-		v = d.a * math.Exp(d.b*r.normal())
+		v = d.a * portmath.Exp(d.b*r.normal())
 	case pareto:
-		v = d.a * math.Pow(r.positive(), -1/d.b)
+		v = d.a * portmath.Pow(r.positive(), -1/d.b)
 	case empirical:
 		v = d.sampleBins(r.unit(), r.unit())
 	}
@@ -172,7 +175,7 @@ func (d *Dist) sampleBins(which, where float64) float64 {
 			if b.To <= from {
 				return b.From
 			}
-			return math.Floor(from * math.Pow(b.To/from, where))
+			return math.Floor(from * portmath.Pow(b.To/from, where))
 		}
 	}
 	return d.bins[len(d.bins)-1].From // rounding

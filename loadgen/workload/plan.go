@@ -1,6 +1,9 @@
 package workload
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // A Plan is a stream under a seed: what all its builds have in common, worked out once. It
 // draws builds faster than [Stream.Build], and into memory that is used again. It isn't
@@ -8,15 +11,16 @@ import "time"
 type Plan struct {
 	stream *Stream
 	base   uint64
-	graphs []*graph // of the layers, one; else of each recorded build, once it is needed
-	edits  []edit   // of the first layer's sources
+	graph  *graph // of the layers, once it is needed
+	edits  []edit // of the first layer's sources
 }
 
 // graph is which actions wait for which.
 type graph struct {
-	deps    [][]int
-	after   [][]int // by action: what waits for it
+	deps    [][]int // of layers
 	waiting []int32 // by action: how many it waits for
+	from    []int   // by action: where in after that begins which waits for it, and, last, its end
+	after   []int32
 }
 
 // edit is what is known of a source: that of the versions up to At the last one in which
@@ -25,7 +29,7 @@ type edit struct{ at, last int }
 
 // Plan returns the plan of a seed.
 func (s *Stream) Plan(seed uint64) *Plan {
-	return &Plan{stream: s, base: mix(seed, name(s.Name)), graphs: make([]*graph, max(1, len(s.Tape)))}
+	return &Plan{stream: s, base: mix(seed, name(s.Name))}
 }
 
 // Draw makes b the build of a number, from 0, without the Inputs of its actions. Memory that
@@ -36,7 +40,7 @@ func (p *Plan) Draw(number int, b *Build) {
 	if s.Herd {
 		version = 0
 	}
-	*b = Build{Stream: s.Name, Number: number, Jobs: s.Jobs, KeepGoing: s.KeepGoing, Actions: b.Actions[:0]}
+	*b = Build{Stream: s.Name, Number: number, Jobs: s.Jobs, KeepGoing: s.KeepGoing, Actions: b.Actions[:0], own: b.own}
 	if s.Cancel > 0 {
 		r := source(mix(p.base, ofCancel, uint64(number)))
 		if r.unit() < s.Cancel {
@@ -45,17 +49,32 @@ func (p *Plan) Draw(number int, b *Build) {
 	}
 	if len(s.Tape) > 0 {
 		tape := version % len(s.Tape)
-		b.graph = p.graph(tape)
+		if s.TapeJobs != nil {
+			b.Jobs = s.TapeJobs[tape]
+		}
 		for i := range s.Tape[tape] {
 			b.Actions = append(b.Actions, s.recorded(p.base, tape, i))
 		}
+		// It is drawn once, as a rule: its graph isn't kept.
+		b.graph, b.alone = &b.own, true
+		b.graph.make(len(b.Actions), func(i int) []int { return b.Actions[i].Deps })
 		return
 	}
-	b.graph = p.graph(0)
+	b.graph = p.layers()
 	for l := range s.Layers {
 		for i := range s.Layers[l].Actions {
 			b.Actions = append(b.Actions, p.action(version, l, i, b.Actions))
 		}
+	}
+}
+
+// Unshare makes b, which was copied from another build by an assignment, share nothing with
+// that one which Draw changes.
+func (b *Build) Unshare() {
+	b.Actions = slices.Clone(b.Actions)
+	b.own = graph{b.own.deps, slices.Clone(b.own.waiting), slices.Clone(b.own.from), slices.Clone(b.own.after)}
+	if b.alone {
+		b.graph = &b.own
 	}
 }
 
@@ -67,7 +86,7 @@ func (p *Plan) action(version, l, i int, done []Action) Action {
 	s := p.stream
 	layer := &s.Layers[l]
 	class := &s.Classes[layer.Class]
-	a := Action{Class: layer.Class, Priority: s.Priority + class.Priority, Deps: p.graphs[0].deps[len(done)]}
+	a := Action{Class: layer.Class, Priority: s.Priority + class.Priority, Deps: p.graph.deps[len(done)]}
 	place := mix(p.base, uint64(l), uint64(i))
 	a.Key = Key{mix(place, ofSource), mix(place, ofSource, 1)}
 	if !s.Incremental {
@@ -111,21 +130,15 @@ func (p *Plan) edited(place uint64, i, version int) uint64 {
 	return uint64(last)
 }
 
-// graph returns the graph of the layers, or of a recorded build: that of the stream, since
-// builds of one repository have the same.
-func (p *Plan) graph(of int) *graph {
-	if p.graphs[of] == nil {
-		if s := p.stream; len(s.Tape) > 0 {
-			deps := make([][]int, len(s.Tape[of]))
-			for i := range deps {
-				deps[i] = s.Tape[of][i].After
-			}
-			p.graphs[of] = newGraph(deps)
-		} else {
-			p.graphs[of] = newGraph(p.layered())
-		}
+// layers returns the graph of the layers: that of the stream, since builds of one
+// repository have the same.
+func (p *Plan) layers() *graph {
+	if p.graph == nil {
+		deps := p.layered()
+		p.graph = &graph{deps: deps}
+		p.graph.make(len(deps), func(i int) []int { return deps[i] })
 	}
-	return p.graphs[of]
+	return p.graph
 }
 
 // layered draws what the actions of layers depend on.
@@ -146,13 +159,37 @@ func (p *Plan) layered() (deps [][]int) {
 	return deps
 }
 
-func newGraph(deps [][]int) *graph {
-	g := &graph{deps: deps, after: make([][]int, len(deps)), waiting: make([]int32, len(deps))}
-	for i, on := range deps {
+// make makes g the graph of n actions, in memory that is there if it is enough.
+func (g *graph) make(n int, deps func(action int) []int) {
+	g.waiting = zeros(g.waiting, n)
+	g.from = zeros(g.from, n+2)
+	total := 0
+	for i := range n {
+		on := deps(i)
 		g.waiting[i] = int32(len(on))
+		total += len(on)
 		for _, d := range on {
-			g.after[d] = append(g.after[d], i)
+			g.from[d+2]++
 		}
 	}
-	return g
+	for i := range n {
+		g.from[i+2] += g.from[i+1]
+	}
+	g.after = zeros(g.after, total)
+	for i := range n {
+		for _, d := range deps(i) {
+			g.after[g.from[d+1]] = int32(i)
+			g.from[d+1]++ // in the end it is where the next one's begins
+		}
+	}
+}
+
+// zeros returns n zeros, in memory that is there if it is enough.
+func zeros[T any](old []T, n int) []T {
+	if cap(old) < n {
+		return make([]T, n)
+	}
+	old = old[:n]
+	clear(old)
+	return old
 }

@@ -1,7 +1,5 @@
 package workload
 
-import "math"
-
 // Rand is a stream of random numbers, SplitMix64 (Steele, Lea, Flood, OOPSLA '14): made
 // in no time from a number, and the same everywhere.
 type Rand struct{ state uint64 }
@@ -39,12 +37,14 @@ func (r *Rand) positive() float64 { return float64(r.next()>>11+1) / (1 << 53) }
 func (r *Rand) below(n uint64) uint64 { return r.next() % n }
 
 // exponential returns a number with mean 1.
-func (r *Rand) exponential() float64 { return -math.Log(r.positive()) }
+func (r *Rand) exponential() float64 { return exponentials.at(r.positive()) }
 
 // normal returns a number with mean 0 and variance 1, by the inverse of the distribution:
 // one draw each, so that streams stay aligned.
 func (r *Rand) normal() float64 {
-	return math.Sqrt2 * math.Erfinv(2*(r.unit()+0x1p-54)-1)
+	// In the middle of one of 2^52 parts: neither 0 nor 1, and as far from one as the
+	// mirrored draw is from the other.
+	return normals.at((float64(r.next()>>12) + 0.5) / (1 << 52))
 }
 
 // mix makes one number of several, each of whose bits depends on all of theirs.

@@ -1,6 +1,9 @@
 package workload
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Ideal is the makespan of a list schedule: jobs machines that take the actions in order,
 // each as soon as what it depends on has ended, without any queue, transfer or overhead.
@@ -58,11 +61,8 @@ func (b *Build) Order() *Order {
 // Reset makes o the order of a build of which nothing has begun.
 func (o *Order) Reset(b *Build) {
 	if o.graph = b.graph; o.graph == nil {
-		deps := make([][]int, len(b.Actions))
-		for i := range deps {
-			deps[i] = b.Actions[i].Deps
-		}
-		o.graph = newGraph(deps)
+		o.graph = new(graph)
+		o.graph.make(len(b.Actions), func(i int) []int { return b.Actions[i].Deps })
 	}
 	o.waiting = append(o.waiting[:0], o.graph.waiting...)
 	o.ready = o.ready[:0]
@@ -71,6 +71,12 @@ func (o *Order) Reset(b *Build) {
 			o.ready = append(o.ready, number(i)) // ascending, which is a heap
 		}
 	}
+}
+
+// Clone returns an order that goes on as this one does with a copy of its build, and shares
+// nothing that changes.
+func (o *Order) Clone(copied *Build) Order {
+	return Order{slices.Clone(o.waiting), copied.graph, slices.Clone(o.ready)}
 }
 
 // Take returns the next action that is ready; ok is false if none is.
@@ -87,7 +93,7 @@ func (o *Order) Ready() int { return len(o.ready) }
 // Done says that an action has its result, which makes others ready. One that has none is
 // never told: what depends on it doesn't become ready.
 func (o *Order) Done(action int) {
-	for _, i := range o.graph.after[action] {
+	for _, i := range o.graph.after[o.graph.from[action]:o.graph.from[action+1]] {
 		if o.waiting[i]--; o.waiting[i] == 0 {
 			o.ready.push(number(i))
 		}

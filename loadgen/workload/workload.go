@@ -49,6 +49,8 @@ type Stream struct {
 	// Tape are the builds, one after the other, if they are known instead of drawn: Layers
 	// and what of Classes is drawn are ignored then. After the last comes the first again.
 	Tape [][]Recorded
+	// TapeJobs are the jobs of each build of the Tape; nil if all have Jobs.
+	TapeJobs []int
 }
 
 // Recorded is an action that was recorded once, and is done again.
@@ -60,6 +62,18 @@ type Recorded struct {
 	Output   int64
 	// Hit has its result be in the cache, Fails has its command fail.
 	Hit, Fails bool
+
+	// What a simulator goes by only.
+
+	// Pause is how long after the end of what it waits for, or after the begin of its
+	// build, it begins: what the client did in between.
+	Pause time.Duration
+	// Expected is how long the scheduler guessed that it would take; 0 if it is to know
+	// Duration.
+	Expected time.Duration
+	// Twin is equal, and not 0, for actions that are the same one, in whatever builds and
+	// streams.
+	Twin uint64
 }
 
 // A Layer is actions that depend on the layer before.
@@ -105,6 +119,8 @@ type Build struct {
 	// Actions are in an order in which they could run: what one depends on is before it.
 	Actions []Action
 	graph   *graph // of them; nil if it wasn't drawn
+	own     graph  // of recorded ones
+	alone   bool   // graph is own
 }
 
 // An Action is one command.
@@ -118,6 +134,8 @@ type Action struct {
 	Inputs   []Blob
 	Output   Blob
 	Priority int32
+	// Pause and Expected are those of a [Recorded] action, 0 otherwise.
+	Pause, Expected time.Duration
 	// Warm has its result be in the cache before the run.
 	Warm bool
 	// Fails has its command exit with another code than 0.
@@ -138,6 +156,7 @@ const (
 	ofCancel
 	ofOutput
 	ofFailure
+	ofTwin
 )
 
 // Times returns the moments at which builds of the stream arrive, ascending from 0, until
@@ -160,9 +179,13 @@ func (s *Stream) Build(seed uint64, number int) *Build {
 func (s *Stream) recorded(base uint64, build, i int) Action {
 	t := &s.Tape[build][i]
 	place := mix(base, uint64(build), uint64(i))
+	if t.Twin != 0 {
+		place = mix(ofTwin, t.Twin)
+	}
 	return Action{
 		Key: Key{mix(place, ofSource), mix(place, ofSource, 1)}, Class: t.Class, Deps: t.After, Duration: t.Duration,
-		Output: Blob{Seed: mix(place, ofOutput), Size: t.Output}, Priority: s.Priority, Warm: t.Hit, Fails: t.Fails,
+		Output: Blob{Seed: mix(place, ofOutput), Size: t.Output}, Priority: s.Priority + s.Classes[t.Class].Priority,
+		Warm: t.Hit, Fails: t.Fails, Pause: t.Pause, Expected: t.Expected,
 	}
 }
 

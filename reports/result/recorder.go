@@ -43,7 +43,9 @@ type Call struct {
 // Action is an action that has ended.
 type Action struct {
 	ActionKey
-	Name                              string // for people: its target
+	Name string // for people: its target
+	// Named makes the name where there is none, if it is needed: of one in thousands.
+	Named                             func() string
 	Intended, Sent, End               time.Time
 	Queue, Fetch, Run, Upload         time.Duration
 	Worker, TraceID, Message, GRPCode string
@@ -53,11 +55,12 @@ type Action struct {
 type Recorder struct {
 	result   Result
 	calls    map[CallKey]*Calls
-	actions  map[ActionKey]*Actions
+	actions  map[ActionKey]*actionSeries
 	errors   map[errorKey]*Error
 	slow     map[string]*slowest
 	broken   map[string]*Violation
 	timeline timeline
+	skip     time.Time // what was intended before isn't recorded
 }
 
 type errorKey struct{ method, status, reason, message string }
@@ -67,7 +70,7 @@ func NewRecorder(run Run) *Recorder {
 	return &Recorder{
 		result:   Result{Schema: Schema, Run: run},
 		calls:    make(map[CallKey]*Calls),
-		actions:  make(map[ActionKey]*Actions),
+		actions:  make(map[ActionKey]*actionSeries),
 		errors:   make(map[errorKey]*Error),
 		slow:     make(map[string]*slowest),
 		broken:   make(map[string]*Violation),
@@ -114,19 +117,29 @@ func (r *Recorder) Call(c *Call) {
 
 // Action adds an action.
 func (r *Recorder) Action(a *Action) {
+	if a.Intended.Before(r.skip) {
+		return
+	}
 	s, key := bounded(r.actions, a.ActionKey, ActionKey{Class: other, Outcome: a.Outcome, Phase: a.Phase})
 	s.ActionKey = key
-	response, service := a.End.Sub(a.Intended), a.End.Sub(a.Sent)
+	delay := a.Sent.Sub(a.Intended)
+	response := a.End.Sub(a.Intended)
+	service := response - delay
 	s.Count++
-	s.Response.Record(response)
-	s.Service.Record(service)
-	s.Delay.Record(a.Sent.Sub(a.Intended))
+	responded := binOf(response)
+	s.Response.record(responded)
+	if delay == 0 {
+		s.Service.record(responded)
+	} else {
+		s.Service.Record(service)
+	}
+	s.Delay.Record(delay)
 	if a.Outcome == Executed || a.Outcome == ActionFailed {
 		s.Queue.Record(a.Queue)
 		s.Fetch.Record(a.Fetch)
 		s.Run.Record(a.Run)
 		s.Upload.Record(a.Upload)
-		s.Overhead.Record(a.overhead())
+		s.Overhead.Record(a.overhead(service))
 	}
 	if a.Outcome == ActionError {
 		r.failed("action "+a.Class, a.GRPCode, a.Message, a.TraceID, a.End)
@@ -134,21 +147,37 @@ func (r *Recorder) Action(a *Action) {
 	if a.Phase != "" {
 		return
 	}
-	r.timeline.action(a, response)
-	r.consider("action "+a.Class, response, func() Slow {
+	r.timeline.action(a, responded, delay, service)
+	if s.slow == nil {
+		s.slow = r.slowOf("action " + a.Class)
+	}
+	s.slow.add(response, func() Slow {
+		name := a.Name
+		if name == "" && a.Named != nil {
+			name = a.Named()
+		}
 		return Slow{
-			Kind: "action " + a.Class, Name: a.Name, Status: a.Outcome, Start: a.Sent, Response: response, Service: service,
+			Kind: "action " + a.Class, Name: name, Status: a.Outcome, Start: a.Sent, Response: response, Service: service,
 			Queue: a.Queue, Run: a.Run, Worker: a.Worker, TraceID: a.TraceID,
 		}
 	})
 }
 
-func (a *Action) overhead() time.Duration {
-	return max(0, a.End.Sub(a.Sent)-a.Queue-a.Fetch-a.Run-a.Upload)
+// actionSeries is the actions of a key, and where the slowest of their class are.
+type actionSeries struct {
+	Actions
+	slow *slowest
+}
+
+func (a *Action) overhead(service time.Duration) time.Duration {
+	return max(0, service-a.Queue-a.Fetch-a.Run-a.Upload)
 }
 
 // Build adds a build that has ended.
 func (r *Recorder) Build(b Build) {
+	if b.Start.Before(r.skip) {
+		return
+	}
 	all := &r.result.Builds
 	all.Count++
 	switch {
@@ -166,8 +195,18 @@ func (r *Recorder) Build(b Build) {
 	all.keep(b)
 }
 
+// Keeps tells whether a build that took so long would be among the longest that are kept:
+// what tells others apart needn't be made.
+func (r *Recorder) Keeps(makespan time.Duration) bool {
+	longest := r.result.Builds.Longest
+	return len(longest) < MaxBuilds || makespan >= longest[MaxBuilds-1].Makespan
+}
+
 // keep adds a build to the longest.
 func (b *Builds) keep(build Build) {
+	if len(b.Longest) == MaxBuilds && build.Makespan < b.Longest[MaxBuilds-1].Makespan {
+		return
+	}
 	i, _ := slices.BinarySearchFunc(b.Longest, build, compareBuilds)
 	b.Longest = slices.Insert(b.Longest, i, build)
 	b.Longest = b.Longest[:min(len(b.Longest), MaxBuilds)]
@@ -181,12 +220,19 @@ func compareBuilds(a, b Build) int {
 // Dropped counts a build or call that was due but not begun, since the bound on how
 // many may be in flight was met.
 func (r *Recorder) Dropped(at time.Time) {
+	if at.Before(r.skip) {
+		return
+	}
 	r.result.Builds.Dropped++
 	r.timeline.at(at).Dropped++
 }
 
 // InFlight says how many operations are under way from now on.
 func (r *Recorder) InFlight(at time.Time, n int64) {
+	if at.Before(r.skip) {
+		r.timeline.inFlight = n
+		return
+	}
 	interval := r.timeline.at(at)
 	r.timeline.inFlight = n
 	interval.InFlight = max(interval.InFlight, n)
@@ -218,6 +264,13 @@ func (r *Recorder) SetGenerator(g Generator) { r.result.Generator = g }
 // Begin says when the measured part begins.
 func (r *Recorder) Begin(at time.Time) { r.result.Run.Start = at.UTC() }
 
+// Skip has the measured part begin at a moment, and leaves out the actions and builds that
+// were intended before: the warm-up of a simulation, in which its cluster fills.
+func (r *Recorder) Skip(before time.Time) {
+	r.skip = before
+	r.Begin(before)
+}
+
 func (r *Recorder) failed(method, status, message, trace string, at time.Time) {
 	reason, normal := Reason(status, message), normalise(message)
 	key := errorKey{method, status, reason, normal}
@@ -239,15 +292,19 @@ func (r *Recorder) failed(method, status, message, trace string, at time.Time) {
 }
 
 func (r *Recorder) consider(kind string, response time.Duration, describe func() Slow) {
+	r.slowOf(kind).add(response, describe)
+}
+
+// slowOf is where the slowest of a kind are; of kinds beyond MaxKeys nobody looks at it.
+func (r *Recorder) slowOf(kind string) *slowest {
 	s := r.slow[kind]
 	if s == nil {
-		if len(r.slow) >= MaxKeys {
-			return
-		}
 		s = new(slowest)
-		r.slow[kind] = s
+		if len(r.slow) < MaxKeys {
+			r.slow[kind] = s
+		}
 	}
-	s.add(response, describe)
+	return s
 }
 
 // slowest are the MaxSlow with the longest response, the longest first.
@@ -278,7 +335,7 @@ func (r *Recorder) Result(end time.Time) *Result {
 		out.Calls = append(out.Calls, *c)
 	}
 	for _, a := range r.actions {
-		out.Actions = append(out.Actions, *a)
+		out.Actions = append(out.Actions, a.Actions)
 	}
 	for _, e := range r.errors {
 		out.Errors = append(out.Errors, *e)

@@ -387,3 +387,42 @@ func BenchmarkRecord(b *testing.B) {
 		recorder.Call(c)
 	}
 }
+
+// TestWarmUpIsLeftOut: of what was intended before, nothing is counted; of what is under way
+// at the end of the warm-up, the timeline knows.
+func TestWarmUpIsLeftOut(t *testing.T) {
+	begin := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	at := func(s int) time.Time { return begin.Add(time.Duration(s) * time.Second) }
+	r := result.NewRecorder(result.Run{Origin: "simulated"})
+	r.Begin(begin)
+	r.Skip(at(10))
+	for s := range 20 {
+		r.InFlight(at(s), 7)
+		r.Action(&result.Action{ActionKey: result.ActionKey{Class: "a", Outcome: result.Executed}, Intended: at(s), Sent: at(s), End: at(s + 5), Queue: time.Second})
+		r.Build(result.Build{Start: at(s), Makespan: 5 * time.Second})
+		r.Dropped(at(s))
+	}
+	got := r.Result(at(25))
+	if got.Actions[0].Count != 10 || got.Builds.Count != 10 || got.Builds.Dropped != 10 || !got.Run.Start.Equal(at(10)) {
+		t.Errorf("%d actions, %d builds, %d dropped from %v; want 10 of each from %v", got.Actions[0].Count, got.Builds.Count, got.Builds.Dropped, got.Run.Start, at(10))
+	}
+	if rate, err := got.Measure("actions.rate"); err != nil || rate != 10.0/15 {
+		t.Errorf("a rate of %v, %v; want ten actions in 15 s", rate, err)
+	}
+	if first := got.Timeline.Intervals[0]; !first.Start.Equal(at(10)) || first.InFlight != 7 {
+		t.Errorf("the timeline begins with %+v", first)
+	}
+}
+
+func TestMeasuresAreChecked(t *testing.T) {
+	for name, duration := range map[string]bool{"action.queue.p95": true, "build.slowdown.p50": false, "errors": false, "actions.rate": false} {
+		if err := result.CheckMeasure(name); err != nil || result.IsDuration(name) != duration {
+			t.Errorf("%s: %v, a duration %v", name, err, result.IsDuration(name))
+		}
+	}
+	for _, name := range []string{"", "queue.p95", "action.queue", "action.queue.p101", "action{color=red}.queue.p50"} {
+		if err := result.CheckMeasure(name); err == nil || result.IsDuration(name) {
+			t.Errorf("%q was taken", name)
+		}
+	}
+}

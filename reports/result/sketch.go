@@ -38,13 +38,42 @@ func newBins() *ddsketch.DDSketch {
 	return bins
 }
 
+// binning is the mapping that all sketches have.
+var binning = func() mapping.IndexMapping {
+	m, err := mapping.NewLogarithmicMapping(Accuracy)
+	if err != nil {
+		panic("sketch: " + err.Error()) // for the constant above it never is
+	}
+	return m
+}()
+
+// binned is a duration with the bin it belongs in: the logarithm is most of what recording
+// costs, and one duration is recorded in several sketches.
+type binned struct {
+	d   time.Duration
+	bin int // unless d is 0
+}
+
+func binOf(d time.Duration) binned {
+	if d <= 0 {
+		return binned{}
+	}
+	return binned{d, binning.Index(float64(d))}
+}
+
 // Record adds a duration; a negative one counts as 0, since clocks differ.
-func (s *Sketch) Record(d time.Duration) {
-	d = max(d, 0)
+func (s *Sketch) Record(d time.Duration) { s.record(binOf(d)) }
+
+func (s *Sketch) record(b binned) {
+	d := b.d
 	if s.bins == nil {
 		s.bins, s.min = newBins(), d
 	}
-	s.bins.Add(float64(d)) // fails for what is negative or no number
+	if d == 0 {
+		s.bins.Add(0) // fails for what is negative or no number
+	} else {
+		s.bins.GetPositiveValueStore().Add(b.bin)
+	}
 	s.count++
 	s.sum += d
 	s.min, s.max = min(s.min, d), max(s.max, d)

@@ -58,7 +58,7 @@ func (t *timeline) call(c *Call, response time.Duration) {
 	}
 }
 
-func (t *timeline) action(a *Action, response time.Duration) {
+func (t *timeline) action(a *Action, response binned, delay, service time.Duration) {
 	if !t.actions {
 		t.actions = true
 		for i := range t.intervals {
@@ -73,14 +73,14 @@ func (t *timeline) action(a *Action, response time.Duration) {
 	case ActionError, ActionFailed:
 		i.ActionsFailed++
 	}
-	i.Response.Record(response)
-	i.Delay.Record(a.Sent.Sub(a.Intended))
+	i.Response.record(response)
+	i.Delay.Record(delay)
 	if a.Outcome == Executed || a.Outcome == ActionFailed {
 		i.Queue += a.Queue
 		i.Fetch += a.Fetch
 		i.Run += a.Run
 		i.Upload += a.Upload
-		i.Overhead += a.overhead()
+		i.Overhead += a.overhead(service)
 	}
 }
 

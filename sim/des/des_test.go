@@ -1,47 +1,10 @@
 package des_test
 
 import (
-	"fmt"
-	"math/rand/v2"
-	"slices"
 	"testing"
 
 	"github.com/weir-build/weir/sim/des"
 )
-
-// TestOrderIsThatOfASortedList: the heap gives what a stable sort by time and class does,
-// also while events are added.
-func TestOrderIsThatOfASortedList(t *testing.T) {
-	for seed := range uint64(200) {
-		r := rand.New(rand.NewPCG(seed, 1))
-		var k des.Kernel
-		var list []des.Event // the dull twin: sorted, first first
-		n := uint64(0)
-		for range 500 {
-			if r.IntN(3) > 0 || len(list) == 0 {
-				n++
-				e := des.Event{At: k.Now() + r.Int64N(20), Class: des.Class(r.IntN(3)), B: n}
-				k.Schedule(e)
-				at, _ := slices.BinarySearchFunc(list, e, func(a, b des.Event) int {
-					if a.At < b.At || a.At == b.At && a.Class <= b.Class {
-						return -1
-					}
-					return 1
-				})
-				list = slices.Insert(list, at, e)
-				continue
-			}
-			got, ok := k.Next()
-			if want := list[0]; !ok || got != want {
-				t.Fatalf("seed %d: got %+v, want %+v", seed, got, want)
-			}
-			list = list[1:]
-		}
-		if k.Pending() != len(list) {
-			t.Fatalf("seed %d: %d to come, want %d", seed, k.Pending(), len(list))
-		}
-	}
-}
 
 func TestTimeDoesNotRunBackwards(t *testing.T) {
 	var k des.Kernel
@@ -75,20 +38,60 @@ func TestFingerprintsTellTrajectoriesApart(t *testing.T) {
 	}
 }
 
-func BenchmarkHold(b *testing.B) {
-	for _, n := range []int{1, 16, 256, 4096, 65536} {
-		b.Run(fmt.Sprintf("pending=%d", n), func(b *testing.B) {
-			var k des.Kernel
-			r := rand.New(rand.NewPCG(1, 1))
-			for range n {
-				k.Schedule(des.Event{At: int64(r.ExpFloat64() * 1e6)})
-			}
-			b.ReportAllocs()
-			for b.Loop() {
-				e, _ := k.Next()
-				e.At += int64(r.ExpFloat64() * 1e6)
-				k.Schedule(e)
-			}
-		})
+// TestEverythingIsInTheFingerprint: a difference in any part of an event or of a note, in
+// any bit, is one of both halves.
+func TestEverythingIsInTheFingerprint(t *testing.T) {
+	print := func(e des.Event, notes ...uint64) [2]uint64 {
+		var k des.Kernel
+		k.Schedule(e)
+		k.Next()
+		k.Note(notes...)
+		hi, lo := k.Fingerprint128()
+		return [2]uint64{hi, lo}
 	}
+	base := des.Event{At: 1 << 40, Class: 3, Kind: 4, A: 5, B: 6}
+	all := [][2]uint64{print(base)}
+	for bit := range 62 {
+		e := base
+		e.At ^= 1 << bit
+		all = append(all, print(e))
+	}
+	for bit := range 64 {
+		e := base
+		e.B ^= 1 << bit
+		all = append(all, print(e), print(base, 7^1<<bit, 8), print(base, 7, 8^1<<bit))
+	}
+	for bit := range 32 {
+		e := base
+		e.A ^= 1 << bit
+		all = append(all, print(e))
+	}
+	for bit := range 8 {
+		class, kind := base, base
+		class.Class ^= 1 << bit
+		kind.Kind ^= 1 << bit
+		all = append(all, print(class), print(kind))
+	}
+	all = append(all, print(base, 0), print(base, 0, 0), print(base, 7), print(base, 7, 8), print(base, 8, 7), print(base, 1, 2, 3, 4, 5), print(base, 1, 2, 3, 4, 5, 0))
+	hi, lo := make(map[uint64]int), make(map[uint64]int)
+	for i, p := range all {
+		if at, ok := hi[p[0]]; ok {
+			t.Errorf("%d and %d have one upper half", at, i)
+		}
+		if at, ok := lo[p[1]]; ok {
+			t.Errorf("%d and %d have one lower half", at, i)
+		}
+		hi[p[0]], lo[p[1]] = i, i
+	}
+}
+
+func TestUseAfterScheduleIsAMistake(t *testing.T) {
+	defer func() {
+		if recover() == nil {
+			t.Error("a kernel with events was given another set")
+		}
+	}()
+	var k des.Kernel
+	k.Schedule(des.Event{})
+	k.Use(des.Heap)
 }

@@ -1,136 +1,327 @@
-// Package experiment runs a simulation several times and says how sure its numbers are.
+// Package experiment runs a simulation as often as it takes, and says how sure the answer is.
 //
 // One run is one draw. A measure of it, a quantile of the waits say, differs from seed to
 // seed by more than its own thousands of waits suggest, since those hang together. So the
-// unit is the run: replications with seeds of their own, each a full horizon from an empty
-// cluster (terminating simulations, as Law, Simulation Modeling and Analysis, 5th ed.,
-// section 9.4, has them), and Student's t for the mean of what they measured.
+// unit is the run: [Experiment.Run] numbers them, and each has a seed of its own, which
+// follows from the scenario's. Run 7 of every variant sees the same builds (common random
+// numbers), so that variants differ by what was varied and not by luck.
+//
+//	x := &experiment.Experiment{Scenario: s, Measures: []string{"action.queue.p95"}}
+//	points, err := x.Points(grid)
+//	err = x.Estimate(ctx, points, experiment.Precision{Relative: 0.05})
+//
+// [Experiment.Estimate] grows the number of runs until what they measure is known to the
+// precision asked, [Experiment.Compare] until two variants differ or don't, [Experiment.Plan]
+// looks for the least number of workers with which objectives are met.
+//
+// Runs are terminating simulations, a horizon from an empty cluster to the last build's end
+// (Law, Simulation Modeling and Analysis, 5th ed., section 9.4), or, if asked, of the steady
+// state: the same without a warm-up that MSER-5 finds.
+//
+// Runs go on all CPUs. What they measure is gathered by number, and every decision is made of
+// a whole round of them: results are the same for one CPU and for many, and for a run that
+// was interrupted and went on from what was kept.
 package experiment
 
 import (
+	"cmp"
+	"context"
 	"errors"
 	"fmt"
-	"math"
 	"runtime"
+	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"gonum.org/v1/gonum/stat"
-	"gonum.org/v1/gonum/stat/distuv"
 
 	"github.com/weir-build/weir/loadgen/scenario"
 	"github.com/weir-build/weir/loadgen/workload"
 	"github.com/weir-build/weir/reports/result"
+	"github.com/weir-build/weir/sim/des"
 	"github.com/weir-build/weir/sim/model"
 )
 
-// Replication is one of several runs.
-type Replication struct {
-	Seed    uint64
-	Outcome model.Outcome
-	Result  *result.Result
+// Experiment is what is measured, of what.
+type Experiment struct {
+	Scenario *scenario.Scenario
+	// Measures are what of a run is looked at, as objectives name them. There is at least one.
+	Measures []string
+	// Steady looks at the steady state: the warm-up is left out, and the duration grows until
+	// there is one. Otherwise runs are terminating.
+	Steady bool
+	// Kept is where finished runs are kept; zero keeps none.
+	Kept Kept
+	// Progress is told of each run that ended, one call at a time; it may be nil.
+	Progress func(Progress)
+
+	needs map[string][]need // by Variant.demand
+
+	mutex    sync.Mutex // guards progress
+	progress Progress
 }
 
-// Replicate runs a scenario n times, on all CPUs, and returns the runs in the order of
-// their numbers, whichever ended first. The first has the scenario's own seed; those of the
-// others follow from it, so that two policies with the same seed see the same builds
-// (common random numbers). A run's result carries what describe says of it.
-func Replicate(s *scenario.Scenario, n int, base time.Time, describe func(seed uint64) result.Run) ([]Replication, error) {
-	if n < 1 {
-		return nil, errors.New("want at least one replication")
+// Progress is how far an experiment is.
+type Progress struct {
+	// Done and Total are runs, of the rounds so far. Kept of them were made before.
+	Done, Total, Kept int
+}
+
+// Point is a variant with what its runs measured.
+type Point struct {
+	Variant Variant
+	Load    Load
+	Slots   int
+	// Warmup is what the steady state was found after, of Duration; 0 for terminating runs.
+	Warmup, Duration time.Duration
+	// Bias is by what share leaving it out changed the mean response time of actions.
+	Bias float64
+	// Runs are the runs so far, by number.
+	Runs []Run
+	// Estimates are of the measures, in their order, once Estimate has run.
+	Estimates []Estimate
+
+	scenario *scenario.Scenario
+	key      string
+	ready    bool
+}
+
+// Run is what one simulation came to.
+type Run struct {
+	Seed        uint64        `json:"seed"`
+	Fingerprint uint64        `json:"fingerprint"`
+	Events      uint64        `json:"events"`
+	End         time.Duration `json:"end"`
+	Busy        float64       `json:"busy"`
+	// Values are those of the measures, in their order; nil where the run has nothing of it.
+	Values []*float64 `json:"values"`
+}
+
+// Points returns a point for each variant. Settings that the scenario doesn't allow are
+// errors, and so is a steady state of what has none. A terminating run may be asked for more
+// than it can serve: its Load says so.
+func (x *Experiment) Points(variants []Variant) ([]*Point, error) {
+	if len(x.Measures) == 0 {
+		return nil, errors.New("nothing to measure")
 	}
-	all := make([]Replication, n)
+	for _, m := range x.Measures {
+		if err := result.CheckMeasure(m); err != nil {
+			return nil, err
+		}
+	}
+	points := make([]*Point, len(variants))
+	for i, v := range variants {
+		var err error
+		if points[i], err = x.point(v); err != nil {
+			return nil, err
+		}
+	}
+	return points, nil
+}
+
+// point returns that of a variant; with errUnstable, too.
+func (x *Experiment) point(v Variant) (*Point, error) {
+	s, err := v.of(x.Scenario)
+	if err != nil {
+		return nil, err
+	}
+	if len(s.Demand) == 0 {
+		return nil, fmt.Errorf("scenario %s has no builds: only those are simulated, not single calls of a storage", s.Name)
+	}
+	p := &Point{Variant: v, Load: held(s, x.asked(v, s)), Slots: slots(s), Duration: s.Duration, scenario: s}
+	if x.Steady {
+		if err := steady(p); err != nil {
+			return p, err
+		}
+	}
+	return p, nil
+}
+
+// asked is what a variant asks, which is looked at once for all that ask the same.
+func (x *Experiment) asked(v Variant, s *scenario.Scenario) []need {
+	if x.needs == nil {
+		x.needs = make(map[string][]need)
+	}
+	name := v.demand()
+	if _, ok := x.needs[name]; !ok {
+		x.needs[name] = asked(s)
+	}
+	return x.needs[name]
+}
+
+// seed is that of a run: the first has the scenario's own.
+func seed(s *scenario.Scenario, run int) uint64 {
+	if run == 0 {
+		return s.Seed
+	}
+	return workload.Seed(s.Seed, uint64(run))
+}
+
+// simulate makes one run of a scenario, which is written down in trajectory unless that is
+// nil. What was intended before skip isn't recorded.
+func simulate(
+	s *scenario.Scenario, run int, base time.Time, skip time.Duration, describe func(seed uint64) result.Run, trajectory *des.Trajectory,
+) (model.Outcome, *result.Result, error) {
+	own := *s
+	own.Seed = seed(s, run)
+	recorder := result.NewRecorder(describe(own.Seed))
+	recorder.Begin(base)
+	if skip > 0 {
+		recorder.Skip(base.Add(skip))
+	}
+	recorder.Note(modeNote(skip, s.Duration))
+	outcome, err := model.Run(model.Config{Scenario: &own, Recorder: recorder, Base: base, Trajectory: trajectory})
+	if err != nil {
+		return outcome, nil, fmt.Errorf("replication %d, seed %d: %w", run, own.Seed, err)
+	}
+	r := recorder.Result(base.Add(outcome.End))
+	r.Judge(s.Objectives)
+	return outcome, r, nil
+}
+
+// modeNote says which part of a run its numbers are of.
+func modeNote(skip, duration time.Duration) string {
+	if skip == 0 {
+		return "terminating: from an empty cluster to the end of the last build"
+	}
+	return fmt.Sprintf("steady state: of the %v in which builds begin, the first %v are left out", duration, skip)
+}
+
+// base is when simulated time begins: what is kept must not depend on the day.
+var base = time.Unix(0, 0).UTC()
+
+// Result makes a run of a point again, and returns all that it recorded.
+func (x *Experiment) Result(ctx context.Context, p *Point, run int, base time.Time, describe func(seed uint64) result.Run) (model.Outcome, *result.Result, error) {
+	if err := x.prepare(ctx, []*Point{p}); err != nil {
+		return model.Outcome{}, nil, err
+	}
+	return simulate(p.scenario, run, base, p.Warmup, describe, nil)
+}
+
+// run makes a run of a point, or reads it.
+func (x *Experiment) run(p *Point, number int) (Run, bool, error) {
+	var r Run
+	if x.Kept.read(p.key, runFile(number), &r) && len(r.Values) == len(x.Measures) && r.Seed == seed(p.scenario, number) {
+		return r, true, nil
+	}
+	outcome, all, err := simulate(p.scenario, number, base, p.Warmup, func(uint64) result.Run { return result.Run{Origin: "simulated"} }, nil)
+	if err != nil {
+		return r, false, fmt.Errorf("%s: %w", p.Variant, err)
+	}
+	r = Run{Seed: seed(p.scenario, number), Fingerprint: outcome.Fingerprint, Events: outcome.Events, End: outcome.End, Busy: outcome.Busy, Values: make([]*float64, len(x.Measures))}
+	for i, m := range x.Measures {
+		if v, err := all.Measure(m); err == nil {
+			r.Values[i] = &v
+		}
+	}
+	return r, false, x.Kept.write(p.key, runFile(number), &r)
+}
+
+// grow makes runs until each point has at least as many as asked.
+func (x *Experiment) grow(ctx context.Context, points []*Point, want int) error {
+	if err := x.prepare(ctx, points); err != nil {
+		return err
+	}
+	type job struct {
+		point  *Point
+		number int
+	}
+	var jobs []job
+	have := make([]int, len(points))
+	for i, p := range points {
+		have[i] = len(p.Runs)
+		for n := have[i]; n < want; n++ {
+			p.Runs = append(p.Runs, Run{})
+			jobs = append(jobs, job{p, n})
+		}
+	}
+	err := x.each(ctx, len(jobs), func(i int) (bool, error) {
+		j := jobs[i]
+		r, kept, err := x.run(j.point, j.number)
+		j.point.Runs[j.number] = r
+		return kept, err
+	})
+	if err != nil {
+		for i, p := range points {
+			p.Runs = p.Runs[:have[i]]
+		}
+	}
+	return err
+}
+
+// each does n jobs on all CPUs. Of several errors it returns that of the first job.
+func (x *Experiment) each(ctx context.Context, n int, do func(i int) (kept bool, err error)) error {
+	x.report(Progress{Total: n})
 	var group errgroup.Group
 	group.SetLimit(runtime.GOMAXPROCS(0))
-	for i := range all {
+	failed, stop := context.WithCancel(ctx)
+	defer stop()
+	errs := make([]error, n)
+	for i := range n {
+		if failed.Err() != nil {
+			break
+		}
 		group.Go(func() error {
-			own := *s
-			if i > 0 {
-				own.Seed = workload.Seed(s.Seed, uint64(i))
+			var kept bool
+			if kept, errs[i] = do(i); errs[i] != nil {
+				stop()
+				return nil
 			}
-			recorder := result.NewRecorder(describe(own.Seed))
-			recorder.Begin(base)
-			outcome, err := model.Run(model.Config{Scenario: &own, Recorder: recorder, Base: base})
-			if err != nil {
-				return fmt.Errorf("replication %d, seed %d: %w", i, own.Seed, err)
+			done := Progress{Done: 1}
+			if kept {
+				done.Kept = 1
 			}
-			r := recorder.Result(base.Add(outcome.End))
-			r.Judge(s.Objectives)
-			all[i] = Replication{own.Seed, outcome, r}
+			x.report(done)
 			return nil
 		})
 	}
-	return all, group.Wait()
-}
-
-// Interval is a mean of replications with its confidence interval: Mean ± Half.
-type Interval struct {
-	Mean, Half float64
-	N          int
-}
-
-// Confidence is that of intervals.
-const Confidence = 0.95
-
-// Mean returns the interval of the mean of independent values by Student's t. Of one value
-// nothing is known: Half is infinite.
-func Mean(values []float64) Interval {
-	n := len(values)
-	if n < 2 {
-		return Interval{Mean: stat.Mean(values, nil), Half: math.Inf(1), N: n}
+	group.Wait()
+	if err := cmp.Or(errs...); err != nil {
+		return err
 	}
-	mean, deviation := stat.MeanStdDev(values, nil)
-	t := distuv.StudentsT{Nu: float64(n - 1), Sigma: 1}.Quantile(1 - (1-Confidence)/2)
-	return Interval{Mean: mean, Half: t * deviation / math.Sqrt(float64(n)), N: n}
+	return context.Cause(ctx)
 }
 
-// Verdict is what an interval says of a bound.
-type Verdict string
-
-// The verdicts.
-const (
-	Met          Verdict = "met"          // all of the interval holds
-	Missed       Verdict = "missed"       // none of it does
-	Inconclusive Verdict = "inconclusive" // the bound is in it: more replications
-	Unknown      Verdict = "unknown"      // a run has nothing of the measure
-)
-
-// Answer is an objective, by several replications.
-type Answer struct {
-	Objective result.Expr
-	Interval  Interval
-	Verdict   Verdict
+// report adds to the progress.
+func (x *Experiment) report(more Progress) {
+	x.mutex.Lock()
+	defer x.mutex.Unlock()
+	x.progress.Done += more.Done
+	x.progress.Total += more.Total
+	x.progress.Kept += more.Kept
+	if x.Progress != nil {
+		x.Progress(x.progress)
+	}
 }
 
-// Answers judges objectives by the means of their measures.
-func Answers(runs []Replication, objectives []result.Expr) []Answer {
-	answers := make([]Answer, len(objectives))
-	for i, e := range objectives {
-		a := Answer{Objective: e, Verdict: Unknown}
-		var values []float64
-		for _, r := range runs {
-			v, err := r.Result.Measure(e.Measure)
-			if err != nil {
-				break
-			}
-			values = append(values, v)
+// Made is how many runs there were.
+func (x *Experiment) Made() Progress {
+	x.mutex.Lock()
+	defer x.mutex.Unlock()
+	return x.progress
+}
+
+// values are those of a measure, by run; it fails if a run has nothing of it.
+func (p *Point) values(measure int, name string) ([]float64, error) {
+	values := make([]float64, len(p.Runs))
+	missing := 0
+	for i, r := range p.Runs {
+		if r.Values[measure] == nil {
+			missing++
+			continue
 		}
-		if len(values) == len(runs) {
-			a.Interval = Mean(values)
-			a.Verdict = judge(e, a.Interval)
-		}
-		answers[i] = a
+		values[i] = *r.Values[measure]
 	}
-	return answers
+	if missing > 0 {
+		return nil, fmt.Errorf("%d of %d runs of %s have nothing of %s", missing, len(p.Runs), p.Variant, name)
+	}
+	return values, nil
 }
 
-func judge(e result.Expr, i Interval) Verdict {
-	low, high := e.Holds(i.Mean-i.Half), e.Holds(i.Mean+i.Half)
-	switch {
-	case low && high:
-		return Met
-	case low || high || e.Exact && e.Value > i.Mean-i.Half && e.Value < i.Mean+i.Half:
-		return Inconclusive
+// Fingerprint is that of all runs of a point.
+func (p *Point) Fingerprint() uint64 {
+	all := uint64(len(p.Runs))
+	for _, r := range p.Runs {
+		all = workload.Seed(all, r.Fingerprint)
 	}
-	return Missed
+	return all
 }

@@ -15,11 +15,13 @@ import (
 // remembers: one for each fleet of a run. What it says is bounded, put off and done by the
 // simulation.
 //
-// Another rule is a file with a type that has Desired, and a case of [NewAutoscaler].
+// Another rule is a file with a type that has these methods, and a case of [NewAutoscaler].
 type Autoscaler interface {
 	// Desired returns the number of workers by the metrics of a moment. Without samples it
 	// is to be m.Size.
 	Desired(m *Metrics) int
+	// Clone returns a copy that remembers the same, and shares nothing that changes.
+	Clone() Autoscaler
 }
 
 // Metrics are what a rule sees.
@@ -29,14 +31,14 @@ type Metrics struct {
 	Size int
 	// Slots is how many a worker has.
 	Slots int
-	// Samples are what the metrics pipeline has of the rule's window, the oldest first: one
+	// Readings are what the metrics pipeline has of the rule's window, the oldest first: one
 	// each scrape, the latest as old as the pipeline's lag.
-	Samples []Sample
+	Readings []Reading
 }
 
-// Sample is what metrics say of a moment. Load is by platform, as schedulers tell it: of
+// Reading is what metrics say of a moment. Load is by platform, as schedulers tell it: of
 // fleets that serve the same platform, each sees all of it.
-type Sample struct {
+type Reading struct {
 	At      des.Time
 	Queued  int // actions that wait for a worker, or rest before they do
 	Running int // actions that a worker holds
@@ -46,11 +48,11 @@ type Sample struct {
 }
 
 // latest returns the latest sample, nil if there is none.
-func (m *Metrics) latest() *Sample {
-	if len(m.Samples) == 0 {
+func (m *Metrics) latest() *Reading {
+	if len(m.Readings) == 0 {
 		return nil
 	}
-	return &m.Samples[len(m.Samples)-1]
+	return &m.Readings[len(m.Readings)-1]
 }
 
 // NewAutoscaler returns the rule of a scenario's autoscaler.
@@ -80,19 +82,17 @@ func ceil(x float64) int {
 type scaler struct {
 	*scenario.Autoscaler
 	rule      Autoscaler
-	samples   []Sample // a window of them, and what the lag holds back
-	size      int      // what the fleet is to have
-	changed   des.Time // when that was; 0 is never
+	readings  []Reading // a window of them, and what the lag holds back
+	size      int       // what the fleet is to have
+	changed   des.Time  // when that was; 0 is never
 	direction int
 	sampled   des.Time // when it samples next, and when it is asked next
 	asked     des.Time
 	metrics   Metrics
 	use       FleetUse
-	at        des.Time // until when use is counted
+	at        des.Time // until when what is paid for is counted
 	ordered   int64    // workers that are paid for
-	running   int64    // slots that are busy, and those there are
-	slots     int64
-	busy      int // slots of workers that stay
+	busy      int      // slots that are, of workers that stay
 }
 
 // Scaling is what all autoscaled fleets of a run came to.
@@ -144,32 +144,24 @@ func (s *sim) addScaler(f *fleet) {
 	s.k.Schedule(des.Event{At: 0, Class: evTick, Kind: evScale, A: uint32(f.number)})
 }
 
+// clone returns a copy for a copy of its run.
+func (c *scaler) clone() *scaler {
+	own := *c
+	own.rule, own.readings, own.metrics = c.rule.Clone(), slices.Clone(c.readings), Metrics{}
+	return &own
+}
+
 // until counts what was used up to now.
 func (c *scaler) until(now des.Time) {
-	dt := now - c.at
-	c.use.WorkerTime += time.Duration(c.ordered * dt)
-	c.use.IdleTime += time.Duration((c.slots - c.running) * dt)
+	c.use.WorkerTime += time.Duration(c.ordered * (now - c.at))
 	c.at = now
 }
 
 // occupy says that so many more slots of a worker are busy from now on.
 func (s *sim) occupy(w *worker, more int) {
-	s.count(int64(more))
-	if c := w.fleet.scaler; c != nil {
-		c.until(s.k.Now())
-		c.running += int64(more)
-		if !w.leaving {
-			c.busy += more
-		}
-	}
-}
-
-// offer says that a worker's slots are there, or are no more.
-func (s *sim) offer(f *fleet, more int64) {
-	s.addSlots(more)
-	if c := f.scaler; c != nil {
-		c.until(s.k.Now())
-		c.slots += more
+	s.count(w.fleet, int64(more))
+	if c := w.fleet.scaler; c != nil && !w.leaving {
+		c.busy += more
 	}
 }
 
@@ -194,22 +186,22 @@ func (s *sim) scale(f *fleet) {
 	}
 	if c.sampled <= now {
 		c.sampled = des.Add(now, int64(c.Scrape))
-		s.sample(f)
+		s.scrape(f)
 	}
 	if c.asked <= now {
 		c.asked = des.Add(now, int64(c.Every))
-		s.ask(f)
+		s.consult(f)
 	}
 	s.k.Schedule(des.Event{At: min(c.sampled, c.asked), Class: evTick, Kind: evScale, A: uint32(f.number)})
 }
 
-// sample takes a sample of a fleet, unless there is no scheduler to ask.
-func (s *sim) sample(f *fleet) {
+// scrape takes a reading of a fleet, unless there is no scheduler to ask.
+func (s *sim) scrape(f *fleet) {
 	if s.down > 0 {
 		return
 	}
 	c := f.scaler
-	one := Sample{At: s.k.Now(), Ready: f.ready, Booting: f.there - f.ready, Busy: c.busy}
+	one := Reading{At: s.k.Now(), Ready: f.ready, Booting: f.there - f.ready, Busy: c.busy}
 	for _, p := range f.serves {
 		d := s.q.Depth(p)
 		one.Queued += d.Queued + d.Resting
@@ -217,36 +209,36 @@ func (s *sim) sample(f *fleet) {
 	}
 	// What neither the window has nor the lag holds back is over.
 	old := 0
-	for old < len(c.samples) && c.samples[old].At < s.k.Now()-int64(c.Window+c.Lag+c.Scrape) {
+	for old < len(c.readings) && c.readings[old].At < s.k.Now()-int64(c.Window+c.Lag+c.Scrape) {
 		old++
 	}
-	if old > 0 && old >= len(c.samples)/2 { // seldom, so that it costs nothing
-		c.samples = c.samples[:copy(c.samples, c.samples[old:])]
+	if old > 0 && old >= len(c.readings)/2 { // seldom, so that it costs nothing
+		c.readings = c.readings[:copy(c.readings, c.readings[old:])]
 	}
-	c.samples = append(c.samples, one)
+	c.readings = append(c.readings, one)
 }
 
 // seen returns the samples that the rule sees.
-func (c *scaler) seen(now des.Time) []Sample {
-	last := len(c.samples)
-	for last > 0 && c.samples[last-1].At > now-int64(c.Lag) {
+func (c *scaler) seen(now des.Time) []Reading {
+	last := len(c.readings)
+	for last > 0 && c.readings[last-1].At > now-int64(c.Lag) {
 		last--
 	}
 	if last == 0 {
 		return nil
 	}
 	first := last - 1
-	for first > 0 && c.samples[first-1].At > c.samples[last-1].At-int64(c.Window) {
+	for first > 0 && c.readings[first-1].At > c.readings[last-1].At-int64(c.Window) {
 		first--
 	}
-	return c.samples[first:last]
+	return c.readings[first:last]
 }
 
-// ask asks a fleet's rule, and has workers come and go. Those that were lost are replaced,
+// consult asks a fleet's rule, and has workers come and go. Those that were lost are replaced,
 // too, whatever the cooldown is.
-func (s *sim) ask(f *fleet) {
+func (s *sim) consult(f *fleet) {
 	c, now := f.scaler, s.k.Now()
-	c.metrics = Metrics{Now: now, Size: c.size, Slots: f.Slots, Samples: c.seen(now)}
+	c.metrics = Metrics{Now: now, Size: c.size, Slots: f.Slots, Readings: c.seen(now)}
 	size := min(max(c.rule.Desired(&c.metrics), c.Min), c.Max)
 	if size != c.size && (c.changed == 0 || now-c.changed >= int64(c.Cooldown)) {
 		direction := 1
@@ -309,6 +301,7 @@ func (s *sim) tellScaling() (total Scaling) {
 			continue
 		}
 		c.until(s.k.Now())
+		c.use.IdleTime = time.Duration(f.usage.slotTime - f.usage.inUsed)
 		total.add(&c.use.Scaling)
 		for _, o := range s.Observers {
 			if o, ok := o.(ScalingObserver); ok {

@@ -2,6 +2,7 @@ package model
 
 import (
 	"math"
+	"slices"
 
 	"github.com/weir-build/weir/loadgen/scenario"
 	"github.com/weir-build/weir/sim/des"
@@ -62,10 +63,10 @@ func (h *hpa) formula(m *Metrics) int {
 	slots := float64(m.Slots)
 	if h.Metric == scenario.Load {
 		load := 0.0
-		for i := range m.Samples {
-			load += float64(m.Samples[i].Queued + m.Samples[i].Running)
+		for i := range m.Readings {
+			load += float64(m.Readings[i].Queued + m.Readings[i].Running)
 		}
-		load /= float64(len(m.Samples))
+		load /= float64(len(m.Readings))
 		if m.Size > 0 && h.tolerates(load/slots/float64(m.Size)/h.Target) {
 			return m.Size
 		}
@@ -75,9 +76,9 @@ func (h *hpa) formula(m *Metrics) int {
 		return m.Size // nobody has a metric
 	}
 	var busy, there float64
-	for i := range m.Samples {
-		busy += float64(m.Samples[i].Busy)
-		there += float64(m.Samples[i].Ready) * slots
+	for i := range m.Readings {
+		busy += float64(m.Readings[i].Busy)
+		there += float64(m.Readings[i].Ready) * slots
 	}
 	if there == 0 {
 		return m.Size
@@ -131,4 +132,10 @@ func since(all []said, after des.Time) []said {
 		old++
 	}
 	return all[:copy(all, all[old:])]
+}
+
+func (h *hpa) Clone() Autoscaler {
+	own := *h
+	own.said, own.changes = slices.Clone(h.said), slices.Clone(h.changes)
+	return &own
 }

@@ -20,12 +20,12 @@ type quantile struct {
 }
 
 func (q *quantile) Desired(m *Metrics) int {
-	if len(m.Samples) == 0 {
+	if len(m.Readings) == 0 {
 		return m.Size // "did not return a desired number of workers": it leaves it
 	}
 	q.loads = q.loads[:0]
-	for i := range m.Samples {
-		q.loads = append(q.loads, m.Samples[i].Queued+m.Samples[i].Running)
+	for i := range m.Readings {
+		q.loads = append(q.loads, m.Readings[i].Queued+m.Readings[i].Running)
 	}
 	slices.Sort(q.loads)
 	return workersFor(float64(ceil(quantileOf(q.loads, q.Quantile))), m.Slots)
@@ -39,4 +39,10 @@ func quantileOf(sorted []int, q float64) float64 {
 	upper := min(lower+1, len(sorted)-1)
 	part := rank - float64(lower)
 	return float64(float64(sorted[lower])*(1-part)) + float64(float64(sorted[upper])*part)
+}
+
+func (q *quantile) Clone() Autoscaler {
+	own := *q
+	own.loads = nil
+	return &own
 }

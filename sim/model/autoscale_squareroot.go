@@ -17,13 +17,18 @@ import (
 type squareRoot struct{ *scenario.Autoscaler }
 
 func (r *squareRoot) Desired(m *Metrics) int {
-	if len(m.Samples) == 0 {
+	if len(m.Readings) == 0 {
 		return m.Size
 	}
 	load := 0.0
-	for i := range m.Samples {
-		load += float64(m.Samples[i].Queued + m.Samples[i].Running)
+	for i := range m.Readings {
+		load += float64(m.Readings[i].Queued + m.Readings[i].Running)
 	}
-	load /= float64(len(m.Samples))
+	load /= float64(len(m.Readings))
 	return workersFor(load+float64(r.Beta*math.Sqrt(load)), m.Slots)
+}
+
+func (r *squareRoot) Clone() Autoscaler {
+	own := *r
+	return &own
 }

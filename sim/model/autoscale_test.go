@@ -51,7 +51,7 @@ func TestHPAFormula(t *testing.T) {
 		a := rule(t, "{rule: hpa, max: 1000, stabilization: 0s, up: {workers: 1000}, "+c.of+"}")
 		got := model.NewAutoscaler(a).Desired(&model.Metrics{
 			Now: minute, Size: c.size, Slots: 100,
-			Samples: []model.Sample{{At: 0, Queued: c.queued, Running: c.active, Ready: c.size - c.booting, Booting: c.booting, Busy: c.busy}},
+			Readings: []model.Reading{{At: 0, Queued: c.queued, Running: c.active, Ready: c.size - c.booting, Booting: c.booting, Busy: c.busy}},
 		})
 		if got != c.want {
 			t.Errorf("%s: %d workers of which %d boot, %d%% busy: got %d, want %d", c.name, c.size, c.booting, c.busy, got, c.want)
@@ -66,7 +66,7 @@ func TestHPAShrinksByTheHighestOfFiveMinutes(t *testing.T) {
 	size := 10
 	var got []int
 	for i, load := range []int{4, 4, 8, 4, 4, 4, 4, 4, 4, 4} { // one a minute
-		size = r.Desired(&model.Metrics{Now: int64(i) * minute, Size: size, Slots: 1, Samples: []model.Sample{{Running: load}}})
+		size = r.Desired(&model.Metrics{Now: int64(i) * minute, Size: size, Slots: 1, Readings: []model.Reading{{Running: load}}})
 		got = append(got, size)
 	}
 	// 10 of the beginning until 5 min, 8 of the third until 7.
@@ -92,7 +92,7 @@ func TestHPAGrowsByItsLimits(t *testing.T) {
 		size := 1
 		var got []int
 		for i, load := range c.load {
-			size = r.Desired(&model.Metrics{Now: int64(i+1) * 15e9, Size: size, Slots: 1, Samples: []model.Sample{{Running: load}}})
+			size = r.Desired(&model.Metrics{Now: int64(i+1) * 15e9, Size: size, Slots: 1, Readings: []model.Reading{{Running: load}}})
 			got = append(got, size)
 		}
 		if fmt.Sprint(got) != c.want {
@@ -123,7 +123,7 @@ func TestQuantileRule(t *testing.T) {
 	} {
 		m := &model.Metrics{Size: 2, Slots: c.slots}
 		for _, n := range c.loads {
-			m.Samples = append(m.Samples, model.Sample{Queued: n / 2, Running: n - n/2})
+			m.Readings = append(m.Readings, model.Reading{Queued: n / 2, Running: n - n/2})
 		}
 		if got := model.NewAutoscaler(rule(t, "{rule: quantile, max: 99, "+c.of+"}")).Desired(m); got != c.want {
 			t.Errorf("%s of %v on %d slots: got %d, want %d", c.of, c.loads, c.slots, got, c.want)
@@ -135,7 +135,7 @@ func TestQuantileRule(t *testing.T) {
 func TestSquareRootStaffing(t *testing.T) {
 	for _, c := range []struct{ beta, load, slots, want int }{{1, 100, 1, 110}, {2, 100, 1, 120}, {1, 100, 8, 14}, {0, 100, 10, 10}, {1, 0, 1, 0}} {
 		r := model.NewAutoscaler(rule(t, fmt.Sprintf("{rule: square-root, max: 999, beta: %d}", c.beta)))
-		m := &model.Metrics{Slots: c.slots, Samples: []model.Sample{{Queued: c.load}, {Running: c.load}}}
+		m := &model.Metrics{Slots: c.slots, Readings: []model.Reading{{Queued: c.load}, {Running: c.load}}}
 		if got := r.Desired(m); got != c.want {
 			t.Errorf("a load of %d, β %d, %d slots: got %d, want %d", c.load, c.beta, c.slots, got, c.want)
 		}

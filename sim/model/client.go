@@ -17,6 +17,7 @@ type stream struct {
 	*scenario.Demand
 	plan      *workload.Plan
 	times     func() (time.Duration, bool)
+	drawn     int                // how many of them
 	platforms []queue.PlatformID // by class
 	expected  []time.Duration    // by class
 	recurs    bool               // a result may be asked for again
@@ -33,8 +34,10 @@ type build struct {
 	due       []des.Time          // by action: when it could begin, once it has
 	ops       []queue.OperationID // by action, 0 if it isn't under way
 	took      []int64
+	ended     []bool // by action
+	left      int    // actions that haven't ended
 	running   int
-	group     uint32
+	group     uint32 // of its tasks
 	cacheHits int
 	failed    int
 	stopped   bool
@@ -94,7 +97,9 @@ const closedLoop = 1
 
 // scheduleNext schedules the next arrival of an open stream, if it is in time.
 func (s *sim) scheduleNext(i int) {
-	at, ok := s.streams[i].times()
+	st := s.streams[i]
+	st.drawn++
+	at, ok := st.times()
 	if !ok || at > s.Scenario.Duration {
 		return
 	}
@@ -133,9 +138,9 @@ func (s *sim) arrive(i int, how uint64) {
 	st.plan.Draw(number, &b.Build)
 	n := len(b.Actions)
 	b.order.Reset(&b.Build)
-	b.due, b.ops, b.took = zeros(b.due, n), zeros(b.ops, n), zeros(b.took, n)
+	b.due, b.ops, b.took, b.ended = zeros(b.due, n), zeros(b.ops, n), zeros(b.took, n), zeros(b.ended, n)
 	b.stream, b.begun, b.group = int32(i), s.k.Now(), s.groups.take()
-	b.running, b.cacheHits, b.failed = 0, 0, 0
+	b.running, b.cacheHits, b.failed, b.left = 0, 0, 0, n
 	b.stopped, b.cancelled, b.client = false, false, how&closedLoop != 0
 	s.open++
 	if b.CancelAfter > 0 {
@@ -162,15 +167,37 @@ func (s *sim) advance(at int32) {
 		if !ok {
 			break
 		}
-		// Clients take no time: it begins at the moment at which it could.
-		b.due[a] = s.k.Now()
 		b.running++
+		// Clients take no time, but where it was recorded: it begins when it could.
+		if pause := b.Actions[a].Pause; pause > 0 {
+			s.k.Schedule(des.Event{
+				At: des.Add(s.k.Now(), int64(pause)), Class: evAsk, Kind: evAsk, A: uint32(at), B: s.builds.turn(at)<<32 | uint64(a),
+			})
+			continue
+		}
 		s.inFlight++
+		b.due[a] = s.k.Now()
 		s.submit(at, int32(a))
 	}
 	if b.running == 0 && (b.stopped || b.order.Ready() == 0) {
 		s.finish(at)
 	}
+}
+
+// ask begins an action whose client had paused.
+func (s *sim) ask(at int32, turn uint64, a int32) {
+	b := s.builds.at(at)
+	if s.builds.turn(at)<<32>>32 != turn {
+		return
+	}
+	s.inFlight++
+	b.due[a] = s.k.Now()
+	if b.stopped {
+		s.actionDone(at, a, Stopped, nil)
+	} else {
+		s.submit(at, a)
+	}
+	s.advance(at)
 }
 
 // submit looks for the result of an action, or asks for its execution.
@@ -214,6 +241,9 @@ func (s *sim) enter(o queue.OperationID, merged bool) {
 
 // guess is what a scheduler that has seen many would guess of a duration.
 func (st *stream) guess(a *workload.Action) time.Duration {
+	if a.Expected > 0 {
+		return a.Expected
+	}
 	if len(st.Tape) > 0 {
 		return a.Duration
 	}
@@ -234,6 +264,9 @@ func (s *sim) operationDone(d *todo, done *task) {
 	}
 	b.ops[d.place.action] = 0
 	how, t := Errored, (*task)(nil)
+	if gone := &s.tasks[d.task.Index()]; gone.last == d.task {
+		t = gone // it may be another's place by now
+	}
 	switch {
 	case d.reason == queue.Cancelled:
 		how = Stopped
@@ -249,17 +282,25 @@ func (s *sim) operationDone(d *todo, done *task) {
 	s.advance(d.place.build)
 }
 
-// actionDone notes that an action has ended, and releases what waits for it. The task is of
-// one that was executed.
+// actionDone notes that an action has ended, and releases what waits for it. The task is
+// that of one that was asked for, as far as it is known.
 func (s *sim) actionDone(at, a int32, how Ended, t *task) {
 	b := s.builds.at(at)
-	if t != nil {
+	if t != nil && how.hasResult() {
 		// Of one that was under way already, only the rest counts.
 		b.took[a] = min(t.ran-t.fetched, s.k.Now()-b.due[a])
 	}
 	if len(s.Observers) > 0 {
 		s.tellAction(b, a, how, t)
 	}
+	if b.ended[a] {
+		s.violate("action %d of build %d of %s ends twice", a, b.Number, s.streams[b.stream].Name)
+	}
+	if s.account != nil {
+		s.account.sojourns += float64(s.k.Now() - b.due[a])
+	}
+	b.ended[a] = true
+	b.left--
 	b.running--
 	s.inFlight--
 	switch how {
@@ -285,6 +326,8 @@ func (s *sim) tellAction(b *build, a int32, how Ended, t *task) {
 	}
 	if t != nil {
 		to := &s.action
+		to.Asker = Asker{int(t.stream), int(t.build), int(t.action)}
+		to.Waited, to.Held, to.Lost = t.since, t.held, t.lost
 		to.Queued, to.Leased, to.Fetched, to.Ran, to.Uploaded = t.queued, t.leased, t.fetched, t.ran, t.uploaded
 		to.Attempts, to.Worker, to.Task = int(t.attempt), t.worker, uint64(t.id)
 	}
@@ -300,7 +343,7 @@ func (s *sim) giveUp(at int32, turn uint64) {
 		return
 	}
 	b.stopped, b.cancelled = true, true
-	s.hangUp(at, turn)
+	s.stopCalls(at, turn)
 	for _, op := range b.ops {
 		if op != 0 {
 			s.step(queue.Input{Kind: queue.Cancel, Operation: op})
@@ -314,22 +357,28 @@ func (s *sim) giveUp(at int32, turn uint64) {
 // finish ends a build.
 func (s *sim) finish(at int32) {
 	b := s.builds.at(at)
+	if b.running != 0 || b.left > 0 && !b.stopped && b.failed == 0 {
+		s.violate("build %d of %s ends with %d actions under way and %d that haven't ended", b.Number, s.streams[b.stream].Name, b.running, b.left)
+	}
 	if len(s.Observers) > 0 {
-		told := Build{
+		s.built = Build{
 			Stream: int(b.stream), Number: b.Number, Begun: b.begun, End: s.k.Now(),
 			Actions: len(b.Actions), CacheHits: b.cacheHits, Failed: b.failed, Cancelled: b.cancelled,
 			Ideal: int64(s.lister.Ideal(&b.Build, b.Jobs, func(i int) time.Duration { return time.Duration(b.took[i]) })),
 		}
 		for _, o := range s.Observers {
-			o.Build(&told)
+			o.Build(&s.built)
 		}
 	}
 	s.open--
 	// The queue tells when it knows a build no more, if it still does.
 	s.groups.leave(b.group, s.q.Refers(queue.InvocationLevel, b.group))
-	stream, client := b.stream, b.client
+	stream, client, begun := b.stream, b.client, b.begun
 	s.builds.free(at)
 	if client {
+		if s.atOnce++; begun < s.k.Now() {
+			s.atOnce = 0
+		}
 		s.scheduleClosed(int(stream))
 	}
 }

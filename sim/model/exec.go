@@ -16,15 +16,22 @@ type task struct {
 	output   workload.Blob
 	stream   int32
 	class    int32
+	build    int32 // of the action that it was first asked for by: its number in the stream
+	action   int32
 	fails    bool
 	waits    bool // for a worker
+	pauses   bool // before it does
 	inputs   []workload.Blob
 	queued   des.Time
-	since    des.Time // when it was queued last
+	since    des.Time // when it last began to wait for a worker
+	held     queue.Hold
+	lost     []Try
+	last     queue.TaskID // id, and still when it is no more
 	// Of the latest execution.
 	leased, fetched, ran, uploaded des.Time
 	attempt                        uint32
 	worker                         int
+	given                          uint32 // the latest attempt that a worker was given
 }
 
 // newTask makes the task of the action that is being submitted.
@@ -32,11 +39,15 @@ func (s *sim) newTask(id queue.TaskID) {
 	b := s.builds.at(s.asked.build)
 	a := &b.Actions[s.asked.action]
 	t := &s.tasks[id.Index()]
+	if len(t.lost) > 0 {
+		t.lost = nil // who waited for what was here is told of it yet
+	}
 	*t = task{
-		id: id, key: a.Key, duration: int64(a.Duration), output: a.Output, stream: b.stream, class: int32(a.Class),
-		fails: a.Fails, waits: true, inputs: t.inputs[:0], queued: s.k.Now(), since: s.k.Now(),
+		id: id, last: id, build: int32(b.Number), action: s.asked.action, lost: t.lost, key: a.Key, duration: int64(a.Duration), output: a.Output, stream: b.stream, class: int32(a.Class),
+		fails: a.Fails, waits: true, inputs: t.inputs[:0], queued: s.k.Now(),
 	}
 	s.queued++
+	s.wait(t)
 	if s.link != nil {
 		for _, d := range a.Deps {
 			t.inputs = append(t.inputs, b.Actions[d].Output)
@@ -53,12 +64,12 @@ type exec struct {
 	attempt              uint32
 	task                 queue.TaskID
 	stage                stage
-	transfer             bool // it is in the link
+	transfer             bool     // it is in the link
+	since                des.Time // when the task began to wait for it
 	leased, fetched, ran des.Time
 	halt                 halt
 	// Of the task: nobody tells a worker that stands still when that is over.
-	stream, class int32
-	queued        des.Time
+	stream, class, build, action int32
 }
 
 type stage uint8
@@ -74,18 +85,22 @@ const (
 func (s *sim) lease(o *queue.Output) {
 	i := s.byWorker[o.Worker.Index()]
 	t := &s.tasks[o.Task.Index()]
-	waited := t.waits
-	if waited {
+	if t.waits {
 		t.waits = false
 		s.queued--
 	}
+	if o.Kind == queue.Leased && o.Attempt <= t.given {
+		s.violate("task %v is leased as attempt %d to worker %v, and was as attempt %d", o.Task, o.Attempt, o.Worker, t.given)
+	}
+	t.given, t.attempt, t.leased, t.fetched, t.ran = o.Attempt, o.Attempt, s.k.Now(), 0, 0
 	if i == gone || !s.workers.at(i).hears() {
 		return // of it nobody hears
 	}
 	w := s.workers.at(i)
-	if c := w.fleet.scaler; c != nil && waited {
+	if c := w.fleet.scaler; c != nil && o.Kind == queue.Leased {
 		c.use.WaitTime += time.Duration(s.k.Now() - t.since)
 	}
+	t.worker = w.number
 	if o.Kind == queue.Offered {
 		for _, h := range w.holds {
 			if e := s.execs.at(h); e.task == o.Task && e.attempt == o.Attempt {
@@ -93,11 +108,15 @@ func (s *sim) lease(o *queue.Output) {
 			}
 		}
 	}
+	if len(w.holds) >= w.fleet.Slots {
+		s.violate("worker %v, number %d, gets task %v, attempt %d, and has %d of %d slots in use", o.Worker, w.number, o.Task, o.Attempt, len(w.holds), w.fleet.Slots)
+	}
 	at, e := s.execs.take()
-	*e = exec{worker: i, place: int32(len(w.holds)), slot: w.takeSlot(), task: o.Task, attempt: o.Attempt, leased: s.k.Now(), stream: t.stream, class: t.class, queued: t.queued}
+	*e = exec{worker: i, place: int32(len(w.holds)), slot: w.takeSlot(), task: o.Task, attempt: o.Attempt, since: t.since, leased: s.k.Now(), stream: t.stream, class: t.class, build: t.build, action: t.action}
 	w.holds = append(w.holds, at)
 	w.fresh = append(w.fresh, held{at, s.execs.turn(at)})
 	s.attempts++
+	w.fleet.attempts++
 	s.occupy(w, 1)
 	s.beginStage(at)
 }
@@ -203,8 +222,14 @@ func (s *sim) drop(at int32, lost bool) {
 	if e.transfer {
 		s.abort(at)
 	}
+	if lost {
+		w.fleet.lost++
+	}
 	if len(s.Observers) > 0 {
 		s.tellAttempt(e, w, lost)
+	}
+	if s.account != nil {
+		s.account.executions += float64(s.k.Now() - e.leased)
 	}
 	s.execs.free(at)
 	s.occupy(w, -1)
@@ -212,8 +237,8 @@ func (s *sim) drop(at int32, lost bool) {
 
 func (s *sim) tellAttempt(e *exec, w *worker, lost bool) {
 	s.attempt = Attempt{
-		Stream: int(e.stream), Class: int(e.class), Worker: w.number, Fleet: w.fleet.number, Slot: int(e.slot),
-		Task: uint64(e.task), Number: int(e.attempt), Queued: e.queued, Leased: e.leased, Fetched: e.fetched, Ran: e.ran,
+		Stream: int(e.stream), Class: int(e.class), Build: int(e.build), Index: int(e.action), Worker: w.number, Fleet: w.fleet.number, Slot: int(e.slot),
+		Task: uint64(e.task), Number: int(e.attempt), Queued: e.since, Leased: e.leased, Fetched: e.fetched, Ran: e.ran,
 		End: s.k.Now(), Lost: lost,
 	}
 	for _, o := range s.Observers {
@@ -239,4 +264,21 @@ func (s *sim) revoke(o *queue.Output) {
 // scale is so many times a duration.
 func scale(d int64, by float64) int64 {
 	return int64(min(float64(d)*by, float64(des.End/2)))
+}
+
+// wait notes that a task waits for an attempt from now on, and why, if somebody wants to
+// know. The pause before an attempt is part of the wait.
+func (s *sim) wait(t *task) {
+	t.since, t.leased, t.held = s.k.Now(), 0, queue.NotHeld
+	if s.Explain {
+		t.held = s.q.Held(t.id)
+	}
+}
+
+// loseTry notes that nothing came of an attempt.
+func (s *sim) loseTry(o *queue.Output) {
+	t := &s.tasks[o.Task.Index()]
+	t.lost = append(t.lost, Try{
+		Number: int(o.Attempt), Queued: t.since, Leased: t.leased, Ended: s.k.Now(), Worker: t.worker, Held: t.held, Reason: o.Reason,
+	})
 }

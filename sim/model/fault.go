@@ -20,8 +20,10 @@ const (
 	restartEnds
 )
 
-func (s *sim) addFaults() {
-	for i, f := range s.Scenario.Faults {
+// addFaults has the faults of the scenario come, from a number on.
+func (s *sim) addFaults(from int) {
+	for i := from; i < len(s.Scenario.Faults); i++ {
+		f := &s.Scenario.Faults[i]
 		s.k.Schedule(des.Event{At: int64(f.At), Class: evFault, Kind: evFault, A: uint32(i)})
 		s.faultTimes = append(s.faultTimes, int64(f.At))
 	}
@@ -73,11 +75,11 @@ func (s *sim) harm(i int, f *scenario.Fault) {
 		s.results.away++
 		s.endsAfter(i, f.CacheOutage, cacheIsBack)
 	}
-	if f.StorageOutage > 0 {
+	if f.StorageOutage > 0 && s.link != nil {
 		s.slowDown(0)
 		s.endsAfter(i, f.StorageOutage, storageIsBack)
 	}
-	if f.StorageSlow > 0 {
+	if f.StorageSlow > 0 && s.link != nil {
 		s.slowDown(f.StorageSlow)
 		s.endsAfter(i, f.For, storageIsFast)
 	}

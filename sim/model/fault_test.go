@@ -370,7 +370,8 @@ faults: [%s]
 
 // TestManyFaultsAtOnce: whatever goes wrong, all actions end once, a run is a function of
 // its scenario, an observer changes nothing, and nor does it that workers leave out of
-// their reports what makes no difference.
+// their reports what makes no difference. Each step is held against a second account of it,
+// and a copy of a run in the middle of it all goes on as the run does.
 func TestManyFaultsAtOnce(t *testing.T) {
 	kinds := []string{
 		"kill_workers: 1, start_workers: 1", "kill_share: 30%, start_workers: 2", "kill_zone: b, for: 9s", "drain_workers: 1, start_workers: 1", "freeze_workers: 2, for: 3s",
@@ -389,9 +390,28 @@ func TestManyFaultsAtOnce(t *testing.T) {
 		}
 		l, one := observeScaling(t, text)
 		endOnce(t, fmt.Sprintf("seed %d, %v", seed, faults), &l.log)
-		two, err := model.Run(model.ReportAll(model.Config{Scenario: parse(t, text)}))
+		two, err := model.Run(model.ReportAll(model.Config{Scenario: parse(t, text), Check: true}))
 		if err != nil || one != two {
 			t.Errorf("seed %d, %v: %+v, and without an observer and with full reports %+v, %v", seed, faults, one, two, err)
+		}
+		s, err := model.New(model.Config{Scenario: parse(t, text)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.RunUntil(time.Duration(5+r.IntN(60)) * time.Second); err != nil {
+			t.Fatal(err)
+		}
+		c, err := s.Clone()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if shared := model.Shared(s, c); shared != nil {
+			t.Fatalf("seed %d: a copy at %v shares %v", seed, s.Now(), shared)
+		}
+		for _, half := range []*model.Simulation{s, c} {
+			if two, err := half.Finish(); err != nil || one != two {
+				t.Errorf("seed %d, %v: %+v, and by halves from %v on %+v, %v", seed, faults, one, s.Now(), two, err)
+			}
 		}
 	}
 }

@@ -93,7 +93,7 @@ func (s *sim) hail(i int32) {
 			n++
 		}
 	}
-	w.fresh, w.told = w.fresh[:0], s.k.Now()
+	w.fresh, w.renewed = w.fresh[:0], s.k.Now()
 	s.poll(i)
 	s.leaveIfIdle(i)
 }

@@ -38,14 +38,40 @@ type Config struct {
 	Base     time.Time
 	// Observers are told what happens, in their order.
 	Observers []Observer
+	// SampleEvery is the time between two looks of those observers that are Samplers; 0 is
+	// never.
+	SampleEvery time.Duration
+	// Explain has observers told why tasks wait, which costs a look at each level of the
+	// policy for each that does.
+	Explain bool
+	// Watch, if there is one, is called every WatchEvery events. An error of it ends the run.
+	Watch func(Progress) error
 	// MaxEvents ends a run that doesn't end by itself; 0 means DefaultMaxEvents.
 	MaxEvents uint64
+	// Trajectory is where the events are written down, or nil.
+	Trajectory *des.Trajectory
+	// Events is how the kernel keeps what is to come, which changes nothing but its speed.
+	Events des.Set
+	// Check has every step held against a second account of it: that a scheduler does what
+	// its policy says, and that everything adds up ([Violation]). It takes a few times as
+	// long. Copies aren't checked.
+	Check bool
 
 	reportAll bool // for tests: workers leave nothing out
 }
 
 // DefaultMaxEvents is some minutes of one CPU.
 const DefaultMaxEvents = 1_000_000_000
+
+// WatchEvery is some milliseconds of one CPU.
+const WatchEvery = 1 << 14
+
+// Progress is how far a run is.
+type Progress struct {
+	At     des.Time
+	Events uint64
+	Level  Level
+}
 
 // Outcome is what a run came to.
 type Outcome struct {
@@ -74,25 +100,27 @@ const (
 	evReport
 	evTick
 	evArrive
+	evAsk // an action is asked for after a pause
 	// Kinds only: their classes are those of the kinds that they go with.
-	evScale // a fleet's autoscaler samples, or is asked
+	evScale // a fleet's metrics are scraped, or its autoscaler is consulted
 	evThaw  // of a worker
 	evCall  // a client calls a scheduler again that was away
 )
 
 type sim struct {
 	Config
-	k      des.Kernel
-	q      *queue.Queue
-	config queue.Config
-	out    []queue.Output // of the step under way
-	todo   []todo         // what follows from outputs, by further steps
+	k    des.Kernel
+	q    *queue.Queue
+	with queue.Config   // of the queue
+	out  []queue.Output // of the step under way
+	todo []todo         // what follows from outputs, by further steps
 
 	platforms []map[string]string // by queue.PlatformID
 	fleets    []*fleet
 	streams   []*stream
 
 	workers  table[worker]
+	line     line    // of workers, by when they reported
 	byWorker []int32 // by index of queue.WorkerID: in workers
 	tasks    []task  // by index of queue.TaskID
 	places   []place // by index of queue.OperationID
@@ -104,10 +132,11 @@ type sim struct {
 	done     task  // the last that was completed
 
 	session    time.Duration
+	reporting  bool // a report is scheduled
 	tickAt     des.Time
 	faultTimes []des.Time // those to come, ascending
 
-	scalers  int      // that are asked
+	scalers  int      // that are consulted
 	farthest int64    // how far back the past goes that any of them acts by
 	alone    des.Time // when anything else was to come, last
 
@@ -117,43 +146,43 @@ type sim struct {
 	image     []byte              // of its state
 	calls     table[call]         // of clients that found it away
 	abandoned []queue.OperationID // by clients that couldn't tell it
+	unasked   int64               // calls that no operation is open for
+	orphans   int64               // operations that are open, and that no action waits for
 
+	atOnce         int // builds of closed loops that have taken no time, since one took some
 	open, waiting  int // builds, and arrivals to come
 	born, present  int // workers that ever were, and that are there and stay
 	queued         int64
-	inFlight, told int64
-	usage          usage
+	inFlight       int64
+	slots, running int64
 	attempts, lost int64
+	samplers       []Sampler
+	sampleAt       des.Time
+	sample         Sample
+	toldLevel      Level
+
+	broken  *Violation
+	ended   bool     // and the account is closed
+	account *account // nil unless it is checked
+	// tamper is told of each output before the model hears of it, and says whether it does.
+	// Tests of the invariants have one.
+	tamper func(*queue.Output) bool
 
 	asked  asked // what is being submitted
 	lister workload.Lister
 	// What observers are told, in the same memory each time.
 	action  Action
 	attempt Attempt
+	built   Build
 }
 
 // Run simulates a scenario to its end.
 func Run(c Config) (Outcome, error) {
-	s, err := newSim(c)
+	s, err := New(c)
 	if err != nil {
 		return Outcome{}, err
 	}
-	limit := c.MaxEvents
-	if limit == 0 {
-		limit = DefaultMaxEvents
-	}
-	for s.open > 0 || s.waiting > 0 {
-		e, ok := s.k.Next()
-		if !ok {
-			return Outcome{}, fmt.Errorf("after %v nothing more happens, with %d builds open: what they ask for can't be served", time.Duration(s.k.Now()), s.open)
-		}
-		if s.k.Events() > limit {
-			return Outcome{}, fmt.Errorf("not at an end after %d events, at %v, with %d builds open: more is asked than is served?", limit, time.Duration(s.k.Now()), s.open)
-		}
-		s.happen(e)
-		s.settle()
-	}
-	return s.outcome(), nil
+	return s.Finish()
 }
 
 // newSim makes the cluster and the first events.
@@ -173,12 +202,27 @@ func newSim(c Config) (*sim, error) {
 		}
 		config.Policy = policy
 	}
-	s := &sim{Config: c, config: config, q: queue.New(config), tickAt: des.End, link: newLink(cluster.Storage)}
+	s := &sim{
+		Config: c, q: queue.New(config), with: config, tickAt: des.End, sampleAt: des.End,
+		link: newLink(cluster.Storage), line: line{nobody, nobody},
+	}
+	s.k.Use(c.Events)
+	if c.Trajectory != nil {
+		s.k.Record(c.Trajectory)
+	}
+	if c.Check {
+		s.account = newAccount(s)
+	}
 	if s.session = cluster.SessionTimeout; s.session == 0 {
 		s.session = time.Minute // queue's default
 	}
 	if c.Recorder != nil {
 		s.Observers = append([]Observer{newRecording(c.Recorder, c.Scenario, c.Base)}, s.Observers...)
+	}
+	for _, o := range c.Observers {
+		if sampler, ok := o.(Sampler); ok && c.SampleEvery > 0 {
+			s.samplers, s.sampleAt = append(s.samplers, sampler), 0
+		}
 	}
 	for i := range c.Scenario.Demand {
 		if err := s.addStream(&c.Scenario.Demand[i]); err != nil {
@@ -188,7 +232,7 @@ func newSim(c Config) (*sim, error) {
 	for _, group := range cluster.Workers {
 		s.addFleet(group)
 	}
-	s.addFaults()
+	s.addFaults(0)
 	s.settle()
 	return s, nil
 }
@@ -207,7 +251,7 @@ func (s *sim) happen(e des.Event) {
 	case evLife:
 		s.live(int32(e.A), e.B)
 	case evReport:
-		s.reportDue(int32(e.A), e.B)
+		s.reportDue()
 	case evTick:
 		s.tickAt = des.End
 		if s.down == 0 && s.deadline() <= s.k.Now() {
@@ -215,6 +259,8 @@ func (s *sim) happen(e des.Event) {
 		}
 	case evArrive:
 		s.arrive(int(e.A), e.B)
+	case evAsk:
+		s.ask(int32(e.A), e.B>>32, int32(e.B))
 	case evScale:
 		s.scale(s.fleets[e.A])
 	case evThaw:
@@ -225,11 +271,20 @@ func (s *sim) happen(e des.Event) {
 }
 
 func (s *sim) outcome() Outcome {
-	s.usage.until(s.k.Now())
-	return Outcome{
+	o := Outcome{
 		Fingerprint: s.k.Fingerprint(), Events: s.k.Events(), End: time.Duration(s.k.Now()),
-		Busy: s.usage.busy(), Attempts: s.attempts, Lost: s.lost, Scaling: s.tellScaling(),
+		Attempts: s.attempts, Lost: s.lost,
 	}
+	var all usage
+	for _, f := range s.fleets {
+		u := &f.usage
+		u.until(s.k.Now())
+		all.slotTime += u.slotTime
+		all.inUsed += u.inUsed
+	}
+	o.Busy = all.busy()
+	o.Scaling = s.tellScaling()
+	return o
 }
 
 // usage integrates how many slots there are and are busy over time.
@@ -253,7 +308,16 @@ func (u *usage) busy() float64 {
 	return u.inUsed / u.slotTime
 }
 
-// count says that so many more slots are busy from now on, and addSlots that there are so
-// many more.
-func (s *sim) count(more int64)    { s.usage.until(s.k.Now()); s.usage.running += more }
-func (s *sim) addSlots(more int64) { s.usage.until(s.k.Now()); s.usage.slots += more }
+// count says that so many more slots of a fleet are busy from now on, and addSlots that
+// there are so many more.
+func (s *sim) count(f *fleet, more int64) {
+	f.usage.until(s.k.Now())
+	f.usage.running += more
+	s.running += more
+}
+
+func (s *sim) addSlots(f *fleet, more int64) {
+	f.usage.until(s.k.Now())
+	f.usage.slots += more
+	s.slots += more
+}

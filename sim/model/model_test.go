@@ -10,6 +10,7 @@ import (
 
 	"github.com/weir-build/weir/loadgen/scenario"
 	"github.com/weir-build/weir/reports/result"
+	"github.com/weir-build/weir/sim/des"
 	"github.com/weir-build/weir/sim/model"
 	"github.com/weir-build/weir/sim/theory"
 )
@@ -29,7 +30,7 @@ func simulate(t testing.TB, s *scenario.Scenario) (*result.Result, model.Outcome
 	t.Helper()
 	recorder := result.NewRecorder(result.Run{ID: "sim", Scenario: s.Name, Origin: "simulated"})
 	recorder.Begin(base)
-	o, err := model.Run(model.Config{Scenario: s, Recorder: recorder, Base: base})
+	o, err := model.Run(model.Config{Scenario: s, Recorder: recorder, Base: base, Check: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -255,38 +256,79 @@ func TestWhatCannotBeSimulated(t *testing.T) {
 	}
 }
 
+// TestTimeMustNotStandStill: clients that find everything at once begin again at once.
+func TestTimeMustNotStandStill(t *testing.T) {
+	s := parse(t, `
+version: 1
+demand: {arrivals: {closed: {clients: 1}}, herd: true, dag: [{class: a}], actions: [{name: a, duration: 1s}]}
+cluster: {workers: [{}]}
+`)
+	if _, err := model.Run(model.Config{Scenario: s}); err == nil || !strings.Contains(err.Error(), "at 1s time stands still") {
+		t.Errorf("got %v", err)
+	}
+}
+
 // BenchmarkActions is the life of an action, from its build's arrival to its result, through
-// the production queue on 1,000 slots that are nine tenths busy.
+// the production queue on 1,000 slots that are nine tenths busy: without transfers, and with
+// a fetch and an upload, which makes some six events of two.
 func BenchmarkActions(b *testing.B) {
-	for _, workers := range []int{1000, 100} {
-		for _, policy := range []string{"fifo", "fair"} {
-			for _, recorded := range []bool{false, true} {
-				b.Run(fmt.Sprintf("policy=%s/workers=%d/slots=%d/recorded=%v", policy, workers, 1000/workers, recorded), func(b *testing.B) {
-					s := parse(b, fmt.Sprintf(`
+	for _, c := range []struct {
+		policy   string
+		workers  int
+		staged   bool
+		recorded bool
+	}{
+		{"fifo", 1000, false, false},
+		{"fair", 1000, false, false},
+		{"fifo", 100, false, false},
+		{"fair", 100, false, false},
+		{"fifo", 1000, true, false},
+		{"fair", 1000, true, false},
+		{"fifo", 1000, false, true},
+		{"fair", 1000, false, true},
+	} {
+		b.Run(fmt.Sprintf("policy=%s/workers=%d/slots=%d/staged=%v/recorded=%v", c.policy, c.workers, 1000/c.workers, c.staged, c.recorded), func(b *testing.B) {
+			storage := ""
+			if c.staged {
+				storage = ", storage: {bandwidth: 10G, per_worker: 100M, latency: 1ms}"
+			}
+			s := parse(b, fmt.Sprintf(`
 version: 1
 duration: 1000000s
 demand:
-  arrivals: {poisson: {rate: 900}, limit: %d}
-  jobs: 1
-  dag: [{class: a, actions: 1}]
-  actions: [{name: a, duration: {exponential: 1s}}]
+  arrivals: {poisson: {rate: 45}, limit: %d}
+  jobs: 20
+  dag: [{class: a, actions: 20}]
+  actions: [{name: a, duration: {exponential: 1s}, output: 100k, inputs: {files: 2, size: 10k}}]
 client: {max_in_flight: 1000000}
-cluster: {workers: [{count: %d, slots: %d}], policy: %s}
-`, max(b.N, 1), workers, 1000/workers, policy))
-					c := model.Config{Scenario: s}
-					if recorded {
-						c.Recorder = result.NewRecorder(result.Run{})
-					}
-					b.ReportAllocs()
-					o, err := model.Run(c)
-					if err != nil {
-						b.Fatal(err)
-					}
-					b.ReportMetric(float64(o.Events)/b.Elapsed().Seconds(), "events/s")
-					b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "actions/s")
-				})
+cluster: {workers: [{count: %d, slots: %d}], policy: %s%s}
+`, max(b.N/20, 1), c.workers, 1000/c.workers, c.policy, storage))
+			config := model.Config{Scenario: s}
+			if c.recorded {
+				config.Recorder = result.NewRecorder(result.Run{})
 			}
-		}
+			b.ReportAllocs()
+			o, err := model.Run(config)
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.ReportMetric(float64(o.Events)/b.Elapsed().Seconds(), "events/s")
+			b.ReportMetric(float64(o.Attempts)/b.Elapsed().Seconds(), "actions/s")
+		})
+	}
+}
+
+// TestWhatNobodyUsesChangesNothing: streams of randomness are by name, so that a class
+// without a layer and a stream without a build leave a run as it was.
+func TestWhatNobodyUsesChangesNothing(t *testing.T) {
+	_, before := simulate(t, parse(t, busy))
+	more := strings.NewReplacer(
+		"- {name: link, duration: 1s}", "- {name: link, duration: 1s}\n      - {name: unused, duration: {exponential: 1s}}",
+		"cluster:", "  - {name: never, arrivals: {trace: [1h]}, dag: [{class: x}], actions: [{name: x, duration: {exponential: 1s}}]}\ncluster:",
+	).Replace(busy)
+	_, after := simulate(t, parse(t, more))
+	if more == busy || before != after {
+		t.Errorf("before %+v\nafter %+v", before, after)
 	}
 }
 
@@ -306,8 +348,73 @@ demand:
 cluster: {workers: [{count: 3, slots: 2}], policy: fair}
 faults: [{at: 5s, kill_workers: 1}]
 `))
-	const want = 0x53af7415b1874daf
+	const want = 0x5755dd59bddfcbf5
 	if o.Fingerprint != want {
 		t.Errorf("got %#x, want %#x", o.Fingerprint, uint64(want))
+	}
+}
+
+// TestAStreamThatIsntUsedChangesNothing: random numbers go by names, so that builds of
+// which none comes leave the others as they are.
+func TestAStreamThatIsntUsedChangesNothing(t *testing.T) {
+	more := strings.Replace(busy, "cluster:", `  - name: nobody
+    arrivals: {poisson: {rate: 1e-9}}
+    dag: [{class: other, actions: 3}]
+    actions: [{name: other, duration: {lognormal: {median: 1s, sigma: 1}}, hit_rate: 50%}]
+cluster:`, 1)
+	_, without := simulate(t, parse(t, busy))
+	_, with := simulate(t, parse(t, more))
+	if without != with {
+		t.Errorf("%+v with a stream that nobody uses, %+v without", with, without)
+	}
+}
+
+// TestFingerprintsAreThoseOfTheRunAlone: whoever looks on, and however the kernel keeps
+// its events.
+func TestFingerprintsAreThoseOfTheRunAlone(t *testing.T) {
+	run := func(c model.Config) model.Outcome {
+		c.Scenario, c.Base = parse(t, busy), base
+		c.Recorder = result.NewRecorder(result.Run{ID: "sim"})
+		c.Recorder.Begin(base)
+		o, err := model.Run(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return o
+	}
+	want := run(model.Config{})
+	var tape des.Trajectory
+	for name, c := range map[string]model.Config{"a trajectory": {Trajectory: &tape}, "a heap": {Events: des.Heap}, "nothing else": {}} {
+		if got := run(c); got != want {
+			t.Errorf("with %s: %+v, want %+v", name, got, want)
+		}
+	}
+	if _, lo := tape.Fingerprint128(); lo != want.Fingerprint || tape.Events() != want.Events {
+		t.Errorf("the trajectory has %d events and fingerprint %x, the run %+v", tape.Events(), lo, want)
+	}
+}
+
+func TestEventsHaveNames(t *testing.T) {
+	var tape des.Trajectory
+	s := parse(t, busy)
+	r := result.NewRecorder(result.Run{ID: "sim"})
+	r.Begin(base)
+	if _, err := model.Run(model.Config{Scenario: s, Recorder: r, Base: base, Trajectory: &tape}); err != nil {
+		t.Fatal(err)
+	}
+	seen := make(map[string]bool)
+	for _, e := range tape.Look(0, tape.Events()) {
+		seen[model.EventName(e.Kind)] = true
+	}
+	for name := range seen {
+		if strings.HasPrefix(name, "kind") {
+			t.Errorf("an event that happens is called %q", name)
+		}
+	}
+	if !seen["arrive"] || !seen["stage"] {
+		t.Errorf("neither arrivals nor ends of stages among %v", seen)
+	}
+	if got := model.EventName(200); got != "kind 200" {
+		t.Errorf("a kind that isn't there is called %q", got)
 	}
 }

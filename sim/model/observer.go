@@ -3,6 +3,7 @@ package model
 import (
 	"github.com/weir-build/weir/loadgen/workload"
 	"github.com/weir-build/weir/sim/des"
+	"github.com/weir-build/weir/system/queue"
 )
 
 // An Observer is told what happens in a run. What it is given is valid during the call
@@ -22,6 +23,40 @@ type Observer interface {
 	Level(at des.Time, level Level)
 }
 
+// A Sampler is an observer that looks every so often too, at the times of
+// Config.SampleEvery and at the end. That is no event of the run.
+type Sampler interface {
+	Observer
+	// Sample is told how much there is, before what happens at that time.
+	Sample(at des.Time, s *Sample)
+}
+
+// Sample is a look at a cluster.
+type Sample struct {
+	Level     Level
+	Platforms []PlatformLevel // in the order of Platforms
+	Fleets    []FleetLevel    // in the scenario's order
+}
+
+// FleetLevel is how much there is of workers that are alike.
+type FleetLevel struct {
+	Born           int // that ever were there, or boot
+	There          int // that are there or boot, and stay
+	Slots, Running int64
+	Busy           float64 // the share of the slots' time that was used so far
+	// Attempts is how often one of them was leased a task, Lost how often nothing came of
+	// it: the worker ended, or was told to stop.
+	Attempts, Lost int64
+}
+
+// PlatformLevel is how much there is of the tasks of a platform.
+type PlatformLevel struct {
+	Queued, Executing int64
+	// Oldest is when the task was queued that has waited longest; the time of the sample if
+	// none waits.
+	Oldest des.Time
+}
+
 // Ended is how an action ended.
 type Ended uint8
 
@@ -36,6 +71,22 @@ const (
 	endCount = iota
 )
 
+// hasResult tells whether its command was run to its end.
+func (e Ended) hasResult() bool { return e == Executed || e == Merged || e == Failed }
+
+// Asker names an action of a build.
+type Asker struct{ Stream, Build, Index int }
+
+// Try is an attempt of which nothing came, as the scheduler knows it: of a worker that is
+// gone it hears late.
+type Try struct {
+	Number                int // from 1
+	Queued, Leased, Ended des.Time
+	Worker                int
+	Held                  queue.Hold // why it waited, with Config.Explain
+	Reason                queue.Reason
+}
+
 // Action is an action of a build that has ended.
 type Action struct {
 	Stream, Class int // by their places in the scenario
@@ -48,20 +99,32 @@ type Action struct {
 	// Of an execution, whoever it was for: when it was queued, when a worker took it, had
 	// its inputs, had run it, and had uploaded what came of it. All 0 otherwise.
 	Queued, Leased, Fetched, Ran, Uploaded des.Time
-	Attempts                               int
-	Worker                                 int // the number that it has among all that ever were
-	Task                                   uint64
+	// Attempts is the number of the one that counts. If it was stopped or given up, that of
+	// the last that was begun, and what it hasn't come to is 0.
+	Attempts int
+	Worker   int // the number that it has among all that ever were
+	Task     uint64
+	// Waited is when the last attempt began to wait, and Held why, with Config.Explain.
+	Waited des.Time
+	Held   queue.Hold
+	// Lost are the attempts of which nothing came.
+	Lost []Try
+	// Asker is the action that the work was first asked for by, which is another one's of
+	// those that were merged.
+	Asker Asker
 }
 
 // Attempt is a time for which a worker held a task.
 type Attempt struct {
 	Stream, Class int // of the action that it was first asked for by
+	Build, Index  int // of the same
 	Worker        int
 	Fleet         int // by its place in the scenario's workers
 	Slot          int // of the worker, from 0
 	Task          uint64
 	Number        int // from 1
-	// Fetched and Ran are 0 if it didn't come to that.
+	// Queued is when the task began to wait for this attempt. Fetched and Ran are 0 if it
+	// didn't come to that.
 	Queued, Leased, Fetched, Ran, End des.Time
 	// Lost says that nothing came of it: the worker was lost, or was told to stop.
 	Lost bool

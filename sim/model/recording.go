@@ -14,10 +14,15 @@ type recording struct {
 	recorder *result.Recorder
 	scenario *scenario.Scenario
 	base     time.Time
+	action   *Action       // that is told
+	told     result.Action // of it
 }
 
 func newRecording(r *result.Recorder, s *scenario.Scenario, base time.Time) *recording {
-	return &recording{r, s, base}
+	to := &recording{recorder: r, scenario: s, base: base}
+	to.told.Named = func() string { return to.name(to.action.Stream, to.action.Build) }
+	to.told.GRPCode, to.told.Message = "ABORTED", "the scheduler gave it up"
+	return to
 }
 
 var outcomes = [endCount]string{
@@ -32,23 +37,28 @@ func (r *recording) name(stream, build int) string {
 }
 
 func (r *recording) Action(a *Action) {
-	told := result.Action{
-		ActionKey: result.ActionKey{Class: r.scenario.Demand[a.Stream].Classes[a.Class].Name, Outcome: outcomes[a.Ended]},
-		Name:      r.name(a.Stream, a.Build),
-		Intended:  r.at(a.Due), Sent: r.at(a.Due), End: r.at(a.End), GRPCode: "ABORTED", Message: "the scheduler gave it up",
-	}
-	if a.Task != 0 {
+	r.action = a
+	told := &r.told
+	told.ActionKey = result.ActionKey{Class: r.scenario.Demand[a.Stream].Classes[a.Class].Name, Outcome: outcomes[a.Ended]}
+	told.Intended, told.End = r.at(a.Due), r.at(a.End)
+	told.Sent = told.Intended
+	told.Queue, told.Fetch, told.Run, told.Upload = 0, 0, 0, 0
+	if a.Task != 0 && a.Ended.hasResult() {
 		told.Queue, told.Fetch = time.Duration(a.Leased-a.Queued), time.Duration(a.Fetched-a.Leased)
 		told.Run, told.Upload = time.Duration(a.Ran-a.Fetched), time.Duration(a.Uploaded-a.Ran)
 	}
-	r.recorder.Action(&told)
+	r.recorder.Action(told)
 }
 
 func (r *recording) Attempt(*Attempt) {}
 
 func (r *recording) Build(b *Build) {
+	id, makespan := "", time.Duration(b.End-b.Begun)
+	if r.recorder.Keeps(makespan) {
+		id = r.name(b.Stream, b.Number)
+	}
 	r.recorder.Build(result.Build{
-		ID: r.name(b.Stream, b.Number), Start: r.at(b.Begun).UTC(), Makespan: time.Duration(b.End - b.Begun), Ideal: time.Duration(b.Ideal),
+		ID: id, Start: r.at(b.Begun).UTC(), Makespan: makespan, Ideal: time.Duration(b.Ideal),
 		Actions: b.Actions, CacheHits: b.CacheHits, FailedCount: b.Failed, Cancelled: b.Cancelled,
 	})
 }

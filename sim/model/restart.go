@@ -23,7 +23,19 @@ type call struct {
 }
 
 // keep keeps how an operation ended until its client asks.
-func (c *call) keep(end *todo, done *task) { c.ended, c.end, c.done = true, *end, *done }
+func (s *sim) keep(call int32, end *todo) {
+	c := s.calls.at(call)
+	c.ended, c.end, c.done = true, *end, s.done
+	s.unasked++
+}
+
+// hangUp ends a call.
+func (s *sim) hangUp(i int32) {
+	if c := s.calls.at(i); c.operation == 0 || c.ended {
+		s.unasked--
+	}
+	s.calls.free(i)
+}
 
 // restart has the scheduler end, and come again after some time with what its journal has.
 // That is its whole state, as system/queue/journal proves: an image of it stands for both
@@ -54,7 +66,7 @@ func (s *sim) restart(fault int, takes time.Duration) {
 
 // recover makes the queue of its image.
 func (s *sim) recover() {
-	q, err := queue.Load(s.config, s.image)
+	q, err := queue.Load(s.with, s.image)
 	if err != nil {
 		panic("model: a scheduler doesn't come again: " + err.Error())
 	}
@@ -100,6 +112,8 @@ func (s *sim) callLater(build, action int32, o queue.OperationID) bool {
 	*c = call{build: build, action: action, turn: s.builds.turn(build), operation: o, pause: scenario.FirstPause}
 	if o != 0 {
 		s.places[o.Index()].call = i + 1
+	} else {
+		s.unasked++
 	}
 	return s.callAgain(i)
 }
@@ -121,6 +135,7 @@ func (s *sim) abandon(i int32) {
 	c := s.calls.at(i)
 	if c.operation != 0 && !c.ended {
 		s.places[c.operation.Index()] = place{}
+		s.orphans++
 		if s.down > 0 {
 			s.abandoned = append(s.abandoned, c.operation)
 		}
@@ -128,7 +143,7 @@ func (s *sim) abandon(i int32) {
 	if c.operation != 0 {
 		s.builds.at(c.build).ops[c.action] = 0
 	}
-	s.calls.free(i)
+	s.hangUp(i)
 }
 
 // callDue has a client try again.
@@ -146,21 +161,21 @@ func (s *sim) callDue(i int32, turn uint64) {
 		}
 		return
 	case c.operation == 0:
-		s.calls.free(i)
+		s.hangUp(i)
 		s.enqueue(c.build, c.action)
 		s.advance(c.build) // it may have been refused
 	case c.ended:
-		s.calls.free(i)
+		s.hangUp(i)
 		s.operationDone(&c.end, &c.done)
 	default:
-		s.calls.free(i)
+		s.hangUp(i)
 		s.places[c.operation.Index()].call = 0
 		s.step(queue.Input{Kind: queue.Watch, Operation: c.operation})
 	}
 }
 
-// hangUp ends the calls of a build whose user has given up.
-func (s *sim) hangUp(build int32, turn uint64) {
+// stopCalls ends the calls of a build whose user has given up.
+func (s *sim) stopCalls(build int32, turn uint64) {
 	for i := range s.calls.all {
 		at := int32(i)
 		c := s.calls.find(at, s.calls.turn(at))

@@ -30,8 +30,14 @@ func (s *sim) step(in queue.Input) []queue.Output {
 		panic("model: somebody speaks to a scheduler that is away")
 	}
 	s.out = s.q.Step(queue.Time(s.k.Now()-s.stood), in, s.out[:0])
+	if s.account != nil {
+		s.account.step(&in, s.out)
+	}
 	for i := range s.out {
 		o := &s.out[i]
+		if s.tamper != nil && !s.tamper(o) {
+			continue
+		}
 		s.k.Note(uint64(o.Kind)<<32|uint64(o.Reason)<<16|uint64(o.Level), uint64(o.Attempt)<<32|uint64(o.Group), uint64(o.Operation), uint64(o.Task), uint64(o.Worker))
 		s.note(o)
 	}
@@ -53,15 +59,18 @@ func (s *sim) note(o *queue.Output) {
 	case queue.Finished:
 		s.done = s.tasks[o.Task.Index()]
 	case queue.OperationDone:
-		if p := &s.places[o.Operation.Index()]; p.operation == o.Operation {
-			end := todo{kind: ended, place: *p, reason: o.Reason, task: o.Task}
-			if p.call != 0 {
-				s.calls.at(p.call-1).keep(&end, &s.done)
-			} else {
-				s.todo = append(s.todo, end)
-			}
-			*p = place{}
+		p := &s.places[o.Operation.Index()]
+		if p.operation != o.Operation {
+			s.orphans--
+			break
 		}
+		end := todo{kind: ended, place: *p, reason: o.Reason, task: o.Task}
+		if p.call != 0 {
+			s.keep(p.call-1, &end)
+		} else {
+			s.todo = append(s.todo, end)
+		}
+		*p = place{}
 	case queue.TaskDone:
 		if t := &s.tasks[o.Task.Index()]; t.id == o.Task {
 			t.id = 0
@@ -72,9 +81,18 @@ func (s *sim) note(o *queue.Output) {
 		}
 	case queue.Requeued:
 		t := &s.tasks[o.Task.Index()]
-		t.waits, t.since = true, s.k.Now()
+		t.waits = true
 		s.queued++
+		if !t.pauses {
+			s.wait(t)
+		}
+		t.pauses = false
+	case queue.Resting:
+		t := &s.tasks[o.Task.Index()]
+		t.pauses = true
+		s.wait(t)
 	case queue.Lost:
+		s.loseTry(o)
 		if o.Reason == queue.WorkerLost {
 			s.lost++
 		}
@@ -117,13 +135,13 @@ func (s *sim) settle() {
 		}
 	}
 	s.todo = s.todo[:0]
+	s.addUp()
 	// A tick comes when the queue next needs one.
 	if next := s.deadline(); next < s.tickAt && s.down == 0 {
 		s.tickAt = next
 		s.k.Schedule(des.Event{At: s.tickAt, Class: evTick, Kind: evTick})
 	}
-	if s.inFlight != s.told {
-		s.told = s.inFlight
+	if len(s.Observers) > 0 {
 		s.tellLevel()
 	}
 }
@@ -137,13 +155,40 @@ func (s *sim) deadline() des.Time {
 	return des.Add(int64(next), s.stood)
 }
 
-// tellLevel tells observers how much there is.
+// tellLevel tells observers how much there is, if that has changed.
 func (s *sim) tellLevel() {
-	if len(s.Observers) == 0 {
+	level := s.level()
+	if level == s.toldLevel {
 		return
 	}
-	level := Level{Builds: s.open, InFlight: s.inFlight, Running: s.usage.running, Slots: s.usage.slots, Workers: s.present, Queued: s.queued}
+	s.toldLevel = level
 	for _, o := range s.Observers {
 		o.Level(s.k.Now(), level)
+	}
+}
+
+func (s *sim) level() Level {
+	return Level{Builds: s.open, InFlight: s.inFlight, Running: s.running, Slots: s.slots, Workers: s.present, Queued: s.queued}
+}
+
+// look tells samplers what there is at a time at which nothing happens.
+func (s *sim) look(at des.Time) {
+	s.sample.Level, s.sample.Platforms = s.level(), s.sample.Platforms[:0]
+	for p := range s.platforms {
+		depth := s.q.Depth(queue.PlatformID(p))
+		oldest := des.Time(depth.OldestQueued)
+		if depth.OldestQueued == queue.Never {
+			oldest = at
+		}
+		s.sample.Platforms = append(s.sample.Platforms, PlatformLevel{int64(depth.Queued), int64(depth.Executing), oldest})
+	}
+	s.sample.Fleets = s.sample.Fleets[:0]
+	for _, f := range s.fleets {
+		u := f.usage
+		u.until(at)
+		s.sample.Fleets = append(s.sample.Fleets, FleetLevel{f.born, f.there, u.slots, u.running, u.busy(), f.attempts, f.lost})
+	}
+	for _, o := range s.samplers {
+		o.Sample(at, &s.sample)
 	}
 }

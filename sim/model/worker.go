@@ -18,11 +18,14 @@ type fleet struct {
 	serves []queue.PlatformID
 	born   int // how many there ever were
 	there  int // that are there or boot, and aren't told to go
-	ready  int // of them, those that are there
+	usage  usage
+	ready  int // of those that are there or boot, those that are there
 	scaler *scaler
 	// zoneDown is how many faults keep the fleet's zone down, and owed how many workers are
 	// to start once it is up.
 	zoneDown, owed int
+
+	attempts, lost int64
 }
 
 // worker is a worker: what it holds, and what becomes of it.
@@ -41,9 +44,12 @@ type worker struct {
 	fresh   []held  // of them, those not reported yet
 	slots   []bool  // which are in use
 	polled  des.Time
-	told    des.Time // when it reported all that it holds
+	renewed des.Time // when it last reported all that it holds
 	dies    des.Time
 	cache   inputs
+	// Its neighbours in the line of those that report, and whether it is in it.
+	before, after int32
+	lined         bool
 }
 
 // held is an exec of a turn.
@@ -151,7 +157,7 @@ func (s *sim) connect(i int32) {
 	w := s.workers.at(i)
 	f := w.fleet
 	w.alive = true
-	s.offer(f, int64(f.Slots))
+	s.addSlots(f, int64(f.Slots))
 	s.present++
 	f.ready++
 	s.join(i)
@@ -161,7 +167,6 @@ func (s *sim) connect(i int32) {
 		s.schedule(i, des.Add(s.k.Now(), max(0, life-int64(f.Notice))), lifeNotice)
 		s.schedule(i, w.dies, lifeEnd)
 	}
-	s.k.Schedule(des.Event{At: des.Add(s.k.Now(), s.period()), Class: evReport, Kind: evReport, A: uint32(i), B: s.workers.turn(i)})
 }
 
 func (s *sim) schedule(i int32, at des.Time, moment uint64) {
@@ -238,7 +243,8 @@ func (s *sim) leaveIfIdle(i int32) {
 		return
 	}
 	w.alive = false
-	s.offer(w.fleet, -int64(w.fleet.Slots))
+	s.line.remove(&s.workers, i)
+	s.addSlots(w.fleet, -int64(w.fleet.Slots))
 	s.pay(w.fleet, -1)
 	s.byWorker[w.id.Index()] = gone
 	s.step(queue.Input{Kind: queue.Disconnect, Worker: w.id})
@@ -251,10 +257,11 @@ func (s *sim) kill(i int32) {
 	w := s.workers.at(i)
 	s.unready(w)
 	w.alive = false
+	s.line.remove(&s.workers, i)
 	for len(w.holds) > 0 {
 		s.drop(w.holds[len(w.holds)-1], true)
 	}
-	s.offer(w.fleet, -int64(w.fleet.Slots))
+	s.addSlots(w.fleet, -int64(w.fleet.Slots))
 	s.pay(w.fleet, -1)
 	switch {
 	case w.outcast:
@@ -298,6 +305,18 @@ func serves(offered, wanted map[string]string) bool {
 	return true
 }
 
+// Platforms returns the platforms that a scenario's actions ask for, by the numbers that
+// the model has for them.
+func Platforms(s *scenario.Scenario) []map[string]string {
+	var m sim
+	for i := range s.Demand {
+		for j := range s.Demand[i].Classes {
+			m.platform(s.Demand[i].Classes[j].Platform)
+		}
+	}
+	return m.platforms
+}
+
 // platform returns the number of a platform, the same for equal ones.
 func (s *sim) platform(properties map[string]string) queue.PlatformID {
 	for i, p := range s.platforms {
@@ -310,13 +329,12 @@ func (s *sim) platform(properties map[string]string) queue.PlatformID {
 }
 
 // report has a worker say what it holds. Production's says all each time; here leases that
-// were reported before are left out as long as that can make no difference: a worker reports
-// within a period, and all once a period is over, so that no lease of one that stays gets
-// older than two of the three periods after which it is lost. What goes wrong within a
-// period may make one.
+// were reported before are left out for a period, in which that can make no difference: a
+// report comes in each, so that one of all comes in two, before a lease is lost for it. What
+// goes wrong within a period may make one.
 func (s *sim) report(w *worker) {
-	if s.reportAll || s.k.Now()-w.told >= s.period() || s.danger(w) {
-		w.told = s.k.Now()
+	if s.reportAll || s.k.Now() >= des.Add(w.renewed, s.period()) || s.danger(w) {
+		w.renewed = s.k.Now()
 		for _, e := range w.holds {
 			s.renew(w, e)
 		}
@@ -349,32 +367,75 @@ func (s *sim) poll(i int32) {
 	w := s.workers.at(i)
 	s.report(w)
 	w.polled = s.k.Now()
+	s.line.remove(&s.workers, i)
+	s.line.append(&s.workers, i)
+	if !s.reporting {
+		s.reporting = true
+		s.scheduleReport()
+	}
 	s.step(queue.Input{Kind: queue.Poll, Worker: w.id, Accepting: !w.leaving})
 }
 
-// reportDue has a worker report that hasn't for some time.
-func (s *sim) reportDue(i int32, turn uint64) {
-	w := s.workers.find(i, turn)
-	if w == nil || !w.alive {
+// scheduleReport has the next report come when that of the first in line is due, or before:
+// all have the same period, so that the line is in the order of when they are due.
+func (s *sim) scheduleReport() {
+	due := des.Add(s.workers.at(s.line.first).polled, s.period())
+	s.k.Schedule(des.Event{At: due, Class: evReport, Kind: evReport})
+}
+
+// reportDue has the workers report that haven't for some time.
+func (s *sim) reportDue() {
+	if s.down > 0 {
+		s.reporting = false // until there is a scheduler to report to
 		return
 	}
-	if next := des.Add(w.polled, s.period()); next > s.k.Now() {
-		s.k.Schedule(des.Event{At: next, Class: evReport, Kind: evReport, A: uint32(i), B: turn})
-		return
-	}
-	if w.frozen || s.down > 0 {
-		if s.down == 0 { // the scheduler waits no longer
-			s.step(queue.Input{Kind: queue.PollEnd, Worker: w.id})
+	for i := s.line.first; i != nobody; i = s.line.first {
+		w := s.workers.at(i)
+		if des.Add(w.polled, s.period()) > s.k.Now() {
+			s.scheduleReport()
+			return
 		}
-		s.k.Schedule(des.Event{At: des.Add(s.k.Now(), s.period()), Class: evReport, Kind: evReport, A: uint32(i), B: turn})
+		s.step(queue.Input{Kind: queue.PollEnd, Worker: w.id})
+		if w.frozen { // it doesn't, and the scheduler waits no longer
+			s.line.remove(&s.workers, i)
+			continue
+		}
+		s.poll(i)
+	}
+	s.reporting = false
+}
+
+// line is workers by when they reported last.
+type line struct{ first, last int32 }
+
+// nobody is the end of a line.
+const nobody = -1
+
+func (l *line) append(all *table[worker], i int32) {
+	w := all.at(i)
+	w.before, w.after, w.lined = l.last, nobody, true
+	if l.last == nobody {
+		l.first = i
+	} else {
+		all.at(l.last).after = i
+	}
+	l.last = i
+}
+
+func (l *line) remove(all *table[worker], i int32) {
+	w := all.at(i)
+	if !w.lined {
 		return
 	}
-	s.step(queue.Input{Kind: queue.PollEnd, Worker: w.id})
-	w.told = s.k.Now()
-	for _, e := range w.holds {
-		s.renew(w, e)
+	w.lined = false
+	if w.before == nobody {
+		l.first = w.after
+	} else {
+		all.at(w.before).after = w.after
 	}
-	w.fresh = w.fresh[:0]
-	s.poll(i)
-	s.k.Schedule(des.Event{At: des.Add(s.k.Now(), s.period()), Class: evReport, Kind: evReport, A: uint32(i), B: turn})
+	if w.after == nobody {
+		l.last = w.before
+	} else {
+		all.at(w.after).before = w.before
+	}
 }

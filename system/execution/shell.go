@@ -315,7 +315,8 @@ func (s *shell) forget(now time.Time, ttl time.Duration) {
 }
 
 // untilDeadline returns how long nothing will expire, and notes it as what Run
-// waits for.
+// waits for. A deadline of the queue is kept to the nanosecond, as the simulator does;
+// ended operations are forgotten at leisure.
 func (s *shell) untilDeadline(ttl time.Duration) time.Duration {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -324,8 +325,9 @@ func (s *shell) untilDeadline(ttl time.Duration) time.Duration {
 	if len(s.ended) > 0 {
 		wait = ttl - time.Since(s.ended[0].endedAt)
 	}
+	wait = max(wait, time.Millisecond)
 	if s.armed != queue.Never {
 		wait = min(wait, time.Until(s.epoch.Add(time.Duration(s.armed))))
 	}
-	return max(wait, time.Millisecond)
+	return max(wait, 0)
 }

@@ -22,10 +22,6 @@ type Step struct {
 	// Hit says that its result was there, Failed that its command failed or its
 	// operation did.
 	Hit, Failed bool
-	// After are the steps that it has to have waited for, by their indices, which are
-	// smaller: all that had ended when it began, less those that these waited for. The
-	// protocol doesn't say which of them it needed.
-	After []int
 }
 
 // Steps returns the steps of a build in the order in which they began.
@@ -43,7 +39,6 @@ func Steps(t *lifecycle.Tree, actions []Action) []Step {
 	}
 	steps = appendFound(steps, t.Roots)
 	slices.SortStableFunc(steps, func(a, b Step) int { return cmp.Or(a.Start.Compare(b.Start), a.End.Compare(b.End)) })
-	infer(steps)
 	return steps
 }
 
@@ -66,32 +61,4 @@ func appendFound(steps []Step, nodes []*lifecycle.Node) []Step {
 		}
 	}
 	return steps
-}
-
-// infer fills in After.
-func infer(steps []Step) {
-	for i := range steps {
-		// Of all that had ended, the latest start: what had ended by then is behind it.
-		var latest time.Time
-		for j := range i {
-			if !steps[j].End.After(steps[i].Start) && steps[j].Start.After(latest) {
-				latest = steps[j].Start
-			}
-		}
-		for j := range i {
-			if !steps[j].End.After(steps[i].Start) && steps[j].End.After(latest) {
-				steps[i].After = append(steps[i].After, j)
-			}
-		}
-	}
-}
-
-// Peak is how many steps were under way at a time, at most.
-func Peak(steps []Step) int {
-	var c counter
-	c.grow(len(steps))
-	for i := range steps {
-		c.add(steps[i].Start, steps[i].End)
-	}
-	return c.peak()
 }

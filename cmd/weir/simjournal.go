@@ -1,0 +1,407 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/pflag"
+
+	"github.com/weir-build/weir/loadgen/scenario"
+	"github.com/weir-build/weir/reports/result"
+	"github.com/weir-build/weir/sim/experiment"
+	"github.com/weir-build/weir/sim/model"
+	"github.com/weir-build/weir/sim/tape"
+	"github.com/weir-build/weir/system/queue"
+	"github.com/weir-build/weir/system/queue/journal"
+	"github.com/weir-build/weir/system/telemetry"
+)
+
+// journalFlags are those of `weir sim` that run a journal again.
+type journalFlags struct {
+	path     string
+	arrivals string
+	fleet    string
+}
+
+func (f *journalFlags) add(flags *pflag.FlagSet) {
+	flags.StringVar(&f.path, "journal", "", "run what a production journal (file or folder) recorded; SCENARIO, if given, is whose cluster it runs on")
+	flags.StringVar(&f.arrivals, "arrivals", string(tape.Closed), "of a journal: closed, actions wait for those before; or open, they come when they came")
+	flags.StringVar(&f.fleet, "fleet", fleetPeak, "of a journal: peak, the most workers that were there at once; or recorded, they come and go as they did")
+}
+
+const (
+	fleetPeak     = "peak"
+	fleetRecorded = "recorded"
+)
+
+// check returns what doesn't go together.
+func (f *journalFlags) check(changed func(flag string) bool) error {
+	if f.path == "" {
+		for _, flag := range []string{"arrivals", "fleet"} {
+			if changed(flag) {
+				return usageError{fmt.Errorf("--%s is of a journal: name it by --journal", flag)}
+			}
+		}
+		return nil
+	}
+	for _, flag := range []string{"seed", "duration", "replications", "analytic"} {
+		if changed(flag) {
+			return usageError{fmt.Errorf("--%s is of a scenario's builds: those of a journal are what they were", flag)}
+		}
+	}
+	if _, err := tape.ParseArrivals(f.arrivals); err != nil {
+		return usageError{fmt.Errorf("--arrivals %w", err)}
+	}
+	if f.fleet != fleetPeak && f.fleet != fleetRecorded {
+		return usageError{fmt.Errorf("--fleet %q: want peak or recorded", f.fleet)}
+	}
+	return nil
+}
+
+// replay is what `weir sim --journal` says. Times are in seconds.
+type replay struct {
+	Journal  replayJournal `json:"journal"`
+	Own      *replayRun    `json:"own"`
+	Changed  *replayRun    `json:"changed,omitempty"`
+	Errors   replayErrors  `json:"errors"` // of Own
+	Change   *replayChange `json:"change,omitempty"`
+	Notes    []string      `json:"notes"`
+	Folder   string        `json:"folder"`
+	recorded *tape.Waits
+	result   *result.Result
+}
+
+type replayJournal struct {
+	Path        string      `json:"path"`
+	From        time.Time   `json:"from"`
+	Core        uint64      `json:"core"`
+	Policy      string      `json:"policy"`
+	Fleet       string      `json:"fleet"`
+	Workers     int         `json:"workers"`
+	Slots       int         `json:"slots"`
+	Changes     int         `json:"fleet_changes"`
+	Counts      tape.Counts `json:"counts"`
+	Torn        []*tornTail `json:"torn,omitempty"`
+	ReadSeconds float64     `json:"read_seconds"`
+}
+
+type replayRun struct {
+	Policy      string     `json:"policy"`
+	Fleet       string     `json:"fleet"`
+	Queue       spreadJSON `json:"queue"`
+	Makespan    spreadJSON `json:"makespan"`
+	Busy        float64    `json:"busy"`
+	Fingerprint string     `json:"fingerprint"`
+	Events      uint64     `json:"events"`
+	Seconds     float64    `json:"took_seconds"`
+	waits       *tape.Waits
+	outcome     model.Outcome
+}
+
+type replayErrors struct {
+	Queue    errorJSON `json:"queue"`
+	Makespan errorJSON `json:"makespan"`
+}
+
+// replayChange is by how much the change lets actions wait more: of the same actions, by
+// build, with the interval of the mean over builds.
+type replayChange struct {
+	Queue    pairedJSON `json:"queue"`
+	Makespan pairedJSON `json:"makespan"`
+}
+
+type pairedJSON struct {
+	Mean   float64 `json:"mean_seconds"`
+	Half   float64 `json:"half_seconds"` // of the 95 % interval; 0 if there is none
+	Builds int     `json:"builds"`
+	Less   int     `json:"less"` // how many builds wait less, and more
+	More   int     `json:"more"`
+}
+
+func runSimJournal(out io.Writer, from string, j *journalFlags, f *simFlags) error {
+	started := time.Now()
+	of, torn, err := readTape(j.path)
+	if err != nil {
+		return err
+	}
+	r := &replay{
+		Journal: replayJournal{
+			Path: j.path, From: of.From, Core: of.Core, Policy: of.Config.Policy.String(), Fleet: of.Fleet.String(), Workers: of.Fleet.Workers,
+			Slots: of.Fleet.Slots, Changes: of.Fleet.Changes, Counts: of.Counts, Torn: torn, ReadSeconds: time.Since(started).Seconds(),
+		},
+		Own: new(replayRun), recorded: of.Recorded(),
+	}
+	own := tape.Options{Arrivals: tape.Arrivals(j.arrivals), Joins: j.fleet == fleetRecorded}
+	changed, objectives, err := f.changed(own, from)
+	if err != nil {
+		return err
+	}
+	folder, err := newRunFolder(".", os.Args, nil, 0, telemetry.Sampling{Ratio: 1})
+	if err != nil {
+		return err
+	}
+	r.Folder = folder.Path
+	last := r.Own
+	if changed != own {
+		r.Changed = new(replayRun)
+		last = r.Changed
+		if err := r.Own.run(of, own, nil); err != nil {
+			return err
+		}
+	}
+	r.Notes = r.notes(of, j)
+	recorder := result.NewRecorder(result.Run{
+		ID: folder.manifest.ID, Scenario: "journal", Origin: "simulated", Environment: map[string]string{"weir": version()}, Notes: r.Notes,
+	})
+	recorder.Begin(of.From)
+	if err := last.run(of, changed, &model.Config{Recorder: recorder, Base: of.From}); err != nil {
+		return err
+	}
+	r.compare(of)
+	r.result = recorder.Result(of.From.Add(last.outcome.End))
+	r.result.Judge(objectives)
+	if err := errors.Join(writeRun(folder.Path, r.result, nil), folder.close(nil)); err != nil {
+		return err
+	}
+	if f.format == "json" {
+		err = printJSON(out, r)
+	} else {
+		err = r.print(out)
+	}
+	return errors.Join(err, verdictOf(r.result))
+}
+
+// readTape reads the tape of a journal, of segments or a folder.
+func readTape(paths ...string) (*tape.Tape, []*tornTail, error) {
+	var e tape.Extraction
+	records := 0
+	torn, err := readJournal(paths, func(_ string, r *journal.Record) error {
+		records++
+		return e.Record(r)
+	})
+	if err != nil {
+		return nil, torn, err
+	}
+	if records == 0 && torn == nil {
+		return nil, torn, fmt.Errorf("%s is empty: nothing was written to it", paths[0])
+	}
+	if len(torn) > 0 && torn[0].Offset == 0 {
+		return nil, torn, fmt.Errorf("%s is no journal: it doesn't begin as one", torn[0].File)
+	}
+	of, err := e.Tape()
+	if err != nil {
+		return nil, torn, fmt.Errorf("%s: %w", paths[0], err)
+	}
+	return of, torn, nil
+}
+
+// changed returns the options with what flags and a scenario change, and the scenario's
+// objectives.
+func (f *simFlags) changed(own tape.Options, from string) (tape.Options, []result.Expr, error) {
+	o := own
+	o.Policy, o.Workers, o.Slots = f.policy, f.workers, f.slots
+	if o.Policy != "" {
+		if _, err := queue.ParsePolicy(o.Policy); err != nil {
+			return o, nil, usageError{fmt.Errorf("--policy: %w", err)}
+		}
+	}
+	if o.Joins && o.Workers > 0 {
+		return o, nil, usageError{errors.New("--fleet recorded and --workers contradict each other: want one of the two")}
+	}
+	if from == "" {
+		return o, nil, nil
+	}
+	s, _, err := readScenario(from)
+	if err != nil {
+		return o, nil, err
+	}
+	if s.Cluster == nil {
+		return o, nil, fmt.Errorf("scenario %s describes no cluster: there is nothing in it to run a journal on", s.Name)
+	}
+	o.Cluster, o.Joins = s.Cluster, false
+	return o, s.Objectives, nil
+}
+
+// run simulates a tape.
+func (r *replayRun) run(of *tape.Tape, o tape.Options, with *model.Config) error {
+	s, err := of.Scenario(o)
+	if err != nil {
+		return fmt.Errorf("--fleet recorded: %w", err)
+	}
+	started := time.Now()
+	if with == nil {
+		with = new(model.Config)
+	}
+	r.waits, r.outcome, err = of.Run(s, *with)
+	if err != nil {
+		return fmt.Errorf("simulate the journal: %w", err)
+	}
+	r.Seconds = time.Since(started).Seconds()
+	r.Policy, r.Fleet = cmp.Or(s.Cluster.Policy, queue.Policy{}.String()), fleetText(s.Cluster, len(s.Faults))
+	r.Queue, r.Makespan = secondsOf(tape.SpreadOf(r.waits.Queue)), secondsOf(tape.SpreadOf(r.waits.Builds))
+	r.Busy, r.Fingerprint, r.Events = r.outcome.Busy, fmt.Sprintf("%016x", r.outcome.Fingerprint), r.outcome.Events
+	return nil
+}
+
+func fleetText(c *scenario.Cluster, changes int) string {
+	var words []string
+	for _, w := range c.Workers {
+		words = append(words, fmt.Sprintf("%d×%d slots", w.Count, w.Slots))
+	}
+	text := strings.Join(words, " + ")
+	if changes > 0 {
+		text += fmt.Sprintf(", changed %d times", changes)
+	}
+	return text
+}
+
+// compare fills in the errors, and what the change is.
+func (r *replay) compare(of *tape.Tape) {
+	r.Errors.Queue = errorOf(tape.ErrorOf(r.recorded.Queue, r.Own.waits.Queue))
+	r.Errors.Makespan = errorOf(tape.ErrorOf(r.recorded.Builds, r.Own.waits.Builds))
+	if r.Changed == nil {
+		return
+	}
+	own, changed := r.Own.waits, r.Changed.waits
+	r.Change = &replayChange{
+		Queue:    paired(of.ByBuild(own.Queue, changed.Queue)),
+		Makespan: paired(tape.Differences(own.Builds, changed.Builds)),
+	}
+}
+
+func paired(differences []time.Duration) pairedJSON {
+	var p pairedJSON
+	values := make([]float64, len(differences))
+	for i, d := range differences {
+		values[i] = d.Seconds()
+		if d < 0 {
+			p.Less++
+		} else if d > 0 {
+			p.More++
+		}
+	}
+	p.Builds = len(values)
+	if p.Builds == 0 {
+		return p
+	}
+	i := experiment.Mean(values)
+	p.Mean = i.Mean
+	if !math.IsInf(i.Half, 0) {
+		p.Half = i.Half
+	}
+	return p
+}
+
+// notes are what one has to know to read the numbers.
+func (r *replay) notes(of *tape.Tape, j *journalFlags) []string {
+	c := &of.Counts
+	notes := []string{"a journal has no actions whose result was in the cache: the builds are what of them was executed"}
+	add := func(is bool, format string, args ...any) {
+		if is {
+			notes = append(notes, fmt.Sprintf(format, args...))
+		}
+	}
+	for _, t := range r.Journal.Torn {
+		notes = append(notes, t.String())
+	}
+	add(of.Core != queue.Version, "it was written by core %d of the scheduler, and is simulated by core %d", of.Core, queue.Version)
+	if j.arrivals == string(tape.Open) {
+		waited := 0
+		for _, d := range r.recorded.Queue {
+			if d > 0 {
+				waited++
+			}
+		}
+		add(true, "open arrivals: actions come when they came, which is right only if those before didn't wait for workers; of %d, %d did", c.Actions-c.Merged, waited)
+	} else {
+		notes = append(notes, "what actions waited for is inferred from times, and a build has as many under way as it had at most")
+	}
+	add(c.Merged > 0, "%d actions were merged with others: they ask, and are executed if they come first", c.Merged)
+	add(c.Stopped+c.Running > 0, "%d actions were stopped while they ran, %d ran when the journal ended: they take as long as they had, which is too short", c.Stopped, c.Running)
+	add(c.TimedOut > 0, "%d ran into their timeout, and do again", c.TimedOut)
+	add(c.StoppedWaiting+c.Waiting+c.GivenUp > 0, "left out, since no worker ever had them: %d that were stopped while they waited, %d that waited when the journal ended, %d that the scheduler gave up",
+		c.StoppedWaiting, c.Waiting, c.GivenUp)
+	add(c.Lost > 0, "%d attempts were lost, with %v of work: that is not part of how long their actions take", c.Lost, result.Round(c.LostTime))
+	add(c.Before > 0, "%d actions joined tasks of which the journal doesn't tell", c.Before)
+	add(c.Alone > 0, "%d actions are of no invocation: each is a build of its own", c.Alone)
+	add(of.Fleet.Changes > 0 && j.fleet == fleetPeak, "workers came or went %d times: the most that were there at once are simulated; --fleet recorded has them come and go", of.Fleet.Changes)
+	return notes
+}
+
+func (r *replay) print(out io.Writer) error {
+	last, was := r.Own, fmt.Sprintf("recorded were %s and %s", r.Errors.Queue.Recorded.mean(), r.Errors.Queue.Recorded.p95())
+	if r.Changed != nil {
+		last, was = r.Changed, fmt.Sprintf("under %s on %s, as it was: %s and %s", r.Own.Policy, r.Own.Fleet, r.Own.Queue.mean(), r.Own.Queue.p95())
+	}
+	fmt.Fprintf(out, "under %s on %s, actions wait %s on average and %s at p95; %s\n", last.Policy, last.Fleet, last.Queue.mean(), last.Queue.p95(), was)
+	if r.Change != nil {
+		fmt.Fprintf(out, "the same actions wait %s\n", r.Change.Queue.text())
+		fmt.Fprintf(out, "the same builds take %s\n", r.Change.Makespan.text())
+	}
+	fmt.Fprintln(out)
+	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	errorHead(w, r.Changed != nil)
+	var queued, took *spreadJSON
+	if r.Changed != nil {
+		queued, took = &r.Changed.Queue, &r.Changed.Makespan
+	}
+	errorRows(w, "queue", &r.Errors.Queue, queued)
+	errorRows(w, "makespan", &r.Errors.Makespan, took)
+	if err := w.Flush(); err != nil {
+		return err
+	}
+	c := &r.Journal.Counts
+	fmt.Fprintf(out, "\n%s: %d actions of %d builds, %d executions, from %s; %s on %s\n", r.Journal.Path, c.Actions, c.Builds, c.Executed,
+		r.Journal.From.Format(time.RFC3339), r.Journal.Policy, r.Journal.Fleet)
+	for _, note := range r.Notes {
+		fmt.Fprintf(out, "· %s\n", note)
+	}
+	took1 := r.Own.Seconds
+	if r.Changed != nil {
+		took1 += r.Changed.Seconds
+	}
+	_, err := fmt.Fprintf(out, "%s: %d records read in %s, simulated in %s, slots %.1f%% busy, fingerprint %s\n", r.Folder, c.Records,
+		secondsText(r.Journal.ReadSeconds), secondsText(took1), last.Busy*100, last.Fingerprint)
+	return err
+}
+
+// text says how much longer, or less long.
+func (p *pairedJSON) text() string {
+	if p.Builds == 0 {
+		return "as before: none can be compared"
+	}
+	word := "longer"
+	if p.Mean < 0 {
+		word = "less"
+	}
+	text := fmt.Sprintf("%s %s", secondsText(math.Abs(p.Mean)), word)
+	if p.Half > 0 {
+		text += fmt.Sprintf(" ± %s (95%%, over builds, paired)", secondsText(p.Half))
+	}
+	return text + fmt.Sprintf("; %d builds less, %d longer, of %d", p.Less, p.More, p.Builds)
+}
+
+// writeRun writes what a run came to into its folder, and the scenario if it has one.
+func writeRun(path string, r *result.Result, scenarioText []byte) error {
+	if scenarioText != nil {
+		if err := os.WriteFile(filepath.Join(path, scenarioFile), scenarioText, 0o644); err != nil {
+			return err
+		}
+	}
+	file, err := os.Create(filepath.Join(path, resultsFile))
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(r.Write(file), file.Close()); err != nil {
+		return err
+	}
+	return writeReport(filepath.Join(path, reportFile), r, "")
+}

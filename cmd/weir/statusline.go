@@ -1,0 +1,52 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+)
+
+// statusLine is a line of a terminal that says how far something is, and is gone when it
+// has ended.
+type statusLine struct {
+	out   io.Writer
+	begun time.Time
+	shown time.Time
+}
+
+// statusEvery is how often it is written: more often nobody reads.
+const statusEvery = 100 * time.Millisecond
+
+// newStatusLine returns a line; nil if out is no terminal.
+func newStatusLine(out io.Writer) *statusLine {
+	f, ok := out.(*os.File)
+	if !ok {
+		return nil
+	}
+	info, err := f.Stat()
+	if err != nil || info.Mode()&os.ModeCharDevice == 0 {
+		return nil
+	}
+	return &statusLine{out: out, begun: time.Now()}
+}
+
+// statusBar is how many characters the bar takes.
+const statusBar = 24
+
+// show says which share is done. At all of it the line is cleared; it comes again if there is
+// more.
+func (l *statusLine) show(share float64, text string) {
+	if share >= 1 {
+		fmt.Fprint(l.out, "\r\x1b[K")
+		l.shown = time.Time{}
+		return
+	}
+	if time.Since(l.shown) < statusEvery {
+		return
+	}
+	l.shown = time.Now()
+	full := int(share * statusBar)
+	fmt.Fprintf(l.out, "\r\x1b[K%s%s %s, %v", strings.Repeat("█", full), strings.Repeat("░", statusBar-full), text, time.Since(l.begun).Round(time.Second))
+}

@@ -1,0 +1,4 @@
+package portmath
+
+// Powers is powers.
+var Powers = powers

@@ -1,0 +1,66 @@
+package workload
+
+import (
+	"cmp"
+	"math"
+)
+
+// LimitedMean is the mean of what is drawn: unlike Mean, it knows the bound of AtMost, and that
+// nothing is above 104 days or 8 PiB.
+func (d Dist) LimitedMean() float64 {
+	most := float64(maxValue)
+	if d.most > 0 {
+		most = min(most, d.most)
+	}
+	switch d.kind {
+	case uniform:
+		switch {
+		case most <= d.a:
+			return most
+		case most < d.b:
+			return most - (most-d.a)*(most-d.a)/2/(d.b-d.a)
+		}
+		return (d.a + d.b) / 2
+	case exponential:
+		if d.a == 0 {
+			return 0
+		}
+		return -d.a * math.Expm1(-most/d.a)
+	case lognormal:
+		if d.a == 0 || d.b == 0 {
+			return min(d.a, most)
+		}
+		z := math.Log(most/d.a) / d.b
+		below := func(z float64) float64 { return math.Erfc(-z/math.Sqrt2) / 2 }
+		return d.a*math.Exp(d.b*d.b/2)*below(z-d.b) + most*below(-z)
+	case pareto:
+		switch {
+		case most <= d.a:
+			return most
+		case d.b == 1:
+			return d.a * (1 + math.Log(most/d.a))
+		}
+		return (d.b*d.a - d.a*math.Pow(d.a/most, d.b-1)) / (d.b - 1)
+	case empirical:
+		sum, total := 0.0, 0.0
+		for _, b := range d.bins {
+			sum, total = sum+b.limitedMean(most)*b.Share, total+b.Share
+		}
+		return sum / cmp.Or(total, 1)
+	}
+	return min(d.a, most)
+}
+
+// limitedMean is of a bin, in which numbers lie evenly on a logarithmic scale.
+func (b Bin) limitedMean(most float64) float64 {
+	from := max(b.From, 1)
+	switch {
+	case b.To <= from:
+		return min(b.From, most)
+	case most <= from:
+		return most
+	case most >= b.To:
+		return (b.To - from) / math.Log(b.To/from)
+	}
+	return (most - from + most*math.Log(b.To/most)) / math.Log(b.To/from)
+}

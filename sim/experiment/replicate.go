@@ -1,0 +1,109 @@
+package experiment
+
+import (
+	"errors"
+	"runtime"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/weir-build/weir/loadgen/scenario"
+	"github.com/weir-build/weir/reports/result"
+	"github.com/weir-build/weir/reports/stats"
+	"github.com/weir-build/weir/sim/des"
+	"github.com/weir-build/weir/sim/model"
+)
+
+// Replication is one of several runs, with all that it recorded.
+type Replication struct {
+	Seed    uint64
+	Outcome model.Outcome
+	Result  *result.Result
+	// Trajectory is what happened, in the first; nil in others.
+	Trajectory *des.Trajectory
+}
+
+// Replicate runs a scenario n times, on all CPUs, and returns the runs in the order of
+// their numbers, whichever ended first. The first has the scenario's own seed; those of the
+// others follow from it. A run's result carries what describe says of it.
+func Replicate(s *scenario.Scenario, n int, base time.Time, describe func(seed uint64) result.Run) ([]Replication, error) {
+	if n < 1 {
+		return nil, errors.New("want at least one replication")
+	}
+	all := make([]Replication, n)
+	var group errgroup.Group
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for i := range all {
+		group.Go(func() error {
+			var trajectory *des.Trajectory
+			if i == 0 {
+				trajectory = new(des.Trajectory)
+			}
+			outcome, r, err := simulate(s, i, base, 0, describe, trajectory)
+			all[i] = Replication{seed(s, i), outcome, r, trajectory}
+			return err
+		})
+	}
+	return all, group.Wait()
+}
+
+// Interval is a mean of replications with its confidence interval: Mean ± Half.
+type Interval = stats.Interval
+
+// Confidence is that of an answer. Where it consists of several intervals, each of them is
+// surer, so that all of them hold at this (Bonferroni).
+const Confidence = 0.95
+
+// Mean returns the interval of the mean of independent values by Student's t.
+func Mean(values []float64) Interval { return stats.Mean(values, Confidence) }
+
+// Verdict is what an interval says of a bound.
+type Verdict string
+
+// The verdicts.
+const (
+	Met          Verdict = "met"          // all of the interval holds
+	Missed       Verdict = "missed"       // none of it does
+	Inconclusive Verdict = "inconclusive" // the bound is in it: more replications
+	Unknown      Verdict = "unknown"      // a run has nothing of the measure
+)
+
+// Answer is an objective, by several replications.
+type Answer struct {
+	Objective result.Expr
+	Interval  Interval
+	Verdict   Verdict
+}
+
+// Answers judges objectives by the means of their measures.
+func Answers(runs []Replication, objectives []result.Expr) []Answer {
+	answers := make([]Answer, len(objectives))
+	for i, e := range objectives {
+		a := Answer{Objective: e, Verdict: Unknown}
+		var values []float64
+		for _, r := range runs {
+			v, err := r.Result.Measure(e.Measure)
+			if err != nil {
+				break
+			}
+			values = append(values, v)
+		}
+		if len(values) == len(runs) {
+			a.Interval = Mean(values)
+			a.Verdict = judge(e, a.Interval)
+		}
+		answers[i] = a
+	}
+	return answers
+}
+
+func judge(e result.Expr, i Interval) Verdict {
+	low, high := e.Holds(i.Low()), e.Holds(i.High())
+	switch {
+	case low && high:
+		return Met
+	case low || high || e.Exact && e.Value > i.Low() && e.Value < i.High():
+		return Inconclusive
+	}
+	return Missed
+}
