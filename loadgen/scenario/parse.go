@@ -400,8 +400,7 @@ func (r *reader) cluster(n *yaml.Node) *Cluster {
 			count := w.get("count")
 			if count == nil {
 				c.Workers[i].Count = a.Min
-			}
-			if got := c.Workers[i].Count; got < a.Min || got > a.Max {
+			} else if got := c.Workers[i].Count; got < a.Min || got > a.Max {
 				r.wrong(count, "%s.count: %d is not what its autoscaler allows, from %d to %d", what, got, a.Min, a.Max)
 			}
 			c.Workers[i].Autoscaler = a
