@@ -6,6 +6,8 @@ GO ?= go
 PROOF_SEEDS ?= 10000
 # How often they kill a server under load.
 PROOF_KILLS ?= 200
+# How many operations of each policy the simulator and a server decide about.
+PROOF_DECISIONS ?= 100000
 # How many inputs each fuzz target tries in `make proof`.
 FUZZ_RUNS ?= 1000000
 # How many interleaved rounds `make bench` takes, and which benchmarks.
@@ -71,11 +73,12 @@ bin/jaeger: tools/jaeger/go.mod tools/jaeger/go.sum
 	cd tools/jaeger && $(GO) build -o ../../bin/jaeger github.com/jaegertracing/jaeger/cmd/jaeger
 
 race: ## the race detector over everything that shares memory
-	$(GO) test -race ./system/... ./traces/... ./loadgen/workload/ ./loadgen/scenario/ ./loadgen/drive/ ./loadgen/fake/ ./loadgen/k6ext/ ./internal/demo/...
+	WEIR_PROOF_DECISIONS=300 $(GO) test -race ./system/... ./traces/... ./loadgen/workload/ ./loadgen/scenario/ ./loadgen/drive/ ./loadgen/fake/ ./loadgen/k6ext/ ./internal/demo/...
 
 proof: ## the long proofs: many seeds of random histories, every fuzz target
 	WEIR_PROOF_SEEDS=$(PROOF_SEEDS) $(GO) test -count=1 -timeout 60m -run 'TestRandomHistories|TestSimulation$$|TestNothingIsLost' -v ./system/queue/
 	WEIR_PROOF_KILLS=$(PROOF_KILLS) $(GO) test -count=1 -timeout 60m -run 'TestKillsLoseNothing' -v ./system/execution/
+	WEIR_PROOF_DECISIONS=$(PROOF_DECISIONS) $(GO) test -count=1 -timeout 60m -run 'TestServerDecidesAsTheSimulator$$' -v ./system/execution/
 	FUZZ_RUNS=$(FUZZ_RUNS) ./internal/fuzz.sh
 
 bench: ## our servers next to the floor, in interleaved rounds

@@ -44,6 +44,7 @@ type runFolder struct {
 	level     slog.Level
 	sampler   *telemetry.Sampler // may be nil
 	telemetry []*telemetry.Telemetry
+	simulated int64 // spans that came of no role
 }
 
 // manifest is manifest.json.
@@ -126,7 +127,7 @@ func (r *runFolder) close(gather prometheus.Gatherer) error {
 	if gather != nil {
 		errs = append(errs, r.writeMetrics(gather))
 	}
-	r.manifest.Spans = new(telemetry.SpanCounts)
+	r.manifest.Spans = &telemetry.SpanCounts{Exported: r.simulated}
 	for _, t := range r.telemetry {
 		r.manifest.Spans.Add(t.SpanCounts())
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -31,6 +32,7 @@ type simFlags struct {
 	policy   string
 	analytic bool
 	runs     int
+	record   recordFlags
 	precise  precisionFlags
 }
 
@@ -41,8 +43,11 @@ func simCommand() *cobra.Command {
 		Use:   "sim [SCENARIO]",
 		Short: "Run a scenario in virtual time, through the scheduler of production",
 		Long: `Sim runs the builds of a scenario on its cluster in virtual time: the scheduler is the very
-code that serves, workers and clients are simulated around it. It leaves a run folder with
-results.json and report.html, as weir load does, so that both can be held next to each other.
+code that serves, workers and clients are simulated around it. It leaves a run folder as
+weir load does, so that both can be held next to each other: results.json, report.html, and
+spans.otlp, which the trace commands read. metrics.om has the metrics of production over
+time, for promtool and Grafana, timeline.json what each slot did, for ui.perfetto.dev, and
+levels.csv what waited and ran, for spreadsheets.
 
 What is simulated is the wait for workers: retries, merging, cache hits, priorities, fair
 shares, workers that boot, are slow or are lost, and transfers, if the scenario describes a
@@ -79,7 +84,7 @@ weir load.`,
 			if f.runs < 1 || f.runs > maxReplications {
 				return usageError{fmt.Errorf("--replications %d: want from 1 to %d", f.runs, maxReplications)}
 			}
-			if err := j.check(c.Flags().Changed); err != nil {
+			if err := errors.Join(f.record.check(), j.check(c.Flags().Changed)); err != nil {
 				return err
 			}
 			if j.path != "" {
@@ -88,10 +93,9 @@ weir load.`,
 			if f.precise.asked() {
 				return runPrecise(c, a[0], &f)
 			}
-			return runSim(c.OutOrStdout(), a[0], &f)
+			return runSim(c.Context(), c.OutOrStdout(), c.ErrOrStderr(), a[0], &f)
 		},
 	}
-	c.AddCommand(simVerifyCommand())
 	flags := c.Flags()
 	flags.Uint64Var(&f.seed, "seed", 0, "seed, instead of the scenario's")
 	flags.DurationVar(&f.duration, "duration", 0, "how long builds begin, instead of the scenario's")
@@ -101,9 +105,10 @@ weir load.`,
 	flags.IntVar(&f.runs, "replications", 1, "how many runs with seeds of their own; of several, objectives have intervals")
 	flags.BoolVar(&f.analytic, "analytic", false, "print what queueing theory says of the wait, too")
 	flags.StringVar(&f.format, "format", "text", "text, or json: results.json on standard output")
-	j.add(flags)
+	f.record.add(c)
+	j.add(c)
 	f.precise.add(c)
-	c.AddCommand(sweepCommand(), compareCommand())
+	c.AddCommand(sweepCommand(), compareCommand(), simVerifyCommand(), simFuzzCommand())
 	return c
 }
 
@@ -132,7 +137,7 @@ func (f *simFlags) change(s *scenario.Scenario) {
 	}
 }
 
-func runSim(out io.Writer, from string, f *simFlags) error {
+func runSim(ctx context.Context, out, progress io.Writer, from string, f *simFlags) error {
 	s, text, err := readScenario(from)
 	if err != nil {
 		return err
@@ -143,18 +148,24 @@ func runSim(out io.Writer, from string, f *simFlags) error {
 		return err
 	}
 	started := time.Now()
-	runs, err := experiment.Replicate(s, f.runs, time.Unix(0, 0).UTC(), func(seed uint64) result.Run {
+	record, err := newSimRecord(folder, s, &f.record)
+	if err != nil {
+		return err
+	}
+	bar := newSimProgress(progress, s.Duration, f.runs, f.record.progress)
+	runs, err := experiment.Replicate(s, f.runs, f.record.begin, func(seed uint64) result.Run {
 		return result.Run{
 			ID: folder.manifest.ID, Scenario: s.Name, Seed: seed, Origin: "simulated", Environment: map[string]string{"weir": version()}, Notes: simNotes(s),
 		}
-	})
+	}, record.observe, bar.watch(ctx))
+	bar.end()
 	took := time.Since(started)
 	if err != nil {
 		return fmt.Errorf("simulate %s: %w", s.Name, err)
 	}
 	// The report is of the first, which has the scenario's own seed.
 	r, outcome := runs[0].Result, runs[0].Outcome
-	if err := writeTrajectory(folder.Path, s, f, runs[0]); err != nil {
+	if err := errors.Join(record.close(outcome), writeTrajectory(folder.Path, s, f, runs[0])); err != nil {
 		return err
 	}
 	if err := writeSim(folder, r, text); err != nil {
@@ -166,16 +177,16 @@ func runSim(out io.Writer, from string, f *simFlags) error {
 		}
 		return verdictOf(r)
 	}
-	printResult(out, r, folder.Path)
-	fmt.Fprintf(out, "%v simulated in %v: %d events, slots %.1f%% busy, fingerprint %016x\n",
-		result.Round(outcome.End), result.Round(took), outcome.Events, outcome.Busy*100, outcome.Fingerprint)
+	verdict := verdictOf(r)
+	if f.runs > 1 {
+		verdict = printAnswers(out, experiment.Answers(runs, s.Objectives), f.runs)
+		fmt.Fprintf(out, "\nthe first of them:\n")
+	}
+	record.print(out, r, outcome, took)
 	if f.analytic {
 		printTheory(out, s, r)
 	}
-	if f.runs > 1 {
-		return printAnswers(out, experiment.Answers(runs, s.Objectives), f.runs)
-	}
-	return verdictOf(r)
+	return verdict
 }
 
 func simNotes(s *scenario.Scenario) []string {

@@ -12,7 +12,7 @@ import (
 	"text/tabwriter"
 	"time"
 
-	"github.com/spf13/pflag"
+	"github.com/spf13/cobra"
 
 	"github.com/weir-build/weir/loadgen/scenario"
 	"github.com/weir-build/weir/reports/result"
@@ -31,7 +31,8 @@ type journalFlags struct {
 	fleet    string
 }
 
-func (f *journalFlags) add(flags *pflag.FlagSet) {
+func (f *journalFlags) add(c *cobra.Command) {
+	flags := c.Flags()
 	flags.StringVar(&f.path, "journal", "", "run what a production journal (file or folder) recorded; SCENARIO, if given, is whose cluster it runs on")
 	flags.StringVar(&f.arrivals, "arrivals", string(tape.Closed), "of a journal: closed, actions wait for those before; or open, they come when they came")
 	flags.StringVar(&f.fleet, "fleet", fleetPeak, "of a journal: peak, the most workers that were there at once; or recorded, they come and go as they did")

@@ -65,10 +65,22 @@ func runPrecise(c *cobra.Command, from string, sim *simFlags) error {
 	if err != nil {
 		return err
 	}
-	outcome, r, err := x.Result(c.Context(), p, 0, time.Unix(0, 0).UTC(), func(seed uint64) result.Run {
-		return result.Run{ID: folder.manifest.ID, Scenario: s.Name, Seed: seed, Origin: "simulated", Environment: map[string]string{"weir": version()}, Notes: simNotes(s)}
-	})
+	// The steady state may have taken longer than the scenario says.
+	ran := *s
+	ran.Duration = p.Duration
+	record, err := newSimRecord(folder, &ran, &sim.record)
 	if err != nil {
+		return err
+	}
+	started := time.Now()
+	outcome, r, err := x.Result(c.Context(), p, 0, sim.record.begin, func(seed uint64) result.Run {
+		return result.Run{ID: folder.manifest.ID, Scenario: s.Name, Seed: seed, Origin: "simulated", Environment: map[string]string{"weir": version()}, Notes: simNotes(s)}
+	}, record.observe)
+	if err != nil {
+		return err
+	}
+	took := time.Since(started)
+	if err := record.close(outcome); err != nil {
 		return err
 	}
 	if err := writeSim(folder, r, text); err != nil {
@@ -84,8 +96,7 @@ func runPrecise(c *cobra.Command, from string, sim *simFlags) error {
 	verdict := preciseVerdict(out, x, p, objectives, f)
 	evidence(out, x, from, confidence(len(x.Measures)), p)
 	fmt.Fprintf(out, "\nThe first run, with the seed of the scenario:\n\n")
-	printResult(out, r, folder.Path)
-	fmt.Fprintf(out, "%v simulated: %d events, slots %.1f%% busy, fingerprint %016x\n", result.Round(outcome.End), outcome.Events, outcome.Busy*100, outcome.Fingerprint)
+	record.print(out, r, outcome, took)
 	if sim.analytic {
 		printTheory(out, s, r)
 	}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -14,8 +15,8 @@ func recordedRun(t *testing.T) string {
 	t.Helper()
 	t.Chdir(t.TempDir())
 	var out strings.Builder
-	f := simFlags{seed: 4, seeded: true, duration: 20 * time.Second, workers: 3, slots: 2, policy: "fair", format: "text", runs: 1}
-	if err := runSim(&out, "incremental-day", &f); err != nil && !errors.As(err, &verdictError{}) {
+	f := simFlags{seed: 4, seeded: true, duration: 20 * time.Second, workers: 3, slots: 2, policy: "fair", format: "text", runs: 1, record: recordFlags{begin: simBegin}}
+	if err := runSim(t.Context(), &out, io.Discard, "incremental-day", &f); err != nil && !errors.As(err, &verdictError{}) {
 		t.Fatal(err)
 	}
 	folders, err := filepath.Glob("runs/*")

@@ -83,6 +83,7 @@ NONE < sim/theory
 loadgen/scenario, loadgen/workload, reports/stats, sim/des, sim/model, system/queue < sim/experiment
 loadgen/scenario, loadgen/workload, sim/des, sim/model, system/queue, system/queue/journal < sim/tape
 loadgen/scenario, loadgen/workload, sim/model, system/queue < sim/fuzz
+loadgen/scenario, loadgen/workload, sim/des, sim/model, system/queue, traces/build, traces/otlpfile < sim/observe
 
 # What is read off a run.
 NONE < reports/render

@@ -151,16 +151,10 @@ func (r *run) makeBuilders() {
 		r.builders = append(r.builders, &Builder{
 			Client: client, Classes: d.Classes, Command: r.Scenario.Client.Command, Download: d.Download, SkipCache: d.SkipCache,
 			Timeout: r.Scenario.Client.Timeout, Verify: r.Scenario.Client.Verify, Run: r.Config.Run, Tracer: r.Tracer,
-			Trace: func(number int) bool {
-				return sampled(scramble(r.Scenario.Seed, number), r.Scenario.Client.TraceSample)
-			},
+			Trace:    r.Scenario.Traced,
 			InFlight: func(delta int64) { r.observer.InFlight(time.Now(), r.actions.Add(delta)) },
 		})
 	}
-}
-
-func scramble(seed uint64, number int) uint64 {
-	return uint64(workload.Spread(seed+1, uint64(number)) * (1 << 63) * 2)
 }
 
 // connect asks the target what it is.

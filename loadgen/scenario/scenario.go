@@ -185,6 +185,12 @@ func (s *Scenario) SimulatedOnly() (keys []string) {
 	return keys
 }
 
+// Traced tells whether a build, by its number in its stream, asks to be traced: an even
+// share of all, the same ones each time.
+func (s *Scenario) Traced(number int) bool {
+	return s.Client.TraceSample >= 1 || workload.Spread(s.Seed+1, uint64(number)) < s.Client.TraceSample
+}
+
 //go:embed scenarios
 var shipped embed.FS
 

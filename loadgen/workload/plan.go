@@ -52,6 +52,9 @@ func (p *Plan) Draw(number int, b *Build) {
 		if s.TapeJobs != nil {
 			b.Jobs = s.TapeJobs[tape]
 		}
+		if s.TapeGroups != nil {
+			b.Group = s.TapeGroups[tape]
+		}
 		for i := range s.Tape[tape] {
 			b.Actions = append(b.Actions, s.recorded(p.base, tape, i))
 		}

@@ -113,7 +113,9 @@ func (n number) before(o number) bool { return n < o }
 
 // heap is a binary heap, the least first. It isn't container/heap's, which makes a pointer
 // of each number.
-type heap[T interface{ before(T) bool }] []T
+type heap[T earlier[T]] []T
+
+type earlier[T any] interface{ before(T) bool }
 
 func (h *heap[T]) push(v T) {
 	s := append(*h, v)

@@ -51,6 +51,9 @@ type Stream struct {
 	Tape [][]Recorded
 	// TapeJobs are the jobs of each build of the Tape; nil if all have Jobs.
 	TapeJobs []int
+	// TapeGroups are numbers of which builds of the Tape are of one pipeline, say: those
+	// with an equal one, counted from 1; nil if all are. Only a simulator goes by it.
+	TapeGroups []uint32
 }
 
 // Recorded is an action that was recorded once, and is done again.
@@ -71,6 +74,8 @@ type Recorded struct {
 	// Expected is how long the scheduler guessed that it would take; 0 if it is to know
 	// Duration.
 	Expected time.Duration
+	// Affinity is equal, and not 0, for actions that are better run by the same worker.
+	Affinity uint64
 	// Twin is equal, and not 0, for actions that are the same one, in whatever builds and
 	// streams.
 	Twin uint64
@@ -116,6 +121,8 @@ type Build struct {
 	// CancelAfter is when its user gives up, counted from its start; 0 is never.
 	CancelAfter time.Duration
 	KeepGoing   bool
+	// Group is that of a build of a tape, 0 otherwise.
+	Group uint32
 	// Actions are in an order in which they could run: what one depends on is before it.
 	Actions []Action
 	graph   *graph // of them; nil if it wasn't drawn
@@ -134,8 +141,9 @@ type Action struct {
 	Inputs   []Blob
 	Output   Blob
 	Priority int32
-	// Pause and Expected are those of a [Recorded] action, 0 otherwise.
+	// Pause, Expected and Affinity are those of a [Recorded] action, 0 otherwise.
 	Pause, Expected time.Duration
+	Affinity        uint64
 	// Warm has its result be in the cache before the run.
 	Warm bool
 	// Fails has its command exit with another code than 0.
@@ -185,7 +193,7 @@ func (s *Stream) recorded(base uint64, build, i int) Action {
 	return Action{
 		Key: Key{mix(place, ofSource), mix(place, ofSource, 1)}, Class: t.Class, Deps: t.After, Duration: t.Duration,
 		Output: Blob{Seed: mix(place, ofOutput), Size: t.Output}, Priority: s.Priority + s.Classes[t.Class].Priority,
-		Warm: t.Hit, Fails: t.Fails, Pause: t.Pause, Expected: t.Expected,
+		Warm: t.Hit, Fails: t.Fails, Pause: t.Pause, Expected: t.Expected, Affinity: t.Affinity,
 	}
 }
 

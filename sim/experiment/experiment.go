@@ -160,6 +160,7 @@ func seed(s *scenario.Scenario, run int) uint64 {
 // nil. What was intended before skip isn't recorded.
 func simulate(
 	s *scenario.Scenario, run int, base time.Time, skip time.Duration, describe func(seed uint64) result.Run, trajectory *des.Trajectory,
+	configure ...func(run int, c *model.Config),
 ) (model.Outcome, *result.Result, error) {
 	own := *s
 	own.Seed = seed(s, run)
@@ -169,7 +170,11 @@ func simulate(
 		recorder.Skip(base.Add(skip))
 	}
 	recorder.Note(modeNote(skip, s.Duration))
-	outcome, err := model.Run(model.Config{Scenario: &own, Recorder: recorder, Base: base, Trajectory: trajectory})
+	config := model.Config{Scenario: &own, Recorder: recorder, Base: base, Trajectory: trajectory}
+	for _, c := range configure {
+		c(run, &config)
+	}
+	outcome, err := model.Run(config)
 	if err != nil {
 		return outcome, nil, fmt.Errorf("replication %d, seed %d: %w", run, own.Seed, err)
 	}
@@ -189,12 +194,15 @@ func modeNote(skip, duration time.Duration) string {
 // base is when simulated time begins: what is kept must not depend on the day.
 var base = time.Unix(0, 0).UTC()
 
-// Result makes a run of a point again, and returns all that it recorded.
-func (x *Experiment) Result(ctx context.Context, p *Point, run int, base time.Time, describe func(seed uint64) result.Run) (model.Outcome, *result.Result, error) {
+// Result makes a run of a point again, and returns all that it recorded, and has configure
+// observe it.
+func (x *Experiment) Result(
+	ctx context.Context, p *Point, run int, base time.Time, describe func(seed uint64) result.Run, configure ...func(run int, c *model.Config),
+) (model.Outcome, *result.Result, error) {
 	if err := x.prepare(ctx, []*Point{p}); err != nil {
 		return model.Outcome{}, nil, err
 	}
-	return simulate(p.scenario, run, base, p.Warmup, describe, nil)
+	return simulate(p.scenario, run, base, p.Warmup, describe, nil, configure...)
 }
 
 // run makes a run of a point, or reads it.

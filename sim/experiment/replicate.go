@@ -25,8 +25,11 @@ type Replication struct {
 
 // Replicate runs a scenario n times, on all CPUs, and returns the runs in the order of
 // their numbers, whichever ended first. The first has the scenario's own seed; those of the
-// others follow from it. A run's result carries what describe says of it.
-func Replicate(s *scenario.Scenario, n int, base time.Time, describe func(seed uint64) result.Run) ([]Replication, error) {
+// others follow from it. A run's result carries what describe says of it. Each of configure
+// may add observers to a run, by its number; they are called from several goroutines.
+func Replicate(
+	s *scenario.Scenario, n int, base time.Time, describe func(seed uint64) result.Run, configure ...func(run int, c *model.Config),
+) ([]Replication, error) {
 	if n < 1 {
 		return nil, errors.New("want at least one replication")
 	}
@@ -39,7 +42,7 @@ func Replicate(s *scenario.Scenario, n int, base time.Time, describe func(seed u
 			if i == 0 {
 				trajectory = new(des.Trajectory)
 			}
-			outcome, r, err := simulate(s, i, base, 0, describe, trajectory)
+			outcome, r, err := simulate(s, i, base, 0, describe, trajectory, configure...)
 			all[i] = Replication{seed(s, i), outcome, r, trajectory}
 			return err
 		})

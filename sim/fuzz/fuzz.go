@@ -20,6 +20,8 @@ import (
 	"errors"
 	"fmt"
 	"regexp"
+	"runtime/debug"
+	"strings"
 	"time"
 
 	"github.com/weir-build/weir/loadgen/scenario"
@@ -72,7 +74,7 @@ func try(simulate Simulate, text []byte, limit uint64) (r Result, wrong error) {
 	}
 	defer func() {
 		if p := recover(); p != nil {
-			wrong = fmt.Errorf("panic: %v", p)
+			wrong = fmt.Errorf("panic: %v\n%s", p, debug.Stack())
 		}
 	}()
 	config := model.Config{Scenario: s, Check: true, MaxEvents: limit}
@@ -127,5 +129,6 @@ func kind(err error) string {
 	if errors.As(err, &v) {
 		return numbers.ReplaceAllString(v.What, "#")
 	}
-	return numbers.ReplaceAllString(err.Error(), "#")
+	first, _, _ := strings.Cut(err.Error(), "\n") // a panic has its stack below
+	return numbers.ReplaceAllString(first, "#")
 }

@@ -1,9 +1,13 @@
 package fuzz_test
 
 import (
+	"bytes"
+	"fmt"
+	"strings"
 	"testing"
 
 	"github.com/weir-build/weir/sim/fuzz"
+	"github.com/weir-build/weir/sim/model"
 )
 
 // TestNothingIsWrong with some hundred random scenarios; `weir sim fuzz` tries more.
@@ -37,4 +41,29 @@ func FuzzSimulate(f *testing.F) {
 			t.Fatalf("%v\nwhich can be as small as\n%v", failure, failure.Shrink())
 		}
 	})
+}
+
+// TestPanicsAreFailures, with where they were, and shrink.
+func TestPanicsAreFailures(t *testing.T) {
+	simulate := func(c model.Config) (model.Outcome, error) {
+		if len(c.Scenario.Demand) > 1 {
+			panic(fmt.Sprintf("%d streams", len(c.Scenario.Demand)))
+		}
+		return model.Outcome{}, nil
+	}
+	for seed := range uint64(20) {
+		_, failure := fuzz.With(simulate, seed)
+		if failure == nil {
+			continue
+		}
+		if !strings.Contains(failure.Error(), "fuzz_test.go") {
+			t.Errorf("no place in it:\n%v", failure)
+		}
+		small := failure.Shrink()
+		if bytes.Count(small.Scenario, []byte("\n")) > 20 || bytes.Count(small.Scenario, []byte("arrivals")) != 2 {
+			t.Errorf("want two streams and little else:\n%s", small.Scenario)
+		}
+		return
+	}
+	t.Error("no scenario of 20 has several streams")
 }

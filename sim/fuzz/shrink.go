@@ -125,7 +125,7 @@ func clone(n *yaml.Node) *yaml.Node {
 
 // smallerNumbers returns what a number with its unit could be instead, the least first.
 func smallerNumbers(text string) []string {
-	digits := strings.TrimRight(text, "%abcdefghijklmnopqrstuvwxyzkMGTi")
+	digits := strings.TrimRight(text, "%abcdefghijklmnopqrstuvwxyzMGT")
 	v, err := strconv.ParseFloat(digits, 64)
 	if err != nil || v == 0 {
 		return nil

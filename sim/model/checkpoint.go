@@ -36,6 +36,9 @@ func New(c Config) (*Simulation, error) {
 // Now is the time of what happened last.
 func (s *Simulation) Now() time.Duration { return time.Duration(s.sim.k.Now()) }
 
+// Events is how many have happened.
+func (s *Simulation) Events() uint64 { return s.sim.k.Events() }
+
 // RunUntil lets happen what happens up to, and with, a time. A run may end before.
 func (s *Simulation) RunUntil(t time.Duration) error { return s.sim.run(int64(t)) }
 
@@ -67,7 +70,6 @@ func (s *sim) run(until des.Time) error {
 		}
 		for s.sampleAt < e.At {
 			s.look(s.sampleAt)
-			s.sampleAt = des.Add(s.sampleAt, int64(s.SampleEvery))
 		}
 		if s.account != nil {
 			s.account.begin(e.At)
@@ -94,6 +96,7 @@ func (s *sim) run(until des.Time) error {
 		return s.broken
 	}
 	if s.samplers != nil {
+		s.sample.Last = true
 		s.look(s.k.Now())
 	}
 	return nil
@@ -132,6 +135,7 @@ func (s *Simulation) Branch(change Change) (*Simulation, error) {
 		return nil, err
 	}
 	c.Observers = change.Observers
+	c.addSamplers()
 	if err := c.change(&change); err != nil {
 		return nil, err
 	}
@@ -190,7 +194,8 @@ func (s *sim) resize(f *fleet, want int) {
 func (s *sim) clone(policy string) (*sim, error) {
 	c := *s
 	c.Recorder, c.Observers, c.Check, c.account = nil, nil, false, nil
-	c.samplers, c.sampleAt, c.Watch, c.Trajectory = nil, des.End, nil, nil
+	c.sample = Sample{}
+	c.samplers, c.sampleAt, c.Watch, c.Trajectory, c.Trace = nil, des.End, nil, nil, nil
 	c.k = *s.k.Clone()
 	c.out, c.todo = nil, nil
 	if policy != "" {
@@ -246,7 +251,7 @@ func (s *sim) clone(policy string) (*sim, error) {
 	c.image, c.abandoned = slices.Clone(s.image), slices.Clone(s.abandoned)
 	c.calls = cloned(&s.calls, func(one *call) { one.done.inputs, one.done.lost = nil, slices.Clone(one.done.lost) })
 	// What is of one step, or of one call of an observer.
-	c.done, c.asked, c.action, c.attempt = task{}, asked{}, Action{}, Attempt{}
+	c.done, c.asked, c.action, c.attempt, c.sample = task{}, asked{}, Action{}, Attempt{}, Sample{}
 	c.lister = workload.Lister{}
 	if policy != "" {
 		c.freeGroups()

@@ -225,7 +225,7 @@ func (s *sim) enqueue(at, a int32) {
 	s.asked = asked{at, a}
 	out := s.step(queue.Input{
 		Kind: queue.Enqueue, Platform: st.platforms[action.Class], Key: keyOf(action.Key), Priority: action.Priority,
-		Tenant: st.tenant, Correlated: 1, Invocation: b.group, Expected: st.guess(action),
+		Tenant: st.tenant, Correlated: max(1, b.Group), Invocation: b.group, Expected: st.guess(action), Affinity: action.Affinity,
 	})
 	if out[0].Kind == queue.Refused {
 		s.actionDone(at, a, Errored, nil)
@@ -327,9 +327,12 @@ func (s *sim) tellAction(b *build, a int32, how Ended, t *task) {
 	if t != nil {
 		to := &s.action
 		to.Asker = Asker{int(t.stream), int(t.build), int(t.action)}
+		if how.hasResult() {
+			to.OutputBytes = t.output.Size
+		}
 		to.Waited, to.Held, to.Lost = t.since, t.held, t.lost
 		to.Queued, to.Leased, to.Fetched, to.Ran, to.Uploaded = t.queued, t.leased, t.fetched, t.ran, t.uploaded
-		to.Attempts, to.Worker, to.Task = int(t.attempt), t.worker, uint64(t.id)
+		to.Attempts, to.Worker, to.Task = int(t.attempt), t.worker, uint64(t.last)
 	}
 	for _, o := range s.Observers {
 		o.Action(&s.action)

@@ -189,11 +189,11 @@ func (a *account) task(id queue.TaskID) *taskAccount {
 }
 
 // step is told of each step of the scheduler.
-func (a *account) step(in *queue.Input, out []queue.Output) {
+func (a *account) step(in queue.Input, out []queue.Output) {
 	w := a.worker(in.Worker)
 	switch in.Kind {
 	case queue.Enqueue:
-		a.enqueued = *in
+		a.enqueued = in
 		a.platforms = reach(a.platforms, uint32(in.Platform))
 	case queue.Serve:
 		if w != nil && !slices.Contains(w.serves, in.Platform) {
@@ -220,7 +220,7 @@ func (a *account) step(in *queue.Input, out []queue.Output) {
 		}
 	}
 	for i := range out {
-		a.output(in, &out[i])
+		a.output(&in, &out[i])
 	}
 	if in.Kind == queue.Disconnect && w != nil {
 		a.gone(w)

@@ -38,14 +38,14 @@ type Config struct {
 	Base     time.Time
 	// Observers are told what happens, in their order.
 	Observers []Observer
-	// SampleEvery is the time between two looks of those observers that are Samplers; 0 is
-	// never.
-	SampleEvery time.Duration
 	// Explain has observers told why tasks wait, which costs a look at each level of the
 	// policy for each that does.
 	Explain bool
 	// Watch, if there is one, is called every WatchEvery events. An error of it ends the run.
 	Watch func(Progress) error
+	// Trace, if there is one, names the trace of a build, by its stream and its number, for
+	// the recorder; empty if it leaves none.
+	Trace func(stream, build int) string
 	// MaxEvents ends a run that doesn't end by itself; 0 means DefaultMaxEvents.
 	MaxEvents uint64
 	// Trajectory is where the events are written down, or nil.
@@ -217,13 +217,9 @@ func newSim(c Config) (*sim, error) {
 		s.session = time.Minute // queue's default
 	}
 	if c.Recorder != nil {
-		s.Observers = append([]Observer{newRecording(c.Recorder, c.Scenario, c.Base)}, s.Observers...)
+		s.Observers = append([]Observer{newRecording(&c)}, s.Observers...)
 	}
-	for _, o := range c.Observers {
-		if sampler, ok := o.(Sampler); ok && c.SampleEvery > 0 {
-			s.samplers, s.sampleAt = append(s.samplers, sampler), 0
-		}
-	}
+	s.addSamplers()
 	for i := range c.Scenario.Demand {
 		if err := s.addStream(&c.Scenario.Demand[i]); err != nil {
 			return nil, err

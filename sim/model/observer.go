@@ -23,16 +23,18 @@ type Observer interface {
 	Level(at des.Time, level Level)
 }
 
-// A Sampler is an observer that looks every so often too, at the times of
-// Config.SampleEvery and at the end. That is no event of the run.
+// A Sampler is an observer that looks every so often too: at the beginning, when it asked
+// for it or another sampler did, and at the end. That is no event of the run.
 type Sampler interface {
 	Observer
-	// Sample is told how much there is, before what happens at that time.
-	Sample(at des.Time, s *Sample)
+	// Sample is told how much there is, after what happens at that time, and returns when
+	// it wants to look again; des.End is not before the end.
+	Sample(at des.Time, s *Sample) des.Time
 }
 
 // Sample is a look at a cluster.
 type Sample struct {
+	Last      bool // the run is at its end
 	Level     Level
 	Platforms []PlatformLevel // in the order of Platforms
 	Fleets    []FleetLevel    // in the scenario's order
@@ -99,6 +101,8 @@ type Action struct {
 	// Of an execution, whoever it was for: when it was queued, when a worker took it, had
 	// its inputs, had run it, and had uploaded what came of it. All 0 otherwise.
 	Queued, Leased, Fetched, Ran, Uploaded des.Time
+	// OutputBytes is the size of what came of it.
+	OutputBytes int64
 	// Attempts is the number of the one that counts. If it was stopped or given up, that of
 	// the last that was begun, and what it hasn't come to is 0.
 	Attempts int

@@ -14,12 +14,16 @@ type recording struct {
 	recorder *result.Recorder
 	scenario *scenario.Scenario
 	base     time.Time
+	trace    func(stream, build int) string
 	action   *Action       // that is told
 	told     result.Action // of it
 }
 
-func newRecording(r *result.Recorder, s *scenario.Scenario, base time.Time) *recording {
-	to := &recording{recorder: r, scenario: s, base: base}
+func newRecording(c *Config) *recording {
+	to := &recording{recorder: c.Recorder, scenario: c.Scenario, base: c.Base, trace: c.Trace}
+	if to.trace == nil {
+		to.trace = func(int, int) string { return "" }
+	}
 	to.told.Named = func() string { return to.name(to.action.Stream, to.action.Build) }
 	to.told.GRPCode, to.told.Message = "ABORTED", "the scheduler gave it up"
 	return to
@@ -43,6 +47,7 @@ func (r *recording) Action(a *Action) {
 	told.Intended, told.End = r.at(a.Due), r.at(a.End)
 	told.Sent = told.Intended
 	told.Queue, told.Fetch, told.Run, told.Upload = 0, 0, 0, 0
+	told.TraceID = r.trace(a.Stream, a.Build)
 	if a.Task != 0 && a.Ended.hasResult() {
 		told.Queue, told.Fetch = time.Duration(a.Leased-a.Queued), time.Duration(a.Fetched-a.Leased)
 		told.Run, told.Upload = time.Duration(a.Ran-a.Fetched), time.Duration(a.Uploaded-a.Ran)
@@ -60,6 +65,7 @@ func (r *recording) Build(b *Build) {
 	r.recorder.Build(result.Build{
 		ID: id, Start: r.at(b.Begun).UTC(), Makespan: makespan, Ideal: time.Duration(b.Ideal),
 		Actions: b.Actions, CacheHits: b.CacheHits, FailedCount: b.Failed, Cancelled: b.Cancelled,
+		TraceID: r.trace(b.Stream, b.Number),
 	})
 }
 

@@ -31,7 +31,7 @@ func (s *sim) step(in queue.Input) []queue.Output {
 	}
 	s.out = s.q.Step(queue.Time(s.k.Now()-s.stood), in, s.out[:0])
 	if s.account != nil {
-		s.account.step(&in, s.out)
+		s.account.step(in, s.out)
 	}
 	for i := range s.out {
 		o := &s.out[i]
@@ -171,7 +171,16 @@ func (s *sim) level() Level {
 	return Level{Builds: s.open, InFlight: s.inFlight, Running: s.running, Slots: s.slots, Workers: s.present, Queued: s.queued}
 }
 
-// look tells samplers what there is at a time at which nothing happens.
+// addSamplers has observers look that want to, from now on.
+func (s *sim) addSamplers() {
+	for _, o := range s.Observers {
+		if sampler, ok := o.(Sampler); ok {
+			s.samplers, s.sampleAt = append(s.samplers, sampler), s.k.Now()
+		}
+	}
+}
+
+// look tells samplers what there is at a time, after what happened then.
 func (s *sim) look(at des.Time) {
 	s.sample.Level, s.sample.Platforms = s.level(), s.sample.Platforms[:0]
 	for p := range s.platforms {
@@ -188,7 +197,8 @@ func (s *sim) look(at des.Time) {
 		u.until(at)
 		s.sample.Fleets = append(s.sample.Fleets, FleetLevel{f.born, f.there, u.slots, u.running, u.busy(), f.attempts, f.lost})
 	}
+	s.sampleAt = des.End
 	for _, o := range s.samplers {
-		o.Sample(at, &s.sample)
+		s.sampleAt = min(s.sampleAt, max(at+1, o.Sample(at, &s.sample)))
 	}
 }

@@ -45,6 +45,7 @@ type Extraction struct {
 	tasks   []task          // by index
 	ops     []openOperation // by index
 	twins   uint64
+	groups  map[string]uint32 // numbers of correlated invocations, from 1
 }
 
 // action is an operation of a client.
@@ -54,6 +55,7 @@ type action struct {
 	service      time.Duration
 	expected     time.Duration
 	twin         uint64
+	affinity     uint64
 	class, build int32
 	state        state
 }
@@ -74,6 +76,7 @@ type invocationName struct{ tenant, name string }
 // invocation is a build under way.
 type invocation struct {
 	tenant  string
+	group   uint32
 	actions []int32
 }
 
@@ -136,7 +139,7 @@ func (e *Extraction) segment(r *journal.Record) error {
 	e.header = r.Header
 	e.begun, e.repeats, e.skip = false, 0, 0
 	if e.byName == nil { // the first
-		e.byName, e.byClass = make(map[invocationName]int32), make(map[class]int32)
+		e.byName, e.byClass, e.groups = make(map[invocationName]int32), make(map[class]int32), make(map[string]uint32)
 		for level := range e.byGroup {
 			e.byGroup[level] = make(map[uint32]string)
 		}
@@ -367,7 +370,7 @@ func (e *Extraction) enqueued(now queue.Time, in *queue.Input, n *notes.Note, o 
 		e.counts.Before++
 		return
 	}
-	e.ask(o.Operation, t, &action{asked: now, expected: in.Expected}, c, n.GetOperation(), groups{in.Tenant, in.Correlated, in.Invocation})
+	e.ask(o.Operation, t, &action{asked: now, expected: in.Expected, affinity: in.Affinity}, c, n.GetOperation(), groups{in.Tenant, in.Correlated, in.Invocation})
 }
 
 // ask notes that an action waits for a task.
@@ -377,7 +380,7 @@ func (e *Extraction) ask(id queue.OperationID, t *task, a *action, c class, n *n
 		c.mnemonic = asked.GetActionMnemonic()
 	}
 	i := int32(len(e.actions))
-	a.ended, a.leased, a.class, a.build = never, never, e.classOf(c), e.buildOf(n.GetTenant(), asked.GetToolInvocationId(), g)
+	a.ended, a.leased, a.class, a.build = never, never, e.classOf(c), e.buildOf(n.GetTenant(), &asked, g)
 	if len(t.actions) > 0 {
 		first := &e.actions[t.actions[0]]
 		if first.twin == 0 {
@@ -407,19 +410,25 @@ func (e *Extraction) classOf(c class) int32 {
 
 // buildOf returns the build of an invocation. What the request says goes before the groups,
 // which a scheduler without fair shares doesn't have.
-func (e *Extraction) buildOf(tenant, name string, g groups) int32 {
+func (e *Extraction) buildOf(tenant string, asked *repb.RequestMetadata, g groups) int32 {
 	tenant = cmp.Or(tenant, e.groupName(queue.TenantLevel, g.tenant))
-	name = cmp.Or(name, e.groupName(queue.InvocationLevel, g.invocation))
+	name := cmp.Or(asked.GetToolInvocationId(), e.groupName(queue.InvocationLevel, g.invocation))
+	correlated := cmp.Or(asked.GetCorrelatedInvocationsId(), e.groupName(queue.CorrelatedLevel, g.correlated))
+	group, ok := e.groups[correlated]
+	if !ok {
+		group = uint32(len(e.groups) + 1)
+		e.groups[correlated] = group
+	}
 	if name == "" {
 		e.counts.Alone++
-		e.builds = append(e.builds, invocation{tenant: tenant})
+		e.builds = append(e.builds, invocation{tenant: tenant, group: group})
 		return int32(len(e.builds) - 1)
 	}
 	key := invocationName{tenant, name}
 	i, ok := e.byName[key]
 	if !ok {
 		i = int32(len(e.builds))
-		e.builds = append(e.builds, invocation{tenant: tenant})
+		e.builds = append(e.builds, invocation{tenant: tenant, group: group})
 		e.byName[key] = i
 	}
 	return i
@@ -582,7 +591,7 @@ func (e *Extraction) used(t *Tape) []class {
 
 // build makes a build of what an invocation asked for, from the begin of the tape on.
 func (e *Extraction) build(inv *invocation, first queue.Time) build {
-	b := build{took: -1}
+	b := build{took: -1, group: inv.group}
 	inv.actions = slices.DeleteFunc(inv.actions, func(i int32) bool { return e.actions[i].state == outside })
 	n := len(inv.actions)
 	if n == 0 {
@@ -594,7 +603,7 @@ func (e *Extraction) build(inv *invocation, first queue.Time) build {
 	end := queue.Time(0)
 	for k, i := range inv.actions {
 		a := &e.actions[i]
-		b.actions[k] = workload.Recorded{Class: int(a.class), Duration: a.service, Expected: a.expected, Twin: a.twin}
+		b.actions[k] = workload.Recorded{Class: int(a.class), Duration: a.service, Expected: a.expected, Affinity: a.affinity, Twin: a.twin}
 		b.asked[k], b.waits[k] = time.Duration(a.asked-first), -1
 		if a.state == merged {
 			e.counts.Merged++

@@ -108,6 +108,11 @@ func TestWhatWasCutOffIsCounted(t *testing.T) {
 	if of.Fleet.Workers != 2 || of.Fleet.Slots != 2 {
 		t.Errorf("fleet %+v", of.Fleet)
 	}
+	// All but the twin are executed, and it is merged.
+	waits := run(t, of, tape.Options{}).Queue
+	if i := slices.Index(waits, -1); i != 2 || slices.Max(waits) < 0 || slices.ContainsFunc(waits[3:], func(d time.Duration) bool { return d < 0 }) {
+		t.Errorf("waits %v, want the third only to have none", waits)
+	}
 }
 
 // TestSegmentsMayOverlap: a writer that begins a segment writes to both for a while, and the
@@ -171,19 +176,23 @@ func TestJournalsThatBreakOff(t *testing.T) {
 // TestFleetsComeAsTheyDid: workers that came late come late, and the waits are those that
 // were; with all of them from the begin they are shorter.
 func TestFleetsComeAsTheyDid(t *testing.T) {
-	s := site("fifo")
-	s.Workers, s.Late = 2, []time.Duration{100 * time.Second, 230 * time.Second}
-	of := extract(t, s.Journal())
-	if of.Fleet.Changes != 2 || of.Fleet.Workers != 4 {
-		t.Errorf("fleet %+v", of.Fleet)
-	}
-	recorded := of.Recorded()
-	e := tape.ErrorOf(recorded.Queue, run(t, of, tape.Options{Joins: true}).Queue)
-	if e.Recorded != e.Simulated || e.KS != 0 {
-		t.Errorf("as they came: %+v", e)
-	}
-	if peak := tape.SpreadOf(run(t, of, tape.Options{}).Queue); peak.Mean >= e.Recorded.Mean {
-		t.Errorf("with all from the begin %v, as it was %v", peak.Mean, e.Recorded.Mean)
+	for workers, late := range map[int][]time.Duration{
+		2: {100 * time.Second, 230 * time.Second},
+		0: {20 * time.Second, 21 * time.Second, 90 * time.Second, 91 * time.Second},
+	} {
+		s := site("fifo")
+		s.Workers, s.Late = workers, late
+		of := extract(t, s.Journal())
+		if of.Fleet.Changes != len(late) || of.Fleet.Workers != 4 {
+			t.Errorf("%d workers at first: fleet %+v", workers, of.Fleet)
+		}
+		e := tape.ErrorOf(of.Recorded().Queue, run(t, of, tape.Options{Joins: true}).Queue)
+		if e.Recorded != e.Simulated || e.KS != 0 {
+			t.Errorf("%d workers at first, as they came: %+v", workers, e)
+		}
+		if peak := tape.SpreadOf(run(t, of, tape.Options{}).Queue); peak.Mean >= e.Recorded.Mean {
+			t.Errorf("%d workers at first: with all from the begin %v, as it was %v", workers, peak.Mean, e.Recorded.Mean)
+		}
 	}
 }
 

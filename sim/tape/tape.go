@@ -98,7 +98,8 @@ type build struct {
 	start   time.Duration // from the begin of the tape
 	took    time.Duration // until its last action ended; -1 if it never did
 	jobs    int
-	first   int // index of its first action among all
+	group   uint32 // equal for builds that are correlated
+	first   int    // index of its first action among all
 	actions []workload.Recorded
 	asked   []time.Duration // by action: when, from the begin of the tape
 	waits   []time.Duration // by action, as recorded; -1 if it has none
@@ -205,11 +206,11 @@ func (d *demand) scenario(classes []workload.Class, open bool) scenario.Demand {
 	times := make([]time.Duration, len(d.builds))
 	out := scenario.Demand{Instance: d.tenant}
 	out.Name, out.Classes, out.KeepGoing = cmp.Or(d.tenant, "journal"), classes, true
-	out.Tape, out.TapeJobs = make([][]workload.Recorded, len(d.builds)), make([]int, len(d.builds))
+	out.Tape, out.TapeJobs, out.TapeGroups = make([][]workload.Recorded, len(d.builds)), make([]int, len(d.builds)), make([]uint32, len(d.builds))
 	for i := range d.builds {
 		b := &d.builds[i]
 		times[i] = b.start
-		out.Tape[i], out.TapeJobs[i] = b.actions, b.jobs
+		out.Tape[i], out.TapeJobs[i], out.TapeGroups[i] = b.actions, b.jobs, b.group
 		if open {
 			actions := slices.Clone(b.actions)
 			for j := range actions {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"slices"
 	"testing"
 	"time"
 
@@ -111,6 +112,23 @@ func TestJournalsRunAgainWaitAsTheyDid(t *testing.T) {
 	}
 }
 
+// TestAffinityIsPartOfTheTape: which worker gets what depends on when idle ones reported, of
+// which a tape knows nothing, so that waits are about the same; without it they are others.
+func TestAffinityIsPartOfTheTape(t *testing.T) {
+	s := site("priority")
+	s.Affinities = 4
+	of := extract(t, s.Journal())
+	e := tape.ErrorOf(of.Recorded().Queue, run(t, of, tape.Options{}).Queue)
+	without := run(t, extract(t, site("priority").Journal()), tape.Options{})
+	t.Logf("%+v; without %v", e, tape.SpreadOf(without.Queue).Mean)
+	if off := tape.Relative(e.Recorded.Mean, e.Simulated.Mean); off < -0.01 || off > 0.01 || e.KS > 0.02 {
+		t.Errorf("off by %v: %+v", off, e)
+	}
+	if slices.Equal(without.Queue, of.Recorded().Queue) {
+		t.Error("affinity makes no difference")
+	}
+}
+
 // TestClosedTapesAreNotWhatOpenOnesAre: with twice the workers, builds ask for more sooner.
 // An open tape doesn't know that, and promises more than there is.
 func TestClosedTapesAreNotWhatOpenOnesAre(t *testing.T) {
@@ -130,3 +148,27 @@ func TestClosedTapesAreNotWhatOpenOnesAre(t *testing.T) {
 }
 
 func config() model.Config { return model.Config{} }
+
+// BenchmarkJournal is what an action of a journal costs to read, and to simulate.
+func BenchmarkJournal(b *testing.B) {
+	s := site("fifo")
+	s.Builds = 500
+	s.Workers = 5
+	data := s.Journal()
+	of := extract(b, data)
+	b.Run("read", func(b *testing.B) {
+		b.ReportAllocs()
+		b.SetBytes(int64(len(data)))
+		for b.Loop() {
+			extract(b, data)
+		}
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*of.Counts.Actions), "ns/action")
+	})
+	b.Run("simulate", func(b *testing.B) {
+		b.ReportAllocs()
+		for b.Loop() {
+			run(b, of, tape.Options{})
+		}
+		b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*of.Counts.Actions), "ns/action")
+	})
+}

@@ -24,10 +24,13 @@ type Site struct {
 	Workers, Slots int
 	Streams        []workload.Stream
 	Seed           uint64
-	// Builds is how many of each stream there are.
+	// Builds is how many of each stream there are. Three after each other are of one
+	// pipeline.
 	Builds int
 	// Think is how long clients pause before an action, at most.
 	Think time.Duration
+	// Affinities is among how many input roots, or none, actions are spread; 0 is none.
+	Affinities uint64
 	// Late is when further workers come.
 	Late []time.Duration
 	// Until, if it isn't 0, is when the journal breaks off.
@@ -149,14 +152,21 @@ func (r *run) advance(c *client) {
 func (r *run) ask(c *client, i int) {
 	a := &asked{c, i}
 	class := &r.Streams[c.stream].Classes[c.Actions[i].Class]
-	request, err := proto.Marshal(&repb.RequestMetadata{ToolInvocationId: c.name, ActionMnemonic: class.Mnemonic})
+	pipeline := c.Number / 3
+	request, err := proto.Marshal(&repb.RequestMetadata{
+		ToolInvocationId: c.name, ActionMnemonic: class.Mnemonic, CorrelatedInvocationsId: fmt.Sprintf("%s-%d", c.Stream, pipeline),
+	})
 	if err != nil {
 		panic("tapetest: " + err.Error())
+	}
+	affinity := uint64(0)
+	if r.Affinities > 0 {
+		affinity = c.Actions[i].Key.Lo % (r.Affinities + 1)
 	}
 	r.asking = a
 	r.step(queue.Input{
 		Kind: queue.Enqueue, Priority: c.Actions[i].Priority, Expected: c.Actions[i].Duration,
-		Tenant: uint32(c.stream + 1), Correlated: 1, Invocation: r.number(c),
+		Tenant: uint32(c.stream + 1), Correlated: uint32(c.stream + 1 + pipeline*len(r.Streams)), Invocation: r.number(c), Affinity: affinity,
 	}, note(&notes.Note{Operation: &notes.Operation{Request: request, Tenant: c.Stream}}))
 }
 

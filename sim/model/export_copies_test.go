@@ -3,6 +3,8 @@ package model
 import (
 	"fmt"
 	"reflect"
+	"slices"
+	"strings"
 
 	"github.com/weir-build/weir/loadgen/scenario"
 	"github.com/weir-build/weir/loadgen/workload"
@@ -114,4 +116,34 @@ func RunHaunted(c Config) (Outcome, error) {
 func ReportAll(c Config) Config {
 	c.reportAll = true
 	return c
+}
+
+// References returns the fields of a run that refer to other memory, by their types.
+func References() []string {
+	var all []string
+	seen := make(map[reflect.Type]bool)
+	var walk func(t reflect.Type)
+	walk = func(t reflect.Type) {
+		if seen[t] || slices.Contains(constant, t) || t.PkgPath() != "" && !strings.HasSuffix(t.PkgPath(), "sim/model") && !strings.HasSuffix(t.PkgPath(), "loadgen/workload") {
+			return
+		}
+		seen[t] = true
+		switch t.Kind() {
+		case reflect.Pointer, reflect.Slice, reflect.Array:
+			walk(t.Elem())
+		case reflect.Struct:
+			for i := range t.NumField() {
+				f := t.Field(i)
+				switch f.Type.Kind() {
+				case reflect.Pointer, reflect.Slice, reflect.Map, reflect.Func, reflect.Interface:
+					name, _, _ := strings.Cut(t.Name(), "[")
+					all = append(all, name+"."+f.Name)
+				}
+				walk(f.Type)
+			}
+		}
+	}
+	walk(reflect.TypeFor[sim]())
+	slices.Sort(all)
+	return slices.Compact(all)
 }

@@ -1,0 +1,156 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/weir-build/weir/reports/result"
+	"github.com/weir-build/weir/sim/model"
+	"github.com/weir-build/weir/sim/observe"
+)
+
+// print prints what came of a simulation: the answer first, then what happened.
+func (r *simRecord) print(out io.Writer, res *result.Result, o model.Outcome, took time.Duration) {
+	for _, v := range res.Verdict.Objectives {
+		mark := "✓"
+		if !v.Met {
+			mark = "✗"
+		}
+		fmt.Fprintf(out, "%s %s (%s%s)\n", mark, v.Expr, v.Text, v.Problem)
+	}
+	fmt.Fprintf(out, "%s: %s\n\n", res.Verdict.Outcome, r.folder.Path)
+	r.printStory(out, res, o)
+	printClasses(out, res)
+	r.printFleets(out)
+	intervals := r.levels.Intervals(o.End, plotWidth)
+	fmt.Fprintln(out)
+	plotQueue(out, intervals)
+	plotSlots(out, intervals)
+	plotWaits(out, r.waits.Classes())
+	fmt.Fprintln(out)
+	for _, e := range res.Errors {
+		fmt.Fprintf(out, "%d × %s %s (%s): %s\n", e.Count, e.Method, e.Status, e.Reason, e.Example)
+	}
+	for _, note := range res.Run.Notes {
+		fmt.Fprintln(out, "note:", note)
+	}
+	r.printKept(out)
+	fmt.Fprintf(out, "%v simulated in %v: %d events, slots %.1f%% busy, fingerprint %016x\n",
+		result.Round(o.End), result.Round(took), o.Events, o.Busy*100, o.Fingerprint)
+}
+
+// printStory says in a sentence or two what happened.
+func (r *simRecord) printStory(out io.Writer, res *result.Result, o model.Outcome) {
+	var actions int64
+	var queue result.Sketch
+	for i := range res.Actions {
+		actions += res.Actions[i].Count
+		queue.Merge(&res.Actions[i].Queue)
+	}
+	b := &res.Builds
+	fmt.Fprintf(out, "%s with %s in %v", plural(b.Count, "build"), plural(actions, "action"), result.Round(o.End))
+	if b.Failed > 0 {
+		fmt.Fprintf(out, ", %d failed", b.Failed)
+	}
+	if b.Cancelled > 0 {
+		fmt.Fprintf(out, ", %d given up", b.Cancelled)
+	}
+	if b.Dropped > 0 {
+		fmt.Fprintf(out, ", %d not begun since too many were open", b.Dropped)
+	}
+	fmt.Fprintf(out, ".\n")
+	if b.Makespan.Count() > 0 {
+		fmt.Fprintf(out, "Makespan p50 %v, p95 %v; slowdown against the ideal schedule p50 %.3g, p95 %.3g.\n",
+			result.Round(b.Makespan.Quantile(0.5)), result.Round(b.Makespan.Quantile(0.95)),
+			float64(b.Slowdown.Quantile(0.5))/1000, float64(b.Slowdown.Quantile(0.95))/1000)
+	}
+	fmt.Fprintf(out, "Slots were %.1f%% busy", o.Busy*100)
+	if longest, at := longestQueue(r.levels.Intervals(o.End, observe.MaxIntervals)); longest > 0 {
+		fmt.Fprintf(out, "; at most %s waited, at %v", plural(longest, "action"), result.Round(at))
+	} else {
+		fmt.Fprint(out, "; nothing waited")
+	}
+	if queue.Count() > 0 && queue.Max() > 0 {
+		fmt.Fprintf(out, ", the longest for %v", result.Round(queue.Max()))
+	}
+	fmt.Fprintf(out, ".\n")
+	if o.Lost > 0 {
+		fmt.Fprintf(out, "%s came to nothing since the worker was gone.\n", plural(o.Lost, "attempt"))
+	}
+	fmt.Fprintln(out)
+}
+
+// longestQueue returns the longest of all queues, and when it was.
+func longestQueue(intervals []observe.Interval) (longest int64, at time.Duration) {
+	for _, i := range intervals {
+		if i.MaxQueued > longest {
+			longest, at = i.MaxQueued, i.Start
+		}
+	}
+	return longest, at
+}
+
+func plural(n int64, what string) string {
+	if n == 1 {
+		return "1 " + what
+	}
+	return fmt.Sprintf("%d %ss", n, what)
+}
+
+// printClasses prints a row for each class and outcome of actions.
+func printClasses(out io.Writer, res *result.Result) {
+	if len(res.Actions) == 0 {
+		return
+	}
+	w := tabwriter.NewWriter(out, 0, 0, 1, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(w, "\t\t\tqueue\t\t\trun\tresponse\t\t\t")
+	fmt.Fprintln(w, "action\toutcome\tcount\tp50\tp95\tp99\tp50\tp50\tp95\tp99\t")
+	for i := range res.Actions {
+		a := &res.Actions[i]
+		fmt.Fprintf(w, "%s\t%s\t%d\t", a.Class, a.Outcome, a.Count)
+		cells(w, &a.Queue, 0.5, 0.95, 0.99)
+		cells(w, &a.Run, 0.5)
+		cells(w, &a.Response, 0.5, 0.95, 0.99)
+		fmt.Fprintln(w)
+	}
+	w.Flush()
+}
+
+func cells(w io.Writer, s *result.Sketch, quantiles ...float64) {
+	for _, q := range quantiles {
+		if s.Count() == 0 {
+			fmt.Fprint(w, "–\t")
+			continue
+		}
+		fmt.Fprintf(w, "%v\t", result.Round(s.Quantile(q)))
+	}
+}
+
+// printFleets prints a row for each kind of workers.
+func (r *simRecord) printFleets(out io.Writer) {
+	w := tabwriter.NewWriter(out, 0, 0, 1, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(w, "\nworkers\tslots\tplatform\tever\tat the end\tbusy\tattempts\tlost\t")
+	for i, f := range r.fleets.All {
+		spec := &r.scenario.Cluster.Workers[i]
+		platform := strings.Join(groupsOf(r.scenario.Cluster)[i].Platform, ",")
+		fmt.Fprintf(w, "%d\t%d each\t%s\t%d\t%d\t%.1f%%\t%d\t%d\t\n", spec.Count, spec.Slots, platform, f.Born, f.There, f.Busy*100, f.Attempts, f.Lost)
+	}
+	w.Flush()
+}
+
+// printKept says how much of the run is in the files that don't have all of it.
+func (r *simRecord) printKept(out io.Writer) {
+	builds, of, spans := r.spans.Kept()
+	fmt.Fprintf(out, "spans: %d of %s (--traces), %d spans\n", builds, plural(int64(of), "build"), spans)
+	samples, every := r.metrics.Samples()
+	fmt.Fprintf(out, "metrics: %d samples, every %v\n", samples, every)
+	kept, all, until := r.timeline.Kept()
+	fmt.Fprintf(out, "timeline: %d of %s", kept, plural(all, "attempt"))
+	if kept < all {
+		fmt.Fprintf(out, ", the first, to %v", result.Round(until))
+	}
+	fmt.Fprintln(out)
+}
