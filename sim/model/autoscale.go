@@ -75,7 +75,7 @@ func workersFor(load float64, slots int) int { return ceil(load / float64(slots)
 // 0.9/0.75×50 workers none is for the rounding.
 func ceil(x float64) int {
 	const rounding = 1e-9
-	return int(math.Min(math.Ceil(x-rounding), math.MaxInt32))
+	return int(math.Min(math.Ceil(float64(x)-rounding), math.MaxInt32))
 }
 
 // scaler is a fleet's autoscaler at work.

@@ -99,7 +99,7 @@ func (h *hpa) formula(m *Metrics) int {
 	return max(m.Size, ceil(damped*all))
 }
 
-func (h *hpa) tolerates(ratio float64) bool { return math.Abs(ratio-1) <= h.Tolerance+1e-9 }
+func (h *hpa) tolerates(ratio float64) bool { return math.Abs(float64(ratio)-1) <= h.Tolerance+1e-9 }
 
 // limited bounds a number by how fast the fleet may grow and shrink.
 func (h *hpa) limited(m *Metrics, n int) int {

@@ -34,7 +34,7 @@ func (q *quantile) Desired(m *Metrics) int {
 // quantileOf is that of PromQL: between the two samples that are next to it, by how near
 // they are (prometheus.io/docs, query functions).
 func quantileOf(sorted []int, q float64) float64 {
-	rank := q * float64(len(sorted)-1)
+	rank := float64(q * float64(len(sorted)-1))
 	lower := int(rank)
 	upper := min(lower+1, len(sorted)-1)
 	part := rank - float64(lower)

@@ -107,7 +107,7 @@ func (s *sim) killShare(share float64, r *workload.Rand) {
 	alive := func(w *worker) bool { return w.alive }
 	left := 0
 	s.each(-1, alive, func(int32) { left++ })
-	n := int(share*float64(left) + 0.5)
+	n := int(float64(share*float64(left)) + 0.5)
 	s.each(-1, alive, func(at int32) {
 		if r.Unit()*float64(left) < float64(n) {
 			n--
