@@ -78,7 +78,7 @@ func (h *hpa) formula(m *Metrics) int {
 	var busy, there float64
 	for i := range m.Readings {
 		busy += float64(m.Readings[i].Busy)
-		there += float64(m.Readings[i].Ready) * slots
+		there += float64(float64(m.Readings[i].Ready) * slots)
 	}
 	if there == 0 {
 		return m.Size
