@@ -125,7 +125,7 @@ func (f *simFlags) change(s *scenario.Scenario) {
 	}
 	if f.workers > 0 {
 		s.Cluster.Workers = s.Cluster.Workers[:1]
-		s.Cluster.Workers[0].Count = f.workers
+		s.Cluster.Workers[0].Count, s.Cluster.Workers[0].Autoscaler = f.workers, nil
 	}
 	if f.slots > 0 {
 		for i := range s.Cluster.Workers {

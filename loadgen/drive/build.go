@@ -287,19 +287,12 @@ func (r *buildRun) perform(ctx context.Context, i int, request *request, told *r
 	return r.take(ctx, i, executed)
 }
 
-// Bazel's: --remote_retries, and the first and the longest pause between two attempts.
-const (
-	maxRetries = 5
-	firstPause = 100 * time.Millisecond
-	lastPause  = 5 * time.Second
-)
-
 // execute executes, again and again if the server is away. gRPC repeats the other calls.
 func (r *buildRun) execute(ctx context.Context, request *request, priority int32) (Execution, error) {
-	pause := firstPause
+	pause := scenario.FirstPause
 	for retries := 0; ; retries++ {
 		e, err := r.Client.Execute(ctx, request.digest, r.SkipCache, priority)
-		if status.Code(err) != codes.Unavailable || retries == maxRetries {
+		if status.Code(err) != codes.Unavailable || retries == scenario.DefaultRetries {
 			return e, err
 		}
 		timer := time.NewTimer(pause)
@@ -309,7 +302,7 @@ func (r *buildRun) execute(ctx context.Context, request *request, priority int32
 			timer.Stop()
 			return e, err
 		}
-		pause = min(2*pause, lastPause)
+		pause = min(2*pause, scenario.LastPause)
 	}
 }
 

@@ -229,14 +229,20 @@ var (
 	sizes = measure{"a size, such as 400, 16k or 4M (powers of 1000; Ki and Mi of 1024)", parseSize}
 	// shares are from 0 to 1, as percent or not.
 	shares = measure{"a share from 0% to 100%", func(s string) (float64, bool) {
-		percent, ok := strings.CutSuffix(s, "%")
-		v, err := strconv.ParseFloat(percent, 64)
-		if ok {
-			v /= 100
-		}
-		return v, err == nil && v <= 1
+		v, ok := parseRatio(s)
+		return v, ok && v <= 1
 	}}
 )
+
+// parseRatio reads a number, as percent or not.
+func parseRatio(s string) (float64, bool) {
+	percent, ok := strings.CutSuffix(s, "%")
+	v, err := strconv.ParseFloat(percent, 64)
+	if ok {
+		v /= 100
+	}
+	return v, err == nil
+}
 
 func parseSize(s string) (float64, bool) {
 	digits := strings.TrimRight(s, "kKMGTiB")

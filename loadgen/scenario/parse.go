@@ -29,6 +29,10 @@ const (
 	// draws beyond is cut to it. 100,000 digests are 7 MB of messages.
 	maxFiles    = 100_000
 	maxInFlight = 1_000_000
+	maxRetries  = 1000
+	// minRetries keeps a client of a closed loop that finds nobody from beginning one build
+	// after the other at one moment.
+	minRetries = 1
 )
 
 // Defaults of what a file leaves out.
@@ -114,7 +118,7 @@ func (r *reader) scenario(name string, n *yaml.Node) *Scenario {
 		s.Cluster = r.cluster(c)
 	}
 	for i, one := range r.list(o.get("faults"), "faults") {
-		s.Faults = append(s.Faults, r.fault(one, fmt.Sprintf("faults[%d]", i)))
+		s.Faults = append(s.Faults, r.fault(one, fmt.Sprintf("faults[%d]", i), s.Cluster))
 	}
 	for i, one := range r.list(o.get("objectives"), "objectives") {
 		e, err := result.ParseExpr(r.text(one, fmt.Sprintf("objectives[%d]", i), ""))
@@ -362,6 +366,7 @@ func (r *reader) client(n *yaml.Node) Client {
 		TraceSample: r.share(o.get("trace_sample"), "client.trace_sample", 1),
 		Compression: r.choice(o.get("compression"), "client.compression", "none", "zstd"),
 		Verify:      r.share(o.get("verify"), "client.verify", 0.01),
+		Retries:     r.whole(o.get("retries"), "client.retries", DefaultRetries, minRetries, maxRetries),
 	}
 }
 
@@ -388,7 +393,18 @@ func (r *reader) cluster(n *yaml.Node) *Cluster {
 			Slow:     r.share(w.get("slow"), what+".slow", 0),
 			Slowness: r.number(w.get("slowness"), what+".slowness", factors, defaultSlowness),
 			Cache:    int64(r.number(w.get("cache"), what+".cache", sizes, 0)),
+			Zone:     r.text(w.get("zone"), what+".zone", ""),
 		})
+		if n := w.get("autoscaler"); n != nil {
+			a := r.autoscaler(n, what+".autoscaler")
+			count := w.get("count")
+			if count == nil {
+				c.Workers[i].Count = a.Min
+			} else if got := c.Workers[i].Count; got < a.Min || got > a.Max {
+				r.wrong(count, "%s.count: %d is not what its autoscaler allows, from %d to %d", what, got, a.Min, a.Max)
+			}
+			c.Workers[i].Autoscaler = a
+		}
 		if lifetime := w.get("lifetime"); lifetime != nil {
 			d := r.dist(lifetime, what+".lifetime", durations, workload.Dist{})
 			if !(d.Mean() > 0) {
@@ -411,18 +427,4 @@ func (r *reader) cluster(n *yaml.Node) *Cluster {
 		r.wrong(o.node, "cluster.workers: the list is empty")
 	}
 	return c
-}
-
-func (r *reader) fault(n *yaml.Node, what string) Fault {
-	o := r.object(n, what)
-	defer o.end()
-	f := Fault{
-		At:           r.duration(o.get("at"), what+".at", 0),
-		KillWorkers:  r.whole(o.get("kill_workers"), what+".kill_workers", 0, 0, maxWorkers),
-		StartWorkers: r.whole(o.get("start_workers"), what+".start_workers", 0, 0, maxWorkers),
-	}
-	if f.KillWorkers == 0 && f.StartWorkers == 0 && o.node.Kind == yaml.MappingNode {
-		r.wrong(n, "%s: nothing goes wrong; want kill_workers or start_workers", what)
-	}
-	return f
 }

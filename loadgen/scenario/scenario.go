@@ -90,7 +90,18 @@ type Client struct {
 	// Verify is the share of results whose outputs are looked for in the storage, beside
 	// those that are read.
 	Verify float64
+	// Retries is how often a simulated client calls a scheduler again that is away.
+	Retries int
 }
+
+// How a client calls a scheduler again that is away: as Bazel does, by --remote_retries and
+// --remote_retry_max_delay, the pause after the first call being FirstPause and each
+// further one twice the one before, up to LastPause.
+const (
+	DefaultRetries = 5
+	FirstPause     = 100 * time.Millisecond
+	LastPause      = 5 * time.Second
+)
 
 // Command says what runs.
 type Command string
@@ -133,6 +144,10 @@ type Workers struct {
 	Slow, Slowness float64
 	// Cache is how many bytes of inputs a worker keeps.
 	Cache int64
+	// Zone names what they have in common that can go down with all of them.
+	Zone string
+	// Autoscaler changes how many there are; nil leaves it at Count.
+	Autoscaler *Autoscaler
 }
 
 // Storage is how fast inputs and outputs travel.
@@ -142,15 +157,6 @@ type Storage struct {
 	Bandwidth, PerWorker int64
 	// Latency is what a transfer takes however small it is.
 	Latency time.Duration
-}
-
-// Fault is something that goes wrong at a time after the begin.
-type Fault struct {
-	At time.Duration
-	// KillWorkers is how many workers end without a word.
-	KillWorkers int
-	// StartWorkers is how many come, of the first kind.
-	StartWorkers int
 }
 
 // SimulatedOnly names what the scenario has and no cluster of ours can be given: only the
@@ -170,6 +176,11 @@ func (s *Scenario) SimulatedOnly() (keys []string) {
 		has("cluster.workers.lifetime", w.Lifetime != nil)
 		has("cluster.workers.slow", w.Slow > 0)
 		has("cluster.workers.cache", w.Cache > 0)
+		has("cluster.workers.autoscaler", w.Autoscaler != nil)
+	}
+	has("client.retries", s.Client.Retries != DefaultRetries)
+	for i := range s.Faults {
+		s.Faults[i].simulatedOnly(has)
 	}
 	return keys
 }

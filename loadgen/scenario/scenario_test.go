@@ -118,6 +118,12 @@ func TestProblemsAreToldWithTheirLines(t *testing.T) {
 		}
 		return strings.Replace(good, old, by, 1)
 	}
+	scaled := func(autoscaler string) string {
+		return good + "cluster: {workers: [{autoscaler: " + autoscaler + "}]}"
+	}
+	faulty := func(fault string) string {
+		return good + "faults: [{at: 3s, " + fault + "}]\ncluster: {workers: [{zone: a}], storage: {bandwidth: 1G}}"
+	}
 	for _, c := range []struct{ text, want string }{
 		{replace("jobs: 20", "job: 20"), `line 7: demand: unknown key "job"; did you mean "jobs"?`},
 		{replace("rate: 0.5", "rate: -1"), `line 6: demand.arrivals.poisson.rate: "-1" is not a number from 0 up`},
@@ -150,6 +156,32 @@ func TestProblemsAreToldWithTheirLines(t *testing.T) {
 		{good + "cluster: {workers: [{slow: 5%, slowness: 0.5}]}", "slowness: \"0.5\" is not a number from 1 up"},
 		{good + "cluster: {workers: [{lifetime: 0s}]}", "~cluster.workers[0].lifetime: 0: a worker that is taken away at once"},
 		{good + "cluster: {workers: [{}], storage: {bandwith: 1G}}", `did you mean "bandwidth"?`},
+		{scaled("{rule: magic, max: 9}"), `line 15: cluster.workers[0].autoscaler.rule: "magic" is none of hpa, quantile, square-root`},
+		{scaled("{max: 9}"), `line 15: cluster.workers[0].autoscaler: key "rule" is missing`},
+		{scaled("{rule: hpa}"), `key "max" is missing`},
+		{scaled("{rule: hpa, min: 5, max: 4}"), "~line 15: cluster.workers[0].autoscaler: min is 5, which is more than max, 4"},
+		{scaled("{rule: hpa, min: 0, max: 4}"), "~would never come back; want min: 1, or metric: load"},
+		{scaled("{rule: hpa, max: 4, target: 0}"), `target: "0" is not a ratio above 0`},
+		{scaled("{rule: hpa, max: 4, lag: -1s}"), `lag: "-1s" is not a duration`},
+		{scaled("{rule: hpa, max: 4, every: 0}"), "every: 0: want a duration above it"},
+		{scaled("{rule: hpa, max: 4, quantile: 50%}"), `unknown key "quantile"`},
+		{scaled("{rule: quantile, max: 4, target: 50%}"), `unknown key "target"`},
+		{scaled("{rule: quantile, max: 4, quantile: 150%}"), "~is not a share"},
+		{scaled("{rule: quantile, max: 4, window: 9000h}"), "~has 2160000 samples of 15s, more than 100000"},
+		{scaled("{rule: square-root, max: 4, beta: -1}"), `beta: "-1" is not a number from 0 up`},
+		{scaled("{rule: hpa, max: 4, up: {period: 1m}}"), "want workers, or share, or both"},
+		{scaled("{rule: hpa, max: 4}, count: 5"), "~count: 5 is not what its autoscaler allows, from 1 to 4"},
+		{faulty("freeze_workers: 2"), "line 15: faults[0]: freeze_workers lasts for some time; want it beside, such as for: 90s"},
+		{faulty("storage_slow: 10%"), "storage_slow lasts for some time"},
+		{faulty("storage_slow: 100%, for: 1s"), "~all of the rate is left"},
+		{faulty("cache_outage: -3s"), `cache_outage: "-3s" is not a duration`},
+		{faulty("kill_workers: 1, for: 9s"), "~for: it is of freeze_workers, storage_slow and kill_zone"},
+		{faulty("kill_zone: b"), `~line 15: faults[0].kill_zone: no workers are in zone "b"; there are: a`},
+		{faulty("kill_share: 200%"), "~is not a share"},
+		{faulty("kil_zone: a"), `did you mean "kill_zone"?`},
+		{good + "cluster: {workers: [{}]}\nfaults: [{at: 1s, kill_zone: b}]", `~no workers are in zone "b"; give some of cluster.workers one, as zone: a`},
+		{good + "cluster: {workers: [{}]}\nfaults: [{at: 1s, storage_outage: 1s}]", "~the cluster has no storage"},
+		{replace("command: shell", "retries: 0"), "client.retries: \"0\" is not a whole number"},
 		{replace("  jobs: 20", "  tape: [[{duration: 1s}]]"), "~both tape and dag"},
 		{"version: 1\ndemand: {arrivals: {burst: 1}, tape: []}", "at least one build"},
 		{"version: 1\ndemand: {arrivals: {burst: 1}, tape: [[{}, {after: [1]}]]}", "~not a whole number from 0 to 0"},
@@ -167,6 +199,54 @@ func TestProblemsAreToldWithTheirLines(t *testing.T) {
 		if check(t, schema, c.text) == nil {
 			t.Errorf("the schema accepts what the program refuses (%v):\n%s", err, c.text)
 		}
+	}
+}
+
+// TestAutoscalersAndFaults: what is left out is what Kubernetes and Buildbarn have; the
+// schema takes them, and what no real cluster can be given is told.
+func TestAutoscalersAndFaults(t *testing.T) {
+	text := good + `
+cluster:
+  workers:
+    - {slots: 4, zone: a, autoscaler: {rule: hpa, max: 9, min: 2, target: 75%}}
+    - {count: 3, autoscaler: {rule: quantile, max: 40, window: 1h}}
+    - {autoscaler: {rule: square-root, max: 40, beta: 1.5, cooldown: 1m}}
+    - {autoscaler: {rule: hpa, metric: load, min: 0, max: 4, target: 1.5, up: {workers: 2}, down: {share: 10%, period: 1m}}}
+  storage: {bandwidth: 1G}
+faults:
+  - {at: 1s, kill_share: 33%, start_workers: 1}
+  - {at: 2s, kill_zone: a, for: 20m}
+  - {at: 2s, drain_workers: 1, cache_outage: 1m}
+  - {at: 3s, freeze_workers: 2, for: 90s}
+  - {at: 4s, storage_outage: 1s}
+  - {at: 5s, storage_slow: 10%, for: 9s}
+  - {at: 6s, scheduler_restart: 0s}
+`
+	s, err := scenario.Parse("test", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := check(t, compileSchema(t), text); err != nil {
+		t.Errorf("the schema refuses it: %v", err)
+	}
+	var counts []int
+	for _, w := range s.Cluster.Workers {
+		counts = append(counts, w.Count)
+	}
+	if got := fmt.Sprint(counts); got != "[2 3 1 0]" {
+		t.Errorf("the fleets begin with %s workers, want [2 3 1 0]", got)
+	}
+	a := s.Cluster.Workers[0].Autoscaler
+	if a.Target != 0.75 || a.Tolerance != 0.1 || a.Stabilization != 5*time.Minute || a.Every != 15*time.Second || a.Up != (scenario.Limit{Workers: 4, Share: 1, Period: 15 * time.Second}) || a.Down.Workers+int(a.Down.Share) != 0 {
+		t.Errorf("got %+v", a)
+	}
+	if r := s.Faults[6].SchedulerRestart; r == nil || *r != 0 {
+		t.Errorf("got %+v", s.Faults[6])
+	}
+	only := strings.Join(s.SimulatedOnly(), " ")
+	want := "cluster.storage cluster.workers.autoscaler faults.kill_share faults.kill_zone faults.drain_workers faults.cache_outage faults.freeze_workers faults.storage_outage faults.storage_slow faults.scheduler_restart"
+	if only != want {
+		t.Errorf("only simulated are\n%s, want\n%s", only, want)
 	}
 }
 

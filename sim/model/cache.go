@@ -6,7 +6,7 @@ import "github.com/weir-build/weir/loadgen/workload"
 // bound, in two halves: when the young one is full, the old one is forgotten.
 type results struct {
 	young, old map[workload.Key]struct{}
-	away       bool // nothing is found
+	away       int // outages: nothing is found, nor kept
 }
 
 // maxResults bounds each half of the action cache, so that a simulated week stays within a
@@ -14,6 +14,9 @@ type results struct {
 const maxResults = 2 << 20
 
 func (r *results) add(k workload.Key) {
+	if r.away > 0 {
+		return
+	}
 	if r.young == nil || len(r.young) >= maxResults {
 		r.old, r.young = r.young, make(map[workload.Key]struct{})
 	}
@@ -21,7 +24,7 @@ func (r *results) add(k workload.Key) {
 }
 
 func (r *results) has(k workload.Key) bool {
-	if r.away {
+	if r.away > 0 {
 		return false
 	}
 	if _, ok := r.young[k]; ok {

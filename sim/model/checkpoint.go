@@ -175,6 +175,10 @@ func (s *sim) change(change *Change) error {
 
 // resize has a fleet come to so many workers. Those that came last go first.
 func (s *sim) resize(f *fleet, want int) {
+	if c := f.scaler; c != nil { // it goes on from there
+		want = min(max(want, c.Min), c.Max)
+		c.size = want
+	}
 	for f.there < want {
 		s.start(f)
 	}
@@ -211,6 +215,9 @@ func (s *sim) clone(policy string) (*sim, error) {
 	for i, f := range s.fleets {
 		own := *f
 		own.serves = slices.Clone(f.serves)
+		if f.scaler != nil {
+			own.scaler = f.scaler.clone()
+		}
 		c.fleets[i] = &own
 	}
 	c.streams = make([]*stream, len(s.streams))
@@ -237,10 +244,12 @@ func (s *sim) clone(policy string) (*sim, error) {
 	c.results.young, c.results.old = maps.Clone(s.results.young), maps.Clone(s.results.old)
 	if s.link != nil {
 		own := *s.link
-		own.transfers = slices.Clone(own.transfers)
+		own.transfers, own.slow = slices.Clone(own.transfers), slices.Clone(own.slow)
 		c.link = &own
 	}
 	c.faultTimes = slices.Clone(s.faultTimes)
+	c.image, c.abandoned = slices.Clone(s.image), slices.Clone(s.abandoned)
+	c.calls = cloned(&s.calls, func(one *call) { one.done.inputs, one.done.lost = nil, slices.Clone(one.done.lost) })
 	// What is of one step, or of one call of an observer.
 	c.done, c.asked, c.action, c.attempt, c.sample = task{}, asked{}, Action{}, Attempt{}, Sample{}
 	c.lister = workload.Lister{}

@@ -52,6 +52,7 @@ type place struct {
 	build, action int32
 	turn          uint64 // of the build
 	merged        bool
+	call          int32 // of a client that is away, its place in calls and 1 more
 }
 
 // asked is an action of a build.
@@ -204,10 +205,23 @@ func (s *sim) submit(at, a int32) {
 	b := s.builds.at(at)
 	st := s.streams[b.stream]
 	action := &b.Actions[a]
-	if !st.SkipCache && (action.Warm && !s.results.away || s.results.has(action.Key)) {
+	if !st.SkipCache && (action.Warm && s.results.away == 0 || s.results.has(action.Key)) {
 		s.actionDone(at, a, Cached, nil)
 		return
 	}
+	if s.down > 0 {
+		if !s.callLater(at, a, 0) {
+			s.actionDone(at, a, Errored, nil)
+		}
+		return
+	}
+	s.enqueue(at, a)
+}
+
+// enqueue asks for the execution of an action.
+func (s *sim) enqueue(at, a int32) {
+	b := s.builds.at(at)
+	st, action := s.streams[b.stream], &b.Actions[a]
 	s.asked = asked{at, a}
 	out := s.step(queue.Input{
 		Kind: queue.Enqueue, Platform: st.platforms[action.Class], Key: keyOf(action.Key), Priority: action.Priority,
@@ -221,7 +235,7 @@ func (s *sim) submit(at, a int32) {
 // enter notes that the action that is being submitted waits for an operation.
 func (s *sim) enter(o queue.OperationID, merged bool) {
 	s.places = reach(s.places, o.Index())
-	s.places[o.Index()] = place{o, s.asked.build, s.asked.action, s.builds.turn(s.asked.build), merged}
+	s.places[o.Index()] = place{o, s.asked.build, s.asked.action, s.builds.turn(s.asked.build), merged, 0}
 	s.builds.at(s.asked.build).ops[s.asked.action] = o
 }
 
@@ -241,7 +255,7 @@ func keyOf(k workload.Key) (key queue.Key) {
 }
 
 // operationDone tells a client that what it waited for has ended.
-func (s *sim) operationDone(d *todo) {
+func (s *sim) operationDone(d *todo, done *task) {
 	b := s.builds.find(d.place.build, d.place.turn)
 	if b == nil {
 		return
@@ -255,12 +269,12 @@ func (s *sim) operationDone(d *todo) {
 	case d.reason == queue.Cancelled:
 		how = Stopped
 	case d.reason != queue.Completed:
-	case s.done.fails:
-		how, t = Failed, &s.done
+	case done.fails:
+		how, t = Failed, done
 	case d.place.merged:
-		how, t = Merged, &s.done
+		how, t = Merged, done
 	default:
-		how, t = Executed, &s.done
+		how, t = Executed, done
 	}
 	s.actionDone(d.place.build, d.place.action, how, t)
 	s.advance(d.place.build)
@@ -331,6 +345,7 @@ func (s *sim) giveUp(at int32, turn uint64) {
 		return
 	}
 	b.stopped, b.cancelled = true, true
+	s.stopCalls(at, turn)
 	for a, op := range b.ops {
 		if op == 0 {
 			continue

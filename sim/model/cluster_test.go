@@ -16,13 +16,16 @@ type log struct {
 	attempts []model.Attempt
 	builds   []model.Build
 	levels   []model.Level
+	levelAt  []des.Time
 }
 
-func (l *log) Action(a *model.Action)            { l.actions = append(l.actions, *a) }
-func (l *log) Attempt(a *model.Attempt)          { l.attempts = append(l.attempts, *a) }
-func (l *log) Build(b *model.Build)              { l.builds = append(l.builds, *b) }
-func (l *log) Dropped(des.Time)                  {}
-func (l *log) Level(_ des.Time, now model.Level) { l.levels = append(l.levels, now) }
+func (l *log) Action(a *model.Action)   { l.actions = append(l.actions, *a) }
+func (l *log) Attempt(a *model.Attempt) { l.attempts = append(l.attempts, *a) }
+func (l *log) Build(b *model.Build)     { l.builds = append(l.builds, *b) }
+func (l *log) Dropped(des.Time)         {}
+func (l *log) Level(at des.Time, now model.Level) {
+	l.levels, l.levelAt = append(l.levels, now), append(l.levelAt, at)
+}
 
 func observe(t testing.TB, text string) (*log, model.Outcome) {
 	t.Helper()

@@ -6,7 +6,7 @@ import "fmt"
 func EventName(kind uint8) string {
 	names := [...]string{
 		evStage: "stage", evLink: "link", evGiveUp: "give up", evFault: "fault", evLife: "life", evReport: "report",
-		evTick: "tick", evArrive: "arrive",
+		evTick: "tick", evArrive: "arrive", evAsk: "ask", evScale: "scale", evThaw: "thaw", evCall: "call",
 	}
 	if int(kind) >= len(names) || names[kind] == "" {
 		return fmt.Sprintf("kind %d", kind)

@@ -68,6 +68,9 @@ type exec struct {
 	transfer             bool     // it is in the link
 	since                des.Time // when the task began to wait for it
 	leased, fetched, ran des.Time
+	halt                 halt
+	// Of the task: nobody tells a worker that stands still when that is over.
+	stream, class, build, action int32
 }
 
 type stage uint8
@@ -76,6 +79,7 @@ const (
 	fetching stage = iota
 	running
 	uploading
+	unreported // there is no scheduler to tell
 )
 
 // lease has a worker begin a task.
@@ -90,10 +94,13 @@ func (s *sim) lease(o *queue.Output) {
 		s.violate("task %v is leased as attempt %d to worker %v, and was as attempt %d", o.Task, o.Attempt, o.Worker, t.given)
 	}
 	t.given, t.attempt, t.leased, t.fetched, t.ran = o.Attempt, o.Attempt, s.k.Now(), 0, 0
-	if i == gone || !s.workers.at(i).alive {
+	if i == gone || !s.workers.at(i).hears() {
 		return // of it nobody hears
 	}
 	w := s.workers.at(i)
+	if c := w.fleet.scaler; c != nil && o.Kind == queue.Leased {
+		c.use.WaitTime += time.Duration(s.k.Now() - t.since)
+	}
 	t.worker = w.number
 	if o.Kind == queue.Offered {
 		for _, h := range w.holds {
@@ -106,12 +113,12 @@ func (s *sim) lease(o *queue.Output) {
 		s.violate("worker %v, number %d, gets task %v, attempt %d, and has %d of %d slots in use", o.Worker, w.number, o.Task, o.Attempt, len(w.holds), w.fleet.Slots)
 	}
 	at, e := s.execs.take()
-	*e = exec{worker: i, place: int32(len(w.holds)), slot: w.takeSlot(), task: o.Task, attempt: o.Attempt, since: t.since, leased: s.k.Now()}
+	*e = exec{worker: i, place: int32(len(w.holds)), slot: w.takeSlot(), task: o.Task, attempt: o.Attempt, since: t.since, leased: s.k.Now(), stream: t.stream, class: t.class, build: t.build, action: t.action}
 	w.holds = append(w.holds, at)
 	w.fresh = append(w.fresh, held{at, s.execs.turn(at)})
 	s.attempts++
 	w.fleet.attempts++
-	s.count(w.fleet, 1)
+	s.occupy(w, 1)
 	s.beginStage(at)
 }
 
@@ -157,7 +164,7 @@ func (s *sim) stageEnds(at int32, when des.Time) {
 // stageDone ends a stage of an execution, if it is still under way.
 func (s *sim) stageDone(at int32, turn uint64) {
 	e := s.execs.find(at, turn)
-	if e == nil {
+	if e == nil || s.halted(at, e) {
 		return
 	}
 	switch e.stage {
@@ -178,22 +185,34 @@ func (s *sim) stageDone(at int32, turn uint64) {
 
 // complete has a worker report a result, and ask for more.
 func (s *sim) complete(at int32) {
+	e := s.execs.at(at)
+	if s.down > 0 {
+		e.stage, e.halt.due = unreported, s.k.Now()
+		return
+	}
+	worker := e.worker
+	s.step(queue.Input{Kind: queue.PollEnd, Worker: s.workers.at(worker).id})
+	s.deliver(at, s.k.Now())
+	s.poll(worker)
+	s.leaveIfIdle(worker)
+}
+
+// deliver tells the scheduler of a result that was there at a time.
+func (s *sim) deliver(at int32, uploaded des.Time) {
 	e := *s.execs.at(at)
 	w := s.workers.at(e.worker)
-	t := &s.tasks[e.task.Index()]
-	t.leased, t.fetched, t.ran, t.uploaded, t.attempt, t.worker = e.leased, e.fetched, e.ran, s.k.Now(), e.attempt, w.number
-	if !t.fails {
-		st := s.streams[t.stream]
-		if st.recurs {
-			s.results.add(t.key)
+	if t := &s.tasks[e.task.Index()]; t.id == e.task {
+		t.leased, t.fetched, t.ran, t.uploaded, t.attempt, t.worker = e.leased, e.fetched, e.ran, uploaded, e.attempt, w.number
+		if !t.fails {
+			st := s.streams[t.stream]
+			if st.recurs {
+				s.results.add(t.key)
+			}
+			st.expected[t.class] = sizing.Mean(st.expected[t.class], time.Duration(t.ran-t.fetched))
 		}
-		st.expected[t.class] = sizing.Mean(st.expected[t.class], time.Duration(t.ran-t.fetched))
 	}
 	s.drop(at, false)
-	s.step(queue.Input{Kind: queue.PollEnd, Worker: w.id})
 	s.step(queue.Input{Kind: queue.Complete, Worker: w.id, Task: e.task, Attempt: e.attempt, Accepting: true})
-	s.poll(e.worker)
-	s.leaveIfIdle(e.worker)
 }
 
 // drop takes an execution out of a worker's hands.
@@ -218,13 +237,12 @@ func (s *sim) drop(at int32, lost bool) {
 		s.account.executions += float64(s.k.Now() - e.leased)
 	}
 	s.execs.free(at)
-	s.count(w.fleet, -1)
+	s.occupy(w, -1)
 }
 
 func (s *sim) tellAttempt(e *exec, w *worker, lost bool) {
-	t := &s.tasks[e.task.Index()]
 	s.attempt = Attempt{
-		Stream: int(t.stream), Class: int(t.class), Build: int(t.build), Index: int(t.action), Worker: w.number, Fleet: w.fleet.number, Slot: int(e.slot),
+		Stream: int(e.stream), Class: int(e.class), Build: int(e.build), Index: int(e.action), Worker: w.number, Fleet: w.fleet.number, Slot: int(e.slot),
 		Task: uint64(e.task), Number: int(e.attempt), Queued: e.since, Leased: e.leased, Fetched: e.fetched, Ran: e.ran,
 		End: s.k.Now(), Lost: lost,
 	}
@@ -236,7 +254,7 @@ func (s *sim) tellAttempt(e *exec, w *worker, lost bool) {
 // revoke has a worker stop, and ask for more.
 func (s *sim) revoke(o *queue.Output) {
 	i := s.byWorker[o.Worker.Index()]
-	if i == gone || !s.workers.at(i).alive {
+	if i == gone || !s.workers.at(i).hears() {
 		return
 	}
 	for _, h := range s.workers.at(i).holds {

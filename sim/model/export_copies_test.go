@@ -35,7 +35,7 @@ func Shared(a, b *Simulation) []string {
 }
 
 // constant are types of which nothing changes once they are made.
-var constant = []reflect.Type{reflect.TypeFor[*scenario.Scenario](), reflect.TypeFor[*scenario.Demand](), reflect.TypeFor[*workload.Stream](), reflect.TypeFor[scenario.Workers](), reflect.TypeFor[map[string]string](), reflect.TypeFor[workload.Action]()}
+var constant = []reflect.Type{reflect.TypeFor[*scenario.Scenario](), reflect.TypeFor[*scenario.Demand](), reflect.TypeFor[*workload.Stream](), reflect.TypeFor[scenario.Workers](), reflect.TypeFor[*scenario.Autoscaler](), reflect.TypeFor[map[string]string](), reflect.TypeFor[workload.Action]()}
 
 // memory walks what a value refers to: once into each piece, if the visitor says so.
 func memory(v reflect.Value, path string, visit func(at uintptr, path string) bool) {
@@ -110,6 +110,12 @@ func RunHaunted(c Config) (Outcome, error) {
 	s.sim.account.workers[0] = workerAccount{slots: 1, serves: []queue.PlatformID{0}, waits: true}
 	s.sim.account.want(&s.sim.account.workers[0])
 	return s.Finish()
+}
+
+// ReportAll has workers report all that they hold each time, as production's do.
+func ReportAll(c Config) Config {
+	c.reportAll = true
+	return c
 }
 
 // References returns the fields of a run that refer to other memory, by their types.

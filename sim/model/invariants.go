@@ -35,8 +35,8 @@ func (s *sim) violate(format string, args ...any) {
 // addUp looks whether what is counted in two places is the same in both.
 func (s *sim) addUp() {
 	_, operations, _ := s.q.Open()
-	if int64(operations) != s.inFlight+s.orphans {
-		s.violate("builds wait for %d actions, and gave up %d, the scheduler has %d operations", s.inFlight, s.orphans, operations)
+	if int64(operations) != s.inFlight-s.unasked+s.orphans {
+		s.violate("builds wait for %d actions, of which %d haven't been asked for, the scheduler has %d operations, of which %d are nobody's", s.inFlight, s.unasked, operations, s.orphans)
 	}
 	if used := int64(len(s.execs.all) - len(s.execs.gone)); used != s.running {
 		s.violate("%d slots are busy with %d executions", s.running, used)
@@ -496,7 +496,7 @@ func (a *account) settled() {
 	if int64(waiting) != s.queued {
 		s.violate("%d tasks wait, the model counts %d", waiting, s.queued)
 	}
-	if next := s.q.NextDeadline(); int64(next) < s.k.Now() {
+	if next := s.deadline(); next < s.k.Now() && s.down == 0 {
 		s.violate("what was due at %v hasn't happened", time.Duration(next))
 	}
 	for i := range a.leases {
@@ -513,7 +513,7 @@ func (a *account) executes(o *queue.Output) {
 	}
 	s := a.s
 	i := s.byWorker[o.Worker.Index()]
-	if i == gone || !s.workers.at(i).alive {
+	if i == gone || !s.workers.at(i).hears() {
 		return
 	}
 	n := 0

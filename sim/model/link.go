@@ -2,6 +2,7 @@ package model
 
 import (
 	"math/bits"
+	"slices"
 
 	"github.com/weir-build/weir/loadgen/scenario"
 	"github.com/weir-build/weir/sim/des"
@@ -18,6 +19,7 @@ type link struct {
 	transfers   []transfer // a heap, the first to end first
 	next        des.Time   // when the first ends, as scheduled
 	round       uint64     // of the event for that: others are stale
+	slow        []float64  // the shares of the rate that are left, of what slows it down
 }
 
 // transfer ends when the link has come to it.
@@ -37,7 +39,7 @@ func newLink(s *scenario.Storage) *link {
 	return &link{latency: int64(s.Latency), total: s.Bandwidth, each: s.PerWorker, next: des.End}
 }
 
-// rate is how many grains a second each transfer gets.
+// rate is how many grains a second each transfer gets: 0 while the storage is away.
 func (l *link) rate() uint64 {
 	rate := uint64(1) << 50 / grain // a petabyte: no bound
 	if l.total > 0 {
@@ -46,7 +48,29 @@ func (l *link) rate() uint64 {
 	if l.each > 0 {
 		rate = min(rate, uint64(l.each))
 	}
+	if len(l.slow) > 0 {
+		left := slices.Min(l.slow)
+		if left == 0 {
+			return 0
+		}
+		rate = uint64(float64(rate) * left)
+	}
 	return max(rate, 1) * grain
+}
+
+// slowDown has a share of the link's rate be left, and speedUp ends that.
+func (s *sim) slowDown(left float64) {
+	s.link.advance(s.k.Now())
+	s.link.slow = append(s.link.slow, left)
+	s.scheduleTransfer()
+}
+
+func (s *sim) speedUp(left float64) {
+	l := s.link
+	l.advance(s.k.Now())
+	i := slices.Index(l.slow, left)
+	l.slow = slices.Delete(l.slow, i, i+1)
+	s.scheduleTransfer()
 }
 
 // advance brings the link's progress up to now.
@@ -74,10 +98,15 @@ func (s *sim) transfer(at int32, bytes int64) {
 		s.stageEnds(at, s.k.Now())
 		return
 	}
+	s.getOn(at, uint64(bytes)*grain)
+}
+
+// getOn puts a transfer into the link that has so many grains to go.
+func (s *sim) getOn(at int32, left uint64) {
 	l := s.link
 	l.advance(s.k.Now())
 	s.execs.at(at).transfer = true
-	l.push(transfer{ends: l.got + uint64(bytes)*grain, exec: at, turn: s.execs.turn(at)})
+	l.push(transfer{ends: l.got + left, exec: at, turn: s.execs.turn(at)})
 	s.scheduleTransfer()
 }
 
@@ -85,9 +114,9 @@ func (s *sim) transfer(at int32, bytes int64) {
 func (s *sim) scheduleTransfer() {
 	l := s.link
 	next := des.End
-	if len(l.transfers) > 0 {
+	rate := l.rate()
+	if len(l.transfers) > 0 && rate > 0 {
 		left := l.transfers[0].ends - min(l.got, l.transfers[0].ends)
-		rate := l.rate()
 		// Rounded up, so that it has ended by then.
 		next = des.Add(s.k.Now(), int64(min(muldiv(left, 1e9, rate)+1, uint64(des.End))))
 	}
@@ -117,12 +146,14 @@ func (s *sim) transferred(round uint64) {
 	s.scheduleTransfer()
 }
 
-// abort takes an execution's transfer out of the link.
-func (s *sim) abort(at int32) {
+// abort takes an execution's transfer out of the link, and returns how many grains it has
+// to go.
+func (s *sim) abort(at int32) (left uint64) {
 	l := s.link
 	l.advance(s.k.Now())
 	for i := range l.transfers {
 		if l.transfers[i].exec == at {
+			left = l.transfers[i].ends - min(l.got, l.transfers[i].ends)
 			last := len(l.transfers) - 1
 			l.transfers[i] = l.transfers[last]
 			l.transfers = l.transfers[:last]
@@ -135,6 +166,7 @@ func (s *sim) abort(at int32) {
 	}
 	s.execs.at(at).transfer = false
 	s.scheduleTransfer()
+	return left
 }
 
 func (t *transfer) before(o *transfer) bool {

@@ -5,9 +5,10 @@
 //
 // Clients are builds: they arrive, have so many actions under way as they have jobs, release
 // each when what it depends on has ended, find results in the cache, give up. Workers have
-// slots and platforms, fetch inputs, run and upload, report what they hold, come late and
-// end without a word when the scenario says so. Transfers share the storage's bandwidth if
-// the scenario says what it is; messages take no time.
+// slots and platforms, fetch inputs, run and upload, report what they hold, come late, stand
+// still and end without a word when the scenario says so; autoscalers say how many there
+// are. The scheduler itself may go, and come again. Transfers share the storage's bandwidth
+// if the scenario says what it is; messages take no time.
 //
 // Who wants to know what happens is an [Observer]. Observers change nothing.
 //
@@ -55,6 +56,8 @@ type Config struct {
 	// its policy says, and that everything adds up ([Violation]). It takes a few times as
 	// long. Copies aren't checked.
 	Check bool
+
+	reportAll bool // for tests: workers leave nothing out
 }
 
 // DefaultMaxEvents is some minutes of one CPU.
@@ -82,6 +85,8 @@ type Outcome struct {
 	// Attempts is how often a task was leased, Lost how often that came to nothing since
 	// the worker was gone.
 	Attempts, Lost int64
+	// Scaling is of the fleets that have an autoscaler.
+	Scaling Scaling
 }
 
 // Kinds of events, which are their classes too: at one moment what ends comes before what
@@ -96,6 +101,10 @@ const (
 	evTick
 	evArrive
 	evAsk // an action is asked for after a pause
+	// Kinds only: their classes are those of the kinds that they go with.
+	evScale // a fleet's metrics are scraped, or its autoscaler is consulted
+	evThaw  // of a worker
+	evCall  // a client calls a scheduler again that was away
 )
 
 type sim struct {
@@ -127,12 +136,24 @@ type sim struct {
 	tickAt     des.Time
 	faultTimes []des.Time // those to come, ascending
 
+	scalers  int      // that are consulted
+	farthest int64    // how far back the past goes that any of them acts by
+	alone    des.Time // when anything else was to come, last
+
+	down      int                 // restarts of the scheduler under way
+	since     des.Time            // when it went away
+	stood     int64               // for how long its clock has stood still, in all
+	image     []byte              // of its state
+	calls     table[call]         // of clients that found it away
+	abandoned []queue.OperationID // by clients that couldn't tell it
+	unasked   int64               // calls that no operation is open for
+	orphans   int64               // operations that are open, and that no action waits for
+
 	atOnce         int // builds of closed loops that have taken no time, since one took some
 	open, waiting  int // builds, and arrivals to come
 	born, present  int // workers that ever were, and that are there and stay
 	queued         int64
 	inFlight       int64
-	orphans        int64 // operations that nobody waits for any more
 	slots, running int64
 	attempts, lost int64
 	samplers       []Sampler
@@ -222,20 +243,26 @@ func (s *sim) happen(e des.Event) {
 	case evGiveUp:
 		s.giveUp(int32(e.A), e.B)
 	case evFault:
-		s.fault(&s.Scenario.Faults[e.A])
+		s.fault(int(e.A), e.B)
 	case evLife:
 		s.live(int32(e.A), e.B)
 	case evReport:
 		s.reportDue()
 	case evTick:
 		s.tickAt = des.End
-		if int64(s.q.NextDeadline()) <= s.k.Now() {
+		if s.down == 0 && s.deadline() <= s.k.Now() {
 			s.step(queue.Input{Kind: queue.Tick})
 		}
 	case evArrive:
 		s.arrive(int(e.A), e.B)
 	case evAsk:
 		s.ask(int32(e.A), e.B>>32, int32(e.B))
+	case evScale:
+		s.scale(s.fleets[e.A])
+	case evThaw:
+		s.thaw(int32(e.A), e.B)
+	case evCall:
+		s.callDue(int32(e.A), e.B)
 	}
 }
 
@@ -252,6 +279,7 @@ func (s *sim) outcome() Outcome {
 		all.inUsed += u.inUsed
 	}
 	o.Busy = all.busy()
+	o.Scaling = s.tellScaling()
 	return o
 }
 

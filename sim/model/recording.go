@@ -69,6 +69,12 @@ func (r *recording) Build(b *Build) {
 	})
 }
 
+func (r *recording) Scaled(des.Time, int, int, int, int) {}
+
+func (r *recording) FleetUsed(u *FleetUse) {
+	r.recorder.Note(fmt.Sprintf("cluster.workers[%d] had %v", u.Fleet, u))
+}
+
 func (r *recording) Dropped(at des.Time) { r.recorder.Dropped(r.at(at)) }
 
 func (r *recording) Level(at des.Time, level Level) { r.recorder.InFlight(r.at(at), level.InFlight) }

@@ -20,12 +20,16 @@ const (
 	ended   todoKind = iota // an operation has ended
 	stopped                 // a worker was told to stop, and asks for more
 	outcast                 // a worker that the scheduler has given up begins anew
+	settled                 // it is done
 )
 
 // step gives the queue an input. What follows at once is noted: who holds what, and which
 // operations have ended. What takes further steps is left to settle.
 func (s *sim) step(in queue.Input) []queue.Output {
-	s.out = s.q.Step(queue.Time(s.k.Now()), in, s.out[:0])
+	if s.down > 0 {
+		panic("model: somebody speaks to a scheduler that is away")
+	}
+	s.out = s.q.Step(queue.Time(s.k.Now()-s.stood), in, s.out[:0])
 	if s.account != nil {
 		s.account.step(in, s.out)
 	}
@@ -55,12 +59,18 @@ func (s *sim) note(o *queue.Output) {
 	case queue.Finished:
 		s.done = s.tasks[o.Task.Index()]
 	case queue.OperationDone:
-		if p := &s.places[o.Operation.Index()]; p.operation == o.Operation {
-			s.todo = append(s.todo, todo{kind: ended, place: *p, reason: o.Reason, task: o.Task})
-			*p = place{}
-		} else {
+		p := &s.places[o.Operation.Index()]
+		if p.operation != o.Operation {
 			s.orphans--
+			break
 		}
+		end := todo{kind: ended, place: *p, reason: o.Reason, task: o.Task}
+		if p.call != 0 {
+			s.keep(p.call-1, &end)
+		} else {
+			s.todo = append(s.todo, end)
+		}
+		*p = place{}
 	case queue.TaskDone:
 		if t := &s.tasks[o.Task.Index()]; t.id == o.Task {
 			t.id = 0
@@ -95,12 +105,22 @@ func (s *sim) note(o *queue.Output) {
 	}
 }
 
+// settleEnded tells clients what has ended, before the next result comes in the same event.
+func (s *sim) settleEnded() {
+	for i := 0; i < len(s.todo); i++ {
+		if t := s.todo[i]; t.kind == ended {
+			s.todo[i].kind = settled
+			s.operationDone(&t, &s.done)
+		}
+	}
+}
+
 // settle does what is left to do after an event, and what follows from that.
 func (s *sim) settle() {
 	for i := 0; i < len(s.todo); i++ {
 		switch t := s.todo[i]; t.kind {
 		case ended:
-			s.operationDone(&t)
+			s.operationDone(&t, &s.done)
 		case stopped:
 			if w := s.workers.at(t.worker); w.alive {
 				s.step(queue.Input{Kind: queue.PollEnd, Worker: w.id})
@@ -110,19 +130,29 @@ func (s *sim) settle() {
 		case outcast:
 			if w := s.workers.at(t.worker); w.alive {
 				s.join(t.worker)
+				s.leaveIfIdle(t.worker)
 			}
 		}
 	}
 	s.todo = s.todo[:0]
 	s.addUp()
 	// A tick comes when the queue next needs one.
-	if next := s.q.NextDeadline(); next != queue.Never && int64(next) < s.tickAt {
-		s.tickAt = int64(next)
+	if next := s.deadline(); next < s.tickAt && s.down == 0 {
+		s.tickAt = next
 		s.k.Schedule(des.Event{At: s.tickAt, Class: evTick, Kind: evTick})
 	}
 	if len(s.Observers) > 0 {
 		s.tellLevel()
 	}
+}
+
+// deadline is when the queue next has something to do by itself.
+func (s *sim) deadline() des.Time {
+	next := s.q.NextDeadline()
+	if next == queue.Never {
+		return des.End
+	}
+	return des.Add(int64(next), s.stood)
 }
 
 // tellLevel tells observers how much there is, if that has changed.

@@ -19,6 +19,11 @@ type fleet struct {
 	born   int // how many there ever were
 	there  int // that are there or boot, and aren't told to go
 	usage  usage
+	ready  int // of those that are there or boot, those that are there
+	scaler *scaler
+	// zoneDown is how many faults keep the fleet's zone down, and owed how many workers are
+	// to start once it is up.
+	zoneDown, owed int
 
 	attempts, lost int64
 }
@@ -29,8 +34,11 @@ type worker struct {
 	fleet   *fleet
 	number  int // among all that ever were
 	alive   bool
-	leaving bool    // told to go: it takes no more
-	noticed bool    // that it is taken away: until then it stays
+	leaving bool // told to go: it takes no more
+	noticed bool // that it is taken away: until then it stays
+	frozen  bool // it stands still, since frozeAt
+	outcast bool // it has no session with the scheduler, and begins one when it can
+	frozeAt des.Time
 	slow    float64 // how many times as long it takes
 	holds   []int32 // execs
 	fresh   []held  // of them, those not reported yet
@@ -74,7 +82,12 @@ func (s *sim) addFleet(group scenario.Workers) {
 		}
 	}
 	s.fleets = append(s.fleets, f)
-	for range group.Count { // who was there before
+	count := group.Count
+	if group.Autoscaler != nil {
+		s.addScaler(f)
+		count = f.scaler.size
+	}
+	for range count { // who was there before
 		s.connect(s.order(f))
 	}
 }
@@ -95,6 +108,7 @@ func (s *sim) order(f *fleet) int32 {
 	f.born++
 	s.born++
 	f.there++
+	s.pay(f, 1)
 	return i
 }
 
@@ -103,8 +117,15 @@ func (f *fleet) random(seed uint64, purpose string, worker int) *workload.Rand {
 	return workload.NewRand(seed, fmt.Sprintf("fleet/%d/%s/%d", f.number, purpose, worker))
 }
 
-// start has a worker come, which takes time.
+// start has a worker come, which takes time. Into a zone that is down it comes once that
+// is up; if the fleet has an autoscaler, that will see to it.
 func (s *sim) start(f *fleet) {
+	if f.zoneDown > 0 {
+		if f.scaler == nil {
+			f.owed++
+		}
+		return
+	}
 	number := f.born
 	i := s.order(f)
 	boot := int64(f.Boot.Sample(f.random(s.Scenario.Seed, "boot", number)))
@@ -114,6 +135,10 @@ func (s *sim) start(f *fleet) {
 // join has a worker begin a session.
 func (s *sim) join(i int32) {
 	w := s.workers.at(i)
+	if s.down > 0 {
+		w.outcast = true
+		return
+	}
 	for _, o := range s.step(queue.Input{Kind: queue.Connect, Slots: uint32(w.fleet.Slots)}) {
 		if o.Kind == queue.Connected {
 			w.id = o.Worker
@@ -134,6 +159,7 @@ func (s *sim) connect(i int32) {
 	w.alive = true
 	s.addSlots(f, int64(f.Slots))
 	s.present++
+	f.ready++
 	s.join(i)
 	if f.Lifetime != nil {
 		life := int64(f.Lifetime.Sample(f.random(s.Scenario.Seed, "life", w.number)))
@@ -161,12 +187,17 @@ func (s *sim) live(i int32, b uint64) {
 		}
 		s.connect(i)
 	case lifeNotice:
-		w.noticed = true
-		s.leave(i)
+		if !w.leaving { // by itself
+			w.noticed = true
+			s.leave(i)
+		}
 	case lifeEnd:
 		if w.alive {
+			f, replaced := w.fleet, w.noticed && w.fleet.scaler == nil
 			s.kill(i)
-			s.start(w.fleet)
+			if replaced {
+				s.start(f)
+			}
 		}
 	}
 }
@@ -177,25 +208,44 @@ func (s *sim) leave(i int32) {
 	if w.leaving {
 		return
 	}
+	s.unready(w)
+	if !w.alive {
+		s.pay(w.fleet, -1)
+		return // it boots
+	}
+	if s.down == 0 {
+		s.step(queue.Input{Kind: queue.Drain, Worker: w.id})
+	}
+	s.leaveIfIdle(i)
+}
+
+// unready notes that a worker doesn't stay.
+func (s *sim) unready(w *worker) {
+	if w.leaving {
+		return
+	}
 	w.leaving = true
 	w.fleet.there--
 	if !w.alive {
-		return // it boots
+		return
 	}
+	w.fleet.ready--
 	s.present--
-	s.step(queue.Input{Kind: queue.Drain, Worker: w.id})
-	s.leaveIfIdle(i)
+	if c := w.fleet.scaler; c != nil {
+		c.busy -= len(w.holds)
+	}
 }
 
 // leaveIfIdle has a worker that was told to go, go.
 func (s *sim) leaveIfIdle(i int32) {
 	w := s.workers.at(i)
-	if !w.leaving || w.noticed || len(w.holds) > 0 {
+	if !w.leaving || w.noticed || len(w.holds) > 0 || w.frozen || s.down > 0 {
 		return
 	}
 	w.alive = false
 	s.line.remove(&s.workers, i)
 	s.addSlots(w.fleet, -int64(w.fleet.Slots))
+	s.pay(w.fleet, -1)
 	s.byWorker[w.id.Index()] = gone
 	s.step(queue.Input{Kind: queue.Disconnect, Worker: w.id})
 	s.workers.free(i)
@@ -205,17 +255,20 @@ func (s *sim) leaveIfIdle(i int32) {
 // of its leases nobody knows.
 func (s *sim) kill(i int32) {
 	w := s.workers.at(i)
-	if !w.leaving {
-		w.fleet.there--
-		s.present--
-	}
-	w.alive, w.leaving = false, true
+	s.unready(w)
+	w.alive = false
 	s.line.remove(&s.workers, i)
 	for len(w.holds) > 0 {
 		s.drop(w.holds[len(w.holds)-1], true)
 	}
 	s.addSlots(w.fleet, -int64(w.fleet.Slots))
-	s.step(queue.Input{Kind: queue.PollEnd, Worker: w.id})
+	s.pay(w.fleet, -1)
+	switch {
+	case w.outcast:
+		s.workers.free(i) // of it nobody knows
+	case s.down == 0:
+		s.step(queue.Input{Kind: queue.PollEnd, Worker: w.id})
+	}
 }
 
 // gone is the worker of a number that names none.
@@ -235,6 +288,9 @@ func (s *sim) forget(id queue.WorkerID) {
 	}
 	for len(w.holds) > 0 {
 		s.drop(w.holds[len(w.holds)-1], true)
+	}
+	if w.outcast = w.frozen; w.outcast {
+		return
 	}
 	s.todo = append(s.todo, todo{kind: outcast, worker: i})
 }
@@ -277,7 +333,7 @@ func (s *sim) platform(properties map[string]string) queue.PlatformID {
 // report comes in each, so that one of all comes in two, before a lease is lost for it. What
 // goes wrong within a period may make one.
 func (s *sim) report(w *worker) {
-	if s.k.Now() >= des.Add(w.renewed, s.period()) || s.danger(w) {
+	if s.reportAll || s.k.Now() >= des.Add(w.renewed, s.period()) || s.danger(w) {
 		w.renewed = s.k.Now()
 		for _, e := range w.holds {
 			s.renew(w, e)
@@ -329,6 +385,10 @@ func (s *sim) scheduleReport() {
 
 // reportDue has the workers report that haven't for some time.
 func (s *sim) reportDue() {
+	if s.down > 0 {
+		s.reporting = false // until there is a scheduler to report to
+		return
+	}
 	for i := s.line.first; i != nobody; i = s.line.first {
 		w := s.workers.at(i)
 		if des.Add(w.polled, s.period()) > s.k.Now() {
@@ -336,6 +396,10 @@ func (s *sim) reportDue() {
 			return
 		}
 		s.step(queue.Input{Kind: queue.PollEnd, Worker: w.id})
+		if w.frozen { // it doesn't, and the scheduler waits no longer
+			s.line.remove(&s.workers, i)
+			continue
+		}
 		s.poll(i)
 	}
 	s.reporting = false
