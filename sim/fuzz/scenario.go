@@ -24,7 +24,7 @@ type swarm map[string]bool
 var features = []string{
 	"streams", "layers", "tape", "edit", "herd", "cancel", "keep_going", "hits", "failures", "priorities", "tenants",
 	"platforms", "closed", "bursts", "odd arrivals", "skip_cache", "inputs", "shared", "fleets", "boot", "lifetime", "slow", "cache",
-	"storage", "faults", "silence", "few slots", "policy", "long", "instant", "crowd",
+	"storage", "faults", "silence", "few slots", "policy", "long", "instant", "crowd", "autoscalers", "zones",
 }
 
 // Scenario returns the scenario of a seed, as a file.
@@ -51,15 +51,29 @@ func Scenario(seed uint64) []byte {
 	if on["faults"] {
 		b.WriteString("faults:\n")
 		for range d.from(1, 4) {
-			fmt.Fprintf(&b, "  - {at: %s, %s}\n", d.millis(0, seconds*1200), d.fault())
+			fmt.Fprintf(&b, "  - {at: %s, %s}\n", d.millis(0, seconds*1200), d.fault(on))
 		}
 	}
 	return []byte(b.String())
 }
 
 // fault draws what goes wrong.
-func (d dice) fault() string {
-	return fmt.Sprintf("%s: %d", d.of("kill_workers", "start_workers"), d.from(1, 3))
+func (d dice) fault(on swarm) string {
+	if on["storage"] && d.chance(0.3) {
+		return d.of(fmt.Sprintf("storage_outage: %s", d.millis(1, 5000)), fmt.Sprintf("storage_slow: %d%%, for: %s", d.from(1, 99), d.millis(1, 10000)))
+	}
+	if on["zones"] && d.chance(0.3) {
+		return fmt.Sprintf("kill_zone: z, for: %s", d.millis(1, 10000))
+	}
+	return d.of(
+		fmt.Sprintf("kill_workers: %d", d.from(1, 3)),
+		fmt.Sprintf("kill_share: %d%%", d.from(1, 100)),
+		fmt.Sprintf("start_workers: %d", d.from(1, 3)),
+		fmt.Sprintf("drain_workers: %d", d.from(1, 3)),
+		fmt.Sprintf("freeze_workers: %d, for: %s", d.from(1, 3), d.millis(1, 20000)),
+		fmt.Sprintf("cache_outage: %s", d.millis(1, 10000)),
+		fmt.Sprintf("scheduler_restart: %s", d.millis(0, 10000)),
+	)
 }
 
 func (d dice) demand(b *strings.Builder, on swarm, i, seconds int) {
@@ -208,6 +222,12 @@ func (d dice) cluster(b *strings.Builder, on swarm) {
 		}
 		add("boot", 0.7, "boot: %s", d.of(d.millis(0, 5000), "{exponential: 2s}"))
 		add("lifetime", 0.5, "lifetime: {exponential: %s}, notice: %s", d.millis(3000, 30000), d.millis(0, 3000))
+		if on["zones"] {
+			parts = append(parts, "zone: z")
+		}
+		add("autoscalers", 0.5, "autoscaler: {rule: %s, min: 0, max: %d, every: %s, scrape: %s, lag: %s}", d.of(
+			"square-root, window: 15s", "quantile, window: 10s", "hpa, metric: load, target: 50%, stabilization: 0s",
+		), d.from(6, 9), d.millis(1000, 5000), d.millis(500, 1000), d.millis(0, 3000))
 		add("slow", 0.7, "slow: %d%%, slowness: %d", d.from(1, 100), d.from(1, 5))
 		add("cache", 0.7, "cache: %dk", d.from(0, 5000))
 		fmt.Fprintf(b, "    - {%s}\n", strings.Join(parts, ", "))
