@@ -50,7 +50,7 @@ func TestStepsDoNotGrowWithEvents(t *testing.T) {
 func TestSlopes(t *testing.T) {
 	rounds, err := strconv.Atoi(os.Getenv("WEIR_BENCH_ROUNDS"))
 	if err != nil {
-		t.Skip("measures for a minute: set WEIR_BENCH_ROUNDS, as make bench-sim does")
+		t.Skip("WEIR_BENCH_ROUNDS is not set: make bench-sim does so, and measures for a minute")
 	}
 	const window = 50 * time.Millisecond
 	sizes := []int{100, 1000, 10_000, 100_000, 1_000_000}
