@@ -150,6 +150,17 @@ type Workers struct {
 	Autoscaler *Autoscaler
 }
 
+// Serves tells whether these workers offer all that is wanted of one, as the
+// execution-server has it: one that says nothing of its system runs Linux.
+func (w *Workers) Serves(wanted map[string]string) bool {
+	for key, value := range wanted {
+		if got, ok := w.Platform[key]; (!ok || got != value) && !(key == "OSFamily" && value == "linux" && !ok) {
+			return false
+		}
+	}
+	return true
+}
+
 // Storage is how fast inputs and outputs travel.
 type Storage struct {
 	// Bandwidth is that of the storage, PerWorker that of a transfer, in bytes a second; 0

@@ -74,7 +74,7 @@ func held(s *scenario.Scenario, needs []need) Load {
 	for _, n := range needs {
 		var set uint64
 		for k, w := range s.Cluster.Workers {
-			if k < 64 && w.Count > 0 && serves(w.Platform, n.platform) {
+			if k < 64 && w.Count > 0 && w.Serves(n.platform) {
 				set |= 1 << k
 			}
 		}
@@ -149,15 +149,4 @@ func work(d *scenario.Demand, seed uint64) []float64 {
 		recorded[i] /= float64(len(builds) - from)
 	}
 	return recorded
-}
-
-// serves tells whether a worker offers all that is wanted, as the execution-server has it:
-// one that says nothing of its system runs Linux.
-func serves(offered, wanted map[string]string) bool {
-	for key, value := range wanted {
-		if got, ok := offered[key]; (!ok || got != value) && !(key == "OSFamily" && value == "linux" && !ok) {
-			return false
-		}
-	}
-	return true
 }

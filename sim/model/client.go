@@ -66,7 +66,7 @@ func (s *sim) addStream(d *scenario.Demand) error {
 	st.expected = make([]time.Duration, len(d.Classes))
 	for i := range d.Classes {
 		class := &d.Classes[i]
-		if !slices.ContainsFunc(s.Scenario.Cluster.Workers, func(w scenario.Workers) bool { return serves(w.Platform, class.Platform) }) && s.Scenario.Faults == nil {
+		if !slices.ContainsFunc(s.Scenario.Cluster.Workers, func(w scenario.Workers) bool { return w.Serves(class.Platform) }) && s.Scenario.Faults == nil {
 			return fmt.Errorf("%s: action %s wants a worker of %v, of which the cluster has none", d.Name, class.Name, class.Platform)
 		}
 		st.platforms = append(st.platforms, s.platform(class.Platform))

@@ -77,7 +77,7 @@ const (
 func (s *sim) addFleet(group scenario.Workers) {
 	f := &fleet{Workers: group, number: len(s.fleets)}
 	for p, wanted := range s.platforms {
-		if serves(group.Platform, wanted) {
+		if group.Serves(wanted) {
 			f.serves = append(f.serves, queue.PlatformID(p))
 		}
 	}
@@ -293,16 +293,6 @@ func (s *sim) forget(id queue.WorkerID) {
 		return
 	}
 	s.todo = append(s.todo, todo{kind: outcast, worker: i})
-}
-
-// serves tells whether a worker offers all that is wanted.
-func serves(offered, wanted map[string]string) bool {
-	for key, value := range wanted {
-		if got, ok := offered[key]; (!ok || got != value) && !(key == "OSFamily" && value == "linux" && !ok) {
-			return false
-		}
-	}
-	return true
 }
 
 // Platforms returns the platforms that a scenario's actions ask for, by the numbers that

@@ -20,7 +20,6 @@ import (
 	"github.com/weir-build/weir/loadgen/workload"
 	"github.com/weir-build/weir/sim/des"
 	"github.com/weir-build/weir/sim/model"
-	"github.com/weir-build/weir/system/queue"
 	"github.com/weir-build/weir/traces/build"
 	"github.com/weir-build/weir/traces/otlpfile"
 	"github.com/weir-build/weir/traces/semconv"
@@ -348,10 +347,10 @@ func (s *Spans) work(a *model.Action, tree *build.Action) {
 	for _, t := range a.Lost {
 		tree.Attempts = append(tree.Attempts, build.Attempt{
 			Queued: s.at(t.Queued), Leased: s.at(t.Leased), Ended: s.at(t.Ended), Worker: WorkerName(t.Worker),
-			QueueReason: holds[t.Held], RetryReason: t.Reason.String(),
+			QueueReason: t.Held.String(), RetryReason: t.Reason.String(),
 		})
 	}
-	last := build.Attempt{Queued: s.at(a.Waited), Ended: tree.Done, QueueReason: holds[a.Held]}
+	last := build.Attempt{Queued: s.at(a.Waited), Ended: tree.Done, QueueReason: a.Held.String()}
 	switch leased := a.Attempts > len(a.Lost); {
 	case done:
 		last.Leased, last.Worker, last.Counts = s.at(a.Leased), WorkerName(a.Worker), true
@@ -379,19 +378,6 @@ func (s *Spans) result(a *model.Action) *repb.ActionResult {
 		r.OutputFiles = []*repb.OutputFile{{Path: "out", Digest: &repb.Digest{SizeBytes: a.OutputBytes}}}
 	}
 	return r
-}
-
-// holds has the vocabulary's word for each hold, as package execution has.
-var holds = [...]string{
-	queue.NotHeld:      "",
-	queue.HeldBackOff:  semconv.ReasonBackOff,
-	queue.HeldNoWorker: semconv.ReasonNoWorker,
-	queue.HeldDrained:  semconv.ReasonDrained,
-	queue.HeldPriority: semconv.ReasonPriority,
-	queue.HeldFair:     semconv.ReasonFairShare,
-	queue.HeldShortest: semconv.ReasonShorter,
-	queue.HeldArrival:  semconv.ReasonBusy,
-	queue.HeldBusy:     semconv.ReasonBusy,
 }
 
 // add adds spans of a role to the record that is written next.

@@ -17,7 +17,6 @@ import (
 	"github.com/weir-build/weir/system/proto/admin"
 	"github.com/weir-build/weir/system/queue"
 	"github.com/weir-build/weir/traces/build"
-	"github.com/weir-build/weir/traces/semconv"
 )
 
 // queuedBecause says why a task waits right now (one of semconv's Reason… values);
@@ -27,20 +26,7 @@ func (s *Server) queuedBecause(t *task) string {
 	if p := t.platform; hold > queue.HeldNoWorker && p.drained == p.workers {
 		hold = queue.HeldDrained
 	}
-	return holdReasons[hold]
-}
-
-// holdReasons has the vocabulary's word for each hold.
-var holdReasons = [...]string{
-	queue.NotHeld:      "",
-	queue.HeldBackOff:  semconv.ReasonBackOff,
-	queue.HeldNoWorker: semconv.ReasonNoWorker,
-	queue.HeldDrained:  semconv.ReasonDrained,
-	queue.HeldPriority: semconv.ReasonPriority,
-	queue.HeldFair:     semconv.ReasonFairShare,
-	queue.HeldShortest: semconv.ReasonShorter,
-	queue.HeldArrival:  semconv.ReasonBusy,
-	queue.HeldBusy:     semconv.ReasonBusy,
+	return hold.String()
 }
 
 // Explain says why an operation waits, or what became of it.
@@ -119,7 +105,7 @@ func (s *Server) explain(op *operation) wait {
 	}
 	w.size = s.sizes.text(t.size)
 	w.queue, _ = s.shell.queue.Explain(t.id)
-	w.reason = holdReasons[w.queue.Hold]
+	w.reason = w.queue.Hold.String()
 	if w.queue.Hold == queue.HeldBackOff {
 		w.rests = s.shell.epoch.Add(time.Duration(w.queue.RestsUntil))
 	}

@@ -26,6 +26,21 @@ const (
 	HeldBusy
 )
 
+// holds are the words that spans have for them (traces/semconv, AttrQueueReason). What comes
+// next, and what waits behind others that came earlier, waits for busy workers.
+var holds = [...]string{
+	HeldBackOff: "back_off", HeldNoWorker: "no_matching_worker", HeldDrained: "workers_drained", HeldPriority: "priority",
+	HeldFair: "fair_share", HeldShortest: "shorter_first", HeldArrival: "workers_busy", HeldBusy: "workers_busy",
+}
+
+// String returns the word that spans have for it, nothing for NotHeld.
+func (h Hold) String() string {
+	if h == NotHeld {
+		return ""
+	}
+	return wordOf(holds[:], int(h))
+}
+
 // maxCounted bounds how many tasks that come before another are counted: to count
 // that many takes some milliseconds.
 const maxCounted = 100_000
