@@ -211,11 +211,15 @@ func (f *labFlags) interrupted(x *experiment.Experiment, err error) error {
 }
 
 // warnOverload tells, before they are made, of runs that are asked for more than they can serve.
-func warnOverload(w io.Writer, points []*experiment.Point) {
+func warnOverloads(w io.Writer, points []*experiment.Point) {
 	for _, p := range points {
-		if p.Load.Rho >= 1 {
-			fmt.Fprintf(w, "warning: %s: %s: it never catches up while builds come, and the numbers depend on for how long they do\n", p.Variant, overload(p.Load))
-		}
+		warnOverload(w, p.Variant.String(), p.Load)
+	}
+}
+
+func warnOverload(w io.Writer, what string, l experiment.Load) {
+	if l.Rho >= 1 {
+		fmt.Fprintf(w, "warning: %s: %s: it never catches up while builds come, and the numbers depend on for how long they do\n", what, overload(l))
 	}
 }
 

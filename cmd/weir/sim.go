@@ -143,6 +143,9 @@ func runSim(ctx context.Context, out, progress io.Writer, from string, f *simFla
 		return err
 	}
 	f.change(s)
+	if s.Cluster != nil {
+		warnOverload(progress, s.Name, experiment.Offered(s))
+	}
 	folder, err := newRunFolder(".", os.Args, nil, 0, telemetry.Sampling{Ratio: 1})
 	if err != nil {
 		return err

@@ -141,7 +141,7 @@ func runCompare(c *cobra.Command, x *experiment.Experiment, from string, a, b ex
 	if err != nil {
 		return fmt.Errorf("compare %s: %w", x.Scenario.Name, err)
 	}
-	warnOverload(c.ErrOrStderr(), points)
+	warnOverloads(c.ErrOrStderr(), points)
 	compared, err := x.Compare(c.Context(), points[0], points[1], margin, f.most)
 	if err != nil {
 		return f.interrupted(x, fmt.Errorf("compare %s: %w", x.Scenario.Name, err))

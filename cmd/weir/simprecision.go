@@ -56,7 +56,7 @@ func runPrecise(c *cobra.Command, from string, sim *simFlags) error {
 	if err != nil {
 		return fmt.Errorf("simulate %s: %w", s.Name, err)
 	}
-	warnOverload(c.ErrOrStderr(), points)
+	warnOverloads(c.ErrOrStderr(), points)
 	p := points[0]
 	if err := x.Estimate(c.Context(), points, f.precise); err != nil {
 		return f.interrupted(x, fmt.Errorf("simulate %s: %w", s.Name, err))

@@ -99,7 +99,7 @@ func runSweep(c *cobra.Command, x *experiment.Experiment, from string, grid []ex
 	if err != nil {
 		return fmt.Errorf("sweep %s: %w", x.Scenario.Name, err)
 	}
-	warnOverload(c.ErrOrStderr(), points)
+	warnOverloads(c.ErrOrStderr(), points)
 	if err := x.Estimate(c.Context(), points, f.precise); err != nil {
 		return f.interrupted(x, fmt.Errorf("sweep %s: %w", x.Scenario.Name, err))
 	}

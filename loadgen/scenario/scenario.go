@@ -161,6 +161,14 @@ func (w *Workers) Serves(wanted map[string]string) bool {
 	return true
 }
 
+// Most is how many there may be: what an autoscaler may grow them to.
+func (w *Workers) Most() int {
+	if w.Autoscaler != nil {
+		return max(w.Count, w.Autoscaler.Max)
+	}
+	return w.Count
+}
+
 // Storage is how fast inputs and outputs travel.
 type Storage struct {
 	// Bandwidth is that of the storage, PerWorker that of a transfer, in bytes a second; 0

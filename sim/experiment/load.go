@@ -74,7 +74,7 @@ func held(s *scenario.Scenario, needs []need) Load {
 	for _, n := range needs {
 		var set uint64
 		for k, w := range s.Cluster.Workers {
-			if k < 64 && w.Count > 0 && w.Serves(n.platform) {
+			if k < 64 && w.Most() > 0 && w.Serves(n.platform) {
 				set |= 1 << k
 			}
 		}
@@ -104,7 +104,7 @@ func held(s *scenario.Scenario, needs []need) Load {
 		}
 		for k, w := range s.Cluster.Workers {
 			if k < 64 && candidate&(1<<k) != 0 {
-				one.Slots += w.Count * w.Slots
+				one.Slots += w.Most() * w.Slots
 				one.Kinds = append(one.Kinds, k)
 			}
 		}

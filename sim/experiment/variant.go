@@ -167,7 +167,9 @@ func findKnob(name string) (knob, error) {
 }
 
 func setWorkers(s *scenario.Scenario, kind int, value string) (err error) {
-	s.Cluster.Workers[kind].Count, err = whole(value, 1, maxWorkers)
+	w := &s.Cluster.Workers[kind]
+	w.Autoscaler = nil
+	w.Count, err = whole(value, 1, maxWorkers)
 	return err
 }
 

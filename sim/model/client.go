@@ -49,6 +49,7 @@ type build struct {
 // there before it.
 type place struct {
 	operation     queue.OperationID
+	task          queue.TaskID
 	build, action int32
 	turn          uint64 // of the build
 	merged        bool
@@ -66,8 +67,12 @@ func (s *sim) addStream(d *scenario.Demand) error {
 	st.expected = make([]time.Duration, len(d.Classes))
 	for i := range d.Classes {
 		class := &d.Classes[i]
-		if !slices.ContainsFunc(s.Scenario.Cluster.Workers, func(w scenario.Workers) bool { return w.Serves(class.Platform) }) && s.Scenario.Faults == nil {
-			return fmt.Errorf("%s: action %s wants a worker of %v, of which the cluster has none", d.Name, class.Name, class.Platform)
+		if !slices.ContainsFunc(s.Scenario.Cluster.Workers, func(w scenario.Workers) bool { return w.Most() > 0 && w.Serves(class.Platform) }) && s.Scenario.Faults == nil {
+			kind := "any worker"
+			if len(class.Platform) > 0 {
+				kind = fmt.Sprintf("a worker of %v", class.Platform)
+			}
+			return fmt.Errorf("%s: action %s wants %s, of which the cluster has none", d.Name, class.Name, kind)
 		}
 		st.platforms = append(st.platforms, s.platform(class.Platform))
 	}
@@ -233,10 +238,20 @@ func (s *sim) enqueue(at, a int32) {
 }
 
 // enter notes that the action that is being submitted waits for an operation.
-func (s *sim) enter(o queue.OperationID, merged bool) {
+func (s *sim) enter(o queue.OperationID, t queue.TaskID, merged bool) {
 	s.places = reach(s.places, o.Index())
-	s.places[o.Index()] = place{o, s.asked.build, s.asked.action, s.builds.turn(s.asked.build), merged, 0}
+	s.places[o.Index()] = place{o, t, s.asked.build, s.asked.action, s.builds.turn(s.asked.build), merged, 0}
 	s.builds.at(s.asked.build).ops[s.asked.action] = o
+}
+
+// taskOf is the task that was the last of an identity, nil if its place is another's by now.
+func (s *sim) taskOf(id queue.TaskID) *task {
+	if int(id.Index()) < len(s.tasks) {
+		if t := &s.tasks[id.Index()]; t.last == id {
+			return t
+		}
+	}
+	return nil
 }
 
 // guess is what the scheduler expects of a duration: what a journal recorded, or the mean of
@@ -261,10 +276,7 @@ func (s *sim) operationDone(d *todo, done *task) {
 		return
 	}
 	b.ops[d.place.action] = 0
-	how, t := Errored, (*task)(nil)
-	if gone := &s.tasks[d.task.Index()]; gone.last == d.task {
-		t = gone // it may be another's place by now
-	}
+	how, t := Errored, s.taskOf(d.task)
 	switch {
 	case d.reason == queue.Cancelled:
 		how = Stopped
@@ -351,10 +363,11 @@ func (s *sim) giveUp(at int32, turn uint64) {
 			continue
 		}
 		b.ops[a] = 0
+		t := s.taskOf(s.places[op.Index()].task)
 		s.places[op.Index()] = place{}
 		s.orphans++
 		s.step(queue.Input{Kind: queue.Unwatch, Operation: op})
-		s.actionDone(at, int32(a), Stopped, nil)
+		s.actionDone(at, int32(a), Stopped, t)
 	}
 	if b.running == 0 {
 		s.finish(at)

@@ -48,10 +48,10 @@ func (s *sim) note(o *queue.Output) {
 	switch o.Kind {
 	case queue.Queued:
 		s.tasks = reach(s.tasks, o.Task.Index())
-		s.enter(o.Operation, false)
+		s.enter(o.Operation, o.Task, false)
 		s.newTask(o.Task)
 	case queue.Attached:
-		s.enter(o.Operation, true)
+		s.enter(o.Operation, o.Task, true)
 	case queue.Leased, queue.Offered:
 		s.lease(o)
 	case queue.Revoked:
