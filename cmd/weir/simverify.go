@@ -198,7 +198,7 @@ func printDivergence(out io.Writer, d des.Divergence, recorded, replayed *des.Tr
 			return "-"
 		}
 		e := list[i]
-		return fmt.Sprintf("%v %s %d %d:%d", time.Duration(e.At), model.EventName(e.Kind), e.A, e.B>>32, uint32(e.B))
+		return fmt.Sprintf("%v %s %d %d", time.Duration(e.At), model.EventName(e.Kind), e.A, e.B)
 	}
 	for i := range max(len(a), len(b)) {
 		number, mark, right := from+uint64(i), "", cell(b, i)
