@@ -57,12 +57,12 @@ func (s *sim) run(until des.Time) error {
 	if limit == 0 {
 		limit = DefaultMaxEvents
 	}
+	var e des.Event
 	for s.open > 0 || s.waiting > 0 {
 		if until != des.End && s.k.NextAt() > until {
 			return nil
 		}
-		e, ok := s.k.Next()
-		if !ok {
+		if !s.k.Take(&e) {
 			return fmt.Errorf("after %v nothing more happens, with %d builds open: what they ask for can't be served", time.Duration(s.k.Now()), s.open)
 		}
 		if s.k.Events() > limit {
@@ -74,7 +74,7 @@ func (s *sim) run(until des.Time) error {
 		if s.account != nil {
 			s.account.begin(e.At)
 		}
-		s.happen(e)
+		s.happen(&e)
 		s.settle()
 		if s.Watch != nil && s.k.Events()%WatchEvery == 0 {
 			if err := s.Watch(Progress{s.k.Now(), s.k.Events(), s.level()}); err != nil {

@@ -234,7 +234,7 @@ func newSim(c Config) (*sim, error) {
 }
 
 // happen lets an event happen.
-func (s *sim) happen(e des.Event) {
+func (s *sim) happen(e *des.Event) {
 	switch e.Kind {
 	case evStage:
 		s.stageDone(int32(e.A), e.B)

@@ -174,10 +174,14 @@ func (o *overlay) statLocked(n *inode) (unix.Stat_t, syscall.Errno) {
 	if ctime := timespec(n.ctime); ctime.Nano() > st.Ctim.Nano() {
 		st.Ctim = ctime
 	}
-	st.Ino, st.Mode, st.Nlink = n.ino, n.kind|n.mode, uint64(n.nlink)
+	st.Ino, st.Mode = n.ino, n.kind|n.mode
+	assign(&st.Nlink, n.nlink)
 	st.Uid, st.Gid = n.uid, n.gid
 	return st, 0
 }
+
+// assign sets a field that is as wide as the processor's kernel has it.
+func assign[T uint32 | uint64](field *T, value uint32) { *field = T(value) }
 
 // newScratch makes an empty scratch file; mu is held.
 func (o *overlay) newScratch() (string, *os.File, error) {
