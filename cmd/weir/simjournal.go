@@ -163,7 +163,20 @@ func runSimJournal(out io.Writer, from string, j *journalFlags, f *simFlags) err
 		ID: folder.manifest.ID, Scenario: "journal", Origin: "simulated", Environment: map[string]string{"weir": version()}, Notes: r.Notes,
 	})
 	recorder.Begin(of.From)
-	if err := last.run(of, changed, &model.Config{Recorder: recorder, Base: of.From}); err != nil {
+	// What it leaves is of the last run, at the times of the journal.
+	f.record.begin = of.From
+	var record *simRecord
+	err = last.run(of, changed, func(s *scenario.Scenario) (c model.Config, err error) {
+		c = model.Config{Recorder: recorder, Base: of.From}
+		if record, err = newSimRecord(folder, s, &f.record); err == nil {
+			record.observe(0, &c)
+		}
+		return c, err
+	})
+	if err != nil {
+		return err
+	}
+	if err := record.close(last.outcome); err != nil {
 		return err
 	}
 	r.compare(of)
@@ -232,16 +245,19 @@ func (f *simFlags) changed(own tape.Options, from string) (tape.Options, []resul
 }
 
 // run simulates a tape.
-func (r *replayRun) run(of *tape.Tape, o tape.Options, with *model.Config) error {
+func (r *replayRun) run(of *tape.Tape, o tape.Options, with func(*scenario.Scenario) (model.Config, error)) error {
 	s, err := of.Scenario(o)
 	if err != nil {
 		return fmt.Errorf("--fleet recorded: %w", err)
 	}
 	started := time.Now()
-	if with == nil {
-		with = new(model.Config)
+	var config model.Config
+	if with != nil {
+		if config, err = with(s); err != nil {
+			return err
+		}
 	}
-	r.waits, r.outcome, err = of.Run(s, *with)
+	r.waits, r.outcome, err = of.Run(s, config)
 	if err != nil {
 		return fmt.Errorf("simulate the journal: %w", err)
 	}

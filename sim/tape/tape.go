@@ -142,7 +142,7 @@ type Options struct {
 
 // Scenario is a tape under options.
 func (t *Tape) Scenario(o Options) (*scenario.Scenario, error) {
-	s := &scenario.Scenario{Name: "journal", Duration: t.Length + time.Second, Client: scenario.Client{MaxInFlight: t.Counts.Builds + 1}}
+	s := &scenario.Scenario{Name: "journal", Duration: t.Length + time.Second, Client: scenario.Client{TraceSample: 1, MaxInFlight: t.Counts.Builds + 1}}
 	if o.Cluster != nil {
 		own := *o.Cluster
 		own.Workers = slices.Clone(own.Workers)
