@@ -163,11 +163,15 @@ func (a Arrivals) process(r *Rand) func() (float64, bool) {
 	case onOff:
 		return a.onOff(r)
 	case diurnal:
-		return thinned(r, a.rate*(1+a.amplitude), func(at float64) float64 {
+		return thinned(r, a.rate*(1+a.amplitude), maxHorizon, func(at float64) float64 {
 			return a.rate * (1 + float64(a.amplitude*portmath.Cos((at-float64(a.b))/float64(a.a))))
 		})
 	case ramp:
-		return thinned(r, max(a.rate, a.to), func(at float64) float64 {
+		end := maxHorizon
+		if a.to == 0 {
+			end = float64(a.a) // after which nothing comes, however long one draws
+		}
+		return thinned(r, max(a.rate, a.to), end, func(at float64) float64 {
 			return a.rate + float64((a.to-a.rate)*min(1, at/max(1, float64(a.a))))
 		})
 	case trace:
@@ -202,10 +206,10 @@ func (a Arrivals) onOff(r *Rand) func() (float64, bool) {
 
 // thinned is a Poisson process of a rate that changes, by Lewis and Shedler: of one at the
 // highest rate, each is kept with the share that its moment has of that.
-func thinned(r *Rand, highest float64, rate func(at float64) float64) func() (float64, bool) {
+func thinned(r *Rand, highest, end float64, rate func(at float64) float64) func() (float64, bool) {
 	at := 0.0
 	return func() (float64, bool) {
-		for at <= maxHorizon {
+		for at <= end {
 			at += r.exponential() * float64(time.Second) / highest
 			if r.unit()*highest < rate(at) {
 				return at, true

@@ -30,7 +30,7 @@ func infer(spans []Span, limit int) [][]int {
 	slices.SortStableFunc(byEnd, func(a, b int) int { return cmp.Compare(spans[a].End, spans[b].End) })
 	after := make([][]int, len(spans))
 	// What had ended is byEnd[:ended]; what these waited for ended before the latest of
-	// them began, and is byEnd[:behind].
+	// them began, and is byEnd[:behind]. One that took no time isn't behind itself.
 	ended, behind, total := 0, 0, 0
 	latest := int64(0)
 	for i := range spans {
@@ -40,7 +40,7 @@ func infer(spans []Span, limit int) [][]int {
 			}
 			ended++
 		}
-		for behind < ended && spans[byEnd[behind]].End <= latest {
+		for behind < ended && spans[byEnd[behind]].End <= latest && spans[byEnd[behind]].Begin < latest {
 			behind++
 		}
 		after[i] = byEnd[behind:ended:ended]

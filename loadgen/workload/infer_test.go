@@ -32,6 +32,13 @@ func TestActionsWaitForWhatHadEnded(t *testing.T) {
 	}
 }
 
+// TestWhatTakesNoTimeIsWaitedFor: a look-up that hits is an action, too.
+func TestWhatTakesNoTimeIsWaitedFor(t *testing.T) {
+	if got := fmt.Sprint(Infer([]Span{{0, 10}, {10, 10}, {10, 20}})); got != "[[] [0] [1]]" {
+		t.Errorf("got %s", got)
+	}
+}
+
 // TestInferIsWhatItSays, by looking at every pair.
 func TestInferIsWhatItSays(t *testing.T) {
 	check := func(begins [12]uint8, lengths [12]uint8) bool {
@@ -50,7 +57,7 @@ func TestInferIsWhatItSays(t *testing.T) {
 			}
 			var want []int
 			for j := range i {
-				if spans[j].End <= spans[i].Begin && spans[j].End > latest {
+				if spans[j].End <= spans[i].Begin && (spans[j].End > latest || spans[j].Begin == latest) {
 					want = append(want, j)
 				}
 			}

@@ -135,7 +135,8 @@ type Action struct {
 	Key   Key
 	Class int
 	// Deps are the indices of the actions it waits for and, unless it is Warm, whose
-	// outputs it reads; ascending.
+	// outputs it reads; ascending, or as the tape has them. Builds share them: they are
+	// only read.
 	Deps     []int
 	Duration time.Duration
 	Inputs   []Blob

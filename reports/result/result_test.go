@@ -225,6 +225,45 @@ func TestInFlightLasts(t *testing.T) {
 	}
 }
 
+// TestWhatWasUnderWayStays: intervals that become one don't get what is under way by then.
+func TestWhatWasUnderWayStays(t *testing.T) {
+	recorder := result.NewRecorder(result.Run{ID: "r", Scenario: "s", Origin: "live"})
+	recorder.InFlight(start, 1)
+	recorder.InFlight(start.Add(599*time.Second), 100)
+	recorder.InFlight(start.Add(700*time.Second), 100)
+	line := recorder.Result(start).Timeline
+	if first, last := line.Intervals[0].InFlight, line.Intervals[len(line.Intervals)-1].InFlight; first != 1 || last != 100 || line.Width != 2*time.Second {
+		t.Errorf("%d under way at first, %d at last, in intervals of %v", first, last, line.Width)
+	}
+}
+
+// TestSumsBeyondWhatADurationHolds: a million waits of three hours are 342 years.
+func TestSumsBeyondWhatADurationHolds(t *testing.T) {
+	const wait, n = 3 * time.Hour, 1_000_000
+	var s result.Sketch
+	for range n {
+		s.Record(wait)
+	}
+	text, err := json.Marshal(s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var back result.Sketch
+	if err := json.Unmarshal(text, &back); err != nil {
+		t.Fatal(err)
+	}
+	back.Merge(&s)
+	if s.Mean() != wait || back.Mean() != wait || back.Count() != 2*n || s.Sum() != math.MaxInt64 || !bytes.Contains(text, []byte(`"sum":10800000000000000000,`)) {
+		t.Errorf("mean %v, of both %v, sum %v, %.120s", s.Mean(), back.Mean(), s.Sum(), text)
+	}
+	for _, bad := range []string{"-1", "1.5", `"1"`, "340282366920938463463374607431768211456"} {
+		text := bytes.Replace(text, []byte("10800000000000000000"), []byte(bad), 1)
+		if err := json.Unmarshal(text, new(result.Sketch)); err == nil {
+			t.Errorf("a sum of %s is taken", bad)
+		}
+	}
+}
+
 func TestObjectives(t *testing.T) {
 	recorder := result.NewRecorder(result.Run{ID: "r", Scenario: "s", Origin: "live"})
 	recorder.Begin(start)

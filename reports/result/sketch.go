@@ -25,9 +25,10 @@ var errSketch = errors.New("not a sketch of this version")
 // Sketch is a distribution of durations (or of other numbers from 0 up) in a few
 // kilobytes, however many were recorded. Zero is empty and ready for use.
 type Sketch struct {
-	count         int64
-	sum, min, max time.Duration
-	bins          *ddsketch.DDSketch // nil if empty
+	count    int64
+	sum      total
+	min, max time.Duration
+	bins     *ddsketch.DDSketch // nil if empty
 }
 
 func newBins() *ddsketch.DDSketch {
@@ -75,7 +76,7 @@ func (s *Sketch) record(b binned) {
 		s.bins.GetPositiveValueStore().Add(b.bin)
 	}
 	s.count++
-	s.sum += d
+	s.sum.add(d)
 	s.min, s.max = min(s.min, d), max(s.max, d)
 }
 
@@ -91,15 +92,15 @@ func (s *Sketch) Merge(other *Sketch) {
 		panic("sketch: " + err.Error()) // all have the same mapping, see UnmarshalJSON
 	}
 	s.count += other.count
-	s.sum += other.sum
+	s.sum.merge(other.sum)
 	s.min, s.max = min(s.min, other.min), max(s.max, other.max)
 }
 
 // Count is how many were recorded.
 func (s *Sketch) Count() int64 { return s.count }
 
-// Sum, Min and Max are exact; 0 if nothing was recorded.
-func (s *Sketch) Sum() time.Duration { return s.sum }
+// Sum, Min and Max are exact; 0 if nothing was recorded. A Sum beyond 292 years is that.
+func (s *Sketch) Sum() time.Duration { return s.sum.duration() }
 
 // Min is the least.
 func (s *Sketch) Min() time.Duration { return s.min }
@@ -112,7 +113,7 @@ func (s *Sketch) Mean() time.Duration {
 	if s.count == 0 {
 		return 0
 	}
-	return s.sum / time.Duration(s.count)
+	return s.sum.mean(s.count)
 }
 
 // Quantile returns what a share q of the recorded is at most, 1 % more or less; 0 if
@@ -131,7 +132,7 @@ func (s *Sketch) Quantile(q float64) time.Duration {
 // sketchJSON is a sketch in a file.
 type sketchJSON struct {
 	Count int64 `json:"count"`
-	Sum   int64 `json:"sum,omitempty"`
+	Sum   total `json:"sum,omitzero"`
 	Min   int64 `json:"min,omitempty"`
 	Max   int64 `json:"max,omitempty"`
 	// P50, P90, P99 and P999 are for readers of the file; Bins says all.
@@ -146,7 +147,7 @@ type sketchJSON struct {
 
 // MarshalJSON writes quantiles beside the bins.
 func (s Sketch) MarshalJSON() ([]byte, error) {
-	out := sketchJSON{Count: s.count, Sum: int64(s.sum), Min: int64(s.min), Max: int64(s.max)}
+	out := sketchJSON{Count: s.count, Sum: s.sum, Min: int64(s.min), Max: int64(s.max)}
 	if s.count > 0 {
 		out.P50, out.P90 = int64(s.Quantile(0.5)), int64(s.Quantile(0.9))
 		out.P99, out.P999 = int64(s.Quantile(0.99)), int64(s.Quantile(0.999))
@@ -161,7 +162,7 @@ func (s *Sketch) UnmarshalJSON(data []byte) (err error) {
 	if err := json.Unmarshal(data, &in); err != nil {
 		return err
 	}
-	*s = Sketch{count: in.Count, sum: time.Duration(in.Sum), min: time.Duration(in.Min), max: time.Duration(in.Max)}
+	*s = Sketch{count: in.Count, sum: in.Sum, min: time.Duration(in.Min), max: time.Duration(in.Max)}
 	if in.Count == 0 && len(in.Bins) == 0 {
 		return nil
 	}
@@ -181,7 +182,7 @@ func (s *Sketch) UnmarshalJSON(data []byte) (err error) {
 	if err != nil {
 		return fmt.Errorf("bins: %w: %w", errSketch, err)
 	}
-	if in.Count < 1 || in.Min < 0 || in.Max < in.Min || in.Sum < 0 || s.bins.GetCount() != float64(in.Count) {
+	if in.Count < 1 || in.Min < 0 || in.Max < in.Min || s.bins.GetCount() != float64(in.Count) {
 		return fmt.Errorf("bins hold %v values, count is %d: %w", s.bins.GetCount(), in.Count, errSketch)
 	}
 	if v, err := s.bins.GetMinValue(); err != nil || v < 0 {

@@ -37,11 +37,12 @@ func (t *timeline) at(moment time.Time) *Interval {
 
 // widen joins the intervals to ones of a width that is a multiple of theirs.
 func (t *timeline) widen(width time.Duration) {
-	old := t.intervals
-	t.width, t.intervals = width, nil
+	old, now := t.intervals, t.inFlight
+	t.width, t.intervals, t.inFlight = width, nil, 0 // what is under way now wasn't then
 	for i := range old {
 		t.at(old[i].Start).Merge(&old[i])
 	}
+	t.inFlight = now
 }
 
 func (t *timeline) call(c *Call, response time.Duration) {
@@ -76,11 +77,11 @@ func (t *timeline) action(a *Action, response binned, delay, service time.Durati
 	i.Response.record(response)
 	i.Delay.Record(delay)
 	if a.Outcome == Executed || a.Outcome == ActionFailed {
-		i.Queue += a.Queue
-		i.Fetch += a.Fetch
-		i.Run += a.Run
-		i.Upload += a.Upload
-		i.Overhead += a.overhead(service)
+		i.Queue = plus(i.Queue, a.Queue)
+		i.Fetch = plus(i.Fetch, a.Fetch)
+		i.Run = plus(i.Run, a.Run)
+		i.Upload = plus(i.Upload, a.Upload)
+		i.Overhead = plus(i.Overhead, a.overhead(service))
 	}
 }
 
@@ -98,11 +99,11 @@ func (i *Interval) Merge(o *Interval) {
 	i.InFlight = max(i.InFlight, o.InFlight)
 	i.Response.Merge(&o.Response)
 	i.Delay.Merge(&o.Delay)
-	i.Queue += o.Queue
-	i.Fetch += o.Fetch
-	i.Run += o.Run
-	i.Upload += o.Upload
-	i.Overhead += o.Overhead
+	i.Queue = plus(i.Queue, o.Queue)
+	i.Fetch = plus(i.Fetch, o.Fetch)
+	i.Run = plus(i.Run, o.Run)
+	i.Upload = plus(i.Upload, o.Upload)
+	i.Overhead = plus(i.Overhead, o.Overhead)
 }
 
 // merge adds the timeline of a generator that ran beside this one.

@@ -121,6 +121,9 @@ func Order(values []float64, p, confidence float64) (r Range, ok bool) {
 // bias is a good part of its interval needs more values.
 func Jackknife(values []float64, estimate func([]float64) float64) (bias float64) {
 	n := len(values)
+	if n < 2 {
+		return math.NaN()
+	}
 	without := make([]float64, n-1)
 	var sum Adder
 	for i := range values {

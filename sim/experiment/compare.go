@@ -54,12 +54,12 @@ func (x *Experiment) Compare(ctx context.Context, a, b *Point, margin float64, m
 				one.Difference = stats.Pair(va, vb, 1-risk[look])
 				one.Margin = margin * math.Abs(one.B)
 				one.Verdict = one.Difference.Verdict(one.Margin)
-				open = open || one.Verdict == stats.Undecided
 			}
 			// What was decided stays so: later looks have another risk.
 			if compared[i].Verdict == "" || compared[i].Verdict == stats.Undecided {
 				compared[i] = one
 			}
+			open = open || compared[i].Verdict == stats.Undecided && compared[i].Problem == ""
 		}
 		if err := x.measured([]*Point{a, b}); err != nil {
 			return nil, err

@@ -207,6 +207,16 @@ func TestPlansThatCannotBe(t *testing.T) {
 	if err != nil || plan.Workers != 0 || !plan.Futile {
 		t.Errorf("got %+v, %v; want a search in vain", plan, err)
 	}
+	// A fleet that settles too slowly is one of which nothing is known, and the search goes on.
+	slow := lab(t, mmc(0.995, 1, "300ms"), "action.queue.mean")
+	slow.Steady = true
+	plan, err = slow.Plan(t.Context(), experiment.Question{Knob: "workers", Objectives: []result.Expr{expr(t, "action.queue.mean < 1s")}, Max: 4})
+	if err != nil || plan.Workers != 2 {
+		t.Fatalf("got %+v, %v; want 2 workers", plan, err)
+	}
+	if one := plan.Tried[0]; one.Workers != 1 || len(one.Runs) > 0 || one.Verdict != experiment.Inconclusive {
+		t.Errorf("of one worker it has %s by %d runs", one.Verdict, len(one.Runs))
+	}
 	// The least that may be is enough.
 	plan, err = x.Plan(t.Context(), experiment.Question{Knob: "workers", Objectives: []result.Expr{expr(t, "action.run.mean < 100s")}, Min: 3})
 	if err != nil || plan.Workers != 3 {
@@ -600,7 +610,8 @@ func TestKnobs(t *testing.T) {
 		{"duration=-5s", "duration above 0"},
 		{"duration=soon", "duration above 0"},
 		{"max_in_flight=0", "whole number"},
-		{"workers=3", ""}, {"workers.1=3", ""}, {"slots=2", ""}, {"policy=fair", ""}, {"load=1.5", ""}, {"jobs=2", ""}, {"hit_rate=50%", ""}, {"failure_rate=0.1", ""},
+		{"workers=3", ""}, {"workers.1=3", ""},
+		{"slots=2", ""}, {"policy=fair", ""}, {"load=1.5", ""}, {"jobs=2", ""}, {"hit_rate=50%", ""}, {"failure_rate=0.1", ""},
 		{"cancel=100%", ""}, {"edit=5%", ""}, {"session_timeout=5s", ""}, {"duration=10s", ""}, {"max_in_flight=1", ""},
 	} {
 		s, err := experiment.ParseSetting(c.setting)

@@ -46,7 +46,8 @@ type Plan struct {
 	Ragged bool
 }
 
-// Tried is a number of workers with what came of it. Without Runs it has no steady state.
+// Tried is a number of workers with what came of it. Without Runs it has no steady state, or
+// none that was found.
 type Tried struct {
 	Workers int
 	*Point
@@ -215,7 +216,12 @@ func (s *search) try(ctx context.Context, workers int) (*Tried, error) {
 	looks := rounds(s.q.Most)
 	risk := risks(looks, (1-Confidence)/float64(len(s.q.Objectives)))
 	for look, n := range looks {
-		if err := s.x.grow(ctx, []*Point{point}, n); err != nil {
+		err := s.x.grow(ctx, []*Point{point}, n)
+		if errors.Is(err, errUnsettled) {
+			t.Verdict, t.Share = Inconclusive, stats.Range{Low: 0, High: 1}
+			break
+		}
+		if err != nil {
 			return nil, err
 		}
 		if err := s.x.measured([]*Point{point}); err != nil {
@@ -237,6 +243,11 @@ func (s *search) judge(t *Tried, confidence float64) error {
 	for _, e := range s.q.Objectives {
 		a := Answer{Objective: e}
 		values, err := t.values(s.x.index(e.Measure), e.Measure)
+		if err != nil && s.q.Share > 0 {
+			a.Verdict = Unknown // a run that has nothing of it doesn't hold it
+			t.Answers = append(t.Answers, a)
+			continue
+		}
 		if err != nil {
 			return err
 		}

@@ -32,6 +32,9 @@ const (
 // errUnstable is that more is asked than is served.
 var errUnstable = errors.New("no steady state")
 
+// errUnsettled is that runs of a length that can be waited for don't come to it.
+var errUnsettled = errors.New("no steady state")
+
 // steady says why a point has no steady state.
 func steady(p *Point) error {
 	s := p.scenario
@@ -81,11 +84,13 @@ func (x *Experiment) prepare(ctx context.Context, points []*Point) error {
 func (x *Experiment) findWarmup(ctx context.Context, p *Point) error {
 	w := warmup{Duration: p.scenario.Duration}
 	key := x.key(p, false)
-	x.Kept.read(key, warmupFile, &w)
+	if kept := (warmup{}); x.Kept.read(key, warmupFile, &kept) && kept.Duration > 0 {
+		w = kept
+	}
 	own := *p.scenario
 	for !w.Found {
 		if w.Duration>>maxDoublings > p.scenario.Duration {
-			return fmt.Errorf("%s: no steady state: in %v the response times haven't settled, or parts of that still hang together", p.Variant, w.Duration/2)
+			return fmt.Errorf("%s: %w: in %v the response times haven't settled, or parts of that still hang together", p.Variant, errUnsettled, w.Duration/2)
 		}
 		own.Duration = w.Duration
 		if err := x.pilot(ctx, &own, &w); err != nil {

@@ -100,14 +100,14 @@ var knobs = []knob{
 		return errors.Join(err, eachDemand(s, func(d *scenario.Demand) error { d.Jobs = n; return nil }))
 	}},
 	{"hit_rate", "share of actions whose result is cached before", true, func(s *scenario.Scenario, value string) error {
-		return setShare(s, value, func(d *scenario.Demand, share float64) {
+		return setDrawn(s, value, func(d *scenario.Demand, share float64) {
 			for i := range d.Classes {
 				d.Classes[i].HitRate = share
 			}
 		})
 	}},
 	{"failure_rate", "share of actions whose command fails", true, func(s *scenario.Scenario, value string) error {
-		return setShare(s, value, func(d *scenario.Demand, share float64) {
+		return setDrawn(s, value, func(d *scenario.Demand, share float64) {
 			for i := range d.Classes {
 				d.Classes[i].FailureRate = share
 			}
@@ -117,7 +117,7 @@ var knobs = []knob{
 		return setShare(s, value, func(d *scenario.Demand, share float64) { d.Cancel = share })
 	}},
 	{"edit", "share of sources that are edited between builds of one repository", true, func(s *scenario.Scenario, value string) error {
-		return setShare(s, value, func(d *scenario.Demand, share float64) { d.Incremental, d.Edit = true, share })
+		return setDrawn(s, value, func(d *scenario.Demand, share float64) { d.Incremental, d.Edit = true, share })
 	}},
 	{"max_in_flight", "how many builds may be under way", false, func(s *scenario.Scenario, value string) (err error) {
 		s.Client.MaxInFlight, err = whole(value, 1, maxInFlight)
@@ -183,6 +183,16 @@ func setShare(s *scenario.Scenario, value string, set func(*scenario.Demand, flo
 		return errors.New("want a share from 0% to 100%")
 	}
 	return eachDemand(s, func(d *scenario.Demand) error { set(d, share); return nil })
+}
+
+// setDrawn sets a share by which builds are drawn. Those of a tape aren't.
+func setDrawn(s *scenario.Scenario, value string, set func(*scenario.Demand, float64)) error {
+	for i := range s.Demand {
+		if d := &s.Demand[i]; len(d.Tape) > 0 {
+			return fmt.Errorf("the builds of %s are recorded: what of them hits, fails and was edited is on the tape", d.Name)
+		}
+	}
+	return setShare(s, value, set)
 }
 
 func eachDemand(s *scenario.Scenario, do func(*scenario.Demand) error) error {

@@ -109,9 +109,9 @@ type Scaling struct {
 }
 
 func (s *Scaling) add(o *Scaling) {
-	s.WorkerTime += o.WorkerTime
-	s.IdleTime += o.IdleTime
-	s.WaitTime += o.WaitTime
+	s.WorkerTime = longer(s.WorkerTime, int64(o.WorkerTime))
+	s.IdleTime = longer(s.IdleTime, int64(o.IdleTime))
+	s.WaitTime = longer(s.WaitTime, int64(o.WaitTime))
 	s.Changes += o.Changes
 	s.Turns += o.Turns
 }
@@ -151,9 +151,12 @@ func (c *scaler) clone() *scaler {
 	return &own
 }
 
+// longer is a sum of times, or the longest that there is.
+func longer(d time.Duration, more int64) time.Duration { return time.Duration(des.Add(int64(d), more)) }
+
 // until counts what was used up to now.
 func (c *scaler) until(now des.Time) {
-	c.use.WorkerTime += time.Duration(c.ordered * (now - c.at))
+	c.use.WorkerTime = longer(c.use.WorkerTime, int64(min(muldiv(uint64(c.ordered), uint64(now-c.at), 1), uint64(des.End))))
 	c.at = now
 }
 
@@ -301,7 +304,10 @@ func (s *sim) tellScaling() (total Scaling) {
 			continue
 		}
 		c.until(s.k.Now())
-		c.use.IdleTime = time.Duration(f.usage.slotTime - f.usage.inUsed)
+		c.use.IdleTime = time.Duration(des.End)
+		if idle := f.usage.slotTime - f.usage.inUsed; idle < 1<<63 {
+			c.use.IdleTime = time.Duration(idle)
+		}
 		total.add(&c.use.Scaling)
 		for _, o := range s.Observers {
 			if o, ok := o.(ScalingObserver); ok {

@@ -193,8 +193,7 @@ func (s *sim) resize(f *fleet, want int) {
 // it is empty.
 func (s *sim) clone(policy string) (*sim, error) {
 	c := *s
-	c.Recorder, c.Trace, c.Observers, c.Check, c.account = nil, nil, nil, false, nil
-	c.sample = Sample{}
+	c.Recorder, c.Observers, c.Check, c.account = nil, nil, false, nil
 	c.samplers, c.sampleAt, c.Watch, c.Trajectory, c.Trace = nil, des.End, nil, nil, nil
 	c.k = *s.k.Clone()
 	c.out, c.todo = nil, nil

@@ -99,7 +99,7 @@ func (s *sim) lease(o *queue.Output) {
 	}
 	w := s.workers.at(i)
 	if c := w.fleet.scaler; c != nil && o.Kind == queue.Leased {
-		c.use.WaitTime += time.Duration(s.k.Now() - t.since)
+		c.use.WaitTime = longer(c.use.WaitTime, s.k.Now()-t.since)
 	}
 	t.worker = w.number
 	if o.Kind == queue.Offered {

@@ -75,11 +75,21 @@ func (s *sim) speedUp(left float64) {
 
 // advance brings the link's progress up to now.
 func (l *link) advance(now des.Time) {
-	if len(l.transfers) > 0 {
-		l.got += muldiv(l.rate(), uint64(now-l.at), 1e9)
+	if len(l.transfers) == 0 {
+		l.got = 0
+	} else if l.got += min(muldiv(l.rate(), uint64(now-l.at), 1e9), rebase); l.got >= rebase {
+		// All count from a later beginning: what is added up must never run over.
+		for i := range l.transfers {
+			l.transfers[i].ends -= min(l.got, l.transfers[i].ends)
+		}
+		l.got = 0
 	}
 	l.at = now
 }
+
+// rebase is what progress may come to: a quarter of what a number holds. Of two petabytes,
+// the most that is left of a transfer, twice as much fits beside it.
+const rebase = 1 << 62
 
 // muldiv is a·b/c, rounded down, or the most there is.
 func muldiv(a, b, c uint64) uint64 {

@@ -89,9 +89,10 @@ type openOperation struct {
 type task struct {
 	id       queue.TaskID
 	platform queue.PlatformID
-	held     bool         // by a worker
-	first    queue.Time   // lease
-	leases   []queue.Time // by attempt, from 1
+	held     bool           // by a worker
+	holder   queue.WorkerID // of those that are counted, 0 if there is none
+	first    queue.Time     // lease
+	leases   []queue.Time   // by attempt, from 1
 	service  time.Duration
 	done     bool // there is a result
 	actions  []int32
@@ -231,6 +232,7 @@ func (e *Extraction) taskWas(n *notes.Task) {
 	t := e.newTask(queue.TaskID(n.Id), queue.PlatformID(n.Platform))
 	for _, a := range n.Attempts {
 		if a.Leased == 0 {
+			t.leases = append(t.leases, never)
 			continue
 		}
 		at := e.queueTime(a.Leased)
@@ -295,16 +297,19 @@ func (e *Extraction) output(now queue.Time, in *queue.Input, n *notes.Note, o *q
 		e.leased(now, o)
 	case queue.Lost:
 		if t := e.taskOf(o.Task); t != nil {
+			e.release(t)
 			e.counts.Lost++
 			e.counts.LostTime += t.since(o.Attempt, now)
 			t.held, t.service = false, 0
 		}
 	case queue.Revoked:
 		if t := e.taskOf(o.Task); t != nil {
+			e.release(t)
 			t.service, t.held = t.since(o.Attempt, now), false
 		}
 	case queue.Finished:
 		if t := e.taskOf(o.Task); t != nil {
+			e.release(t)
 			t.service, t.done, t.held = t.since(o.Attempt, now), true, false
 		}
 	case queue.OperationDone:
@@ -329,7 +334,7 @@ func (e *Extraction) output(now queue.Time, in *queue.Input, n *notes.Note, o *q
 
 // since is how long ago an attempt was leased; 0 if that isn't known.
 func (t *task) since(attempt uint32, now queue.Time) time.Duration {
-	if attempt == 0 || int(attempt) > len(t.leases) {
+	if attempt == 0 || int(attempt) > len(t.leases) || t.leases[attempt-1] == never {
 		return 0
 	}
 	return time.Duration(now - t.leases[attempt-1])
@@ -459,7 +464,17 @@ func (e *Extraction) leased(now queue.Time, o *queue.Output) {
 	}
 	t.leases[o.Attempt-1] = now
 	t.first, t.held, t.service = min(t.first, now), true, 0
+	e.release(t)
+	t.holder = o.Worker
 	e.fleet.lease(o.Worker, int(t.platform), now)
+}
+
+// release notes that a task is no longer with the worker that had it.
+func (e *Extraction) release(t *task) {
+	if t.holder != 0 {
+		e.fleet.release(t.holder)
+		t.holder = 0
+	}
 }
 
 // taskDone gives the actions of a task what it came to.

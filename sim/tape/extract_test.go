@@ -117,6 +117,24 @@ func TestWhatWasCutOffIsCounted(t *testing.T) {
 
 // TestSegmentsMayOverlap: a writer that begins a segment writes to both for a while, and the
 // tape is that of a journal of one segment.
+// TestUnknownWorkersHaveWhatTheyUsedAtOnce: of a worker that came before all that is left of
+// a journal, slots are what it had at a time, not what it had in all.
+func TestUnknownWorkersHaveWhatTheyUsedAtOnce(t *testing.T) {
+	w := newWriter(queue.Config{})
+	header := len(w.buf)
+	id := w.connect(1)
+	w.buf = w.buf[:header] // of that nothing is left
+	for key := range byte(20) {
+		task, _ := w.ask(key+1, 0)
+		w.poll(id)
+		w.step(queue.Input{Kind: queue.PollEnd, Worker: id})
+		w.step(queue.Input{Kind: queue.Complete, Worker: id, Task: task, Attempt: 1, Accepting: true})
+	}
+	if got := extract(t, w.buf).Fleet.String(); got != "1×1 slots" {
+		t.Errorf("a worker that did one thing after the other is taken for %s", got)
+	}
+}
+
 func TestSegmentsMayOverlap(t *testing.T) {
 	whole := site("fair").Journal()
 	want := extract(t, whole)

@@ -93,12 +93,20 @@ func (f *fleet) worker(id queue.WorkerID, now queue.Time) *worker {
 // lease notes that a worker got a task of a platform, -1 if that isn't known.
 func (f *fleet) lease(id queue.WorkerID, platform int, now queue.Time) {
 	w := f.worker(id, now)
+	if platform < 0 {
+		return // nobody tells when such a one ends
+	}
 	if w.unknown {
 		w.held++
 		w.slots = max(w.slots, w.held)
 	}
-	if platform >= 0 {
-		f.serve(id, queue.PlatformID(platform), now)
+	f.serve(id, queue.PlatformID(platform), now)
+}
+
+// release notes that a worker has one task less of those that lease noted.
+func (f *fleet) release(id queue.WorkerID) {
+	if i, ok := f.at[id]; ok && f.workers[i].held > 0 {
+		f.workers[i].held--
 	}
 }
 

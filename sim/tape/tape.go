@@ -165,8 +165,13 @@ func (t *Tape) Scenario(o Options) (*scenario.Scenario, error) {
 		if len(s.Faults) > 0 {
 			return nil, errors.New("a number of workers contradicts a fleet that comes and goes: want one of the two")
 		}
-		s.Cluster.Workers = s.Cluster.Workers[:1]
-		s.Cluster.Workers[0].Count = o.Workers
+		if len(s.Cluster.Workers) > 0 {
+			s.Cluster.Workers = s.Cluster.Workers[:1]
+			s.Cluster.Workers[0].Count = o.Workers
+		}
+	}
+	if len(s.Cluster.Workers) == 0 {
+		return nil, errors.New("the journal has no workers: give a scenario with a cluster to run it on")
 	}
 	if o.Slots > 0 {
 		for i := range s.Cluster.Workers {
