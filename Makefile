@@ -74,6 +74,8 @@ bin/jaeger: tools/jaeger/go.mod tools/jaeger/go.sum
 
 race: ## the race detector over everything that shares memory
 	WEIR_PROOF_DECISIONS=300 $(GO) test -race ./system/... ./traces/... ./loadgen/workload/ ./loadgen/scenario/ ./loadgen/drive/ ./loadgen/fake/ ./loadgen/k6ext/ ./internal/demo/...
+	$(GO) test -race -short ./sim/experiment/
+	$(GO) test -race -run SideBySide ./sim/model/
 
 proof: ## the long proofs: many seeds of random histories, every fuzz target
 	WEIR_PROOF_SEEDS=$(PROOF_SEEDS) $(GO) test -count=1 -timeout 60m -run 'TestRandomHistories|TestSimulation$$|TestNothingIsLost' -v ./system/queue/
