@@ -3,12 +3,14 @@ package main
 import (
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
+	"github.com/weir-build/weir/loadgen/scenario"
 	"github.com/weir-build/weir/reports/result"
 	"github.com/weir-build/weir/sim/experiment"
 )
@@ -99,9 +101,14 @@ func runPlan(c *cobra.Command, x *experiment.Experiment, from string, objectives
 	} else if cluster := x.Scenario.Cluster; cluster != nil && len(cluster.Workers) > 1 {
 		var kinds []string
 		for i, w := range cluster.Workers {
-			kinds = append(kinds, fmt.Sprintf("%d is %d × %d slots %v", i+1, w.Count, w.Slots, w.Platform))
+			kinds = append(kinds, fmt.Sprintf("%d is %s", i+1, kindText(&w)))
 		}
 		return usageError{fmt.Errorf("scenario %s has %d kinds of workers: say with --kind which is counted; %s", x.Scenario.Name, len(kinds), strings.Join(kinds, ", "))}
+	}
+	for _, one := range f.base {
+		if one.Knob == knob || one.Knob == "workers" || one.Knob == "workers.1" && knob == "workers" {
+			return usageError{fmt.Errorf("--set %s: that is what is looked for; --min and --max bound it", one)}
+		}
 	}
 	measure(x, nil, objectives)
 	plan, err := x.Plan(c.Context(), experiment.Question{Objectives: objectives, Knob: knob, Base: f.base, Min: f.min, Max: f.max, Share: f.share, Most: f.most})
@@ -225,4 +232,19 @@ func newPlanJSON(x *experiment.Experiment, plan *experiment.Plan, texts []string
 		out.Tried = append(out.Tried, one)
 	}
 	return out
+}
+
+// kindText tells kinds of workers apart.
+func kindText(w *scenario.Workers) string {
+	words := []string{fmt.Sprintf("%d × %d slots", w.Count, w.Slots)}
+	for _, key := range slices.Sorted(maps.Keys(w.Platform)) {
+		words = append(words, key+"="+w.Platform[key])
+	}
+	if w.Zone != "" {
+		words = append(words, "zone "+w.Zone)
+	}
+	if w.Autoscaler != nil {
+		words = append(words, "autoscaled")
+	}
+	return strings.Join(words, " ")
 }

@@ -78,8 +78,10 @@ weir load.`,
 			if f.format != "text" && f.format != "json" {
 				return usageError{fmt.Errorf("--format %q: want text or json", f.format)}
 			}
-			if f.workers < 0 || f.slots < 0 {
-				return usageError{fmt.Errorf("--workers %d --slots %d: want at least 1 of each", f.workers, f.slots)}
+			for name, is := range map[string]int64{"workers": int64(f.workers), "slots": int64(f.slots), "duration": int64(f.duration)} {
+				if c.Flags().Changed(name) && is <= 0 {
+					return usageError{fmt.Errorf("--%s %s: want more than none", name, c.Flags().Lookup(name).Value)}
+				}
 			}
 			if f.runs < 1 || f.runs > maxReplications {
 				return usageError{fmt.Errorf("--replications %d: want from 1 to %d", f.runs, maxReplications)}
@@ -145,6 +147,11 @@ func runSim(ctx context.Context, out, progress io.Writer, from string, f *simFla
 	f.change(s)
 	if s.Cluster != nil {
 		warnOverload(progress, s.Name, experiment.Offered(s))
+	}
+	for i, fault := range s.Faults {
+		if fault.At > s.Duration {
+			fmt.Fprintf(progress, "warning: faults[%d] is at %v, and builds begin until %v: it may be over by then\n", i, fault.At, s.Duration)
+		}
 	}
 	folder, err := newRunFolder(".", os.Args, nil, 0, telemetry.Sampling{Ratio: 1})
 	if err != nil {

@@ -83,7 +83,9 @@ func (r *reader) object(n *yaml.Node, what string) *object {
 
 // get returns the value of a key, nil if it isn't there.
 func (o *object) get(key string) *yaml.Node {
-	o.known = append(o.known, key)
+	if !slices.Contains(o.known, key) {
+		o.known = append(o.known, key)
+	}
 	n := o.found[key]
 	if n != nil && n.Kind == yaml.AliasNode {
 		return n.Alias

@@ -3,7 +3,19 @@ package workload
 import (
 	"cmp"
 	"math"
+	"time"
 )
+
+// RateUntil is the mean rate from the begin until a time: that of a part of a day isn't that
+// of the day. Otherwise it is Rate.
+func (a Arrivals) RateUntil(end time.Duration) float64 {
+	if a.kind != diurnal || end <= 0 {
+		return a.Rate()
+	}
+	turn := 2 * math.Pi / float64(a.a)
+	wave := math.Sin(turn*float64(end-a.b)) + math.Sin(turn*float64(a.b))
+	return float64(a.rate * (1 + float64(a.amplitude*wave/(turn*float64(end)))))
+}
 
 // LimitedMean is the mean of what is drawn: unlike Mean, it knows the bound of AtMost, and that
 // nothing is above 104 days or 8 PiB.

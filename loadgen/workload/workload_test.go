@@ -301,6 +301,25 @@ func TestArrivalsHaveTheirRate(t *testing.T) {
 	}
 }
 
+// TestRateOfAPartOfADay is that part's: what arrives in it, over its length.
+func TestRateOfAPartOfADay(t *testing.T) {
+	const hour = time.Hour
+	a := workload.Diurnal(0.9, 0.9, 24*hour, 14*hour)
+	for _, end := range []time.Duration{2 * hour, 14 * hour, 24 * hour, 36 * hour} {
+		times, n := a.Times(workload.NewRand(1, "x")), 0
+		for at, ok := times(); ok && at <= end; at, ok = times() {
+			n++
+		}
+		got, want := a.RateUntil(end), float64(n)/end.Seconds()
+		if math.Abs(got/want-1) > 4/math.Sqrt(float64(n)) { // 4 standard deviations of a Poisson count
+			t.Errorf("until %v: %.4f a second, %d arrivals are %.4f", end, got, n, want)
+		}
+	}
+	if got := workload.Poisson(3).RateUntil(hour); got != 3 {
+		t.Errorf("a Poisson process of 3 a second has a rate of %v", got)
+	}
+}
+
 // TestPoissonIsPoisson: gaps have the mean and the variance of an exponential.
 func TestPoissonIsPoisson(t *testing.T) {
 	times := workload.Poisson(100).Times(workload.NewRand(2, "poisson"))

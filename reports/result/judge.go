@@ -135,6 +135,9 @@ func (r *Result) measure(name string) (float64, unit, error) {
 		}
 		return float64(part) / float64(all), share, nil
 	}
+	if one := strings.TrimSuffix(head, "s"); labels != nil && one != "action" && one != "call" {
+		return 0, 0, fmt.Errorf("measure %q: %s has no labels; action and call have", name, head)
+	}
 	switch head {
 	case "action", "actions":
 		a, byOutcome, err := r.selectActions(labels)
@@ -404,10 +407,10 @@ func (u unit) text(v float64) string {
 	return strconv.FormatFloat(v, 'g', 6, 64)
 }
 
-// Round cuts a duration to three digits, which is more than a sketch knows.
+// Round cuts a duration to three digits, which is more than a sketch knows, or to a second.
 func Round(d time.Duration) time.Duration {
 	unit := time.Duration(1)
-	for d.Abs()/1000 >= unit { // the other way round there are durations that overflow
+	for d.Abs()/1000 >= unit && unit < time.Second {
 		unit *= 10
 	}
 	return d.Round(unit)

@@ -302,7 +302,7 @@ func TestObjectives(t *testing.T) {
 	}
 	for text, want := range map[string]string{
 		"fast": "want MEASURE < VALUE", "speed < 1": "no measure", "action.response.p99 < 5": "not a duration", "action.response.q < 5s": "not mean",
-		"errors < much": "not a share", "actions.rate > NaN": "finite", "action{size=1}.count > 1": "no label", "action.respons.p99 < 1s": "no measure", "action.response.p101 < 1s": "quantile",
+		"errors < much": "not a share", "actions.rate > NaN": "finite", "action{size=1}.count > 1": "no label", "build{stream=a}.makespan.p50 < 1s": "build has no labels", "action.respons.p99 < 1s": "no measure", "action.response.p101 < 1s": "quantile",
 	} {
 		if _, err := result.ParseExpr(text); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q in it", text, err, want)
@@ -371,7 +371,7 @@ func TestResultsAreOfTheirSchema(t *testing.T) {
 func TestRound(t *testing.T) {
 	for d, want := range map[time.Duration]time.Duration{
 		0: 0, 999: 999, 1004: 1000, -1006: -1010, 12_345 * time.Microsecond: 12_300 * time.Microsecond,
-		math.MaxInt64: 922e16, math.MinInt64: -922e16, 2e18 + 1: 2e18,
+		1007*time.Second + 4: 1007 * time.Second, 2e18 + 1: 2e18, math.MaxInt64: math.MaxInt64, math.MinInt64: math.MinInt64, // beyond which there is none
 	} {
 		if got := result.Round(d); got != want {
 			t.Errorf("%d is rounded to %d, want %d", d, got, want)

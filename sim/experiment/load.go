@@ -53,7 +53,7 @@ type need struct {
 func asked(s *scenario.Scenario) (needs []need) {
 	for i := range s.Demand {
 		d := &s.Demand[i]
-		rate := d.Arrivals.Rate()
+		rate := d.Arrivals.RateUntil(s.Duration)
 		if rate == 0 || d.Arrivals.Clients() > 0 {
 			continue
 		}
