@@ -80,6 +80,16 @@ func (r *simRecord) printStory(out io.Writer, res *result.Result, o model.Outcom
 	if o.Lost > 0 {
 		fmt.Fprintf(out, "%s came to nothing since the worker was gone.\n", plural(o.Lost, "attempt"))
 	}
+	if faults := r.scenario.Faults; len(faults) > 0 {
+		texts := make([]string, len(faults))
+		for i := range faults {
+			texts[i] = faults[i].String()
+		}
+		fmt.Fprintf(out, "Faults: %s.\n", strings.Join(texts, "; "))
+	}
+	for _, e := range res.Errors {
+		fmt.Fprintf(out, "%s: %s, first at %v: %s.\n", e.Method, plural(e.Count, "error"), result.Round(e.First.Sub(res.Run.Start)), e.Message)
+	}
 	fmt.Fprintln(out)
 }
 

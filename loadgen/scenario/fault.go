@@ -37,6 +37,30 @@ type Fault struct {
 	For              time.Duration
 }
 
+// String says what goes wrong, in the words of a scenario.
+func (f *Fault) String() string {
+	var words []string
+	say := func(is bool, format string, args ...any) {
+		if is {
+			words = append(words, fmt.Sprintf(format, args...))
+		}
+	}
+	say(f.KillWorkers > 0, "kill_workers %d", f.KillWorkers)
+	say(f.KillShare > 0, "kill_share %g%%", f.KillShare*100)
+	say(f.KillZone != "", "kill_zone %s", f.KillZone)
+	say(f.StartWorkers > 0, "start_workers %d", f.StartWorkers)
+	say(f.DrainWorkers > 0, "drain_workers %d", f.DrainWorkers)
+	say(f.FreezeWorkers > 0, "freeze_workers %d", f.FreezeWorkers)
+	say(f.CacheOutage > 0, "cache_outage %v", f.CacheOutage)
+	say(f.StorageOutage > 0, "storage_outage %v", f.StorageOutage)
+	say(f.StorageSlow > 0, "storage_slow %g%%", f.StorageSlow*100)
+	if f.SchedulerRestart != nil {
+		say(true, "scheduler_restart %v", *f.SchedulerRestart)
+	}
+	say(f.For > 0, "for %v", f.For)
+	return fmt.Sprintf("%v %s", f.At, strings.Join(words, " "))
+}
+
 func (r *reader) fault(n *yaml.Node, what string, c *Cluster) Fault {
 	o := r.object(n, what)
 	defer o.end()

@@ -216,6 +216,7 @@ func (s *sim) submit(at, a int32) {
 	}
 	if s.down > 0 {
 		if !s.callLater(at, a, 0) {
+			s.cause = away
 			s.actionDone(at, a, Errored, nil)
 		}
 		return
@@ -233,6 +234,7 @@ func (s *sim) enqueue(at, a int32) {
 		Tenant: st.tenant, Correlated: max(1, b.Group), Invocation: b.group, Expected: st.guess(action), Affinity: action.Affinity,
 	})
 	if out[0].Kind == queue.Refused {
+		s.cause = out[0].Reason
 		s.actionDone(at, a, Errored, nil)
 	}
 }
@@ -277,6 +279,7 @@ func (s *sim) operationDone(d *todo, done *task) {
 	}
 	b.ops[d.place.action] = 0
 	how, t := Errored, s.taskOf(d.task)
+	s.cause = d.reason
 	switch {
 	case d.reason == queue.Cancelled:
 		how = Stopped
@@ -333,6 +336,9 @@ func (s *sim) tellAction(b *build, a int32, how Ended, t *task) {
 	s.action = Action{
 		Stream: int(b.stream), Class: action.Class, Build: b.Number, Index: int(a), Key: action.Key, Ended: how,
 		Due: b.due[a], End: s.k.Now(),
+	}
+	if how == Errored {
+		s.action.Cause = s.cause
 	}
 	if t != nil {
 		to := &s.action

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/weir-build/weir/reports/result"
 	"github.com/weir-build/weir/sim/des"
 	"github.com/weir-build/weir/sim/model"
 )
@@ -101,6 +102,29 @@ faults: [%s]
 		}
 		if d := time.Duration(a.End) - c.want; d.Abs() > time.Microsecond || a.Ended != want || o.Attempts != c.attempts {
 			t.Errorf("%s: ended as %d at %v after %d attempts, want %d at %v after %d", c.name, a.Ended, time.Duration(a.End), o.Attempts, want, c.want, c.attempts)
+		}
+	}
+}
+
+// TestErrorsSayTheirCause, as a client would be told.
+func TestErrorsSayTheirCause(t *testing.T) {
+	const text = `
+version: 1
+demand: {arrivals: {burst: 1}, dag: [{class: a}], actions: [{name: a, duration: 100s}]}
+cluster: {workers: [{count: 9}], session_timeout: 3s}
+faults: [%s]
+`
+	kills := make([]string, 5)
+	for i := range kills {
+		kills[i] = fmt.Sprintf("{at: %ds, kill_workers: 1}", 10*(i+1))
+	}
+	for faults, want := range map[string]result.Error{
+		"{at: 1s, scheduler_restart: 60s}": {Status: "UNAVAILABLE", Message: "the scheduler was away for longer than the client tried (client.retries)"},
+		strings.Join(kills, ", "):          {Status: "ABORTED", Message: "the scheduler gave it up: exhausted"},
+	} {
+		r, _ := simulate(t, parse(t, fmt.Sprintf(text, faults)))
+		if len(r.Errors) != 1 || r.Errors[0].Status != want.Status || r.Errors[0].Message != want.Message {
+			t.Errorf("faults [%s]: got %+v, want %+v", faults, r.Errors, want)
 		}
 	}
 }
@@ -211,6 +235,9 @@ func TestUsersGiveUpWhileTheSchedulerIsAway(t *testing.T) {
 				left[[2]int{a.Stream, a.Build}]++
 				if a.Ended == model.Errored {
 					errored++
+				}
+				if a.Cause != 0 {
+					t.Errorf("seed %d: an action ended as %d because of %v", seed, a.Ended, a.Cause)
 				}
 			}
 			for _, b := range l.builds {

@@ -168,7 +168,8 @@ type sim struct {
 	// Tests of the invariants have one.
 	tamper func(*queue.Output) bool
 
-	asked  asked // what is being submitted
+	cause  queue.Reason // of an error that is told
+	asked  asked        // what is being submitted
 	lister workload.Lister
 	// What observers are told, in the same memory each time.
 	action  Action

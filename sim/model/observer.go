@@ -96,6 +96,8 @@ type Action struct {
 	Index         int // in the build
 	Key           workload.Key
 	Ended         Ended
+	// Cause is why it Errored: 0 if the scheduler was away for longer than its client tried.
+	Cause queue.Reason
 	// Due is when it could begin: what it depends on had ended, and its build had a job.
 	Due, End des.Time
 	// Of an execution, whoever it was for: when it was queued, when a worker took it, had

@@ -7,6 +7,7 @@ import (
 	"github.com/weir-build/weir/loadgen/scenario"
 	"github.com/weir-build/weir/reports/result"
 	"github.com/weir-build/weir/sim/des"
+	"github.com/weir-build/weir/system/queue"
 )
 
 // recording tells a recorder what a load generator would.
@@ -25,7 +26,6 @@ func newRecording(c *Config) *recording {
 		to.trace = func(int, int) string { return "" }
 	}
 	to.told.Named = func() string { return to.name(to.action.Stream, to.action.Build) }
-	to.told.GRPCode, to.told.Message = "ABORTED", "the scheduler gave it up"
 	return to
 }
 
@@ -48,11 +48,25 @@ func (r *recording) Action(a *Action) {
 	told.Sent = told.Intended
 	told.Queue, told.Fetch, told.Run, told.Upload = 0, 0, 0, 0
 	told.TraceID = r.trace(a.Stream, a.Build)
+	if a.Ended == Errored {
+		told.GRPCode, told.Message = failure(a.Cause)
+	}
 	if a.Task != 0 && a.Ended.hasResult() {
 		told.Queue, told.Fetch = time.Duration(a.Leased-a.Queued), time.Duration(a.Fetched-a.Leased)
 		told.Run, told.Upload = time.Duration(a.Ran-a.Fetched), time.Duration(a.Uploaded-a.Ran)
 	}
 	r.recorder.Action(told)
+}
+
+// failure is what a client would have been told.
+func failure(cause queue.Reason) (code, message string) {
+	switch cause {
+	case away:
+		return "UNAVAILABLE", "the scheduler was away for longer than the client tried (client.retries)"
+	case queue.QueueFull:
+		return "RESOURCE_EXHAUSTED", "the scheduler refused it: " + cause.String()
+	}
+	return "ABORTED", "the scheduler gave it up: " + cause.String()
 }
 
 func (r *recording) Attempt(*Attempt) {}

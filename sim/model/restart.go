@@ -8,6 +8,10 @@ import (
 	"github.com/weir-build/weir/system/queue"
 )
 
+// away is the cause of what ended since the scheduler was away for longer than its client
+// tried.
+const away queue.Reason = 0
+
 // call is one of a client that found the scheduler away: it makes it again and again, as
 // Bazel does, for an execution or for the end of one that it was promised.
 type call struct {
@@ -58,6 +62,7 @@ func (s *sim) restart(fault int, takes time.Duration) {
 	s.since = s.k.Now()
 	for i := range s.places {
 		if p := s.places[i]; p.operation != 0 && p.call == 0 && !s.callLater(p.build, p.action, p.operation) {
+			s.cause = away
 			s.actionDone(p.build, p.action, Errored, nil)
 			s.advance(p.build)
 		}
@@ -156,6 +161,7 @@ func (s *sim) callDue(i int32, turn uint64) {
 	switch {
 	case s.down > 0:
 		if !s.callAgain(i) {
+			s.cause = away
 			s.actionDone(c.build, c.action, Errored, nil)
 			s.advance(c.build)
 		}
