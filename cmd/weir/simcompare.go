@@ -190,7 +190,10 @@ func printCompared(out io.Writer, compared []experiment.Compared, a, b experimen
 		}
 		saved := "all"
 		if !math.IsInf(d.Reduction, 0) {
-			saved = fmt.Sprintf("%.3g×", d.Reduction)
+			saved = fmt.Sprintf("%.2f×", d.Reduction)
+			if d.Reduction >= 100 {
+				saved = fmt.Sprintf("%.0f×", d.Reduction)
+			}
 		}
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t[%s, %s]\t%d\t%s\t%s\t\n", d.Measure, format(d.Measure, d.A), format(d.Measure, d.B),
 			signed(d.Measure, d.Mean), signed(d.Measure, d.Low()), signed(d.Measure, d.High()), d.N, saved, d.Verdict)

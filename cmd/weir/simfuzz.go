@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -35,7 +36,7 @@ same goes wrong, and exits with 1.`,
 			if runs < 1 || budget < 0 {
 				return usageError{fmt.Errorf("--runs %d --time %v: want at least one run, and no negative time", runs, budget)}
 			}
-			return runSimFuzz(c.Context(), c.OutOrStdout(), seed, runs, budget)
+			return runSimFuzz(c.Context(), c.OutOrStdout(), newStatusLine(c.ErrOrStderr()), seed, runs, budget)
 		},
 	}
 	flags := c.Flags()
@@ -45,7 +46,7 @@ same goes wrong, and exits with 1.`,
 	return c
 }
 
-func runSimFuzz(ctx context.Context, out io.Writer, seed, runs uint64, budget time.Duration) error {
+func runSimFuzz(ctx context.Context, out io.Writer, status *statusLine, seed, runs uint64, budget time.Duration) error {
 	begun := time.Now()
 	var done, ended, events uint64
 	for ; done < runs && ctx.Err() == nil && (budget == 0 || time.Since(begun) < budget); done++ {
@@ -58,8 +59,25 @@ func runSimFuzz(ctx context.Context, out io.Writer, seed, runs uint64, budget ti
 		if events += r.Events; r.Ended {
 			ended++
 		}
+		if status != nil {
+			share := float64(done) / float64(runs)
+			if budget > 0 {
+				share = max(share, float64(time.Since(begun))/float64(budget))
+			}
+			status.show(min(share, 0.999), fmt.Sprintf("%d scenarios, nothing is wrong", done+1)) // 1 is the end
+		}
 	}
-	fmt.Fprintf(out, "%d scenarios from seed %d on, in %v: %d ended, the others can't be served; %d events, nothing is wrong\n",
-		done, seed, result.Round(time.Since(begun)), ended, events)
-	return ctx.Err()
+	if status != nil {
+		status.show(1, "")
+	}
+	others := ""
+	if ended < done {
+		others = ", the others can't be served"
+	}
+	fmt.Fprintf(out, "%d scenarios from seed %d on, in %v: %d ended%s; %d events, nothing is wrong\n",
+		done, seed, result.Round(time.Since(begun)), ended, others, events)
+	if ctx.Err() != nil {
+		return errors.New("interrupted before all were tried")
+	}
+	return nil
 }
