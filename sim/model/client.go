@@ -2,28 +2,12 @@ package model
 
 import (
 	"encoding/binary"
-	"fmt"
-	"slices"
 	"time"
 
-	"github.com/weir-build/weir/loadgen/scenario"
 	"github.com/weir-build/weir/loadgen/workload"
 	"github.com/weir-build/weir/sim/des"
 	"github.com/weir-build/weir/system/queue"
 )
-
-// stream is a source of builds.
-type stream struct {
-	*scenario.Demand
-	plan      *workload.Plan
-	times     func() (time.Duration, bool)
-	drawn     int                // how many of them
-	platforms []queue.PlatformID // by class
-	expected  []time.Duration    // by class, as measured so far
-	recurs    bool               // a result may be asked for again
-	tenant    uint32
-	next      int // number of the next build
-}
 
 // build is one under way. Its memory is used again.
 type build struct {
@@ -58,70 +42,6 @@ type place struct {
 
 // asked is an action of a build.
 type asked struct{ build, action int32 }
-
-func (s *sim) addStream(d *scenario.Demand) error {
-	st := &stream{
-		Demand: d, plan: d.Plan(s.Scenario.Seed), times: d.Times(s.Scenario.Seed),
-		recurs: d.Incremental || d.Herd || len(d.Tape) > 0,
-	}
-	st.expected = make([]time.Duration, len(d.Classes))
-	for i := range d.Classes {
-		class := &d.Classes[i]
-		if !slices.ContainsFunc(s.Scenario.Cluster.Workers, func(w scenario.Workers) bool { return w.Most() > 0 && w.Serves(class.Platform) }) && s.Scenario.Faults == nil {
-			kind := "any worker"
-			if len(class.Platform) > 0 {
-				kind = fmt.Sprintf("a worker of %v", class.Platform)
-			}
-			return fmt.Errorf("%s: action %s wants %s, of which the cluster has none", d.Name, class.Name, kind)
-		}
-		st.platforms = append(st.platforms, s.platform(class.Platform))
-	}
-	// Tenants are told apart by their instances, as production does.
-	for _, other := range s.streams {
-		if other.Instance == d.Instance {
-			st.tenant = other.tenant
-		}
-	}
-	if st.tenant == 0 {
-		st.tenant = uint32(len(s.streams) + 1)
-	}
-	i := len(s.streams)
-	s.streams = append(s.streams, st)
-	if clients := d.Arrivals.Clients(); clients > 0 {
-		for range clients {
-			s.scheduleClosed(i)
-		}
-		return nil
-	}
-	s.scheduleNext(i)
-	return nil
-}
-
-// closedLoop marks arrivals of a closed loop.
-const closedLoop = 1
-
-// scheduleNext schedules the next arrival of an open stream, if it is in time.
-func (s *sim) scheduleNext(i int) {
-	st := s.streams[i]
-	st.drawn++
-	at, ok := st.times()
-	if !ok || at > s.Scenario.Duration {
-		return
-	}
-	s.waiting++
-	s.k.Schedule(des.Event{At: int64(at), Class: evArrive, Kind: evArrive, A: uint32(i)})
-}
-
-// scheduleClosed has a client of a closed loop begin a build now, if it may.
-func (s *sim) scheduleClosed(i int) {
-	st := s.streams[i]
-	if s.k.Now() >= int64(s.Scenario.Duration) || st.Arrivals.Limit > 0 && st.next >= st.Arrivals.Limit {
-		return
-	}
-	s.waiting++
-	st.next++
-	s.k.Schedule(des.Event{At: s.k.Now(), Class: evArrive, Kind: evArrive, A: uint32(i), B: closedLoop | uint64(st.next-1)<<1})
-}
 
 // arrive begins a build.
 func (s *sim) arrive(i int, how uint64) {

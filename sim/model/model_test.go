@@ -355,21 +355,6 @@ faults: [{at: 5s, kill_workers: 1}]
 	}
 }
 
-// TestAStreamThatIsntUsedChangesNothing: random numbers go by names, so that builds of
-// which none comes leave the others as they are.
-func TestAStreamThatIsntUsedChangesNothing(t *testing.T) {
-	more := strings.Replace(busy, "cluster:", `  - name: nobody
-    arrivals: {poisson: {rate: 1e-9}}
-    dag: [{class: other, actions: 3}]
-    actions: [{name: other, duration: {lognormal: {median: 1s, sigma: 1}}, hit_rate: 50%}]
-cluster:`, 1)
-	_, without := simulate(t, parse(t, busy))
-	_, with := simulate(t, parse(t, more))
-	if without != with {
-		t.Errorf("%+v with a stream that nobody uses, %+v without", with, without)
-	}
-}
-
 // TestFingerprintsAreThoseOfTheRunAlone: whoever looks on, and however the kernel keeps
 // its events.
 func TestFingerprintsAreThoseOfTheRunAlone(t *testing.T) {
