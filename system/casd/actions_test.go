@@ -101,14 +101,14 @@ var actions = map[string]struct {
 	},
 	"map and write": {
 		func(dir string) error {
-			return edit(dir+"/a", os.O_RDWR, func(f *os.File) error {
-				data, err := syscall.Mmap(int(f.Fd()), 0, 3, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED)
-				if err != nil {
-					return err
-				}
-				data[0] = 'M'
-				return syscall.Munmap(data)
-			})
+			// By another process: this one answers the page fault, and can't while its garbage
+			// collector waits for the thread that has it.
+			c := exec.Command(os.Args[0])
+			c.Env = append(os.Environ(), mappedFile+"="+dir+"/a")
+			if out, err := c.CombinedOutput(); err != nil {
+				return fmt.Errorf("%w: %s", err, out)
+			}
+			return nil
 		},
 		files{"a": "Maa", "b": "bbb", "d/c": "ccc"},
 	},
@@ -185,6 +185,21 @@ func edit(path string, flags int, do func(*os.File) error) error {
 		return err
 	}
 	return errors.Join(do(f), f.Close())
+}
+
+// mappedFile is the variable by which a child of the test is told which file to map and
+// write to.
+const mappedFile = "CASD_TEST_MAPPED_FILE"
+
+func mapAndWrite(path string) error {
+	return edit(path, os.O_RDWR, func(f *os.File) error {
+		data, err := syscall.Mmap(int(f.Fd()), 0, 3, syscall.PROT_READ|syscall.PROT_WRITE, syscall.MAP_SHARED)
+		if err != nil {
+			return err
+		}
+		data[0] = 'M'
+		return syscall.Munmap(data)
+	})
 }
 
 func TestActionsNeverReachTheCache(t *testing.T) {

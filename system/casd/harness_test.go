@@ -2,6 +2,7 @@ package casd_test
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -25,7 +26,16 @@ import (
 	"github.com/weir-build/weir/system/storage"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	if path := os.Getenv(mappedFile); path != "" {
+		if err := mapAndWrite(path); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // countingStore is the CAS of the remote. It counts how often each blob is read.
 type countingStore struct {
