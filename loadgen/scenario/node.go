@@ -230,11 +230,14 @@ var (
 	}}
 	sizes = measure{"a size, such as 400, 16k or 4M (powers of 1000; Ki and Mi of 1024)", parseSize}
 	// shares are from 0 to 1, as percent or not.
-	shares = measure{"a share from 0% to 100%", func(s string) (float64, bool) {
-		v, ok := parseRatio(s)
-		return v, ok && v <= 1
-	}}
+	shares = measure{"a share from 0% to 100%", ParseShare}
 )
+
+// ParseShare reads a share from 0 to 1, as percent or not.
+func ParseShare(s string) (share float64, ok bool) {
+	v, ok := parseRatio(s)
+	return v, ok && v >= 0 && v <= 1
+}
 
 // parseRatio reads a number, as percent or not.
 func parseRatio(s string) (float64, bool) {

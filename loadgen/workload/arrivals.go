@@ -126,11 +126,8 @@ func (a Arrivals) Rate() float64 {
 	return a.rate
 }
 
-// Times returns the arrivals drawn from a stream, until ok is false.
-func (a Arrivals) Times(r *Rand) func() (at time.Duration, ok bool) { return a.times(r) }
-
-// times returns the arrivals, which it draws from r.
-func (a Arrivals) times(r *Rand) func() (time.Duration, bool) {
+// Times returns the arrivals, which it draws from r, until ok is false.
+func (a Arrivals) Times(r *Rand) func() (time.Duration, bool) {
 	next := a.process(r)
 	left := a.Limit
 	return func() (time.Duration, bool) {
@@ -211,7 +208,7 @@ func thinned(r *Rand, highest, end float64, rate func(at float64) float64) func(
 	return func() (float64, bool) {
 		for at <= end {
 			at += r.exponential() * float64(time.Second) / highest
-			if r.unit()*highest < rate(at) {
+			if r.Unit()*highest < rate(at) {
 				return at, true
 			}
 		}

@@ -60,7 +60,7 @@ type Call struct {
 
 // Times returns the moments of the calls.
 func (m *Mix) Times(seed uint64) func() (at time.Duration, ok bool) {
-	return m.Arrivals.times(source(mix(seed, name(m.Name), name("arrivals"))))
+	return m.Arrivals.Times(source(mix(seed, name(m.Name), name("arrivals"))))
 }
 
 // StoredBlob returns a blob that is there before the run, by its number.
@@ -76,7 +76,7 @@ func (m *Mix) Call(seed uint64, number int) *Call {
 	for i := range m.Calls {
 		total += m.Calls[i].Weight
 	}
-	which := r.unit() * total
+	which := r.Unit() * total
 	kind := &m.Calls[len(m.Calls)-1]
 	for i := range m.Calls {
 		if which -= m.Calls[i].Weight; which < 0 {
@@ -90,7 +90,7 @@ func (m *Mix) Call(seed uint64, number int) *Call {
 	}
 	c := &Call{Op: kind.Op, Blobs: make([]Blob, n), Present: make([]bool, n)}
 	for i := range n {
-		if c.Present[i] = m.Stored.Blobs > 0 && r.unit() < kind.Present; c.Present[i] {
+		if c.Present[i] = m.Stored.Blobs > 0 && r.Unit() < kind.Present; c.Present[i] {
 			c.Blobs[i] = m.Stored.Pick(base, r)
 			continue
 		}

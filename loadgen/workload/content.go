@@ -81,6 +81,6 @@ func (c *Corpus) At(seed uint64, i int) Blob {
 // Pick draws a blob. The first are drawn more often than the last, by the square: half of
 // all draws come from a quarter.
 func (c *Corpus) Pick(seed uint64, r *Rand) Blob {
-	u := r.unit()
+	u := r.Unit()
 	return c.At(seed, int(u*u*float64(c.Blobs)))
 }

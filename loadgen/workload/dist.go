@@ -147,7 +147,7 @@ func (d *Dist) sample(r *Rand) float64 {
 	case constant: // no draw
 		v = d.a
 	case uniform:
-		v = d.a + float64((d.b-d.a)*r.unit())
+		v = d.a + float64((d.b-d.a)*r.Unit())
 	case exponential:
 		v = d.a * r.exponential()
 	case lognormal:
@@ -155,7 +155,7 @@ func (d *Dist) sample(r *Rand) float64 {
 	case pareto:
 		v = d.a * portmath.Pow(r.positive(), -1/d.b)
 	case empirical:
-		v = d.sampleBins(r.unit(), r.unit())
+		v = d.sampleBins(r.Unit(), r.Unit())
 	}
 	if d.most > 0 {
 		v = min(v, d.most)

@@ -43,8 +43,8 @@ func (p *Plan) Draw(number int, b *Build) {
 	*b = Build{Stream: s.Name, Number: number, Jobs: s.Jobs, KeepGoing: s.KeepGoing, Actions: b.Actions[:0], own: b.own}
 	if s.Cancel > 0 {
 		r := source(mix(p.base, ofCancel, uint64(number)))
-		if r.unit() < s.Cancel {
-			b.CancelAfter = max(1, time.Duration(r.unit()*float64(s.Patience)))
+		if r.Unit() < s.Cancel {
+			b.CancelAfter = max(1, time.Duration(r.Unit()*float64(s.Patience)))
 		}
 	}
 	if len(s.Tape) > 0 {
@@ -102,7 +102,7 @@ func (p *Plan) action(version, l, i int, done []Action) Action {
 	}
 	if class.HitRate > 0 {
 		r := source(mix(place, ofWarm, uint64(version)))
-		if r.unit() < class.HitRate {
+		if r.Unit() < class.HitRate {
 			a.Warm = true
 			n := r.below(warmPool)
 			a.Key = Key{mix(p.base, ofWarm, uint64(layer.Class), n), mix(p.base, ofWarm, uint64(layer.Class), n, 1)}
@@ -124,7 +124,7 @@ func (p *Plan) edited(place uint64, i, version int) uint64 {
 		last, until = 0, 0
 	}
 	for v := version; v > until; v-- {
-		if source(mix(place, ofSource, 2, uint64(v))).unit() < p.stream.Edit {
+		if source(mix(place, ofSource, 2, uint64(v))).Unit() < p.stream.Edit {
 			last = v
 			break
 		}
@@ -164,8 +164,8 @@ func (p *Plan) layered() (deps [][]int) {
 
 // make makes g the graph of n actions, in memory that is there if it is enough.
 func (g *graph) make(n int, deps func(action int) []int) {
-	g.waiting = zeros(g.waiting, n)
-	g.from = zeros(g.from, n+2)
+	g.waiting = append(g.waiting[:0], make([]int32, n)...)
+	g.from = append(g.from[:0], make([]int, n+2)...)
 	total := 0
 	for i := range n {
 		on := deps(i)
@@ -178,21 +178,11 @@ func (g *graph) make(n int, deps func(action int) []int) {
 	for i := range n {
 		g.from[i+2] += g.from[i+1]
 	}
-	g.after = zeros(g.after, total)
+	g.after = append(g.after[:0], make([]int32, total)...)
 	for i := range n {
 		for _, d := range deps(i) {
 			g.after[g.from[d+1]] = int32(i)
 			g.from[d+1]++ // in the end it is where the next one's begins
 		}
 	}
-}
-
-// zeros returns n zeros, in memory that is there if it is enough.
-func zeros[T any](old []T, n int) []T {
-	if cap(old) < n {
-		return make([]T, n)
-	}
-	old = old[:n]
-	clear(old)
-	return old
 }

@@ -25,10 +25,7 @@ func scramble(z uint64) uint64 {
 }
 
 // Unit returns a number from 0 up to, but not, 1.
-func (r *Rand) Unit() float64 { return r.unit() }
-
-// unit returns a number from 0 up to, but not, 1.
-func (r *Rand) unit() float64 { return float64(r.next()>>11) / (1 << 53) }
+func (r *Rand) Unit() float64 { return float64(r.next()>>11) / (1 << 53) }
 
 // positive returns a number above 0, up to and with 1: what a logarithm can take.
 func (r *Rand) positive() float64 { return float64(r.next()>>11+1) / (1 << 53) }
@@ -68,7 +65,7 @@ func name(s string) uint64 {
 
 // Spread returns a number from 0 up to, but not, 1 for each number, evenly spread: by it
 // several generators share out what is numbered.
-func Spread(seed, number uint64) float64 { return source(mix(seed, name("spread"), number)).unit() }
+func Spread(seed, number uint64) float64 { return source(mix(seed, name("spread"), number)).Unit() }
 
 // Seed makes a seed of several numbers, each of whose bits depends on all of theirs.
 func Seed(first uint64, rest ...uint64) uint64 { return mix(first, rest...) }

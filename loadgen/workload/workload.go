@@ -171,7 +171,7 @@ const (
 // Times returns the moments at which builds of the stream arrive, ascending from 0, until
 // ok is false; a stream without an end never says so.
 func (s *Stream) Times(seed uint64) func() (at time.Duration, ok bool) {
-	return s.Arrivals.times(source(mix(seed, name(s.Name), name("arrivals"))))
+	return s.Arrivals.Times(source(mix(seed, name(s.Name), name("arrivals"))))
 }
 
 // Build returns the build of a number, from 0.
@@ -206,7 +206,7 @@ const recordedInput = 64
 func (s *Stream) fill(class *Class, a *Action) {
 	r := source(mix(a.Key.Hi, a.Key.Lo, ofClass))
 	a.Duration = time.Duration(class.Duration.sample(r))
-	a.Fails = !a.Warm && class.FailureRate > 0 && source(mix(a.Key.Hi, ofFailure)).unit() < class.FailureRate
+	a.Fails = !a.Warm && class.FailureRate > 0 && source(mix(a.Key.Hi, ofFailure)).Unit() < class.FailureRate
 	a.Output = Blob{Seed: mix(a.Key.Hi, a.Key.Lo, ofOutput), Size: int64(class.OutputBytes.sample(r))}
 }
 
@@ -219,7 +219,7 @@ func (s *Stream) inputs(base uint64, a *Action, files []Blob) []Blob {
 	in := source(mix(a.Key.Hi, a.Key.Lo, ofInputs))
 	for f := range int(class.InputFiles.sample(in)) {
 		// The first is the action's own source, which makes its key what it is.
-		if f > 0 && s.Shared.Blobs > 0 && in.unit() < class.SharedInputs {
+		if f > 0 && s.Shared.Blobs > 0 && in.Unit() < class.SharedInputs {
 			files = append(files, s.Shared.Pick(base, in))
 			continue
 		}

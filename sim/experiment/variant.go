@@ -174,12 +174,8 @@ func setWorkers(s *scenario.Scenario, kind int, value string) (err error) {
 }
 
 func setShare(s *scenario.Scenario, value string, set func(*scenario.Demand, float64)) error {
-	digits, percent := strings.CutSuffix(value, "%")
-	share, err := strconv.ParseFloat(digits, 64)
-	if percent {
-		share /= 100
-	}
-	if err != nil || !(share >= 0 && share <= 1) {
+	share, ok := scenario.ParseShare(value)
+	if !ok {
 		return errors.New("want a share from 0% to 100%")
 	}
 	return eachDemand(s, func(d *scenario.Demand) error { set(d, share); return nil })

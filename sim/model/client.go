@@ -63,7 +63,8 @@ func (s *sim) arrive(i int, how uint64) {
 	st.plan.Draw(number, &b.Build)
 	n := len(b.Actions)
 	b.order.Reset(&b.Build)
-	b.due, b.ops, b.took, b.ended = zeros(b.due, n), zeros(b.ops, n), zeros(b.took, n), zeros(b.ended, n)
+	b.due, b.ops = append(b.due[:0], make([]des.Time, n)...), append(b.ops[:0], make([]queue.OperationID, n)...)
+	b.took, b.ended = append(b.took[:0], make([]int64, n)...), append(b.ended[:0], make([]bool, n)...)
 	b.stream, b.begun, b.group = int32(i), s.k.Now(), s.groups.take()
 	b.running, b.cacheHits, b.failed, b.left = 0, 0, 0, n
 	b.stopped, b.cancelled, b.client = false, false, how&closedLoop != 0
@@ -72,16 +73,6 @@ func (s *sim) arrive(i int, how uint64) {
 		s.k.Schedule(des.Event{At: des.Add(s.k.Now(), int64(b.CancelAfter)), Class: evGiveUp, Kind: evGiveUp, A: uint32(at), B: s.builds.turn(at)})
 	}
 	s.advance(at)
-}
-
-// zeros returns n zeros, in memory that is there if it is enough.
-func zeros[T any](old []T, n int) []T {
-	if cap(old) < n {
-		return make([]T, n)
-	}
-	old = old[:n]
-	clear(old)
-	return old
 }
 
 // advance begins what can begin, and ends the build when nothing is left.
