@@ -259,12 +259,16 @@ func printTheory(out io.Writer, s *scenario.Scenario, r *result.Result) {
 	}
 	mean := run.Mean().Seconds()
 	load := float64(run.Count()) / seconds * mean
-	wait := theory.MMcWait(slots, load) * mean
-	text := "has no end: more is asked than is served"
-	if !math.IsInf(wait, 1) {
-		text = result.Round(time.Duration(wait * float64(time.Second))).String()
+	first, err := theory.FirstAnswer(theory.Question{Servers: slots, Load: load, ArrivalSCV: 1, ServiceSCV: 1})
+	if err != nil {
+		fmt.Fprintln(out, "theory:", err)
+		return
 	}
-	fmt.Fprintf(out, "theory: M/M/%d with a load of %.3g Erlang (ρ = %.3g): mean wait %s; simulated %v\n",
-		slots, load, load/float64(slots), text, result.Round(queue.Mean()))
+	text := "has no end: more is asked than is served"
+	if !math.IsInf(first.Wait, 1) {
+		text = fmt.Sprintf("%s, p95 %s", secondsText(first.Wait*mean), secondsText(first.P95*mean))
+	}
+	fmt.Fprintf(out, "theory: M/M/%d with a load of %.3g Erlang (ρ = %.3g): mean wait %s; simulated %v, p95 %v\n",
+		slots, load, load/float64(slots), text, result.Round(queue.Mean()), result.Round(queue.Quantile(0.95)))
 	fmt.Fprintln(out, "theory knows actions that come one by one; a build brings many at once, and they wait for each other")
 }
