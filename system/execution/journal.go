@@ -177,7 +177,11 @@ func (s *Server) beginning(now time.Time, sequence uint64) []byte {
 	at := sh.time(now)
 	b := journal.AppendHeader(make([]byte, 0, sh.snapshotBytes+sh.snapshotBytes/8), s.header(sequence))
 	b = journal.AppendSnapshot(b, sh.queue)
-	add := func(n *notes.Note) { b = journal.AppendNote(b, at, note(n)) }
+	var encoded []byte
+	add := func(n *notes.Note) {
+		encoded = appendNote(encoded[:0], n)
+		b = journal.AppendNote(b, at, encoded)
+	}
 	for _, p := range sh.platforms.all {
 		add(&notes.Note{Platforms: []*notes.Platform{p.note()}})
 	}
@@ -190,10 +194,7 @@ func (s *Server) beginning(now time.Time, sequence uint64) []byte {
 	if len(sh.drains) > 0 {
 		add(sh.drains.note())
 	}
-	tasks := slices.SortedFunc(maps.Values(sh.tasks), func(a, b *task) int {
-		return cmp.Or(a.since().Compare(b.since()), cmp.Compare(a.id, b.id))
-	})
-	for _, t := range tasks {
+	for _, t := range sh.bySince() {
 		add(&notes.Note{Task: t.state(sh.workers)})
 	}
 	for _, op := range sh.ended {
@@ -205,10 +206,29 @@ func (s *Server) beginning(now time.Time, sequence uint64) []byte {
 	slices.SortFunc(open, func(a, b *operation) int { return cmp.Compare(a.sequence, b.sequence) })
 	for _, op := range open {
 		if op.response == nil && (op.task != nil || op.place > 0) {
-			add(&notes.Note{Operation: op.state()})
+			add(&notes.Note{Operation: op.inSnapshot()})
 		}
 	}
 	return journal.AppendMark(b, at, sh.queue.Hash())
+}
+
+// bySince returns the tasks in the order in which they began to wait, or were leased
+// last: there may be a million of them, and calls wait for this.
+func (s *shell) bySince() []*task {
+	type since struct {
+		at int64
+		*task
+	}
+	list := make([]since, 0, len(s.tasks))
+	for _, t := range s.tasks {
+		list = append(list, since{t.since().UnixNano(), t})
+	}
+	slices.SortFunc(list, func(a, b since) int { return cmp.Or(cmp.Compare(a.at, b.at), cmp.Compare(a.id, b.id)) })
+	tasks := make([]*task, len(list))
+	for i, l := range list {
+		tasks[i] = l.task
+	}
+	return tasks
 }
 
 // closeJournal ends the journal, with a mark by which one can tell that it is whole.

@@ -22,8 +22,10 @@ import (
 // What the shell knows, as the journal has it. The other way round is recover.go.
 
 // note encodes a note.
-func note(n *notes.Note) []byte {
-	data, err := proto.Marshal(n)
+func note(n *notes.Note) []byte { return appendNote(nil, n) }
+
+func appendNote(b []byte, n *notes.Note) []byte {
+	data, err := proto.MarshalOptions{}.MarshalAppend(b, n)
 	if err != nil {
 		// As with pack: strings that came from outside have been checked.
 		panic("marshal a note: " + err.Error())
@@ -63,6 +65,15 @@ func (op *operation) state() *notes.Operation {
 		}
 	}
 	return n
+}
+
+// inSnapshot describes an open operation behind the tasks of a snapshot; the lock is
+// held. Of the leader of a task all else is said there.
+func (op *operation) inSnapshot() *notes.Operation {
+	if op.task == nil || op.task.leader != op {
+		return op.state()
+	}
+	return &notes.Operation{Name: op.name, Id: uint64(op.id), Task: uint64(op.task.id)}
 }
 
 // end describes an operation that has ended, but for what release lets go of at any

@@ -80,6 +80,7 @@ func (s *Server) recoverFrom(log *segments.Log) error {
 	if err != nil {
 		return fmt.Errorf("%s: %w", last.Path, err)
 	}
+	sh.snapshotBytes = size // at most, for the next segment's
 	// Time goes on from where it was, and by the rules of now.
 	sh.epoch = time.Now().Add(-time.Duration(recovery.Now))
 	if recovery.Header.Config != s.config.Queue {
