@@ -661,9 +661,8 @@ func TestServerDecidesAsTheSimulator(t *testing.T) {
 	total, played := make(map[string]int), 0
 	for preset, name := range presets {
 		t.Run(name, func(t *testing.T) {
-			tape, config := newTape(uint64(preset)+1, ops), decisionConfig(t, preset)
-			begun := time.Now()
-			direct := playDirect(t, tape, config)
+			config, begun := decisionConfig(t, preset), time.Now()
+			tape, direct := playTape(t, config, func(try int) *tape { return newTape(uint64(preset+1+1000*try), ops) })
 			simulated := time.Since(begun)
 			wire := playWire(t, tape, config)
 			if diff := firstDifference(direct.log, wire.log); diff != "" {
@@ -671,7 +670,7 @@ func TestServerDecidesAsTheSimulator(t *testing.T) {
 			}
 			// A tape on which another policy decides alike would prove nothing of this one.
 			config.Policy = decisionConfig(t, (preset+1)%len(presets)).Policy
-			if ops >= shortTape && firstDifference(direct.log, playDirect(t, tape, config).log) == "" {
+			if other, _ := playDirect(t, tape, config); ops >= shortTape && firstDifference(direct.log, other.log) == "" {
 				t.Errorf("the policy %v decides alike", config.Policy)
 			}
 			played++
@@ -705,11 +704,15 @@ func TestServerDecidesAsTheSimulatorAfterKills(t *testing.T) {
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(1))
 	for preset, name := range queue.Presets() {
 		t.Run(name, func(t *testing.T) {
-			tape, config := newTape(uint64(preset)+101, ops), decisionConfig(t, preset)
-			for _, share := range []int{3, 5, 6} {
-				tape.kills = append(tape.kills, tape.ops[share*ops/8].at+ms)
-			}
-			direct, wire := playDirect(t, tape, config), playWire(t, tape, config)
+			config := decisionConfig(t, preset)
+			tape, direct := playTape(t, config, func(try int) *tape {
+				tape := newTape(uint64(preset+101+1000*try), ops)
+				for _, share := range []int{3, 5, 6} {
+					tape.kills = append(tape.kills, tape.ops[share*ops/8].at+ms)
+				}
+				return tape
+			})
+			wire := playWire(t, tape, config)
 			if diff := firstDifference(direct.log, wire.log); diff != "" {
 				t.Fatalf("the simulator (<) and the server (>) decide differently:\n%s", diff)
 			}
@@ -718,6 +721,24 @@ func TestServerDecidesAsTheSimulatorAfterKills(t *testing.T) {
 			}
 		})
 	}
+}
+
+// playTape plays the first of some tapes to the queue alone by which nothing is left to
+// chance. Deadlines have nanoseconds that no call has, but one deadline may come a poll's
+// hold after another's, and the other way round: in 100,000 operations that happens.
+func playTape(t *testing.T, config queue.Config, make func(try int) *tape) (*tape, *world) {
+	t.Helper()
+	const tries = 5
+	for try := range tries {
+		tape := make(try)
+		direct, chance := playDirect(t, tape, config)
+		if chance == "" {
+			return tape, direct
+		}
+		t.Logf("tape %d: %s: another one is played", try+1, chance)
+	}
+	t.Fatalf("each of %d tapes leaves something to chance: choose other timeouts", tries)
+	return nil, nil
 }
 
 // firstDifference returns the first line in which two logs differ, and ten of each side
