@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"sync/atomic"
 
-	"cloud.google.com/go/longrunning/autogen/longrunningpb"
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
 	"google.golang.org/grpc"
 
@@ -163,7 +162,7 @@ func (c *Client) Execute(ctx context.Context, action digest.Digest, skipCache bo
 	}
 	var e Execution
 	done := 0
-	response, err := client.Execute(ctx, request, func(o *longrunningpb.Operation) {
+	response, err := client.Execute(ctx, request, func(o remote.Update) {
 		e.Operation = o.Name
 		if o.Done {
 			done++
