@@ -114,15 +114,15 @@ func largest(digests []digest.Digest) int64 {
 	return size
 }
 
-// Read reads blobs, the small ones in batches, and checks their digests.
-func (c *Client) Read(ctx context.Context, digests []digest.Digest) []remote.Result[[]byte] {
+// Check reads blobs, the small ones in batches, and checks their digests.
+func (c *Client) Check(ctx context.Context, digests []digest.Digest) []error {
 	l := labelOf(ctx)
 	l.blobs, l.size = len(digests), largest(digests)
-	results := c.Remote().ReadBlobs(l.on(ctx), digests)
-	for i := range results {
-		c.corrupt(results[i].Err)
+	errs := c.Remote().CheckBlobs(l.on(ctx), digests)
+	for _, err := range errs {
+		c.corrupt(err)
 	}
-	return results
+	return errs
 }
 
 // corrupt tells of a blob that isn't what its digest says.

@@ -16,7 +16,7 @@ const small = new Corpus({ seed: 1, count: 100, sizes: 1000 }).all();
 const large = new Corpus({ seed: 2, count: 1, sizes: 1 << 20 }).all();
 const object = (digest) => ({ hash: digest.split('/')[0], sizeBytes: digest.split('/')[1] });
 
-const ours = new Client(`grpc://${target}`, { connections: { mode: 'perVU' }, requestMetadata: false, retries: 0 });
+const ours = new Client(`grpc://${target}`, { connections: { mode: __ENV.CONNECTIONS || 'perVU' }, requestMetadata: false, retries: 0 });
 const theirs = new grpc.Client();
 const requests = {};
 if (builtin) {

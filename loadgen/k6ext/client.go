@@ -309,12 +309,12 @@ func (c *Client) Read(blobs, params sobek.Value) *sobek.Promise {
 		if handle != nil {
 			digests = handle.hashed(client)
 		}
-		bytes := 0
-		for _, read := range client.Read(ctx, digests) {
-			if read.Err != nil {
-				return nil, read.Err
+		var bytes int64
+		for i, err := range client.Check(ctx, digests) {
+			if err != nil {
+				return nil, err
 			}
-			bytes += len(read.Value)
+			bytes += digests[i].SizeBytes
 		}
 		return bytes, nil
 	})

@@ -1,6 +1,9 @@
 package remote
 
-import repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
+import (
+	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
+	"google.golang.org/grpc/mem"
+)
 
 // Waiting returns how many requests wait for a call that takes them along.
 func (b *Batcher[K, V]) Waiting() int {
@@ -25,4 +28,14 @@ func ReadOperation(before string, data []byte) (Update, *repb.ExecuteResponse, e
 	o := &operation{Update: Update{Name: before}}
 	err := o.read(data)
 	return o.Update, o.response, o.err, err
+}
+
+// ReadAnswer reads an answer that comes in pieces, as gRPC has it.
+func ReadAnswer(pieces [][]byte, scratch bool) (*repb.BatchReadBlobsResponse, error) {
+	var data mem.BufferSlice
+	for _, piece := range pieces {
+		data = append(data, mem.SliceBuffer(piece))
+	}
+	response := new(repb.BatchReadBlobsResponse)
+	return response, newAnswerCodec(scratch).Unmarshal(data, response)
 }
