@@ -1,6 +1,7 @@
 // The same calls by k6's own gRPC client (CLIENT=grpc) and by ours, to compare what they
 // cost. PROTOSET is a file of REAPI's descriptors, as protoc --descriptor_set_out
-// --include_imports writes it.
+// --include_imports writes it. k6's client has a connection for each virtual user, and so
+// has ours here; CONNECTIONS=shared gives it one for all.
 //
 //   weir-k6 run -e TARGET=127.0.0.1:8980 -e PROTOSET=reapi.protoset -e CLIENT=grpc -e CALL=find loadgen/examples/net-grpc.js
 import encoding from 'k6/encoding';
