@@ -10,14 +10,9 @@ import (
 	_ "github.com/weir-build/weir"
 )
 
-// gcPercent trades memory for time: a generator's heap is small and its garbage much, so
-// that Go's default of 100 spends a third of the CPU time of an RPC on collecting it
-// (BenchmarkClients, FindMissingBlobs of 100 digests: 190 µs, with 400 126 µs).
-const gcPercent = 400
-
 func main() {
 	if os.Getenv("GOGC") == "" {
-		debug.SetGCPercent(gcPercent)
+		followHeap(debug.SetGCPercent)
 	}
 	cmd.Execute()
 }

@@ -3,17 +3,22 @@ package bench
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
 
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protodesc"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -31,49 +36,51 @@ import (
 const (
 	k6Program = "../../bin/weir-k6"
 	k6Script  = "../../loadgen/examples/net-grpc.js"
-	// Durations of the runs whose difference is measured; k6 takes none below a second.
-	shortRun, longRun = time.Second, 4 * time.Second
+	// What a short run has of a long one's iterations.
+	shortRun = 10
 )
 
 // BenchmarkClients is what an RPC costs the generator, in CPU time of its process: of k6's
-// own gRPC client, and of ours, in the same script on the same server.
+// own gRPC client, and of ours, in the same script on the same server. k6's has a
+// connection for each virtual user; ours has so, too, and shared has one for all.
 func BenchmarkClients(b *testing.B) {
 	if _, err := os.Stat(k6Program); err != nil {
 		b.Skipf("%v: make build", err)
 	}
-	server, err := fake.Start(fake.Config{})
-	if err != nil {
-		b.Fatal(err)
-	}
-	defer server.Stop()
-	action := storeForClients(b, server)
+	server := start(b, "fake")
+	action := storeForClients(b, "grpc://"+server.address)
 	protoset := filepath.Join(b.TempDir(), "reapi.protoset")
 	writeProtoset(b, protoset)
-	for _, call := range []string{"find", "read", "update", "execute"} {
-		for _, client := range []string{"grpc", "reapi"} {
-			b.Run(fmt.Sprintf("call=%s/target=%s", call, client), func(b *testing.B) {
-				env := map[string]string{"TARGET": strings.TrimPrefix(server.URL, "grpc://"), "PROTOSET": protoset, "CLIENT": client, "CALL": call, "ACTION": action.String()}
+	for _, call := range []struct {
+		name       string
+		iterations int
+	}{{"find", 4000}, {"read", 500}, {"update", 500}, {"execute", 12000}} {
+		for _, client := range []struct{ name, client, connections string }{{"grpc", "grpc", "perVU"}, {"reapi", "reapi", "perVU"}, {"shared", "reapi", "shared"}} {
+			b.Run(fmt.Sprintf("call=%s/target=%s", call.name, client.name), func(b *testing.B) {
+				env := map[string]string{
+					"TARGET": server.address, "PROTOSET": protoset, "CLIENT": client.client, "CONNECTIONS": client.connections, "CALL": call.name, "ACTION": action.String(),
+				}
 				for range b.N {
 					// The difference of a long run and a short one: what k6 takes to start is
 					// not the client's.
-					short, few := runK6(b, env, shortRun)
-					long, many := runK6(b, env, longRun)
-					b.ReportMetric(float64((long-short).Microseconds())/float64(many-few), "client-µs/op")
-					b.ReportMetric(float64(many-few)/(longRun-shortRun).Seconds(), "calls/s")
+					short := runK6(b, env, call.iterations/shortRun)
+					long := runK6(b, env, call.iterations)
+					b.ReportMetric(float64((long-short).Microseconds())/float64(call.iterations-call.iterations/shortRun), "client-µs/op")
 				}
 			})
 		}
 	}
 }
 
-// runK6 returns the CPU time of a run, and how many iterations it had.
-func runK6(b *testing.B, env map[string]string, duration time.Duration) (cpu time.Duration, iterations int) {
+// runK6 returns the CPU time of a run of so many iterations.
+func runK6(b *testing.B, env map[string]string, iterations int) time.Duration {
 	b.Helper()
 	script, err := filepath.Abs(k6Script)
 	if err != nil {
 		b.Fatal(err)
 	}
-	args := []string{"run", "--quiet", "--no-usage-report", "--address=", "-e", "DURATION=" + duration.String()}
+	// With a number of iterations, the duration is a bound.
+	args := []string{"run", "--quiet", "--no-usage-report", "--address=", "--vus", "8", "--iterations", fmt.Sprint(iterations), "-e", "DURATION=5m"}
 	for key, value := range env {
 		args = append(args, "-e", key+"="+value)
 	}
@@ -87,17 +94,20 @@ func runK6(b *testing.B, env map[string]string, duration time.Duration) (cpu tim
 	if strings.Contains(log.String(), "level=error") {
 		b.Fatalf("iterations failed:\n%.2000s", log.String())
 	}
-	if _, err := fmt.Sscanf(out.String(), "%d iterations", &iterations); err != nil {
-		b.Fatalf("no count of iterations in %q", out.String())
+	if want := fmt.Sprintf("%d iterations\n", iterations); out.String() != want {
+		b.Fatalf("got %q, want %q", out.String(), want)
 	}
-	usage := command.ProcessState.SysUsage().(*syscall.Rusage)
-	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano()), iterations
+	return used(command.ProcessState.SysUsage().(*syscall.Rusage))
+}
+
+func used(usage *syscall.Rusage) time.Duration {
+	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano())
 }
 
 // storeForClients stores what the script asks for, and returns an action.
-func storeForClients(b *testing.B, server *fake.Server) digest.Digest {
+func storeForClients(b *testing.B, url string) digest.Digest {
 	b.Helper()
-	client, err := drive.Dial(remote.Config{URL: server.URL}, 1, nothing{})
+	client, err := drive.Dial(remote.Config{URL: url}, 1, nothing{})
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -214,3 +224,97 @@ func BenchmarkNativeLoop(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkExecuteStreams is what a stream of three messages costs a client, in CPU time of
+// its process: bare is gRPC alone, which neither makes nor reads messages, and what k6
+// could cost at least; drive is the generator's client without k6.
+func BenchmarkExecuteStreams(b *testing.B) {
+	server := start(b, "fake")
+	url := "grpc://" + server.address
+	action := storeForClients(b, url)
+	const at = 8
+	for _, connections := range []int{at, 1} {
+		recorder := drive.NewRecorder(result.Run{ID: "bench"})
+		var clients [at]*drive.Client
+		for i := range connections {
+			client, err := drive.Dial(remote.Config{URL: url}, 1, recorder)
+			if err != nil {
+				b.Fatal(err)
+			}
+			defer client.Close()
+			clients[i] = client
+		}
+		for _, v := range []struct {
+			name string
+			do   func(ctx context.Context, client *drive.Client) error
+		}{
+			{"bare", func(ctx context.Context, client *drive.Client) error {
+				return executeBare(ctx, client.Remote().Conn(), action)
+			}},
+			{"drive", func(ctx context.Context, client *drive.Client) error {
+				_, err := client.RunAction(ctx, action, false, 0)
+				return err
+			}},
+		} {
+			b.Run(fmt.Sprintf("connections=%d/target=%s", connections, v.name), func(b *testing.B) {
+				var before, after syscall.Rusage
+				if err := syscall.Getrusage(syscall.RUSAGE_SELF, &before); err != nil {
+					b.Fatal(err)
+				}
+				var group sync.WaitGroup
+				var left atomic.Int64
+				left.Store(int64(b.N))
+				for worker := range at {
+					group.Go(func() {
+						for left.Add(-1) >= 0 {
+							if err := v.do(b.Context(), clients[worker%connections]); err != nil {
+								b.Error(err)
+								return
+							}
+						}
+					})
+				}
+				group.Wait()
+				if err := syscall.Getrusage(syscall.RUSAGE_SELF, &after); err != nil {
+					b.Fatal(err)
+				}
+				b.ReportMetric(float64((used(&after)-used(&before)).Nanoseconds())/1000/float64(b.N), "client-µs/op")
+			})
+		}
+	}
+}
+
+// executeBare makes the call of an Execute and reads its messages as bytes.
+func executeBare(ctx context.Context, conn *grpc.ClientConn, action digest.Digest) error {
+	request, err := proto.Marshal(&repb.ExecuteRequest{ActionDigest: action.Proto()})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true}, repb.Execution_Execute_FullMethodName, grpc.ForceCodecV2(bytesCodec{}))
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(stream.SendMsg(request), stream.CloseSend()); err != nil {
+		return err
+	}
+	for err == nil {
+		err = stream.RecvMsg(nil)
+	}
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
+}
+
+// bytesCodec sends what is marshalled already, and drops what comes.
+type bytesCodec struct{}
+
+func (bytesCodec) Name() string { return "" }
+
+func (bytesCodec) Marshal(v any) (mem.BufferSlice, error) {
+	return mem.BufferSlice{mem.SliceBuffer(v.([]byte))}, nil
+}
+
+func (bytesCodec) Unmarshal(mem.BufferSlice, any) error { return nil }

@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sys/unix"
 	"google.golang.org/grpc"
 
+	"github.com/weir-build/weir/loadgen/fake"
 	"github.com/weir-build/weir/system/stack"
 	"github.com/weir-build/weir/system/telemetry"
 	"github.com/weir-build/weir/traces/otlpfile"
@@ -61,6 +62,16 @@ func serveRole(role []string) error {
 	switch role[0] {
 	case "floor":
 		return serveFloor(ctx, listener)
+	case "fake":
+		listener.Close()
+		server, err := fake.Start(fake.Config{})
+		if err != nil {
+			return err
+		}
+		fmt.Println(strings.TrimPrefix(server.URL, "grpc://"))
+		<-ctx.Done()
+		server.Stop()
+		return nil
 	case "cluster":
 		listener.Close()
 		return serveCluster(ctx, role[1:])

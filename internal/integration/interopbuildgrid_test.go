@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/weir-build/weir/internal/freeport"
+	"github.com/weir-build/weir/system/remote"
 	"github.com/weir-build/weir/system/runner/runnertest"
 )
 
@@ -114,9 +115,9 @@ func TestInteropOurWorkerOnBuildGrid(t *testing.T) {
 	defer cancel()
 	names := make(chan string, 1)
 	go func() {
-		_, _ = c.Execute(ctx, c.request(c.upload(t, w.action())), func(op *longrunningpb.Operation) {
+		_, _ = c.Execute(ctx, c.request(c.upload(t, w.action())), func(u remote.Update) {
 			select {
-			case names <- op.Name:
+			case names <- u.Name:
 			default:
 			}
 		})

@@ -387,12 +387,12 @@ func (r *buildRun) take(ctx context.Context, i int, executed *repb.ActionResult)
 		return nil
 	}
 	if r.Download == scenario.DownloadAll || r.Download == scenario.DownloadToplevel && r.toplevel[i] {
-		for _, read := range r.Client.Read(ctx, digests) {
-			if errors.Is(read.Err, cas.ErrNotFound) {
-				r.incomplete(i, read.Err.Error())
+		for _, err := range r.Client.Check(ctx, digests) {
+			if errors.Is(err, cas.ErrNotFound) {
+				r.incomplete(i, err.Error())
 			}
-			if read.Err != nil {
-				return fmt.Errorf("read output of action: %w", read.Err)
+			if err != nil {
+				return fmt.Errorf("read output of action: %w", err)
 			}
 		}
 		return nil

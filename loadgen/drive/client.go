@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"sync/atomic"
 
-	"cloud.google.com/go/longrunning/autogen/longrunningpb"
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
 	"google.golang.org/grpc"
 
@@ -115,15 +114,15 @@ func largest(digests []digest.Digest) int64 {
 	return size
 }
 
-// Read reads blobs, the small ones in batches, and checks their digests.
-func (c *Client) Read(ctx context.Context, digests []digest.Digest) []remote.Result[[]byte] {
+// Check reads blobs, the small ones in batches, and checks their digests.
+func (c *Client) Check(ctx context.Context, digests []digest.Digest) []error {
 	l := labelOf(ctx)
 	l.blobs, l.size = len(digests), largest(digests)
-	results := c.Remote().ReadBlobs(l.on(ctx), digests)
-	for i := range results {
-		c.corrupt(results[i].Err)
+	errs := c.Remote().CheckBlobs(l.on(ctx), digests)
+	for _, err := range errs {
+		c.corrupt(err)
 	}
-	return results
+	return errs
 }
 
 // corrupt tells of a blob that isn't what its digest says.
@@ -163,7 +162,7 @@ func (c *Client) Execute(ctx context.Context, action digest.Digest, skipCache bo
 	}
 	var e Execution
 	done := 0
-	response, err := client.Execute(ctx, request, func(o *longrunningpb.Operation) {
+	response, err := client.Execute(ctx, request, func(o remote.Update) {
 		e.Operation = o.Name
 		if o.Done {
 			done++

@@ -44,8 +44,8 @@ func (c *Client) Call(ctx context.Context, call *workload.Call, intended time.Ti
 			}
 		}
 	case workload.BatchRead:
-		for i, read := range c.Read(ctx, digests) {
-			if err := expected(read.Err, call.Present[i]); err != nil {
+		for i, err := range c.Check(ctx, digests) {
+			if err := expected(err, call.Present[i]); err != nil {
 				return err
 			}
 		}

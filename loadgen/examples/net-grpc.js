@@ -1,6 +1,7 @@
 // The same calls by k6's own gRPC client (CLIENT=grpc) and by ours, to compare what they
 // cost. PROTOSET is a file of REAPI's descriptors, as protoc --descriptor_set_out
-// --include_imports writes it.
+// --include_imports writes it. k6's client has a connection for each virtual user, and so
+// has ours here; CONNECTIONS=shared gives it one for all.
 //
 //   weir-k6 run -e TARGET=127.0.0.1:8980 -e PROTOSET=reapi.protoset -e CLIENT=grpc -e CALL=find loadgen/examples/net-grpc.js
 import encoding from 'k6/encoding';
@@ -16,7 +17,7 @@ const small = new Corpus({ seed: 1, count: 100, sizes: 1000 }).all();
 const large = new Corpus({ seed: 2, count: 1, sizes: 1 << 20 }).all();
 const object = (digest) => ({ hash: digest.split('/')[0], sizeBytes: digest.split('/')[1] });
 
-const ours = new Client(`grpc://${target}`, { connections: { mode: 'perVU' }, requestMetadata: false, retries: 0 });
+const ours = new Client(`grpc://${target}`, { connections: { mode: __ENV.CONNECTIONS || 'perVU' }, requestMetadata: false, retries: 0 });
 const theirs = new grpc.Client();
 const requests = {};
 if (builtin) {

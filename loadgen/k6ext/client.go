@@ -73,7 +73,37 @@ func (m *instance) newClient(call sobek.ConstructorCall) *sobek.Object {
 	if err := c.config.Validate(); err != nil {
 		common.Throw(rt, err)
 	}
-	return rt.ToValue(c).ToObject(rt)
+	return clientClass.of(rt, c)
+}
+
+var clientClass = newClass(map[string]property[*Client]{
+	"capabilities":       call(func(c *Client, a arguments) *sobek.Promise { return c.Capabilities(a.at(0)) }),
+	"findMissingBlobs":   call(func(c *Client, a arguments) *sobek.Promise { return c.FindMissingBlobs(a.at(0), a.at(1)) }),
+	"upload":             call(func(c *Client, a arguments) *sobek.Promise { return c.Upload(a.at(0), a.at(1)) }),
+	"read":               call(func(c *Client, a arguments) *sobek.Promise { return c.Read(a.at(0), a.at(1)) }),
+	"getActionResult":    call(func(c *Client, a arguments) *sobek.Promise { return c.GetActionResult(a.at(0), a.at(1)) }),
+	"updateActionResult": call(func(c *Client, a arguments) *sobek.Promise { return c.UpdateActionResult(a.at(0), a.at(1), a.at(2)) }),
+	"getTree":            call(func(c *Client, a arguments) *sobek.Promise { return c.GetTree(a.at(0), a.at(1)) }),
+	"execute":            call(func(c *Client, a arguments) *sobek.Promise { return c.Execute(a.at(0)) }),
+	"executeAction":      call(func(c *Client, a arguments) *sobek.Promise { return c.ExecuteAction(a.at(0), a.at(1)) }),
+	"close":              method(func(c *Client, _ sobek.FunctionCall) sobek.Value { c.Close(); return sobek.Undefined() }),
+})
+
+type arguments []sobek.Value
+
+// at returns an argument, undefined if it wasn't given.
+func (a arguments) at(i int) sobek.Value {
+	if i < len(a) {
+		return a[i]
+	}
+	return sobek.Undefined()
+}
+
+// call is a method that returns a promise.
+func call(f func(c *Client, a arguments) *sobek.Promise) property[*Client] {
+	return method(func(c *Client, call sobek.FunctionCall) sobek.Value {
+		return c.m.vu.Runtime().ToValue(f(c, call.Arguments))
+	})
 }
 
 // retryDelay is Bazel's first pause before it tries again.
@@ -279,12 +309,12 @@ func (c *Client) Read(blobs, params sobek.Value) *sobek.Promise {
 		if handle != nil {
 			digests = handle.hashed(client)
 		}
-		bytes := 0
-		for _, read := range client.Read(ctx, digests) {
-			if read.Err != nil {
-				return nil, read.Err
+		var bytes int64
+		for i, err := range client.Check(ctx, digests) {
+			if err != nil {
+				return nil, err
 			}
-			bytes += len(read.Value)
+			bytes += digests[i].SizeBytes
 		}
 		return bytes, nil
 	})

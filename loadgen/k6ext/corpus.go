@@ -25,6 +25,7 @@ type Corpus struct {
 	random *workload.Rand
 	next   uint64
 	vu     func() uint64
+	rt     *sobek.Runtime
 }
 
 func (m *instance) newCorpus(call sobek.ConstructorCall) *sobek.Object {
@@ -43,9 +44,21 @@ func (m *instance) newCorpus(call sobek.ConstructorCall) *sobek.Object {
 	}
 	c.shared.Sizes = o.sizes("sizes")
 	o.end()
-	c.random = workload.NewRand(c.seed, "picks")
-	return rt.ToValue(c).ToObject(rt)
+	c.random, c.rt = workload.NewRand(c.seed, "picks"), rt
+	return corpusClass.of(rt, c)
 }
+
+var corpusClass = newClass(map[string]property[*Corpus]{
+	"take": method(func(c *Corpus, call sobek.FunctionCall) sobek.Value {
+		blobs, err := c.Take(int(call.Argument(0).ToInteger()))
+		if err != nil {
+			common.Throw(c.rt, err)
+		}
+		return c.rt.ToValue(blobs)
+	}),
+	"pick": method(func(c *Corpus, _ sobek.FunctionCall) sobek.Value { return c.rt.ToValue(c.Pick()) }),
+	"all":  method(func(c *Corpus, _ sobek.FunctionCall) sobek.Value { return c.rt.ToValue(c.All()) }),
+})
 
 // sizes reads the name of a preset, a number of bytes, or {min, max}.
 func (o *options) sizes(key string) workload.Dist {

@@ -16,6 +16,7 @@ import (
 
 // reapiMetrics are k6 metrics. Times are in milliseconds, as k6 has them.
 type reapiMetrics struct {
+	registry                                    *metrics.Registry
 	reqDuration, serviceDuration, scheduleDelay *metrics.Metric
 	reqs, blobs, bytesSent, bytesReceived       *metrics.Metric
 	failed, cacheHit                            *metrics.Metric
@@ -26,8 +27,22 @@ type reapiMetrics struct {
 	grpcDuration                                *metrics.Metric
 }
 
+// metricsIn returns the metrics of a registry, which a test has one of.
+func (r *Root) metricsIn(registry *metrics.Registry) (*reapiMetrics, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.metrics == nil || r.metrics.registry != registry {
+		m, err := newMetrics(registry)
+		if err != nil {
+			return nil, err
+		}
+		r.metrics = m
+	}
+	return r.metrics, nil
+}
+
 func newMetrics(r *metrics.Registry) (*reapiMetrics, error) {
-	m := new(reapiMetrics)
+	m := &reapiMetrics{registry: r}
 	for _, d := range []struct {
 		metric **metrics.Metric
 		name   string

@@ -59,9 +59,11 @@ type Root struct {
 	clients map[string]*drive.Client
 	fakes   []*fake.Server
 	results []*result.Result // of scenarios
+	metrics *reapiMetrics    // nil before the first virtual user
 
 	report   report
 	observer drive.Observer // report's, for the clients of scripts
+	crew     crew
 }
 
 var (
@@ -71,7 +73,7 @@ var (
 
 // New returns the module.
 func New() *Root {
-	r := &Root{run: uuid.NewString(), clients: make(map[string]*drive.Client)}
+	r := &Root{run: uuid.NewString(), clients: make(map[string]*drive.Client), crew: newCrew()}
 	r.observer = &r.report
 	return r
 }
@@ -81,22 +83,24 @@ func (r *Root) NewModuleInstance(vu modules.VU) modules.Instance {
 	m := &instance{root: r, vu: vu}
 	if env := vu.InitEnv(); env != nil {
 		var err error
-		if m.metrics, err = newMetrics(env.Registry); err != nil {
+		if m.metrics, err = r.metricsIn(env.Registry); err != nil {
 			common.Throw(vu.Runtime(), err)
 		}
 	}
-	rt := vu.Runtime()
-	// k6 asks for the exports at every use of a name: they are made once.
-	m.exports = modules.Exports{Named: map[string]any{
-		"Client":      rt.ToValue(m.newClient),
-		"Corpus":      rt.ToValue(m.newCorpus),
-		"FakeServer":  rt.ToValue(m.newFakeServer),
-		"runScenario": rt.ToValue(m.runScenario),
-		"scenario":    rt.ToValue(m.shippedScenario),
-		"pace":        rt.ToValue(m.pace),
-	}}
+	m.exports = modules.Exports{Default: moduleClass.of(vu.Runtime(), m)}
 	return m
 }
+
+// moduleClass is what scripts import. k6 takes names from a default export that has no
+// named ones beside it.
+var moduleClass = newClass(map[string]property[*instance]{
+	"Client":      func(m *instance) any { return m.newClient },
+	"Corpus":      func(m *instance) any { return m.newCorpus },
+	"FakeServer":  func(m *instance) any { return m.newFakeServer },
+	"runScenario": func(m *instance) any { return m.runScenario },
+	"scenario":    func(m *instance) any { return m.shippedScenario },
+	"pace":        func(m *instance) any { return m.pace },
+})
 
 // instance is the module for one virtual user.
 type instance struct {
@@ -126,18 +130,15 @@ func (m *instance) async(what string, userTags sobek.Value, f func(ctx context.C
 	ctx := drive.WithObserver(m.vu.Context(), observer)
 	promise, resolve, reject := rt.NewPromise()
 	enqueue := m.vu.RegisterCallback()
-	go func() {
+	m.root.crew.do(func() {
 		value, err := f(ctx)
 		enqueue(func() error {
 			if err != nil {
 				return reject(m.jsError(what, err))
 			}
-			if make, ok := value.(func(*sobek.Runtime) sobek.Value); ok {
-				return resolve(make(rt))
-			}
 			return resolve(value)
 		})
-	}()
+	})
 	return promise
 }
 

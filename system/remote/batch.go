@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -16,6 +17,21 @@ import (
 // the order of digests; an error wraps cas.ErrNotFound if the server lacks the blob. A call that fails fails its blobs, and no others.
 func (c *Client) ReadBlobs(ctx context.Context, digests []digest.Digest) []Result[[]byte] {
 	results := make([]Result[[]byte], len(digests))
+	c.readEach(ctx, digests, false, func(i int, data []byte, err error) { results[i] = Result[[]byte]{data, err} })
+	return results
+}
+
+// CheckBlobs is ReadBlobs for those who want to know of each blob only whether it can be
+// read, and is what its digest says.
+func (c *Client) CheckBlobs(ctx context.Context, digests []digest.Digest) []error {
+	errs := make([]error, len(digests))
+	c.readEach(ctx, digests, true, func(i int, _ []byte, err error) { errs[i] = err })
+	return errs
+}
+
+// readEach tells got of each blob. If they are scratch, the bytes are got's no longer than
+// until it returns.
+func (c *Client) readEach(ctx context.Context, digests []digest.Digest, scratch bool, got func(i int, data []byte, err error)) {
 	limit := c.limit(ctx)
 	var batch []int
 	var size int64
@@ -23,9 +39,9 @@ func (c *Client) ReadBlobs(ctx context.Context, digests []digest.Digest) []Resul
 		if len(batch) == 0 {
 			return
 		}
-		if err := c.readBatch(ctx, digests, batch, results); err != nil {
+		if err := c.readBatch(ctx, digests, batch, scratch, got); err != nil {
 			for _, i := range batch {
-				results[i].Err = err
+				got(i, nil, err)
 			}
 		}
 		batch, size = batch[:0], 0
@@ -35,7 +51,8 @@ func (c *Client) ReadBlobs(ctx context.Context, digests []digest.Digest) []Resul
 			continue
 		}
 		if !batchable(d, limit) {
-			results[i].Value, results[i].Err = c.readStream(ctx, d)
+			data, err := c.readStream(ctx, d)
+			got(i, data, err)
 			continue
 		}
 		cost := d.SizeBytes + batchOverhead
@@ -45,15 +62,14 @@ func (c *Client) ReadBlobs(ctx context.Context, digests []digest.Digest) []Resul
 		batch, size = append(batch, i), size+cost
 	}
 	flush()
-	return results
 }
 
 // batchable tells whether a blob fits in a batch. Sizes come from anywhere: the
 // largest would wrap around if anything were added to it.
 func batchable(d digest.Digest, limit int64) bool { return d.SizeBytes <= limit-batchOverhead }
 
-// readBatch fills in results[i] for each i in batch.
-func (c *Client) readBatch(ctx context.Context, digests []digest.Digest, batch []int, results []Result[[]byte]) error {
+// readBatch tells got of digests[i] for each i in batch, of all or of none.
+func (c *Client) readBatch(ctx context.Context, digests []digest.Digest, batch []int, scratch bool, got func(i int, data []byte, err error)) error {
 	request := &repb.BatchReadBlobsRequest{InstanceName: c.instance, DigestFunction: digest.Function}
 	if c.compressor != nil {
 		// No capability tells of this; a server that can't answers plainly.
@@ -62,7 +78,9 @@ func (c *Client) readBatch(ctx context.Context, digests []digest.Digest, batch [
 	for _, i := range batch {
 		request.Digests = append(request.Digests, digests[i].Proto())
 	}
-	response, err := c.blobs.BatchReadBlobs(ctx, request)
+	codec := newAnswerCodec(scratch)
+	defer codec.free()
+	response, err := c.blobs.BatchReadBlobs(ctx, request, grpc.ForceCodecV2(codec))
 	if err != nil {
 		return fmt.Errorf("read %d blobs: %w", len(batch), err)
 	}
@@ -75,7 +93,8 @@ func (c *Client) readBatch(ctx context.Context, digests []digest.Digest, batch [
 		answers[d] = r
 	}
 	for _, i := range batch {
-		results[i].Value, results[i].Err = c.checkAnswer(digests[i], answers[digests[i]])
+		data, err := c.checkAnswer(digests[i], answers[digests[i]])
+		got(i, data, err)
 	}
 	return nil
 }

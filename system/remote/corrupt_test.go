@@ -52,6 +52,7 @@ func TestWrongBatchAnswers(t *testing.T) {
 				t.Errorf("got %q beside the error", data)
 			}
 			checkCorrupt(t, err, c.corrupt, c.text)
+			checkCorrupt(t, client.CheckBlobs(t.Context(), []digest.Digest{goodDigest})[0], c.corrupt, c.text)
 		})
 	}
 }
@@ -77,6 +78,11 @@ func TestBatchAnswersAreFoundByDigest(t *testing.T) {
 	for i, want := range []error{cas.ErrNotFound, nil, cas.ErrNotFound} {
 		if !errors.Is(results[i].Err, want) || want == nil && string(results[i].Value) != string(good) {
 			t.Errorf("result %d: %q, error %v, want error %v", i, results[i].Value, results[i].Err, want)
+		}
+	}
+	for i, err := range client.CheckBlobs(t.Context(), []digest.Digest{longer, goodDigest, longer}) {
+		if want := results[i].Err; (err == nil) != (want == nil) || errors.Is(err, cas.ErrNotFound) != errors.Is(want, cas.ErrNotFound) {
+			t.Errorf("check %d: %v, want %v", i, err, want)
 		}
 	}
 }

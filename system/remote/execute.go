@@ -7,10 +7,11 @@ import (
 	"io"
 	"time"
 
-	"cloud.google.com/go/longrunning/autogen/longrunningpb"
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 )
 
 const (
@@ -23,41 +24,48 @@ const (
 	endPatience = time.Second
 )
 
+// An Update is what a message of an Execute stream says.
+type Update struct {
+	// Name is the operation's.
+	Name string
+	// Done tells that it is the last one.
+	Done bool
+}
+
 // Execute runs an action and returns the response, whose status the caller must
 // look at. If the stream breaks after the operation's name is known, it is taken
 // up by WaitExecution; a server that was restarted meanwhile and knows nothing of
 // the operation is asked to execute again. If onUpdate isn't nil it is called with
 // every message, also of those that a server should not have sent after the last.
-func (c *Client) Execute(ctx context.Context, request *repb.ExecuteRequest, onUpdate func(*longrunningpb.Operation)) (*repb.ExecuteResponse, error) {
+func (c *Client) Execute(ctx context.Context, request *repb.ExecuteRequest, onUpdate func(Update)) (*repb.ExecuteResponse, error) {
 	// gRPC keeps a stream that wasn't read to its end until its context ends.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	client := repb.NewExecutionClient(c.conn)
-	stream, err := client.Execute(ctx, request)
+	stream, err := c.operations(ctx, repb.Execution_Execute_FullMethodName, request)
 	if err != nil {
 		return nil, fmt.Errorf("execute: %w", err)
 	}
 	var name string
+	now := new(operation)
 	for broken := 0; ; {
-		operation, err := stream.Recv()
+		err := stream.RecvMsg(now)
 		if err == nil {
-			broken, name = 0, operation.Name
+			broken, name = 0, now.Name
 			if onUpdate != nil {
-				onUpdate(operation)
+				onUpdate(now.Update)
 			}
-			if !operation.Done {
+			if !now.Done {
 				continue
 			}
 			// Read to the end, so that the call ends well rather than abandoned; a
 			// server that leaves it open is abandoned all the same.
 			defer time.AfterFunc(endPatience, cancel).Stop()
-			for err == nil {
-				var more *longrunningpb.Operation
-				if more, err = stream.Recv(); err == nil && onUpdate != nil {
-					onUpdate(more)
+			for more := (operation{}); err == nil; {
+				if err = stream.RecvMsg(&more); err == nil && onUpdate != nil {
+					onUpdate(more.Update)
 				}
 			}
-			return executeResponse(operation)
+			return now.response, now.err
 		}
 		if errors.Is(err, io.EOF) {
 			err = status.Error(codes.Unavailable, "the stream ended before the operation did")
@@ -74,9 +82,9 @@ func (c *Client) Execute(ctx context.Context, request *repb.ExecuteRequest, onUp
 		}
 		broken++
 		if forgotten {
-			stream, err = client.Execute(ctx, request)
+			stream, err = c.operations(ctx, repb.Execution_Execute_FullMethodName, request)
 		} else {
-			stream, err = client.WaitExecution(ctx, &repb.WaitExecutionRequest{Name: name})
+			stream, err = c.operations(ctx, repb.Execution_WaitExecution_FullMethodName, &repb.WaitExecutionRequest{Name: name})
 		}
 		if err != nil {
 			return nil, fmt.Errorf("take up operation %s: %w", name, err)
@@ -84,15 +92,18 @@ func (c *Client) Execute(ctx context.Context, request *repb.ExecuteRequest, onUp
 	}
 }
 
-func executeResponse(operation *longrunningpb.Operation) (*repb.ExecuteResponse, error) {
-	if failure := operation.GetError(); failure != nil {
-		return nil, fmt.Errorf("operation %s: %w", operation.Name, status.ErrorProto(failure))
+var operationStream = &grpc.StreamDesc{ServerStreams: true}
+
+// operations opens a stream of operations, to be received as such.
+func (c *Client) operations(ctx context.Context, method string, request proto.Message) (grpc.ClientStream, error) {
+	stream, err := c.conn.NewStream(ctx, operationStream, method, grpc.ForceCodecV2(operationsRead))
+	if err != nil {
+		return nil, err
 	}
-	response := new(repb.ExecuteResponse)
-	if err := operation.GetResponse().UnmarshalTo(response); err != nil {
-		return nil, fmt.Errorf("response of operation %s: %w", operation.Name, err)
+	if err := stream.SendMsg(request); err != nil {
+		return nil, err
 	}
-	return response, nil
+	return stream, stream.CloseSend()
 }
 
 func sleep(ctx context.Context, d time.Duration) error {

@@ -90,7 +90,7 @@ func play(t *testing.T, s *script, test func(t *testing.T, client *remote.Client
 
 // execute plays the script for one Execute and returns how long it took by the
 // clock of synctest.
-func execute(t *testing.T, s *script, onUpdate func(*longrunningpb.Operation)) (response *repb.ExecuteResponse, took time.Duration, err error) {
+func execute(t *testing.T, s *script, onUpdate func(remote.Update)) (response *repb.ExecuteResponse, took time.Duration, err error) {
 	play(t, s, func(t *testing.T, client *remote.Client) {
 		begun := time.Now()
 		response, err = client.Execute(t.Context(), &repb.ExecuteRequest{InstanceName: "main"}, onUpdate)
@@ -102,7 +102,7 @@ func execute(t *testing.T, s *script, onUpdate func(*longrunningpb.Operation)) (
 func TestExecuteReturnsTheResponse(t *testing.T) {
 	s := &script{streams: []stream{{operations: []*longrunningpb.Operation{going, going, done(t)}}}}
 	updates := 0
-	response, _, err := execute(t, s, func(o *longrunningpb.Operation) {
+	response, _, err := execute(t, s, func(o remote.Update) {
 		updates++
 		if o.Name != going.Name {
 			t.Errorf("an update of %q", o.Name)

@@ -1,5 +1,10 @@
 package remote
 
+import (
+	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
+	"google.golang.org/grpc/mem"
+)
+
 // Waiting returns how many requests wait for a call that takes them along.
 func (b *Batcher[K, V]) Waiting() int {
 	b.mu.Lock()
@@ -17,3 +22,20 @@ const (
 	MaxDigests    = maxDigests
 	MinCompressed = minCompressed
 )
+
+// ReadOperation reads an operation on top of what was read before.
+func ReadOperation(before string, data []byte) (Update, *repb.ExecuteResponse, error, error) {
+	o := &operation{Update: Update{Name: before}}
+	err := o.read(data)
+	return o.Update, o.response, o.err, err
+}
+
+// ReadAnswer reads an answer that comes in pieces, as gRPC has it.
+func ReadAnswer(pieces [][]byte, scratch bool) (*repb.BatchReadBlobsResponse, error) {
+	var data mem.BufferSlice
+	for _, piece := range pieces {
+		data = append(data, mem.SliceBuffer(piece))
+	}
+	response := new(repb.BatchReadBlobsResponse)
+	return response, newAnswerCodec(scratch).Unmarshal(data, response)
+}

@@ -1,0 +1,167 @@
+package remote
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
+	statuspb "google.golang.org/genproto/googleapis/rpc/status"
+	"google.golang.org/grpc/encoding"
+	protocodec "google.golang.org/grpc/encoding/proto"
+	"google.golang.org/grpc/mem"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protowire"
+	"google.golang.org/protobuf/proto"
+)
+
+// operation is of a longrunning.Operation what a client of Execute needs. Most messages of
+// a stream say no more than that it goes on: they are looked at as they came, and the
+// response is the one message that is made of them.
+type operation struct {
+	Update
+	response *repb.ExecuteResponse // of one that is done
+	err      error                 // instead of it
+}
+
+// Fields of google.longrunning.Operation, and of the Any that its response is packed in.
+const (
+	operationName     protowire.Number = 1
+	operationDone     protowire.Number = 3
+	operationError    protowire.Number = 4
+	operationResponse protowire.Number = 5
+	anyType           protowire.Number = 1
+	anyValue          protowire.Number = 2
+)
+
+// read replaces what was read before. A response that can't be read is an operation's
+// error, not one of read.
+func (o *operation) read(data []byte) error {
+	var name, failure, response []byte
+	failed, answered := false, false
+	done := false
+	err := eachField(data, func(field protowire.Number, value []byte, number uint64) {
+		switch field {
+		case operationName:
+			name = value
+		case operationDone:
+			done = number != 0
+		// The two exclude each other, and the last one counts. One that comes in pieces is
+		// the pieces together.
+		case operationError:
+			failure, failed = joined(failure, value), true
+			response, answered = nil, false
+		case operationResponse:
+			response, answered = joined(response, value), true
+			failure, failed = nil, false
+		}
+	})
+	if err == nil && !utf8.Valid(name) {
+		err = fmt.Errorf("the name of the operation is no UTF-8: %.100q", name)
+	}
+	if err != nil {
+		return err
+	}
+	if string(name) != o.Name {
+		o.Name = string(name)
+	}
+	o.Done, o.response, o.err = done, nil, nil
+	switch {
+	case !done:
+	case failed:
+		s := new(statuspb.Status)
+		if o.err = proto.Unmarshal(failure, s); o.err == nil {
+			o.err = status.ErrorProto(s)
+		}
+		o.err = fmt.Errorf("operation %s: %w", o.Name, o.err)
+	default:
+		if o.response, o.err = unpack(response, answered); o.err != nil {
+			o.err = fmt.Errorf("response of operation %s: %w", o.Name, o.err)
+		}
+	}
+	return nil
+}
+
+// joined is one after the other, neither of which is changed.
+func joined(first, second []byte) []byte {
+	if len(first) == 0 {
+		return second
+	}
+	return slices.Concat(first, second)
+}
+
+// unpack reads the response out of its Any.
+func unpack(data []byte, given bool) (*repb.ExecuteResponse, error) {
+	var url, value []byte
+	err := eachField(data, func(field protowire.Number, bytes []byte, _ uint64) {
+		switch field {
+		case anyType:
+			url = bytes
+		case anyValue:
+			value = bytes
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	response := new(repb.ExecuteResponse)
+	want := string(response.ProtoReflect().Descriptor().FullName())
+	// A URL of any host, or of none.
+	if name := string(url); !given {
+		return nil, fmt.Errorf("there is none, want a %s", want)
+	} else if name[strings.LastIndexByte(name, '/')+1:] != want {
+		return nil, fmt.Errorf("it is a %.100q, want a %s", name, want)
+	}
+	return response, proto.Unmarshal(value, response)
+}
+
+// eachField calls f with the fields of a message: the bytes of those that have a length,
+// the number of varints. The bytes are data's.
+func eachField(data []byte, f func(field protowire.Number, bytes []byte, number uint64)) error {
+	for len(data) > 0 {
+		field, kind, n := protowire.ConsumeTag(data)
+		if n < 0 {
+			return protowire.ParseError(n)
+		}
+		data = data[n:]
+		var bytes []byte
+		var number uint64
+		switch kind {
+		case protowire.BytesType:
+			bytes, n = protowire.ConsumeBytes(data)
+		case protowire.VarintType:
+			number, n = protowire.ConsumeVarint(data)
+		default:
+			n = protowire.ConsumeFieldValue(field, kind, data)
+		}
+		if n < 0 {
+			return protowire.ParseError(n)
+		}
+		f(field, bytes, number)
+		data = data[n:]
+	}
+	return nil
+}
+
+// operationCodec is gRPC's for protobuf, but for operations.
+type operationCodec struct{ encoding.CodecV2 }
+
+var operationsRead = operationCodec{encoding.GetCodecV2(protocodec.Name)}
+
+// Name is that of none, so that the content type is the one of all other calls.
+func (operationCodec) Name() string { return "" }
+
+// Unmarshal reads an operation.
+func (c operationCodec) Unmarshal(data mem.BufferSlice, v any) error {
+	o, ok := v.(*operation)
+	if !ok {
+		return c.CodecV2.Unmarshal(data, v)
+	}
+	if len(data) == 1 {
+		return o.read(data[0].ReadOnlyData())
+	}
+	whole := data.MaterializeToBuffer(mem.DefaultBufferPool())
+	defer whole.Free()
+	return o.read(whole.ReadOnlyData())
+}
