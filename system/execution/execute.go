@@ -3,7 +3,6 @@ package execution
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
 	"time"
 
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
@@ -13,10 +12,10 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 
-	"github.com/weir-build/weir/system/cas"
 	"github.com/weir-build/weir/system/digest"
 	"github.com/weir-build/weir/system/proto/notes"
 	"github.com/weir-build/weir/system/queue"
+	"github.com/weir-build/weir/system/remote"
 	"github.com/weir-build/weir/system/telemetry"
 	"github.com/weir-build/weir/traces/build"
 	"github.com/weir-build/weir/traces/semconv"
@@ -105,7 +104,11 @@ func (s *Server) outlive(ctx context.Context, op *operation) (work context.Conte
 // wrong is its error if there is no stage yet that the client is told of; the operation
 // ends in any case. The follower may be nil.
 func (s *Server) prepare(ctx context.Context, op *operation, f *follower) error {
-	if op.outcome.cache != semconv.CacheSkipped {
+	var have found
+	if op.outcome.cache == semconv.CacheSkipped {
+		// If that fails, what follows tells why.
+		have, _ = op.instance.find(ctx, remote.ActionQuery{Action: op.action, SkipResult: true}, s.traces(&op.client))
+	} else {
 		var giveUp context.CancelFunc
 		ctx, giveUp = context.WithCancel(ctx)
 		defer giveUp()
@@ -121,7 +124,8 @@ func (s *Server) prepare(ctx context.Context, op *operation, f *follower) error 
 		if over {
 			return nil
 		}
-		if result := s.lookup(ctx, op, f); result != nil {
+		have = s.lookup(ctx, op, f)
+		if result := have.result; result != nil {
 			s.locked(func(now time.Time) {
 				if s.endedMeanwhile(op) {
 					return
@@ -132,7 +136,12 @@ func (s *Server) prepare(ctx context.Context, op *operation, f *follower) error 
 			return nil
 		}
 	}
-	err := s.enqueue(ctx, op)
+	var err error
+	if have.loaded != nil {
+		err = s.enqueueLoaded(op, have.loaded)
+	} else {
+		err = s.enqueue(ctx, op)
+	}
 	if err == nil {
 		return nil
 	}
@@ -248,7 +257,7 @@ func about(action digest.Digest) []byte {
 // lookup asks the action cache. Trouble with it costs an execution, not the
 // operation. If the answer takes longer than lookupPatience, the client is told of
 // the operation before it.
-func (s *Server) lookup(ctx context.Context, op *operation, f *follower) *repb.ActionResult {
+func (s *Server) lookup(ctx context.Context, op *operation, f *follower) found {
 	told := make(chan struct{})
 	timer := time.AfterFunc(lookupPatience, func() {
 		defer close(told)
@@ -256,7 +265,8 @@ func (s *Server) lookup(ctx context.Context, op *operation, f *follower) *repb.A
 			s.catchUp(f) // if that fails, so will the next message
 		}
 	})
-	result, err := op.instance.result(op.client.under(ctx, op.client.action.Leaf(semconv.SpanCacheCheck, 0)), op.action, s.traces(&op.client))
+	have, err := op.instance.find(op.client.under(ctx, op.client.action.Leaf(semconv.SpanCacheCheck, 0)),
+		remote.ActionQuery{Action: op.action}, s.traces(&op.client))
 	s.locked(func(now time.Time) {
 		if op.response != nil {
 			now = op.endedAt
@@ -266,17 +276,23 @@ func (s *Server) lookup(ctx context.Context, op *operation, f *follower) *repb.A
 	if !timer.Stop() {
 		<-told
 	}
-	if err != nil {
-		if !errors.Is(err, cas.ErrNotFound) && ctx.Err() == nil {
-			s.logger.WarnContext(ctx, "action cache look-up failed, executing", "action", op.action, "err", err)
-		}
-		return nil
+	if err != nil && ctx.Err() == nil {
+		s.logger.WarnContext(ctx, "action cache look-up failed, executing", "action", op.action, "err", err)
 	}
-	return result
+	return have
 }
 
-// enqueue loads the action and gives the operation a task: a new one, or that of
-// an equal action under way.
+// enqueue loads the action and gives the operation a task.
+func (s *Server) enqueue(ctx context.Context, op *operation) error {
+	found, err := op.instance.loads.Do(ctx, op.action)
+	if err != nil {
+		return err
+	}
+	return s.enqueueLoaded(op, &found)
+}
+
+// enqueueLoaded gives the operation a task: a new one, or that of an equal action under
+// way.
 //
 // What is merged is REAPI's word. An action with do_not_cache never is. A request with
 // skip_cache_lookup may be, but must not get a result that was visible before it was
@@ -284,11 +300,7 @@ func (s *Server) lookup(ctx context.Context, op *operation, f *follower) *repb.A
 // would be, so that a build that skips the cache doesn't run everything twice; a task
 // whose result is on its way to the cache may have it there already. To have an action
 // run once more beside one that runs, as flaky tests are hunted, is do_not_cache.
-func (s *Server) enqueue(ctx context.Context, op *operation) error {
-	found, err := op.instance.loads.Do(ctx, op.action)
-	if err != nil {
-		return err
-	}
+func (s *Server) enqueueLoaded(op *operation, found *loaded) error {
 	action, data, command := found.action, found.data, found.command
 	timeout, err := s.timeout(action)
 	if err != nil {
