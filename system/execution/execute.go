@@ -3,14 +3,15 @@ package execution
 import (
 	"context"
 	"crypto/sha256"
+	"slices"
 	"time"
 
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
 	"github.com/google/uuid"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
-	"google.golang.org/protobuf/types/known/durationpb"
 
 	"github.com/weir-build/weir/system/digest"
 	"github.com/weir-build/weir/system/proto/notes"
@@ -316,12 +317,10 @@ func (s *Server) enqueueLoaded(op *operation, found *loaded) error {
 	wanted, size, expected := s.sizes.place(op, action, wanted)
 	if action.Timeout.AsDuration() != timeout {
 		// The worker kills the command, so it must know of a timeout that is the
-		// server's. Other actions stay as they were uploaded: their hash is the
-		// action's digest.
-		action.Timeout = durationpb.New(timeout)
-		if data, err = proto.Marshal(action); err != nil {
-			return err
-		}
+		// server's. It is added to what was uploaded, which then says it twice at most:
+		// the last one counts (Protocol Buffers, Encoding). Other actions stay as they
+		// were uploaded: their hash is the action's digest.
+		data = appendTimeout(slices.Clip(data), timeout)
 	}
 	in := queue.Input{Kind: queue.Enqueue, Timeout: timeout, Expected: expected}
 	if !action.DoNotCache {
@@ -355,6 +354,18 @@ func (s *Server) enqueueLoaded(op *operation, found *loaded) error {
 		err = s.join(now, op, in, fresh, noted)
 	})
 	return err
+}
+
+var timeoutField = new(repb.Action).ProtoReflect().Descriptor().Fields().ByName("timeout").Number()
+
+// appendTimeout appends an Action's timeout to the Action.
+func appendTimeout(b []byte, timeout time.Duration) []byte {
+	return appendNested(b, timeoutField, func(b []byte) []byte {
+		b = protowire.AppendTag(b, 1, protowire.VarintType)
+		b = protowire.AppendVarint(b, uint64(timeout/time.Second))
+		b = protowire.AppendTag(b, 2, protowire.VarintType)
+		return protowire.AppendVarint(b, uint64(timeout%time.Second))
+	})
 }
 
 // join enqueues an operation, for which fresh is the task if there is no equal

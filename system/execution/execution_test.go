@@ -377,6 +377,40 @@ func testBadRequests(t *testing.T, traced bool) {
 	s.until(completedS)
 }
 
+// TestWorkersKnowTheTimeout reads the Action that a worker gets, by the timeout that it
+// was uploaded with: what names none gets the server's.
+func TestWorkersKnowTheTimeout(t *testing.T) {
+	const byDefault = 1234*time.Second + 5*time.Millisecond
+	c := start(t, queue.Config{}, func(config *execution.Config) { config.DefaultTimeout = byDefault })
+	for _, test := range []struct {
+		name     string
+		uploaded *durationpb.Duration
+		want     time.Duration
+	}{
+		{"none", nil, byDefault},
+		{"zero", new(durationpb.Duration), byDefault},
+		{"its own", durationpb.New(7 * time.Second), 7 * time.Second},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			d := c.upload(test.name, func(a *repb.Action, _ *repb.Command) { a.Timeout = test.uploaded })
+			c.execute(d)
+			b := c.bot(test.name)
+			l := b.take()
+			got := new(repb.Action)
+			if err := l.Payload.UnmarshalTo(got); err != nil {
+				t.Fatal(err)
+			}
+			if got.Timeout.AsDuration() != test.want || got.CommandDigest.GetHash() == "" || got.InputRootDigest.GetHash() == "" {
+				t.Errorf("the worker got %v, want a timeout of %v", got, test.want)
+			}
+			if unchanged := digest.Of(l.Payload.Value) == d; unchanged != (test.want != byDefault) {
+				t.Errorf("the worker got the Action as it was uploaded: %v", unchanged)
+			}
+			b.poll(briefly, done(t, l, 0))
+		})
+	}
+}
+
 // failureOf returns the status of a stream that fails, whether it is the call's
 // or, after a message, the response's.
 func failureOf(t *testing.T, s *stream) *status.Status {
