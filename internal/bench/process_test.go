@@ -273,17 +273,28 @@ func (s *server) cpu(b testing.TB) time.Duration {
 	return time.Duration(t.Nano())
 }
 
-// measure runs f, which does b.N operations, and reports what each cost the servers
-// and their rate, which it returns.
-func measure(b *testing.B, unit string, perOp float64, servers []*server, f func()) float64 {
+// self is this process, which is client and workers.
+var self = &server{pid: os.Getpid()}
+
+// measured is what an operation took.
+type measured struct {
+	rate float64       // operations a second
+	cpu  time.Duration // of the servers and of this process
+}
+
+// measure runs f, which does b.N operations, and reports what each cost the servers and
+// this process, and their rate.
+func measure(b *testing.B, unit string, perOp float64, servers []*server, f func()) measured {
 	b.Helper()
 	before := make([]time.Duration, len(servers))
 	for i, s := range servers {
 		before[i] = s.cpu(b)
 	}
+	client := self.cpu(b)
 	b.ResetTimer()
 	f()
 	b.StopTimer()
+	client = self.cpu(b) - client
 	var used time.Duration
 	for i, s := range servers {
 		used += s.cpu(b) - before[i]
@@ -291,5 +302,6 @@ func measure(b *testing.B, unit string, perOp float64, servers []*server, f func
 	rate := perOp * float64(b.N) / b.Elapsed().Seconds()
 	b.ReportMetric(rate, unit)
 	b.ReportMetric(float64(used.Microseconds())/float64(b.N), "server-µs/op")
-	return rate
+	b.ReportMetric(float64(client.Microseconds())/float64(b.N), "client-µs/op")
+	return measured{rate, (used + client) / time.Duration(b.N)}
 }

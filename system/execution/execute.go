@@ -3,20 +3,20 @@ package execution
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
+	"slices"
 	"time"
 
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
 	"github.com/google/uuid"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
-	"google.golang.org/protobuf/types/known/durationpb"
 
-	"github.com/weir-build/weir/system/cas"
 	"github.com/weir-build/weir/system/digest"
 	"github.com/weir-build/weir/system/proto/notes"
 	"github.com/weir-build/weir/system/queue"
+	"github.com/weir-build/weir/system/remote"
 	"github.com/weir-build/weir/system/telemetry"
 	"github.com/weir-build/weir/traces/build"
 	"github.com/weir-build/weir/traces/semconv"
@@ -105,7 +105,11 @@ func (s *Server) outlive(ctx context.Context, op *operation) (work context.Conte
 // wrong is its error if there is no stage yet that the client is told of; the operation
 // ends in any case. The follower may be nil.
 func (s *Server) prepare(ctx context.Context, op *operation, f *follower) error {
-	if op.outcome.cache != semconv.CacheSkipped {
+	var have found
+	if op.outcome.cache == semconv.CacheSkipped {
+		// If that fails, what follows tells why.
+		have, _ = op.instance.find(ctx, remote.ActionQuery{Action: op.action, SkipResult: true}, s.traces(&op.client))
+	} else {
 		var giveUp context.CancelFunc
 		ctx, giveUp = context.WithCancel(ctx)
 		defer giveUp()
@@ -121,7 +125,8 @@ func (s *Server) prepare(ctx context.Context, op *operation, f *follower) error 
 		if over {
 			return nil
 		}
-		if result := s.lookup(ctx, op, f); result != nil {
+		have = s.lookup(ctx, op, f)
+		if result := have.result; result != nil {
 			s.locked(func(now time.Time) {
 				if s.endedMeanwhile(op) {
 					return
@@ -132,7 +137,12 @@ func (s *Server) prepare(ctx context.Context, op *operation, f *follower) error 
 			return nil
 		}
 	}
-	err := s.enqueue(ctx, op)
+	var err error
+	if have.loaded != nil {
+		err = s.enqueueLoaded(op, have.loaded)
+	} else {
+		err = s.enqueue(ctx, op)
+	}
 	if err == nil {
 		return nil
 	}
@@ -248,7 +258,7 @@ func about(action digest.Digest) []byte {
 // lookup asks the action cache. Trouble with it costs an execution, not the
 // operation. If the answer takes longer than lookupPatience, the client is told of
 // the operation before it.
-func (s *Server) lookup(ctx context.Context, op *operation, f *follower) *repb.ActionResult {
+func (s *Server) lookup(ctx context.Context, op *operation, f *follower) found {
 	told := make(chan struct{})
 	timer := time.AfterFunc(lookupPatience, func() {
 		defer close(told)
@@ -256,7 +266,8 @@ func (s *Server) lookup(ctx context.Context, op *operation, f *follower) *repb.A
 			s.catchUp(f) // if that fails, so will the next message
 		}
 	})
-	result, err := op.instance.result(op.client.under(ctx, op.client.action.Leaf(semconv.SpanCacheCheck, 0)), op.action, s.traces(&op.client))
+	have, err := op.instance.find(op.client.under(ctx, op.client.action.Leaf(semconv.SpanCacheCheck, 0)),
+		remote.ActionQuery{Action: op.action}, s.traces(&op.client))
 	s.locked(func(now time.Time) {
 		if op.response != nil {
 			now = op.endedAt
@@ -266,17 +277,23 @@ func (s *Server) lookup(ctx context.Context, op *operation, f *follower) *repb.A
 	if !timer.Stop() {
 		<-told
 	}
-	if err != nil {
-		if !errors.Is(err, cas.ErrNotFound) && ctx.Err() == nil {
-			s.logger.WarnContext(ctx, "action cache look-up failed, executing", "action", op.action, "err", err)
-		}
-		return nil
+	if err != nil && ctx.Err() == nil {
+		s.logger.WarnContext(ctx, "action cache look-up failed, executing", "action", op.action, "err", err)
 	}
-	return result
+	return have
 }
 
-// enqueue loads the action and gives the operation a task: a new one, or that of
-// an equal action under way.
+// enqueue loads the action and gives the operation a task.
+func (s *Server) enqueue(ctx context.Context, op *operation) error {
+	found, err := op.instance.loads.Do(ctx, op.action)
+	if err != nil {
+		return err
+	}
+	return s.enqueueLoaded(op, &found)
+}
+
+// enqueueLoaded gives the operation a task: a new one, or that of an equal action under
+// way.
 //
 // What is merged is REAPI's word. An action with do_not_cache never is. A request with
 // skip_cache_lookup may be, but must not get a result that was visible before it was
@@ -284,11 +301,7 @@ func (s *Server) lookup(ctx context.Context, op *operation, f *follower) *repb.A
 // would be, so that a build that skips the cache doesn't run everything twice; a task
 // whose result is on its way to the cache may have it there already. To have an action
 // run once more beside one that runs, as flaky tests are hunted, is do_not_cache.
-func (s *Server) enqueue(ctx context.Context, op *operation) error {
-	found, err := op.instance.loads.Do(ctx, op.action)
-	if err != nil {
-		return err
-	}
+func (s *Server) enqueueLoaded(op *operation, found *loaded) error {
 	action, data, command := found.action, found.data, found.command
 	timeout, err := s.timeout(action)
 	if err != nil {
@@ -304,12 +317,10 @@ func (s *Server) enqueue(ctx context.Context, op *operation) error {
 	wanted, size, expected := s.sizes.place(op, action, wanted)
 	if action.Timeout.AsDuration() != timeout {
 		// The worker kills the command, so it must know of a timeout that is the
-		// server's. Other actions stay as they were uploaded: their hash is the
-		// action's digest.
-		action.Timeout = durationpb.New(timeout)
-		if data, err = proto.Marshal(action); err != nil {
-			return err
-		}
+		// server's. It is added to what was uploaded, which then says it twice at most:
+		// the last one counts (Protocol Buffers, Encoding). Other actions stay as they
+		// were uploaded: their hash is the action's digest.
+		data = appendTimeout(slices.Clip(data), timeout)
 	}
 	in := queue.Input{Kind: queue.Enqueue, Timeout: timeout, Expected: expected}
 	if !action.DoNotCache {
@@ -343,6 +354,18 @@ func (s *Server) enqueue(ctx context.Context, op *operation) error {
 		err = s.join(now, op, in, fresh, noted)
 	})
 	return err
+}
+
+var timeoutField = new(repb.Action).ProtoReflect().Descriptor().Fields().ByName("timeout").Number()
+
+// appendTimeout appends an Action's timeout to the Action.
+func appendTimeout(b []byte, timeout time.Duration) []byte {
+	return appendNested(b, timeoutField, func(b []byte) []byte {
+		b = protowire.AppendTag(b, 1, protowire.VarintType)
+		b = protowire.AppendVarint(b, uint64(timeout/time.Second))
+		b = protowire.AppendTag(b, 2, protowire.VarintType)
+		return protowire.AppendVarint(b, uint64(timeout%time.Second))
+	})
 }
 
 // join enqueues an operation, for which fresh is the task if there is no equal

@@ -2,6 +2,7 @@ package execution_test
 
 import (
 	"context"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -11,6 +12,7 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	spb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -19,6 +21,7 @@ import (
 	"github.com/weir-build/weir/system/execution"
 	"github.com/weir-build/weir/system/proto/bots"
 	"github.com/weir-build/weir/system/queue"
+	"github.com/weir-build/weir/traces/tracecontext"
 )
 
 // wantStages reads a stream to its end and compares what came.
@@ -302,8 +305,21 @@ func TestOperations(t *testing.T) {
 	})
 }
 
+// What isn't traced is asked of the storage in another way, and told in the same.
 func TestBadRequests(t *testing.T) {
+	for _, traced := range []bool{true, false} {
+		t.Run(fmt.Sprintf("traced=%v", traced), func(t *testing.T) { testBadRequests(t, traced) })
+	}
+}
+
+func testBadRequests(t *testing.T, traced bool) {
 	c := start(t, queue.Config{})
+	ctx := t.Context()
+	if traced {
+		root := tracecontext.OfInvocation("bad requests")
+		root.Sampled = true
+		ctx = metadata.AppendToOutgoingContext(ctx, tracecontext.Header, root.String())
+	}
 	absent := digest.Of([]byte("nobody has this"))
 	garbage := []byte{0xff, 0xff, 0xff}
 	if err := c.blobs.WriteBlobs(t.Context(), map[digest.Digest][]byte{digest.Of(garbage): garbage}); err != nil {
@@ -339,7 +355,7 @@ func TestBadRequests(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				request := test.request
 				request.SkipCacheLookup = skip
-				s, err := c.execution.Execute(t.Context(), request)
+				s, err := c.execution.Execute(ctx, request)
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -359,6 +375,40 @@ func TestBadRequests(t *testing.T) {
 	b := c.bot("one")
 	b.poll(briefly, done(t, b.take(), 0))
 	s.until(completedS)
+}
+
+// TestWorkersKnowTheTimeout reads the Action that a worker gets, by the timeout that it
+// was uploaded with: what names none gets the server's.
+func TestWorkersKnowTheTimeout(t *testing.T) {
+	const byDefault = 1234*time.Second + 5*time.Millisecond
+	c := start(t, queue.Config{}, func(config *execution.Config) { config.DefaultTimeout = byDefault })
+	for _, test := range []struct {
+		name     string
+		uploaded *durationpb.Duration
+		want     time.Duration
+	}{
+		{"none", nil, byDefault},
+		{"zero", new(durationpb.Duration), byDefault},
+		{"its own", durationpb.New(7 * time.Second), 7 * time.Second},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			d := c.upload(test.name, func(a *repb.Action, _ *repb.Command) { a.Timeout = test.uploaded })
+			c.execute(d)
+			b := c.bot(test.name)
+			l := b.take()
+			got := new(repb.Action)
+			if err := l.Payload.UnmarshalTo(got); err != nil {
+				t.Fatal(err)
+			}
+			if got.Timeout.AsDuration() != test.want || got.CommandDigest.GetHash() == "" || got.InputRootDigest.GetHash() == "" {
+				t.Errorf("the worker got %v, want a timeout of %v", got, test.want)
+			}
+			if unchanged := digest.Of(l.Payload.Value) == d; unchanged != (test.want != byDefault) {
+				t.Errorf("the worker got the Action as it was uploaded: %v", unchanged)
+			}
+			b.poll(briefly, done(t, l, 0))
+		})
+	}
 }
 
 // failureOf returns the status of a stream that fails, whether it is the call's

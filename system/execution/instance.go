@@ -17,29 +17,39 @@ import (
 type instance struct {
 	name    string
 	storage *remote.Client
+	finds   *remote.Batcher[remote.ActionQuery, found]
 	loads   *remote.Batcher[digest.Digest, loaded]
-	lookups *remote.Batcher[digest.Digest, *repb.ActionResult]
 	updates *remote.Batcher[remote.ActionUpdate, struct{}]
 }
 
 func newInstance(name string, storage *remote.Client) *instance {
 	return &instance{
 		name: name, storage: storage,
+		finds: remote.NewBatcher(func(ctx context.Context, queries []remote.ActionQuery) []remote.Result[found] {
+			return findAll(ctx, storage, queries)
+		}),
 		loads: remote.NewBatcher(func(ctx context.Context, actions []digest.Digest) []remote.Result[loaded] {
 			return loadAll(ctx, storage, actions)
 		}),
-		lookups: remote.NewBatcher(storage.ActionResults),
 		updates: remote.NewBatcher(storage.UpdateActionResults),
 	}
 }
 
-// result asks the action cache for the result of an action: in a call of its own, if
-// that is traced, so that its trace has it.
-func (i *instance) result(ctx context.Context, action digest.Digest, traced bool) (*repb.ActionResult, error) {
-	if traced {
-		return i.storage.ActionResult(ctx, action)
+// find asks for what the storage has of an action: its result, unless that isn't
+// wanted, or else the action itself, if that can be had in the same call. A traced action
+// is looked up by a call of its own, so that its trace has it.
+func (i *instance) find(ctx context.Context, query remote.ActionQuery, traced bool) (found, error) {
+	switch {
+	case !traced:
+		return i.finds.Do(ctx, query)
+	case query.SkipResult:
+		return found{}, nil
 	}
-	return i.lookups.Do(ctx, action)
+	result, err := i.storage.ActionResult(ctx, query.Action)
+	if errors.Is(err, cas.ErrNotFound) {
+		err = nil
+	}
+	return found{result: result}, err
 }
 
 // update writes a result to the action cache, likewise.
@@ -56,6 +66,39 @@ type loaded struct {
 	action  *repb.Action
 	data    []byte
 	command *repb.Command
+}
+
+// found is what find came to: a result, or an action, or neither, and then the action is
+// to be loaded.
+type found struct {
+	result *repb.ActionResult
+	loaded *loaded
+}
+
+func findAll(ctx context.Context, from *remote.Client, queries []remote.ActionQuery) []remote.Result[found] {
+	results := make([]remote.Result[found], len(queries))
+	for i, r := range from.FindActions(ctx, queries) {
+		results[i].Err = r.Err
+		results[i].Value = found{result: r.Value.Result, loaded: decodeFound(queries[i].Action, &r.Value)}
+	}
+	return results
+}
+
+// decodeFound returns nil for what can't be used: loadAll tells what is wrong with it.
+func decodeFound(d digest.Digest, f *remote.FoundAction) *loaded {
+	if f.Action == nil || d.SizeBytes > maxActionBytes || digest.Of(f.Action) != d {
+		return nil
+	}
+	l := &loaded{data: f.Action}
+	var command digest.Digest
+	var err error
+	if l.action, command, err = decodeAction(d, f.Action); err != nil || digest.Of(f.Command) != command {
+		return nil
+	}
+	if l.command, err = decodeCommand(d, command, f.Command); err != nil {
+		return nil
+	}
+	return l
 }
 
 // loadAll reads actions and then their commands: two calls, where they are small.

@@ -35,8 +35,8 @@ func TestLookUpsThatWaitShareACall(t *testing.T) {
 				s.until(queued)
 			}
 			single := c.count(semconv.RPCClientDuration, map[string]string{"rpc_method": "build.bazel.remote.execution.v2.ActionCache/GetActionResult"})
-			batches := c.count(semconv.RPCClientDuration, map[string]string{"rpc_method": "weir.batch.v1.ActionCache/BatchGetActionResults"})
-			if wantSingle, wantBatches := map[bool]float64{false: 1, true: 1 + others}[traced], map[bool]float64{false: 1, true: 0}[traced]; single != wantSingle || batches != wantBatches {
+			batches := c.count(semconv.RPCClientDuration, map[string]string{"rpc_method": "weir.batch.v1.ActionCache/BatchFindActions"})
+			if wantSingle, wantBatches := map[bool]float64{false: 0, true: 1 + others}[traced], map[bool]float64{false: 2, true: 0}[traced]; single != wantSingle || batches != wantBatches {
 				t.Errorf("%v calls for one result and %v for many, want %v and %v", single, batches, wantSingle, wantBatches)
 			}
 		})

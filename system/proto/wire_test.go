@@ -203,20 +203,24 @@ GetLocalDiskUsageResponse.quota_bytes 2 int64
 `,
 
 	"weir.batch.v1": `
-BatchGetActionResultsRequest.instance_name 1 string
-BatchGetActionResultsRequest.action_digests 2 repeated build.bazel.remote.execution.v2.Digest
-BatchGetActionResultsRequest.digest_function 3 build.bazel.remote.execution.v2.DigestFunction.Value
-BatchGetActionResultsResponse.responses 1 repeated BatchGetActionResultsResponse.Response
-BatchGetActionResultsResponse.Response.status 1 google.rpc.Status
-BatchGetActionResultsResponse.Response.result 2 build.bazel.remote.execution.v2.ActionResult
-BatchGetActionResultsResponse.Response.left_out 3 bool
+BatchFindActionsRequest.instance_name 1 string
+BatchFindActionsRequest.queries 2 repeated BatchFindActionsRequest.Query
+BatchFindActionsRequest.digest_function 3 build.bazel.remote.execution.v2.DigestFunction.Value
+BatchFindActionsRequest.Query.action_digest 1 build.bazel.remote.execution.v2.Digest
+BatchFindActionsRequest.Query.skip_result 2 bool
+BatchFindActionsResponse.responses 1 repeated BatchFindActionsResponse.Response
+BatchFindActionsResponse.Response.status 1 google.rpc.Status
+BatchFindActionsResponse.Response.result 2 build.bazel.remote.execution.v2.ActionResult
+BatchFindActionsResponse.Response.left_out 3 bool
+BatchFindActionsResponse.Response.action 4 bytes
+BatchFindActionsResponse.Response.command 5 bytes
 BatchUpdateActionResultsRequest.instance_name 1 string
 BatchUpdateActionResultsRequest.updates 2 repeated BatchUpdateActionResultsRequest.Update
 BatchUpdateActionResultsRequest.digest_function 3 build.bazel.remote.execution.v2.DigestFunction.Value
 BatchUpdateActionResultsRequest.Update.action_digest 1 build.bazel.remote.execution.v2.Digest
 BatchUpdateActionResultsRequest.Update.result 2 build.bazel.remote.execution.v2.ActionResult
 BatchUpdateActionResultsResponse.statuses 1 repeated google.rpc.Status
-ActionCache.BatchGetActionResults BatchGetActionResultsRequest BatchGetActionResultsResponse
+ActionCache.BatchFindActions BatchFindActionsRequest BatchFindActionsResponse
 ActionCache.BatchUpdateActionResults BatchUpdateActionResultsRequest BatchUpdateActionResultsResponse
 `,
 }

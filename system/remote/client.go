@@ -46,7 +46,7 @@ type Client struct {
 	mu    sync.Mutex
 	known abilities
 
-	noBatches atomic.Bool // the server takes action results one by one
+	noBatches atomic.Bool // the server has REAPI's calls only
 }
 
 func newClient(conn *grpc.ClientConn, instance string, compressor Compressor) *Client {

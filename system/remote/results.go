@@ -2,6 +2,7 @@ package remote
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -42,44 +43,70 @@ func (c *Client) UpdateActionResult(ctx context.Context, action digest.Digest, r
 	return nil
 }
 
-// ActionResults is ActionResult of many actions, in one call if the server is one of
-// ours: REAPI has none for that. Results are in the order of actions.
-func (c *Client) ActionResults(ctx context.Context, actions []digest.Digest) []Result[*repb.ActionResult] {
-	results := make([]Result[*repb.ActionResult], len(actions))
-	for from := 0; from < len(actions); from += batch.MaxResults {
-		some := actions[from:min(from+batch.MaxResults, len(actions))]
+// An ActionQuery asks for an action.
+type ActionQuery struct {
+	Action     digest.Digest
+	SkipResult bool // a cached result isn't wanted
+}
+
+// A FoundAction is the cached result of an action, or what is needed to run it.
+type FoundAction struct {
+	// Result is nil if there is none, or none was wanted.
+	Result *repb.ActionResult
+	// Action and Command are the messages as the server has stored them, which is for
+	// the caller to check. Both are nil if there is a result, and where they are still to
+	// be read, for whatever reason.
+	Action, Command []byte
+}
+
+// FindActions is ActionResult of many actions, and reads the actions that have no result,
+// and their commands: in one call if the server is one of ours, REAPI has none for that;
+// another one is asked for the results only. An error is the look-up's. Results are in
+// the order of queries.
+func (c *Client) FindActions(ctx context.Context, queries []ActionQuery) []Result[FoundAction] {
+	results := make([]Result[FoundAction], len(queries))
+	for from := 0; from < len(queries); from += batch.MaxResults {
+		some := queries[from:min(from+batch.MaxResults, len(queries))]
 		of := results[from : from+len(some)]
-		one := func(i int) { of[i].Value, of[i].Err = c.ActionResult(ctx, some[i]) }
-		atOnce(c, of, one, func() error { return c.readResults(ctx, some, of, one) })
+		one := func(i int) {
+			if !some[i].SkipResult {
+				of[i].Value.Result, of[i].Err = c.ActionResult(ctx, some[i].Action)
+			}
+			if errors.Is(of[i].Err, cas.ErrNotFound) {
+				of[i].Err = nil
+			}
+		}
+		atOnce(c, 1, of, one, func() error { return c.findActions(ctx, some, of, one) })
 	}
 	return results
 }
 
-// readResults fills in results, by one for those that the answer has no room for.
-func (c *Client) readResults(ctx context.Context, actions []digest.Digest, results []Result[*repb.ActionResult], one func(i int)) error {
-	request := &batch.BatchGetActionResultsRequest{InstanceName: c.instance, DigestFunction: digest.Function}
-	for _, action := range actions {
-		request.ActionDigests = append(request.ActionDigests, action.Proto())
+// findActions fills in results, by one for those that the answer has no room for.
+func (c *Client) findActions(ctx context.Context, queries []ActionQuery, results []Result[FoundAction], one func(i int)) error {
+	request := &batch.BatchFindActionsRequest{
+		InstanceName: c.instance, DigestFunction: digest.Function,
+		Queries: make([]*batch.BatchFindActionsRequest_Query, len(queries)),
 	}
-	answer, err := c.results.BatchGetActionResults(ctx, request)
-	if err == nil && len(answer.Responses) != len(actions) {
+	for i, q := range queries {
+		request.Queries[i] = &batch.BatchFindActionsRequest_Query{ActionDigest: q.Action.Proto(), SkipResult: q.SkipResult}
+	}
+	answer, err := c.results.BatchFindActions(ctx, request)
+	if err == nil && len(answer.Responses) != len(queries) {
 		err = fmt.Errorf("the server answered with %d", len(answer.Responses))
 	}
 	if err != nil {
-		return fmt.Errorf("get the results of %d actions: %w", len(actions), err)
+		return fmt.Errorf("find %d actions: %w", len(queries), err)
 	}
 	var leftOut []int
 	for i, r := range answer.Responses {
-		switch code := codes.Code(r.GetStatus().GetCode()); {
-		case r.LeftOut:
+		if r.LeftOut {
 			leftOut = append(leftOut, i)
-		case code != codes.OK:
-			results[i].Err = fmt.Errorf("get result of action %v: %w", actions[i], blobError(status.ErrorProto(r.Status)))
-		case r.Result == nil:
-			results[i].Err = cas.ErrNotFound
-		default:
-			results[i].Value = r.Result
+			continue
 		}
+		if code := codes.Code(r.GetStatus().GetCode()); code != codes.OK {
+			results[i].Err = fmt.Errorf("get result of action %v: %w", queries[i].Action, blobError(status.ErrorProto(r.Status)))
+		}
+		results[i].Value = FoundAction{r.Result, r.Action, r.Command}
 	}
 	each(len(leftOut), func(i int) { one(leftOut[i]) })
 	return nil
@@ -104,7 +131,7 @@ func (c *Client) UpdateActionResults(ctx context.Context, updates []ActionUpdate
 		}
 		some, of := updates[from:to], results[from:to]
 		one := func(i int) { of[i].Err = c.UpdateActionResult(ctx, some[i].Action, some[i].Result) }
-		atOnce(c, of, one, func() error { return c.writeResults(ctx, some, of) })
+		atOnce(c, 2, of, one, func() error { return c.writeResults(ctx, some, of) })
 	}
 	return results
 }
@@ -130,10 +157,10 @@ func (c *Client) writeResults(ctx context.Context, updates []ActionUpdate, resul
 }
 
 // atOnce gets results by the one call for all, of which an error is each one's; or one
-// by one, side by side, if the server has no such call, or where there is but one: that
-// is REAPI's own.
-func atOnce[V any](c *Client, results []Result[V], one func(i int), all func() error) {
-	if len(results) > 1 && !c.noBatches.Load() {
+// by one, side by side, by REAPI's calls: if the server has no other, or where there are
+// fewer than least.
+func atOnce[V any](c *Client, least int, results []Result[V], one func(i int), all func() error) {
+	if len(results) >= least && !c.noBatches.Load() {
 		err := all()
 		if status.Code(err) != codes.Unimplemented {
 			if err != nil {

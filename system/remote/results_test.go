@@ -2,7 +2,6 @@ package remote_test
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"maps"
 	"strings"
@@ -13,8 +12,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 
-	"github.com/weir-build/weir/system/cas"
 	"github.com/weir-build/weir/system/digest"
 	"github.com/weir-build/weir/system/proto/batch"
 	"github.com/weir-build/weir/system/remote"
@@ -50,24 +49,26 @@ func actionOf(i int) digest.Digest { return digest.Of(fmt.Append(nil, "action ",
 func exchange(t *testing.T, client *remote.Client, n int, stdout string) {
 	t.Helper()
 	var updates []remote.ActionUpdate
-	var actions []digest.Digest
+	var queries []remote.ActionQuery
 	for i := range n {
 		updates = append(updates, remote.ActionUpdate{Action: actionOf(i), Result: &repb.ActionResult{ExitCode: int32(i + 1), StdoutRaw: []byte(stdout)}})
-		actions = append(actions, actionOf(i))
+		queries = append(queries, remote.ActionQuery{Action: actionOf(i)})
 	}
 	for i, r := range client.UpdateActionResults(t.Context(), updates) {
 		if r.Err != nil {
 			t.Errorf("update %d: %v", i, r.Err)
 		}
 	}
-	for i, r := range client.ActionResults(t.Context(), append(actions, actionOf(n))) {
-		switch {
-		case i == n:
-			if !errors.Is(r.Err, cas.ErrNotFound) {
-				t.Errorf("result %d: %v, want cas.ErrNotFound", i, r.Err)
-			}
-		case r.Err != nil || r.Value.ExitCode != int32(i+1) || string(r.Value.StdoutRaw) != stdout:
+	for i, r := range client.FindActions(t.Context(), append(queries, remote.ActionQuery{Action: actionOf(n)})) {
+		switch result := r.Value.Result; {
+		case r.Err != nil || r.Value.Action != nil || r.Value.Command != nil:
 			t.Errorf("result %d: %v, %v", i, r.Value, r.Err)
+		case i == n:
+			if result != nil {
+				t.Errorf("result %d: %v, want none", i, result)
+			}
+		case result.GetExitCode() != int32(i+1) || string(result.GetStdoutRaw()) != stdout:
+			t.Errorf("result %d: %v", i, result)
 		}
 	}
 }
@@ -75,24 +76,88 @@ func exchange(t *testing.T, client *remote.Client, n int, stdout string) {
 func TestManyResultsTakeOneCall(t *testing.T) {
 	server := newStorage(t, 0)
 	exchange(t, dial(t, server.address, "main"), 50, "")
-	want := map[string]int{"BatchUpdateActionResults": 1, "BatchGetActionResults": 1, "GetCapabilities": 1}
+	want := map[string]int{"BatchUpdateActionResults": 1, "BatchFindActions": 1, "GetCapabilities": 1}
 	if got := server.all(); !maps.Equal(got, want) {
 		t.Errorf("calls %v, want %v", got, want)
 	}
 }
 
-// One result alone takes REAPI's own call.
-func TestOneResultTakesItsOwnCall(t *testing.T) {
+// One update alone takes REAPI's own call; one query spares two, and is asked as many are.
+func TestOneResultAlone(t *testing.T) {
 	server := newStorage(t, 0)
 	client := dial(t, server.address, "main")
 	updated := client.UpdateActionResults(t.Context(), []remote.ActionUpdate{{Action: actionOf(1), Result: new(repb.ActionResult)}})
-	got := client.ActionResults(t.Context(), []digest.Digest{actionOf(1)})
-	if len(updated) != 1 || updated[0].Err != nil || len(got) != 1 || got[0].Err != nil {
+	got := client.FindActions(t.Context(), []remote.ActionQuery{{Action: actionOf(1)}})
+	if len(updated) != 1 || updated[0].Err != nil || len(got) != 1 || got[0].Err != nil || got[0].Value.Result == nil {
 		t.Errorf("got %v and %v", updated, got)
 	}
-	want := map[string]int{"UpdateActionResult": 1, "GetActionResult": 1, "GetCapabilities": 1}
+	want := map[string]int{"UpdateActionResult": 1, "BatchFindActions": 1, "GetCapabilities": 1}
 	if got := server.all(); !maps.Equal(got, want) {
 		t.Errorf("calls %v, want %v", got, want)
+	}
+}
+
+// TestFoundActions tells what is found of actions in whose place there is this or that.
+func TestFoundActions(t *testing.T) {
+	const room = 2000
+	server := newStorage(t, room)
+	client := dial(t, server.address, "main")
+	put := func(data []byte) digest.Digest {
+		d := digest.Of(data)
+		if err := server.blobs.Write(t.Context(), d, data); err != nil {
+			t.Fatal(err)
+		}
+		return d
+	}
+	action := func(command digest.Digest, salt string) digest.Digest {
+		data, err := proto.Marshal(&repb.Action{CommandDigest: command.Proto(), InputRootDigest: digest.Empty.Proto(), Salt: []byte(salt)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return put(data)
+	}
+	command := func(argument string) digest.Digest {
+		data, err := proto.Marshal(&repb.Command{Arguments: []string{argument}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return put(data)
+	}
+	cached := action(command("cc"), "cached")
+	if err := client.UpdateActionResult(t.Context(), cached, &repb.ActionResult{ExitCode: 7}); err != nil {
+		t.Fatal(err)
+	}
+	for _, test := range []struct {
+		name           string
+		query          remote.ActionQuery
+		result, action bool
+	}{
+		{"a result", remote.ActionQuery{Action: cached}, true, false},
+		{"a result that isn't wanted", remote.ActionQuery{Action: cached, SkipResult: true}, false, true},
+		{"no result", remote.ActionQuery{Action: action(command("cc"), "none")}, false, true},
+		{"nothing", remote.ActionQuery{Action: digest.Of([]byte("nothing"))}, false, false},
+		{"what is no Action", remote.ActionQuery{Action: put([]byte("\xff"))}, false, false},
+		{"an Action without a Command", remote.ActionQuery{Action: action(digest.Of([]byte("lost")), "")}, false, false},
+		{"an Action that is too large", remote.ActionQuery{Action: action(command("cc"), strings.Repeat("x", room))}, false, false},
+		{"a Command that is too large", remote.ActionQuery{Action: action(command(strings.Repeat("x", room)), "")}, false, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			found := client.FindActions(t.Context(), []remote.ActionQuery{test.query})[0]
+			v := found.Value
+			if found.Err != nil || (v.Result.GetExitCode() == 7) != test.result || (v.Action != nil) != test.action || (v.Command != nil) != test.action {
+				t.Fatalf("found %+v, error %v", v, found.Err)
+			}
+			if !test.action {
+				return
+			}
+			decoded := new(repb.Action)
+			if err := proto.Unmarshal(v.Action, decoded); err != nil {
+				t.Fatal(err)
+			}
+			if digest.Of(v.Action) != test.query.Action || digest.Of(v.Command).Hex() != decoded.CommandDigest.Hash {
+				t.Errorf("the action %x and the command %x aren't what is stored", v.Action, v.Command)
+			}
+		})
 	}
 }
 
@@ -113,7 +178,7 @@ func TestServerWithoutBatchesOfResults(t *testing.T) {
 			batches += n
 		}
 	}
-	if got["UpdateActionResult"] != 20 || got["GetActionResult"] != 21 || batches < 1 || got["BatchGetActionResults"] != 0 {
+	if got["UpdateActionResult"] != 20 || got["GetActionResult"] != 21 || batches < 1 || got["BatchFindActions"] != 0 {
 		t.Errorf("calls %v, want 20 and 21 by themselves, and none for many but the first", got)
 	}
 }
@@ -124,7 +189,7 @@ func TestResultsThatDoNotFit(t *testing.T) {
 	server := newStorage(t, 2000)
 	exchange(t, dial(t, server.address, "main"), 6, strings.Repeat("x", 600))
 	got := server.all()
-	if got["BatchUpdateActionResults"] < 2 || got["BatchGetActionResults"] != 1 || got["GetActionResult"] < 3 {
+	if got["BatchUpdateActionResults"] < 2 || got["BatchFindActions"] != 1 || got["GetActionResult"] < 3 {
 		t.Errorf("calls %v", got)
 	}
 }
@@ -150,8 +215,8 @@ type hostileCache struct {
 	batch.UnimplementedActionCacheServer
 }
 
-func (hostileCache) BatchGetActionResults(context.Context, *batch.BatchGetActionResultsRequest) (*batch.BatchGetActionResultsResponse, error) {
-	return new(batch.BatchGetActionResultsResponse), nil
+func (hostileCache) BatchFindActions(context.Context, *batch.BatchFindActionsRequest) (*batch.BatchFindActionsResponse, error) {
+	return new(batch.BatchFindActionsResponse), nil
 }
 
 func (hostileCache) BatchUpdateActionResults(context.Context, *batch.BatchUpdateActionResultsRequest) (*batch.BatchUpdateActionResultsResponse, error) {
@@ -160,7 +225,7 @@ func (hostileCache) BatchUpdateActionResults(context.Context, *batch.BatchUpdate
 
 func TestAnswerOfAnotherLength(t *testing.T) {
 	client := dial(t, serve(t, func(g *grpc.Server) { batch.RegisterActionCacheServer(g, hostileCache{}) }), "main")
-	for _, r := range client.ActionResults(t.Context(), []digest.Digest{actionOf(0), actionOf(1)}) {
+	for _, r := range client.FindActions(t.Context(), []remote.ActionQuery{{Action: actionOf(0)}, {Action: actionOf(1)}}) {
 		if r.Err == nil || !strings.Contains(r.Err.Error(), "answered with 0") {
 			t.Errorf("got %v", r)
 		}
