@@ -13,6 +13,7 @@ import (
 
 	"github.com/weir-build/weir/system/options"
 	"github.com/weir-build/weir/system/remote"
+	"github.com/weir-build/weir/system/runner/early"
 	"github.com/weir-build/weir/system/runner/proctree"
 )
 
@@ -43,8 +44,8 @@ func (e *signalError) Error() string { return "killed by signal: " + e.signal.St
 // Main runs a program and returns its exit code. It takes the whole process for
 // its own: it handles SIGINT and SIGTERM, adopts orphans and reaps all children.
 func Main(ctx context.Context, p Program) int {
-	if code, ok := p.inside(); ok {
-		return code
+	if code, done := early.Run(p.Args, p.Env, p.Stdout, p.Stderr, p.New().Capabilities()); done {
+		return code // of a program that hasn't asked early itself
 	}
 	if len(p.Args) == 1 && p.Args[0] == PoolArg {
 		return p.servePool(ctx)
@@ -69,9 +70,7 @@ func (p Program) once(ctx context.Context, begin time.Time) int {
 		fmt.Fprintf(p.Stdout, "%s %s\n", p.Name, p.Version)
 		return 0
 	case ShowCapabilities:
-		for _, line := range append([]string{"no-logs-capture", RunAsCapability, PoolCapability}, runner.Capabilities()...) {
-			fmt.Fprintln(p.Stdout, line)
-		}
+		fmt.Fprint(p.Stdout, early.Lines(runner.Capabilities()))
 		return 0
 	}
 	if err := runner.Check(); err != nil {

@@ -12,16 +12,12 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/weir-build/weir/system/runner/early"
 	"github.com/weir-build/weir/system/runner/proctree"
 )
 
-// Exit codes of commands that couldn't be started, as shells have them.
-const (
-	exitNotExecutable = 126
-	exitNotFound      = 127
-	// exitSignal plus a signal's number is the exit code of what it killed.
-	exitSignal = 128
-)
+// exitSignal plus a signal's number is the exit code of what it killed, as shells have it.
+const exitSignal = 128
 
 const (
 	// reapLimit bounds the wait for killed processes to be gone. Longer than
@@ -118,36 +114,16 @@ func start(p Process, files []*os.File) (*os.Process, error) {
 	}
 }
 
-// replaceBy makes this process another; it returns only if that fails.
-func replaceBy(p Process) error {
-	if !strings.Contains(p.Path, "/") {
-		return unix.ENOENT
-	}
-	return unix.Exec(p.Path, p.Args, p.Env)
-}
-
 // explain returns the exit code of a process that couldn't be started and
 // writes why to its stderr. It returns the error if that is no fault of the
 // process.
 func explain(p Process, err error, stderr *os.File) (int32, error) {
-	for _, ours := range []error{unix.EAGAIN, unix.ENOMEM, unix.EMFILE, unix.ENFILE} {
-		if errors.Is(err, ours) {
-			return 0, fmt.Errorf("start %s: %w", p.Path, err)
-		}
-	}
 	var errno syscall.Errno
-	if !errors.As(err, &errno) {
+	if !errors.As(err, &errno) || early.Ours(errno) {
 		return 0, fmt.Errorf("start %s: %w", p.Path, err)
 	}
-	code, hint := int32(exitNotExecutable), ""
-	if errno == unix.ENOENT {
-		code = exitNotFound
-		if !strings.Contains(p.Path, "/") {
-			hint = "; a command is named by its path, there is no search along PATH"
-		}
-	}
-	_, err = fmt.Fprintf(stderr, "%s: %v%s\n", p.Path, errno, hint)
-	return code, err
+	code, err := early.Explain(p.Path, errno, stderr)
+	return int32(code), err
 }
 
 // watch kills the group when the context ends or the time is up.
