@@ -89,7 +89,7 @@ func (n *Namespaces) Execute(ctx context.Context, run *Run) (*repb.ActionResult,
 		return nil, fmt.Errorf("read the report of the sandbox: %w", err)
 	}
 	if !bytes.Contains(told, []byte(`"exit-code"`)) && !run.done.timedOut {
-		return nil, fmt.Errorf("no sandbox for the command: %s", run.logs.stderr.tail())
+		return nil, fmt.Errorf("no sandbox for the command: %s", run.logs.tail())
 	}
 	return run.Upload(ctx)
 }

@@ -55,7 +55,7 @@ func execute(ctx context.Context, p Process, logs *logs, timeout time.Duration) 
 	}
 	defer null.Close()
 	o := outcome{start: time.Now()}
-	process, err := start(p, []*os.File{null, logs.stdout.file, logs.stderr.file})
+	pid, err := start(p, []*os.File{null, logs.stdout.file, logs.stderr.file})
 	if err != nil {
 		o.end = time.Now()
 		o.exitCode, err = explain(p, err, logs.stderr.file)
@@ -67,48 +67,67 @@ func execute(ctx context.Context, p Process, logs *logs, timeout time.Duration) 
 	ended, watched := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(watched)
-		o.watch(ctx, ended, timeout, process.Pid)
+		o.watch(ctx, ended, timeout, pid)
 	}()
-	err = proctree.AwaitEnd(process.Pid)
+	err = proctree.AwaitEnd(pid)
 	o.end = time.Now()
 	close(ended)
 	<-watched
-	_ = unix.Kill(-process.Pid, unix.SIGKILL) // what it left behind
+	_ = unix.Kill(-pid, unix.SIGKILL) // what it left behind
 	if err != nil {
 		return o, err
 	}
-	state, err := process.Wait()
-	if err != nil {
+	var status syscall.WaitStatus
+	o.usage = new(syscall.Rusage)
+	if err := wait(pid, &status, o.usage); err != nil {
 		return o, fmt.Errorf("wait for command: %w", err)
 	}
-	o.exitCode = exitCode(state.Sys().(syscall.WaitStatus))
+	o.exitCode = exitCode(status)
 	if o.timedOut && o.exitCode != exitSignal+int32(unix.SIGKILL) {
 		o.timedOut = false // it ended by itself at the last moment
 	}
-	o.usage, _ = state.SysUsage().(*syscall.Rusage)
 	if err := proctree.Reap(reapLimit); err != nil {
 		return o, fmt.Errorf("clean up after command: %w", err)
 	}
 	return o, nil
 }
 
-// start starts p in a process group of its own.
-func start(p Process, files []*os.File) (*os.Process, error) {
+// wait reaps a child that has ended.
+func wait(pid int, status *syscall.WaitStatus, usage *syscall.Rusage) error {
+	for {
+		_, err := syscall.Wait4(pid, status, 0, usage)
+		if !errors.Is(err, syscall.EINTR) {
+			return err
+		}
+	}
+}
+
+// start starts p in a process group of its own, and returns its id.
+//
+// Not by os.StartProcess: for the first process it starts, that makes one more, to see
+// whether a pidfd can be waited for, which costs a quarter of the start. A child that isn't
+// reaped needs no pidfd.
+func start(p Process, files []*os.File) (pid int, err error) {
 	if !strings.Contains(p.Path, "/") {
-		return nil, unix.ENOENT
+		return 0, unix.ENOENT
 	}
 	env := p.Env
 	if env == nil {
 		env = []string{} // nil would mean ours
 	}
-	attr := &os.ProcAttr{Dir: p.Dir, Env: env, Files: append(files, p.Files...), Sys: &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}}
+	attr := &syscall.ProcAttr{Dir: p.Dir, Env: env, Sys: &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}}
+	files = append(files, p.Files...)
+	defer runtime.KeepAlive(files) // only their numbers are handed on
+	for _, f := range files {
+		attr.Files = append(attr.Files, f.Fd())
+	}
 	if p.User != nil && os.Geteuid() == 0 {
 		attr.Sys.Credential = &syscall.Credential{Uid: uint32(p.User.UID), Gid: uint32(p.User.GID)}
 	}
 	for attempt := 1; ; attempt++ {
-		process, err := os.StartProcess(p.Path, p.Args, attr)
+		pid, _, err := syscall.StartProcess(p.Path, p.Args, attr)
 		if attempt == busyAttempts || !errors.Is(err, unix.ETXTBSY) {
-			return process, err
+			return pid, err
 		}
 		time.Sleep(busyPause)
 	}
