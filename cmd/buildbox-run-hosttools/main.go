@@ -6,6 +6,7 @@ import (
 	"context"
 	"os"
 
+	_ "github.com/weir-build/weir/cmd/buildbox-run-hosttools/early" // what needs nothing of the rest, before it is initialized
 	"github.com/weir-build/weir/system/runner"
 	"github.com/weir-build/weir/traces/tracecontext"
 )

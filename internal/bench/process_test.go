@@ -2,6 +2,7 @@ package bench
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -22,6 +23,7 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/weir-build/weir/loadgen/fake"
+	"github.com/weir-build/weir/system/runner/proctree"
 	"github.com/weir-build/weir/system/stack"
 	"github.com/weir-build/weir/system/telemetry"
 	"github.com/weir-build/weir/traces/otlpfile"
@@ -59,19 +61,21 @@ func serveRole(role []string) error {
 	if err != nil {
 		return err
 	}
-	switch role[0] {
-	case "floor":
+	if role[0] == "floor" {
 		return serveFloor(ctx, listener)
-	case "fake":
+	}
+	if role[0] == "fake" {
 		listener.Close()
-		server, err := fake.Start(fake.Config{})
+		return serveFake(ctx)
+	}
+	if dir := os.Getenv(profileVariable); dir != "" {
+		stop, err := profile(filepath.Join(dir, role[0]))
 		if err != nil {
 			return err
 		}
-		fmt.Println(strings.TrimPrefix(server.URL, "grpc://"))
-		<-ctx.Done()
-		server.Stop()
-		return nil
+		defer stop()
+	}
+	switch role[0] {
 	case "cluster":
 		listener.Close()
 		return serveCluster(ctx, role[1:])
@@ -80,13 +84,6 @@ func serveRole(role []string) error {
 		return serveStation(ctx, role[1:])
 	}
 	defer stack.KeepHeapFloor()()
-	if dir := os.Getenv(profileVariable); dir != "" {
-		stop, err := profile(filepath.Join(dir, role[0]))
-		if err != nil {
-			return err
-		}
-		defer stop()
-	}
 	config := telemetry.Config{Role: role[0]}
 	if role[0] == "execution" {
 		if err := trace(&config, role[2], role[4]); err != nil {
@@ -135,6 +132,18 @@ func trace(config *telemetry.Config, tracing, dir string) error {
 		config.Sampler, err = telemetry.NewSampler(telemetry.Sampling{Ratio: 1. / sampledBuilds})
 	}
 	return err
+}
+
+// serveFake serves the fake of package fake until ctx is done.
+func serveFake(ctx context.Context) error {
+	server, err := fake.Start(fake.Config{})
+	if err != nil {
+		return err
+	}
+	defer server.Stop()
+	fmt.Println(strings.TrimPrefix(server.URL, "grpc://"))
+	<-ctx.Done()
+	return nil
 }
 
 // serveCluster serves a whole cluster of one worker: its folder, the runner, how it is
@@ -271,6 +280,35 @@ func (s *server) cpu(b testing.TB) time.Duration {
 		b.Fatalf("CPU time of process %d: %v", s.pid, err)
 	}
 	return time.Duration(t.Nano())
+}
+
+// treeCPU returns the CPU time that a process and all below it have used, to some
+// hundredths of a second for each that lives; those it hasn't waited for are left out.
+func (s *server) treeCPU(b testing.TB) time.Duration {
+	b.Helper()
+	below, err := proctree.Descendants(s.pid)
+	if err != nil {
+		b.Fatal(err)
+	}
+	var all time.Duration
+	for _, pid := range append(below, s.pid) {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if err != nil {
+			continue // it has ended, and its parent counts it
+		}
+		// proc(5): behind the program's name in parentheses fields 14 to 17 of all are
+		// utime, stime, and those of children that were waited for.
+		fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+		for _, field := range fields[11:15] {
+			ticks, err := strconv.Atoi(field)
+			if err != nil {
+				b.Fatal(err)
+			}
+			const tick = 10 * time.Millisecond // USER_HZ is 100 on every architecture that Go knows
+			all += time.Duration(ticks) * tick
+		}
+	}
+	return all
 }
 
 // self is this process, which is client and workers.

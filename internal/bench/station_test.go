@@ -76,7 +76,7 @@ type dispatcher struct {
 	todo    []*bots.Lease
 	given   map[string]*bots.Lease
 	since   map[string]time.Time
-	took    time.Duration // from the reply with a lease to the call with its result, in all
+	took    []time.Duration // from the reply with a lease to the call with its result
 	left    int
 	failed  error
 	done    chan struct{} // closed when nothing is left
@@ -104,7 +104,7 @@ func startDispatcher(b *testing.B, slots int) *dispatcher {
 func (d *dispatcher) run(b *testing.B, actions []*anypb.Any) {
 	b.Helper()
 	d.mu.Lock()
-	d.left, d.done, d.took = len(actions), make(chan struct{}), 0
+	d.left, d.done, d.took = len(actions), make(chan struct{}), nil
 	for i, a := range actions {
 		d.todo = append(d.todo, &bots.Lease{Id: fmt.Sprintf("%d-%d", time.Now().UnixNano(), i), Payload: a, State: bots.LeaseState_PENDING})
 	}
@@ -168,7 +168,7 @@ func (d *dispatcher) report(leases []*bots.Lease, now time.Time) (news bool) {
 		if err := l.Result.UnmarshalTo(result); err != nil || l.Status.GetCode() != 0 || result.ExitCode != 0 {
 			d.failed = fmt.Errorf("lease ended with %v, result %v: %v", l.Status, result, err)
 		}
-		d.took += now.Sub(d.since[l.Id])
+		d.took = append(d.took, now.Sub(d.since[l.Id]))
 		delete(d.given, l.Id)
 		delete(d.since, l.Id)
 		news = true
@@ -179,8 +179,8 @@ func (d *dispatcher) report(leases []*bots.Lease, now time.Time) (news bool) {
 	return news
 }
 
-// stationOfTrue has a worker run b.N actions of /bin/true, and returns how long each took
-// from the server's offer to the worker's report.
+// stationOfTrue has a worker run b.N actions of /bin/true, and returns what half of them took
+// at most, from the server's offer to the worker's report.
 func stationOfTrue(b *testing.B, runner string, pool, jobs int) time.Duration {
 	d := startDispatcher(b, jobs)
 	s := start(b, "station", d.address, runnertest.OpenDir(b), runner, strconv.Itoa(jobs), strconv.Itoa(pool))
@@ -197,8 +197,13 @@ func stationOfTrue(b *testing.B, runner string, pool, jobs int) time.Duration {
 	}
 	d.run(b, payloads(jobs))
 	actions := payloads(b.N)
+	own, tree := s.cpu(b), s.treeCPU(b)
 	b.ResetTimer()
 	d.run(b, actions)
 	b.StopTimer()
-	return d.took / time.Duration(b.N)
+	n := time.Duration(b.N)
+	own, tree = (s.cpu(b)-own)/n, (s.treeCPU(b)-tree)/n
+	b.ReportMetric(float64(own.Microseconds()), "station-cpu-µs/op")
+	b.ReportMetric(float64((tree - own).Microseconds()), "runner-cpu-µs/op")
+	return median(d.took)
 }

@@ -46,8 +46,8 @@ system/cas, system/cas/files, system/cas/lru < system/actioncache
 system/cas < system/remote
 NONE < system/remote/zstd
 system/remote < system/options
-NONE < system/runner/proctree
-system/cas, system/options, system/remote, system/runner/proctree < system/runner
+NONE < system/runner/early, system/runner/proctree
+system/cas, system/options, system/remote, system/runner/early, system/runner/proctree < system/runner
 
 # Spans as files, in Jaeger, and as trees: nothing of system.
 NONE < traces/otlpfile, traces/jaeger
@@ -98,7 +98,10 @@ system/remote < internal/demo
 # Programs.
 NONE < system/proto/generate, traces/semconv/generate, reports/result/generate
 dashboards < dashboards/generate
-system/runner < cmd/buildbox-run-hosttools, cmd/buildbox-run-namespaces, cmd/buildbox-run-sleep
+system/runner/early < cmd/buildbox-run-hosttools/early, cmd/buildbox-run-namespaces/early, cmd/buildbox-run-sleep/early
+cmd/buildbox-run-hosttools/early, system/runner < cmd/buildbox-run-hosttools
+cmd/buildbox-run-namespaces/early, system/runner < cmd/buildbox-run-namespaces
+cmd/buildbox-run-sleep/early, system/runner < cmd/buildbox-run-sleep
 . < cmd/weir-k6
 ALL < cmd/weir
 

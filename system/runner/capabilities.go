@@ -6,12 +6,14 @@ import (
 	"os/exec"
 	"strings"
 	"time"
+
+	"github.com/weir-build/weir/system/runner/early"
 )
 
 // Capabilities of programs of ours beside BuildBox's: --run-as, and PoolArg.
 const (
-	RunAsCapability = "run-as"
-	PoolCapability  = "serve-pool"
+	RunAsCapability = early.RunAs
+	PoolCapability  = early.Pool
 )
 
 // askLimit bounds the answer to --capabilities, which takes milliseconds.

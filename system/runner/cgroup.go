@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/weir-build/weir/system/runner/early"
 )
 
 // Limits bound what a command and all that it starts may take together. 0 means no
@@ -137,7 +139,7 @@ func (g *group) enter(p *Process) (files []*os.File, err error) {
 		numbers = append(numbers, strconv.Itoa(standard+len(p.Files)+len(files)))
 		files = append(files, f)
 	}
-	p.Args = append([]string{self, enterGroups + strings.Join(numbers, ","), execInside, p.Path}, p.Args[1:]...)
+	p.Args = append([]string{self, early.EnterGroups + strings.Join(numbers, ","), early.ExecInside, p.Path}, p.Args[1:]...)
 	p.Path, p.Files = self, append(p.Files, files...)
 	return files, nil
 }

@@ -3,11 +3,11 @@ package runner
 import (
 	"context"
 	"path/filepath"
-	"runtime"
 
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
 
 	"github.com/weir-build/weir/system/options"
+	"github.com/weir-build/weir/system/runner/early"
 )
 
 // HostTools runs commands with the tools of this machine and without any
@@ -20,9 +20,7 @@ var _ Runner = HostTools{}
 func (HostTools) Options() []options.Option { return nil }
 
 // Capabilities names the platform: that of the host.
-func (HostTools) Capabilities() []string {
-	return append(hostPlatform(), "platform:"+socketProperty)
-}
+func (HostTools) Capabilities() []string { return early.HostTools() }
 
 // Check finds nothing.
 func (HostTools) Check() error { return nil }
@@ -46,28 +44,4 @@ func plainProcess(root string, command *repb.Command) Process {
 		Env:  env,
 		Dir:  filepath.Join(root, filepath.FromSlash(command.WorkingDirectory)),
 	}
-}
-
-// hostPlatform are the capabilities that name the platform of the host.
-func hostPlatform() []string {
-	return []string{"platform:OSFamily=" + runtime.GOOS, "platform:ISA=" + isa(runtime.GOARCH)}
-}
-
-// isa returns BuildBox's name of an architecture.
-func isa(arch string) string {
-	switch arch {
-	case "amd64":
-		return "x86-64"
-	case "386":
-		return "x86-32"
-	case "arm64":
-		return "aarch64"
-	case "arm":
-		return "aarch32"
-	case "ppc64":
-		return "power-isa-be"
-	case "ppc64le":
-		return "power-isa-le"
-	}
-	return arch
 }

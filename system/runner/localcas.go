@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/weir-build/weir/system/proto/localcas"
+	"github.com/weir-build/weir/system/runner/early"
 )
 
 // unstageLimit bounds the wait for casd to clean a staged tree up, of which a
@@ -40,14 +41,10 @@ func (r *Run) stageByCasd(ctx context.Context) (*tree, error) {
 	return nil, fmt.Errorf("stage input root %v: %w", r.InputRoot, err)
 }
 
-// socketProperty is the platform property that says where in its inputs an action wants a
-// socket by which it can use the remote APIs itself. Only the Action's count: the tree is
-// staged while the Command is still on its way.
-const socketProperty = "remoteApisSocketPath"
-
-// socket is what casd is asked for, nil if the action doesn't want one.
+// socket is what casd is asked for, nil if the action doesn't want one. Only the Action's
+// properties count: the tree is staged while the Command is still on its way.
 func (r *Run) socket() *localcas.RemoteApisSocketConfig {
-	path := strings.TrimLeft(property(r.platform, socketProperty), "/")
+	path := strings.TrimLeft(property(r.platform, early.SocketProperty), "/")
 	if path == "" {
 		return nil
 	}

@@ -28,8 +28,7 @@ type logs struct {
 
 // logFile is one of them.
 type logFile struct {
-	file *os.File // to append to
-	back *os.File // the same file, to read back: its name may be replaced by the command
+	file *os.File // to append to, and to read back: its name may be replaced by the command
 	temp string   // to be removed
 }
 
@@ -60,14 +59,11 @@ func (f *logFile) open(path string, user *User) error {
 	}
 	var err error
 	// Appending, so that a command that opens it again doesn't overwrite.
-	if f.file, err = os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_APPEND|os.O_WRONLY, 0o600); err != nil {
+	if f.file, err = os.OpenFile(path, os.O_CREATE|os.O_TRUNC|os.O_APPEND|os.O_RDWR, 0o600); err != nil {
 		return fmt.Errorf("create log file: %w", err)
 	}
 	if err := user.give(f.file.Chown); err != nil {
 		return fmt.Errorf("give the log file to user %v: %w", user, err)
-	}
-	if f.back, err = os.Open(path); err != nil {
-		return fmt.Errorf("open log file: %w", err)
 	}
 	return nil
 }
@@ -81,9 +77,6 @@ func (l *logs) close() {
 		if f.file != nil {
 			f.file.Close()
 		}
-		if f.back != nil {
-			f.back.Close()
-		}
 		if f.temp != "" {
 			os.Remove(f.temp)
 		}
@@ -95,8 +88,8 @@ func (l *logs) close() {
 func (l *logs) upload(ctx context.Context, client *remote.Client) (stdout, stderr digest.Digest, err error) {
 	var wait sync.WaitGroup
 	var errs [2]error
-	wait.Go(func() { stdout, errs[0] = uploadFile(ctx, client, l.stdout.back) })
-	stderr, errs[1] = uploadFile(ctx, client, l.stderr.back)
+	wait.Go(func() { stdout, errs[0] = uploadFile(ctx, client, l.stdout.file) })
+	stderr, errs[1] = uploadFile(ctx, client, l.stderr.file)
 	wait.Wait()
 	if errs[0] != nil {
 		return stdout, stderr, fmt.Errorf("upload stdout: %w", errs[0])
@@ -171,18 +164,19 @@ func uploadFile(ctx context.Context, client *remote.Client, file *os.File) (dige
 	return d, writer.Commit()
 }
 
-// tail returns the end of a log, for a message.
-func (f *logFile) tail() string {
+// tail returns the end of what was written to stderr, for a message.
+func (l *logs) tail() string {
 	const most = 500
-	if f.back == nil {
+	if !l.captured {
 		return "see the runner's own stderr"
 	}
-	info, err := f.back.Stat()
+	f := l.stderr
+	info, err := f.file.Stat()
 	if err != nil {
 		return err.Error()
 	}
 	data := make([]byte, min(most, info.Size()))
-	n, err := f.back.ReadAt(data, info.Size()-int64(len(data)))
+	n, err := f.file.ReadAt(data, info.Size()-int64(len(data)))
 	if err != nil && !errors.Is(err, io.EOF) {
 		return err.Error()
 	}

@@ -11,8 +11,12 @@ import (
 	"syscall"
 	"time"
 
+	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
+	spb "google.golang.org/genproto/googleapis/rpc/status"
+
 	"github.com/weir-build/weir/system/options"
 	"github.com/weir-build/weir/system/remote"
+	"github.com/weir-build/weir/system/runner/early"
 	"github.com/weir-build/weir/system/runner/proctree"
 )
 
@@ -33,6 +37,10 @@ type Program struct {
 
 	// dial connects to casd; nil means for this action alone.
 	dial func(remote.Config) (*remote.Client, error)
+	// inline, unless it is nil, is given what there is to write, and action is the one to
+	// run: no files are used.
+	inline *PoolReply
+	action []byte
 }
 
 // signalError is the cause of a context that a signal ended.
@@ -43,8 +51,8 @@ func (e *signalError) Error() string { return "killed by signal: " + e.signal.St
 // Main runs a program and returns its exit code. It takes the whole process for
 // its own: it handles SIGINT and SIGTERM, adopts orphans and reaps all children.
 func Main(ctx context.Context, p Program) int {
-	if code, ok := p.inside(); ok {
-		return code
+	if code, done := early.Run(p.Args, p.Env, p.Stdout, p.Stderr, p.New().Capabilities()); done {
+		return code // of a program that hasn't asked early itself
 	}
 	if len(p.Args) == 1 && p.Args[0] == PoolArg {
 		return p.servePool(ctx)
@@ -69,9 +77,7 @@ func (p Program) once(ctx context.Context, begin time.Time) int {
 		fmt.Fprintf(p.Stdout, "%s %s\n", p.Name, p.Version)
 		return 0
 	case ShowCapabilities:
-		for _, line := range append([]string{"no-logs-capture", RunAsCapability, PoolCapability}, runner.Capabilities()...) {
-			fmt.Fprintln(p.Stdout, line)
-		}
+		fmt.Fprint(p.Stdout, early.Lines(runner.Capabilities()))
 		return 0
 	}
 	if err := runner.Check(); err != nil {
@@ -119,13 +125,13 @@ func (p Program) run(ctx context.Context, runner Runner, begin time.Time, o Opti
 	}
 	r := newRun(begin, o, client, logger, p.TraceParent)
 	r.stdout, r.stderr = p.Stdout, p.Stderr
-	action, err := os.ReadFile(o.Action)
+	action, err := p.readAction(o)
 	if err != nil {
 		return p.fail(o, logger, fmt.Errorf("read action: %w", err))
 	}
 	result, err := r.do(ctx, runner, action)
-	if result != nil && o.ActionResult != "" {
-		if writeErr := writeMessage(o.ActionResult, result); writeErr != nil {
+	if result != nil {
+		if writeErr := p.writeResult(o, result); writeErr != nil {
 			err = errors.Join(err, fmt.Errorf("write result: %w", writeErr))
 		}
 	}
@@ -147,10 +153,38 @@ func (p Program) fail(o Options, logger *slog.Logger, err error) error {
 		return err
 	}
 	logger.Error("action has no result", "err", err)
-	if o.ActionResult != "" {
-		if err := writeMessage(ErrorStatusPath(o.ActionResult), StatusOf(err)); err != nil {
-			logger.Error("error status not written", "err", err)
-		}
+	if err := p.writeStatus(o, StatusOf(err)); err != nil {
+		logger.Error("error status not written", "err", err)
+	}
+	return err
+}
+
+// readAction returns the serialized Action.
+func (p Program) readAction(o Options) ([]byte, error) {
+	if p.inline != nil {
+		return p.action, nil
+	}
+	return os.ReadFile(o.Action)
+}
+
+// writeResult hands the result out, to whoever wants it.
+func (p Program) writeResult(o Options, result *repb.ActionResult) (err error) {
+	switch {
+	case p.inline != nil:
+		p.inline.Result, err = marshal(result)
+	case o.ActionResult != "":
+		err = writeMessage(o.ActionResult, result)
+	}
+	return err
+}
+
+// writeStatus does so for the reason why there is none.
+func (p Program) writeStatus(o Options, reason *spb.Status) (err error) {
+	switch {
+	case p.inline != nil:
+		p.inline.Status, err = marshal(reason)
+	case o.ActionResult != "":
+		err = writeMessage(ErrorStatusPath(o.ActionResult), reason)
 	}
 	return err
 }

@@ -14,6 +14,7 @@ import (
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
 
 	"github.com/weir-build/weir/system/options"
+	"github.com/weir-build/weir/system/runner/early"
 )
 
 // Namespaces runs commands with the tools of this machine, in namespaces of their own:
@@ -50,9 +51,7 @@ func (n *Namespaces) addBind(v string) error {
 }
 
 // Capabilities are the platform and what can be wished for.
-func (n *Namespaces) Capabilities() []string {
-	return append(hostPlatform(), "bind-mount", "platform:network", "platform:unixUID", "platform:unixGID", "platform:"+socketProperty)
-}
+func (n *Namespaces) Capabilities() []string { return early.Namespaces() }
 
 // Check looks for bubblewrap.
 func (n *Namespaces) Check() error {
@@ -90,7 +89,7 @@ func (n *Namespaces) Execute(ctx context.Context, run *Run) (*repb.ActionResult,
 		return nil, fmt.Errorf("read the report of the sandbox: %w", err)
 	}
 	if !bytes.Contains(told, []byte(`"exit-code"`)) && !run.done.timedOut {
-		return nil, fmt.Errorf("no sandbox for the command: %s", run.logs.stderr.tail())
+		return nil, fmt.Errorf("no sandbox for the command: %s", run.logs.tail())
 	}
 	return run.Upload(ctx)
 }
@@ -132,5 +131,5 @@ func (n *Namespaces) args(run *Run) ([]string, error) {
 	for _, v := range run.Command.EnvironmentVariables {
 		args = append(args, "--setenv", v.Name, v.Value)
 	}
-	return append(append(args, "--", self, execInside, p.Path), p.Args[1:]...), nil
+	return append(append(args, "--", self, early.ExecInside, p.Path), p.Args[1:]...), nil
 }

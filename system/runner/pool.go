@@ -20,6 +20,9 @@ import (
 // PoolArg alone and two pipes: it reads a PoolRequest from the one, does what a process
 // with that command line would do, and writes a PoolReply to the other, until the worker
 // closes the first or a signal comes. Those end the action under way, too.
+//
+// Its worker may tell it before the first action what actions will be like
+// (PoolRequest.WarmUp), and give it actions without files (PoolRequest.Inline).
 
 // PoolArg is the argument that makes a program of ours a warm runner.
 const PoolArg = "--serve-pool"
@@ -37,11 +40,22 @@ const PoolLogEnd = "\x00"
 type PoolRequest struct {
 	Args        []string `json:"args"`
 	TraceParent string   `json:"traceparent,omitempty"`
+	// Inline says that Action is the one to run, in place of what a file holds, and that
+	// what would go to files comes with the reply. Files cost an action a tenth of its
+	// time where it does nothing, most of it in the file system's journal.
+	Inline bool   `json:"inline,omitempty"`
+	Action []byte `json:"action,omitempty"`
+	// WarmUp asks for no run and no reply, but to make ready for runs with such arguments.
+	WarmUp bool `json:"warm_up,omitempty"`
 }
 
 // A PoolReply is how the run ended: as the exit code of a process says it.
 type PoolReply struct {
 	Exit int `json:"exit"`
+	// Of an inline run: the ActionResult, and the Status that says why there is none.
+	// Nil if nothing would have been written.
+	Result []byte `json:"result"`
+	Status []byte `json:"status"`
 }
 
 // servePool is the main function of a warm runner.
@@ -81,9 +95,17 @@ func (p Program) servePool(ctx context.Context) int {
 		case r := <-incoming:
 			one := p
 			one.Args, one.TraceParent, one.dial = r.Args, r.TraceParent, connections.dial
-			exit := one.once(ctx, time.Now())
+			if r.WarmUp {
+				one.warmUp()
+				continue
+			}
+			reply := new(PoolReply)
+			if r.Inline {
+				one.action, one.inline = r.Action, reply
+			}
+			reply.Exit = one.once(ctx, time.Now())
 			_, _ = p.Stderr.WriteString(PoolLogEnd) // a log that can't be written isn't missed
-			if err := encoder.Encode(PoolReply{exit}); err != nil {
+			if err := encoder.Encode(reply); err != nil {
 				return 1
 			}
 		case <-ctx.Done():

@@ -12,16 +12,12 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"github.com/weir-build/weir/system/runner/early"
 	"github.com/weir-build/weir/system/runner/proctree"
 )
 
-// Exit codes of commands that couldn't be started, as shells have them.
-const (
-	exitNotExecutable = 126
-	exitNotFound      = 127
-	// exitSignal plus a signal's number is the exit code of what it killed.
-	exitSignal = 128
-)
+// exitSignal plus a signal's number is the exit code of what it killed, as shells have it.
+const exitSignal = 128
 
 const (
 	// reapLimit bounds the wait for killed processes to be gone. Longer than
@@ -59,7 +55,7 @@ func execute(ctx context.Context, p Process, logs *logs, timeout time.Duration) 
 	}
 	defer null.Close()
 	o := outcome{start: time.Now()}
-	process, err := start(p, []*os.File{null, logs.stdout.file, logs.stderr.file})
+	pid, err := start(p, []*os.File{null, logs.stdout.file, logs.stderr.file})
 	if err != nil {
 		o.end = time.Now()
 		o.exitCode, err = explain(p, err, logs.stderr.file)
@@ -71,83 +67,82 @@ func execute(ctx context.Context, p Process, logs *logs, timeout time.Duration) 
 	ended, watched := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(watched)
-		o.watch(ctx, ended, timeout, process.Pid)
+		o.watch(ctx, ended, timeout, pid)
 	}()
-	err = proctree.AwaitEnd(process.Pid)
+	err = proctree.AwaitEnd(pid)
 	o.end = time.Now()
 	close(ended)
 	<-watched
-	_ = unix.Kill(-process.Pid, unix.SIGKILL) // what it left behind
+	_ = unix.Kill(-pid, unix.SIGKILL) // what it left behind
 	if err != nil {
 		return o, err
 	}
-	state, err := process.Wait()
-	if err != nil {
+	var status syscall.WaitStatus
+	o.usage = new(syscall.Rusage)
+	if err := wait(pid, &status, o.usage); err != nil {
 		return o, fmt.Errorf("wait for command: %w", err)
 	}
-	o.exitCode = exitCode(state.Sys().(syscall.WaitStatus))
+	o.exitCode = exitCode(status)
 	if o.timedOut && o.exitCode != exitSignal+int32(unix.SIGKILL) {
 		o.timedOut = false // it ended by itself at the last moment
 	}
-	o.usage, _ = state.SysUsage().(*syscall.Rusage)
 	if err := proctree.Reap(reapLimit); err != nil {
 		return o, fmt.Errorf("clean up after command: %w", err)
 	}
 	return o, nil
 }
 
-// start starts p in a process group of its own.
-func start(p Process, files []*os.File) (*os.Process, error) {
+// wait reaps a child that has ended.
+func wait(pid int, status *syscall.WaitStatus, usage *syscall.Rusage) error {
+	for {
+		_, err := syscall.Wait4(pid, status, 0, usage)
+		if !errors.Is(err, syscall.EINTR) {
+			return err
+		}
+	}
+}
+
+// start starts p in a process group of its own, and returns its id.
+//
+// Not by os.StartProcess: for the first process it starts, that makes one more, to see
+// whether a pidfd can be waited for, which costs a quarter of the start. A child that isn't
+// reaped needs no pidfd.
+func start(p Process, files []*os.File) (pid int, err error) {
 	if !strings.Contains(p.Path, "/") {
-		return nil, unix.ENOENT
+		return 0, unix.ENOENT
 	}
 	env := p.Env
 	if env == nil {
 		env = []string{} // nil would mean ours
 	}
-	attr := &os.ProcAttr{Dir: p.Dir, Env: env, Files: append(files, p.Files...), Sys: &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}}
+	attr := &syscall.ProcAttr{Dir: p.Dir, Env: env, Sys: &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}}
+	files = append(files, p.Files...)
+	defer runtime.KeepAlive(files) // only their numbers are handed on
+	for _, f := range files {
+		attr.Files = append(attr.Files, f.Fd())
+	}
 	if p.User != nil && os.Geteuid() == 0 {
 		attr.Sys.Credential = &syscall.Credential{Uid: uint32(p.User.UID), Gid: uint32(p.User.GID)}
 	}
 	for attempt := 1; ; attempt++ {
-		process, err := os.StartProcess(p.Path, p.Args, attr)
+		pid, _, err := syscall.StartProcess(p.Path, p.Args, attr)
 		if attempt == busyAttempts || !errors.Is(err, unix.ETXTBSY) {
-			return process, err
+			return pid, err
 		}
 		time.Sleep(busyPause)
 	}
-}
-
-// replaceBy makes this process another; it returns only if that fails.
-func replaceBy(p Process) error {
-	if !strings.Contains(p.Path, "/") {
-		return unix.ENOENT
-	}
-	return unix.Exec(p.Path, p.Args, p.Env)
 }
 
 // explain returns the exit code of a process that couldn't be started and
 // writes why to its stderr. It returns the error if that is no fault of the
 // process.
 func explain(p Process, err error, stderr *os.File) (int32, error) {
-	for _, ours := range []error{unix.EAGAIN, unix.ENOMEM, unix.EMFILE, unix.ENFILE} {
-		if errors.Is(err, ours) {
-			return 0, fmt.Errorf("start %s: %w", p.Path, err)
-		}
-	}
 	var errno syscall.Errno
-	if !errors.As(err, &errno) {
+	if !errors.As(err, &errno) || early.Ours(errno) {
 		return 0, fmt.Errorf("start %s: %w", p.Path, err)
 	}
-	code, hint := int32(exitNotExecutable), ""
-	if errno == unix.ENOENT {
-		code = exitNotFound
-		if !strings.Contains(p.Path, "/") {
-			hint = "; a command is named by its path, there is no search along PATH"
-		}
-	}
-	_, err = fmt.Fprintf(stderr, "%s: %v%s\n", p.Path, errno, hint)
-	return code, err
+	code, err := early.Explain(p.Path, errno, stderr)
+	return int32(code), err
 }
 
 // watch kills the group when the context ends or the time is up.

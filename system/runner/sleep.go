@@ -15,6 +15,7 @@ import (
 	"github.com/weir-build/weir/system/digest"
 	"github.com/weir-build/weir/system/options"
 	"github.com/weir-build/weir/system/proto/localcas"
+	"github.com/weir-build/weir/system/runner/early"
 	"github.com/weir-build/weir/traces/semconv"
 )
 
@@ -43,7 +44,7 @@ const maxSyntheticBytes = 64 << 20
 func (Sleep) Options() []options.Option { return nil }
 
 // Capabilities are those of any platform: the commands need none.
-func (Sleep) Capabilities() []string { return hostPlatform() }
+func (Sleep) Capabilities() []string { return early.Sleep() }
 
 // Check finds nothing.
 func (Sleep) Check() error { return nil }

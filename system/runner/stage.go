@@ -2,6 +2,7 @@ package runner
 
 import (
 	"context"
+	"runtime"
 
 	"github.com/weir-build/weir/system/proto/localcas"
 )
@@ -9,6 +10,7 @@ import (
 // stage makes the input root appear.
 func (r *Run) stage(ctx context.Context) (*tree, error) {
 	if r.Options.DisableLocalCAS {
+		runtime.SetDefaultGOMAXPROCS() // a worker gives us one processor, since most of the work is casd's
 		return r.stageByItself(ctx)
 	}
 	return r.stageByCasd(ctx)

@@ -105,9 +105,17 @@ func detailed(code codes.Code, message string, detail *errdetails.PreconditionFa
 
 // writeMessage writes a message to a file that only this user may read.
 func writeMessage(path string, m proto.Message) error {
-	data, err := proto.Marshal(m)
+	data, err := marshal(m)
 	if err != nil {
-		return fmt.Errorf("marshal %s: %w", m.ProtoReflect().Descriptor().FullName(), err)
+		return err
 	}
 	return os.WriteFile(path, data, fs.FileMode(0o600))
+}
+
+func marshal(m proto.Message) ([]byte, error) {
+	data, err := proto.Marshal(m)
+	if err != nil {
+		return nil, fmt.Errorf("marshal %s: %w", m.ProtoReflect().Descriptor().FullName(), err)
+	}
+	return data, nil
 }

@@ -76,14 +76,14 @@ func (w *Worker) runLease(ctx context.Context, l *lease) (*repb.ActionResult, er
 		w.observe(ctx, begin, err == nil)
 		return result, err
 	}
-	dir, err := w.folders.take(action)
+	dir, err := w.folders.take()
 	if err != nil {
 		return nil, err
 	}
 	well := false
 	defer func() { w.folders.give(dir, well) }()
 	begin := time.Now()
-	exit, err := w.startRunner(ctx, dir, l.parent)
+	exit, err := w.startRunner(ctx, dir, action, l.parent)
 	w.observe(ctx, begin, err == nil && exit.code == 0)
 	if err == nil && exit.code != 0 && ctx.Err() != nil {
 		err = context.Cause(ctx)
@@ -92,7 +92,7 @@ func (w *Worker) runLease(ctx context.Context, l *lease) (*repb.ActionResult, er
 		return nil, err
 	}
 	well = exit.code == 0
-	return readResult(filepath.Join(dir, resultFile), exit)
+	return readResult(exit)
 }
 
 // observe counts a runner.
@@ -108,12 +108,18 @@ func (w *Worker) observe(ctx context.Context, begin time.Time, ok bool) {
 	w.runnerDuration.WithLabelValues(outcome).Observe(time.Since(begin).Seconds())
 }
 
-// startRunner has a process run the action in dir, a warm one if there are such.
-func (w *Worker) startRunner(ctx context.Context, dir, traceParent string) (exit, error) {
+// startRunner has a process run an action in dir, a warm one if there are such.
+func (w *Worker) startRunner(ctx context.Context, dir string, action []byte, traceParent string) (exit, error) {
 	if w.pool != nil {
-		return w.pool.run(ctx, w.leaseArgs(dir), traceParent)
+		return w.pool.run(ctx, runner.PoolRequest{Args: w.logArgs(dir), TraceParent: traceParent, Inline: true, Action: action})
 	}
-	return w.spawn(ctx, w.leaseArgs(dir), dir, traceParent)
+	if err := fill(dir, action); err != nil {
+		return exit{}, err
+	}
+	e, err := w.spawn(ctx, w.fileArgs(dir), dir, traceParent)
+	path := filepath.Join(dir, resultFile)
+	e.result, e.reason = leftIn(path), leftIn(runner.ErrorStatusPath(path))
+	return e, err
 }
 
 // action returns the serialized Action that a payload holds or names.
@@ -159,10 +165,10 @@ func parsePayload(payload *anypb.Any) (data []byte, d digest.Digest, err error) 
 
 // readResult returns what a runner left: a result if it exited with 0,
 // otherwise an error and perhaps a result too.
-func readResult(path string, exit exit) (*repb.ActionResult, error) {
+func readResult(e exit) (*repb.ActionResult, error) {
 	result := new(repb.ActionResult)
-	resultErr := readMessage(path, result)
-	if exit.code == 0 {
+	resultErr := e.result.read(result)
+	if e.code == 0 {
 		if resultErr != nil {
 			return nil, fmt.Errorf("the runner exited with 0 and left no result: %w", resultErr)
 		}
@@ -172,23 +178,49 @@ func readResult(path string, exit exit) (*repb.ActionResult, error) {
 		result = nil
 	}
 	reason := new(spb.Status)
-	if err := readMessage(runner.ErrorStatusPath(path), reason); err != nil || codes.Code(reason.Code) == codes.OK {
-		return result, fmt.Errorf("the runner %v without saying why; its log ends with: %s", exit, exit.stderr)
+	if err := e.reason.read(reason); err != nil || codes.Code(reason.Code) == codes.OK {
+		return result, fmt.Errorf("the runner %v without saying why; its log ends with: %s", e, e.stderr)
 	}
 	return result, &runnerError{reason}
 }
 
-func readMessage(path string, m proto.Message) error {
+// left is a message that a runner left: the data, or why there is none.
+type left struct {
+	data []byte
+	err  error
+}
+
+func (l left) read(m proto.Message) error {
+	if l.err != nil {
+		return l.err
+	}
+	return proto.Unmarshal(l.data, m)
+}
+
+// leftIn is what a runner left in a file.
+func leftIn(path string) left {
 	info, err := os.Stat(path)
 	if err != nil {
-		return err
+		return left{err: err}
 	}
-	if info.Size() > maxResultBytes {
-		return fmt.Errorf("%s has %d bytes, more than %d", filepath.Base(path), info.Size(), maxResultBytes)
+	if err := checkSize(filepath.Base(path), info.Size()); err != nil {
+		return left{err: err}
 	}
 	data, err := os.ReadFile(path)
-	if err != nil {
-		return err
+	return left{data, err}
+}
+
+// leftInReply is what it left in a field of its reply.
+func leftInReply(name string, data []byte) left {
+	if data == nil {
+		return left{err: fmt.Errorf("there is no %s in its reply", name)}
 	}
-	return proto.Unmarshal(data, m)
+	return left{data, checkSize(name, int64(len(data)))}
+}
+
+func checkSize(name string, size int64) error {
+	if size > maxResultBytes {
+		return fmt.Errorf("%s has %d bytes, more than %d", name, size, maxResultBytes)
+	}
+	return nil
 }

@@ -7,7 +7,8 @@ import (
 	"sync"
 )
 
-// Files of a lease, in a folder that leases use one after the other.
+// Files of a lease, in a folder that leases use one after the other. The first two are for
+// runners that aren't warm.
 const (
 	actionFile = "action"
 	resultFile = "result"
@@ -29,8 +30,8 @@ type folders struct {
 	free []string
 }
 
-// take returns a folder for a lease, with the file of its action.
-func (f *folders) take(action []byte) (dir string, err error) {
+// take returns a folder for a lease.
+func (f *folders) take() (dir string, err error) {
 	f.mu.Lock()
 	if n := len(f.free); n > 0 {
 		dir, f.free = f.free[n-1], f.free[:n-1]
@@ -41,13 +42,18 @@ func (f *folders) take(action []byte) (dir string, err error) {
 			return "", fmt.Errorf("make directory for lease: %w", err)
 		}
 	}
+	return dir, nil
+}
+
+// fill writes the files that a runner of its own process finds: the action, and no result
+// yet.
+func fill(dir string, action []byte) error {
 	for name, data := range map[string][]byte{actionFile: action, resultFile: noResult} {
 		if err := os.WriteFile(filepath.Join(dir, name), data, 0o600); err != nil {
-			os.RemoveAll(dir)
-			return "", fmt.Errorf("write %s of lease: %w", name, err)
+			return fmt.Errorf("write %s of lease: %w", name, err)
 		}
 	}
-	return dir, nil
+	return nil
 }
 
 // give takes a folder back. Of a lease that didn't end well who knows what is left?

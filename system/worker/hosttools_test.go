@@ -1,11 +1,17 @@
 package worker_test
 
 import (
+	"bufio"
+	"errors"
+	"io"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
+	"time"
 
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
+	"golang.org/x/sys/unix"
 
 	"github.com/weir-build/weir/system/proto/bots"
 	"github.com/weir-build/weir/system/runner"
@@ -15,14 +21,21 @@ import (
 	"github.com/weir-build/weir/traces/tracecontext"
 )
 
-// TestWithTheRealRunner is the whole way of an action, from offer to result,
-// with the program that is shipped.
-func TestWithTheRealRunner(t *testing.T) {
+// buildHostTools builds the runner that is shipped.
+func buildHostTools(t *testing.T) string {
+	t.Helper()
 	program := filepath.Join(t.TempDir(), "buildbox-run-hosttools")
 	build := exec.Command("go", "build", "-o", program, "github.com/weir-build/weir/cmd/buildbox-run-hosttools")
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}
+	return program
+}
+
+// TestWithTheRealRunner is the whole way of an action, from offer to result,
+// with the program that is shipped.
+func TestWithTheRealRunner(t *testing.T) {
+	program := buildHostTools(t)
 	casd := runnertest.Start(t)
 	command := casd.PutMessage(t, &repb.Command{Arguments: []string{"/bin/sh", "-c", "echo hello; echo made >out; exit 3"}, OutputPaths: []string{"out"}})
 	r := newRig(t, func(c *worker.Config) {
@@ -53,6 +66,60 @@ func TestWithTheRealRunner(t *testing.T) {
 	p.reply()
 	if next := r.nextUpdate(); next.session.Status != bots.BotStatus_OK {
 		t.Errorf("status %v", next.session.Status)
+	}
+}
+
+// cancelLimit is some times the second within which an action should be gone, for busy
+// machines, and half the grace period (10 s) that nothing of it should wait for.
+const cancelLimit = 5 * time.Second
+
+// stubborn is a script whose processes ignore what asks them to end, one of them in a session
+// of its own. Each holds the fifo that is $1 open.
+const stubborn = `trap "" TERM INT HUP; exec 3>"$1"
+setsid sh -c 'while :; do sleep 1; done' &
+echo running >&3
+while :; do sleep 1; done`
+
+// From the server's word that a lease isn't wanted until the last of the action's processes
+// is gone.
+func TestActionThatIsNotWantedIsSoonGoneWithAllItStarted(t *testing.T) {
+	program := buildHostTools(t)
+	for name, pool := range map[string]int{"a process for each": 0, "kept": 1} {
+		t.Run(name, func(t *testing.T) {
+			casd := runnertest.Start(t)
+			fifo := filepath.Join(runnertest.OpenDir(t), "fifo")
+			if err := errors.Join(unix.Mkfifo(fifo, 0o666), os.Chmod(fifo, 0o666)); err != nil {
+				t.Fatal(err)
+			}
+			command := casd.PutMessage(t, &repb.Command{
+				Arguments:            []string{"/bin/sh", "-c", stubborn, "sh", fifo},
+				EnvironmentVariables: []*repb.Command_EnvironmentVariable{{Name: "PATH", Value: "/usr/bin:/bin"}},
+			})
+			r := newRig(t, func(c *worker.Config) {
+				c.RunnerPath, c.RunnerArgs, c.RunnerPool, c.CAS.URL = program, nil, pool, casd.URL
+			})
+			r.nextUpdate().reply(offerOf(t, "a", &repb.Action{CommandDigest: command, InputRootDigest: casd.PutMessage(t, &repb.Directory{})}))
+			processes, err := os.Open(fifo) // waits for the first
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer processes.Close()
+			if line, err := bufio.NewReader(processes).ReadString('\n'); err != nil || line != "running\n" {
+				t.Fatalf("the command wrote %q, %v", line, err)
+			}
+			p := r.nextUpdate("a:ACTIVE")
+			begin := time.Now()
+			p.reply()
+			if _, err := io.ReadAll(processes); err != nil { // to the end: nobody holds it open
+				t.Fatal(err)
+			}
+			took := time.Since(begin)
+			t.Logf("all processes of the action were gone after %v", took)
+			if took > cancelLimit {
+				t.Errorf("that is more than %v", cancelLimit)
+			}
+			r.nextUpdate().reply()
+		})
 	}
 }
 

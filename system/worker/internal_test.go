@@ -92,7 +92,7 @@ func FuzzReadResult(f *testing.F) {
 		if err := os.WriteFile(runner.ErrorStatusPath(path), reason, 0o600); err != nil {
 			t.Fatal(err)
 		}
-		got, err := readResult(path, exit{code: code})
+		got, err := readResult(exit{code: code, result: leftIn(path), reason: leftIn(runner.ErrorStatusPath(path))})
 		if code == 0 && (got == nil) == (err == nil) {
 			t.Errorf("exit 0: result %v, error %v", got, err)
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -22,6 +23,12 @@ import (
 // be felt.
 const maxPooledActions = 1000
 
+// oneProcessor makes the Go code of a runner of ours run on one processor at a time: most of
+// what it does is wait, for casd and the command, and with more its threads wake each other
+// for work that is done before they are awake. What a runner does by itself, where there is
+// no casd, it does on all (runtime.SetDefaultGOMAXPROCS).
+const oneProcessor = "GOMAXPROCS=1"
+
 // pool is runner processes that wait for actions (runner.PoolArg): to run one after the
 // other, or, where each is to have a process of its own, just to be started already.
 type pool struct {
@@ -29,6 +36,8 @@ type pool struct {
 	env  []string
 	dir  string
 	size int // how many may wait for work
+	// warmUp are arguments that a process is told to make ready for; nil for none.
+	warmUp []string
 	// ahead starts a process for each that is taken, which then runs one action only.
 	ahead bool
 
@@ -51,7 +60,7 @@ type warmRunner struct {
 }
 
 // run does what a process with that command line would do.
-func (p *pool) run(ctx context.Context, args []string, traceParent string) (exit, error) {
+func (p *pool) run(ctx context.Context, request runner.PoolRequest) (exit, error) {
 	if ctx.Err() != nil {
 		return exit{}, context.Cause(ctx)
 	}
@@ -62,7 +71,7 @@ func (p *pool) run(ctx context.Context, args []string, traceParent string) (exit
 		}
 		w.log.begin()
 		w.actions++
-		if err := w.encoder.Encode(runner.PoolRequest{Args: args, TraceParent: traceParent}); err != nil {
+		if err := w.encoder.Encode(request); err != nil {
 			// One that has ended while it waited did nothing of it.
 			p.discard(w)
 			if !fresh {
@@ -80,7 +89,10 @@ func (p *pool) await(ctx context.Context, w *warmRunner) (exit, error) {
 	case reply, ok := <-w.replies:
 		if ok {
 			w.log.await()
-			e := exit{code: reply.Exit, state: fmt.Sprintf("exit status %d", reply.Exit), stderr: w.log.String()}
+			e := exit{
+				code: reply.Exit, state: fmt.Sprintf("exit status %d", reply.Exit), stderr: w.log.String(),
+				result: leftInReply("result", reply.Result), reason: leftInReply("status", reply.Status),
+			}
 			p.give(w)
 			return e, nil
 		}
@@ -89,7 +101,8 @@ func (p *pool) await(ctx context.Context, w *warmRunner) (exit, error) {
 	}
 	<-w.ended
 	p.discard(w)
-	return exit{code: w.cmd.ProcessState.ExitCode(), state: w.cmd.ProcessState.String(), stderr: w.log.String()}, nil
+	none := left{err: errors.New("it ended without a reply")}
+	return exit{code: w.cmd.ProcessState.ExitCode(), state: w.cmd.ProcessState.String(), stderr: w.log.String(), result: none, reason: none}, nil
 }
 
 // take returns a process for the caller alone: one that waits, or a fresh one.
@@ -196,6 +209,10 @@ func (p *pool) start() (*warmRunner, error) {
 		requests.Close()
 		replies.Close()
 		return nil, fmt.Errorf("start warm runner: %w", err)
+	}
+	if p.warmUp != nil {
+		// The pipe has room for it. One that doesn't take it won't take an action.
+		_ = w.encoder.Encode(runner.PoolRequest{Args: p.warmUp, WarmUp: true})
 	}
 	go func() {
 		w.read(replies)

@@ -2,6 +2,8 @@ package worker
 
 import (
 	"context"
+	"errors"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -15,6 +17,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/weir-build/weir/system/digest"
+	"github.com/weir-build/weir/system/runner"
 	"github.com/weir-build/weir/system/runner/runnertest"
 )
 
@@ -56,28 +59,71 @@ func (r *pooled) Wait() (int, string, string) {
 }
 
 func startPooled(p *pool, args []string) *pooled {
+	return start(func(ctx context.Context) (exit, error) { return p.run(ctx, runner.PoolRequest{Args: args}) })
+}
+
+func start(run func(context.Context) (exit, error)) *pooled {
 	ctx, cancel := context.WithCancelCause(context.Background())
 	r := &pooled{cancel: cancel, done: make(chan struct{})}
 	go func() {
 		defer close(r.done)
-		r.exit, r.err = p.run(ctx, args, "")
+		r.exit, r.err = run(ctx)
 	}()
 	return r
+}
+
+// startInline does so with requests and replies in place of the files for action and result,
+// which are read before and written after.
+func startInline(t *testing.T, p *pool, args []string) *pooled {
+	t.Helper()
+	request := runner.PoolRequest{Inline: true}
+	result := ""
+	for _, arg := range args {
+		name, value, _ := strings.Cut(arg, "=")
+		switch name {
+		case "--action":
+			action, err := os.ReadFile(value)
+			if err != nil {
+				return startPooled(p, args) // of one that isn't there
+			}
+			request.Action = action
+		case "--action-result":
+			result = value
+		default:
+			request.Args = append(request.Args, arg)
+		}
+	}
+	return start(func(ctx context.Context) (exit, error) {
+		e, err := p.run(ctx, request)
+		for path, l := range map[string]left{result: e.result, runner.ErrorStatusPath(result): e.reason} {
+			if l.err == nil && l.data != nil {
+				err = errors.Join(err, os.WriteFile(path, l.data, 0o600))
+			}
+		}
+		return e, err
+	})
 }
 
 // A warm runner keeps the contract that a fresh one does.
 func TestContractOfWarmRunners(t *testing.T) {
 	path := buildRunner(t, "buildbox-run-hosttools")
-	p := newPool(t, path, 1)
 	fresh := runnertest.Program(path)
-	c := runnertest.Contract{Start: func(t *testing.T, args ...string) runnertest.Started {
-		if !strings.Contains(strings.Join(args, " "), "--action=") {
-			return fresh(t, args...) // workers ask fresh ones such things
-		}
-		return startPooled(p, args)
-	}}
-	c.Shell()
-	c.Test(t)
+	for name, start := range map[string]func(*testing.T, *pool, []string) *pooled{
+		"by files": func(_ *testing.T, p *pool, args []string) *pooled { return startPooled(p, args) },
+		"inline":   startInline,
+	} {
+		t.Run(name, func(t *testing.T) {
+			p := newPool(t, path, 1)
+			c := runnertest.Contract{Start: func(t *testing.T, args ...string) runnertest.Started {
+				if !strings.Contains(strings.Join(args, " "), "--action=") {
+					return fresh(t, args...) // workers ask fresh ones such things
+				}
+				return start(t, p, args)
+			}}
+			c.Shell()
+			c.Test(t)
+		})
+	}
 }
 
 // pooledAction runs a command in the pool and returns the id of the process that ran it.
@@ -104,6 +150,26 @@ func pooledAction(t *testing.T, p *pool, casd *runnertest.CASD, script string) (
 		t.Fatal(err)
 	}
 	return strings.TrimSpace(string(stdout)), r.exit
+}
+
+func TestRunnersConnectWhileTheyWait(t *testing.T) {
+	casd, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer casd.Close()
+	p := newPool(t, buildRunner(t, "buildbox-run-hosttools"), 1)
+	p.warmUp = []string{"--remote=grpc://" + casd.Addr().String()}
+	w, err := p.start() // and no action
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.discard(w)
+	connection, err := casd.Accept()
+	if err != nil {
+		t.Fatal(err)
+	}
+	connection.Close()
 }
 
 func TestWarmRunnersAreUsedAgain(t *testing.T) {

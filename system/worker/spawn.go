@@ -37,6 +37,8 @@ type exit struct {
 	code   int // -1: by a signal
 	state  string
 	stderr string // its last lines
+
+	result, reason left // the ActionResult, and the Status that says why there is none
 }
 
 func (e exit) String() string {
@@ -54,7 +56,7 @@ func (w *Worker) validateRunner(ctx context.Context) error {
 	}
 	ctx, cancel := context.WithTimeout(ctx, validateLimit)
 	defer cancel()
-	args := append(w.leaseArgs(w.cfg.WorkDir), "--validate-parameters")
+	args := append(w.fileArgs(w.cfg.WorkDir), "--validate-parameters")
 	e, err := w.spawn(ctx, args, w.cfg.WorkDir, "")
 	if err == nil {
 		err = ctx.Err()
@@ -77,15 +79,20 @@ func (w *Worker) runnerEnv(traceParent string) []string {
 	return env
 }
 
-// leaseArgs are the options of a runner whose files are in dir.
-func (w *Worker) leaseArgs(dir string) []string {
-	args := []string{
+// fileArgs are the options of a runner whose files are in dir.
+func (w *Worker) fileArgs(dir string) []string {
+	return append([]string{
 		"--action=" + filepath.Join(dir, actionFile),
 		"--action-result=" + filepath.Join(dir, resultFile),
+	}, w.logArgs(dir)...)
+}
+
+// logArgs are those of a runner that gets the action, and tells of its result, otherwise.
+func (w *Worker) logArgs(dir string) []string {
+	args := append([]string{
 		"--stdout-file=" + filepath.Join(dir, stdoutFile),
 		"--stderr-file=" + filepath.Join(dir, stderrFile),
-	}
-	args = append(args, options.RemoteArgs("", w.cfg.CAS)...)
+	}, options.RemoteArgs("", w.cfg.CAS)...)
 	return append(args, w.cfg.RunnerArgs...)
 }
 

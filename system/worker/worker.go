@@ -142,7 +142,7 @@ func (w *Worker) openPool(ctx context.Context) (*pool, error) {
 	if !able {
 		return nil, nil
 	}
-	p := &pool{path: w.cfg.RunnerPath, env: w.runnerEnv(""), dir: w.cfg.WorkDir, size: w.cfg.RunnerPool}
+	p := &pool{path: w.cfg.RunnerPath, env: append(w.runnerEnv(""), oneProcessor), dir: w.cfg.WorkDir, size: w.cfg.RunnerPool, warmUp: w.logArgs(w.cfg.WorkDir)}
 	if p.size == 0 {
 		p.size, p.ahead = 1, true
 		p.startAhead()

@@ -1,0 +1,15 @@
+// Package early ends buildbox-run-namespaces before it is initialized where it need not be: see
+// system/runner/early.
+package early
+
+import (
+	"os"
+
+	"github.com/weir-build/weir/system/runner/early"
+)
+
+func init() {
+	if code, done := early.Run(os.Args[1:], os.Environ(), os.Stdout, os.Stderr, early.Namespaces()); done {
+		os.Exit(code)
+	}
+}
