@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/weir-build/weir/system/digest"
 	lcpb "github.com/weir-build/weir/system/proto/localcas"
@@ -51,15 +52,21 @@ func (s *Server) CaptureFiles(ctx context.Context, request *lcpb.CaptureFilesReq
 	record := recordedOf(request.NodeProperties, request.UnixModeMask)
 	response := &lcpb.CaptureFilesResponse{Responses: make([]*lcpb.CaptureFilesResponse_Response, len(request.Path))}
 	outcomes := make([]outcome, len(request.Path))
+	var group errgroup.Group
+	group.SetLimit(captureWorkers)
 	for i, path := range request.Path {
 		answer := &lcpb.CaptureFilesResponse_Response{Path: path}
 		response.Responses[i] = answer
-		c := &capture{store: in.store, record: record, owns: s.stager.owns}
-		err := s.locate(ctx, in.root, request.Root, path, func(it item) error {
-			return c.captureFile(ctx, it, answer)
+		group.Go(func() error {
+			c := &capture{store: in.store, record: record, owns: s.stager.owns}
+			err := s.locate(ctx, in.root, request.Root, path, func(it item) error {
+				return c.captureFile(ctx, it, answer)
+			})
+			outcomes[i] = outcome{err, c.blobs}
+			return nil
 		})
-		outcomes[i] = outcome{err, c.blobs}
 	}
+	_ = group.Wait() // errors are the paths'
 	in.settle(ctx, outcomes, request.SkipUpload)
 	for i, o := range outcomes {
 		if response.Responses[i].Status = statusProto(o.err); o.err != nil {
@@ -77,7 +84,7 @@ func (c *capture) captureFile(ctx context.Context, it item, answer *lcpb.Capture
 	default:
 		return notCapturable(it.kind)
 	}
-	d, err := c.file(ctx, it)
+	d, err := c.file(ctx, &it)
 	if err != nil {
 		return err
 	}

@@ -26,10 +26,11 @@ type item struct {
 	id     fileID // of a socket
 
 	// blob is the digest of a file that is known to be unchanged since it came
-	// from the cache; else open opens the file, for the caller to close.
+	// from the cache; else open opens the file, for the caller to close. A file in a
+	// directory on disk has its mode and mtime from then on.
 	known bool
 	blob  digest.Digest
-	open  func() (*os.File, error)
+	open  func(*item) (*os.File, error)
 
 	// list calls do for each entry of a directory, by name. What is passed to do
 	// is good until do returns.
@@ -82,14 +83,40 @@ func confined(err error, path string) error {
 
 // fileItem returns what a path below r names.
 func fileItem(r *os.Root, path string, stat fs.FileInfo) item {
-	it := item{kind: stat.Mode().Type(), mode: uint32(stat.Mode().Perm()), mtime: stat.ModTime()}
+	it := unseenItem(r, path, stat.Mode().Type())
+	it.mode, it.mtime = uint32(stat.Mode().Perm()), stat.ModTime()
 	if st, ok := stat.Sys().(*syscall.Stat_t); ok && it.kind == fs.ModeSocket {
 		it.id = fileID{st.Dev, st.Ino}
 	}
-	// Not blocking: what was a file a moment ago may be a FIFO now.
-	it.open = func() (*os.File, error) { return r.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) }
-	it.list = func(do func(string, item) error) error { return listDisk(r, path, do) }
 	return it
+}
+
+// unseenItem returns what a path below r names, of which only the kind is known.
+func unseenItem(r *os.Root, path string, kind fs.FileMode) item {
+	return item{
+		kind: kind,
+		open: func(it *item) (*os.File, error) { return openRegular(r, path, it) },
+		list: func(do func(string, item) error) error { return listDisk(r, path, do) },
+	}
+}
+
+// openRegular opens a file and completes the item. It doesn't block: what was a file a
+// moment ago may be a FIFO now.
+func openRegular(r *os.Root, path string, it *item) (*os.File, error) {
+	file, err := r.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	stat, err := file.Stat()
+	if err == nil && !stat.Mode().IsRegular() {
+		err = notCapturable(stat.Mode())
+	}
+	if err != nil {
+		file.Close()
+		return nil, err
+	}
+	it.mode, it.mtime = uint32(stat.Mode().Perm()), stat.ModTime()
+	return file, nil
 }
 
 func listDisk(r *os.Root, path string, do func(string, item) error) error {
@@ -102,13 +129,21 @@ func listDisk(r *os.Root, path string, do func(string, item) error) error {
 	if err != nil {
 		return err
 	}
-	names, err := handle.Readdirnames(-1)
+	entries, err := handle.ReadDir(-1)
 	handle.Close()
 	if err != nil {
 		return err
 	}
-	slices.Sort(names)
-	for _, name := range names {
+	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
+	for _, entry := range entries {
+		name := entry.Name()
+		if entry.Type().IsRegular() {
+			// Opening it will tell the rest.
+			if err := do(name, unseenItem(inner, name, 0)); err != nil {
+				return err
+			}
+			continue
+		}
 		stat, err := inner.Lstat(name)
 		if err != nil {
 			return err
@@ -203,7 +238,7 @@ func (o *overlay) itemOf(ctx context.Context, n *inode) (item, error) {
 	case unix.S_IFREG:
 		it.known, it.blob = n.cached, n.blob
 		path := n.scratch
-		it.open = func() (*os.File, error) { return os.Open(path) }
+		it.open = func(*item) (*os.File, error) { return os.Open(path) }
 	case unix.S_IFSOCK:
 		it.kind, it.id = fs.ModeSocket, fileID{o.dev, n.ino}
 	default:
