@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"os"
 	"slices"
 
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
@@ -56,6 +57,9 @@ type capture struct {
 	record recorded
 	// owns says whether a socket is casd's own, which is no output of anybody.
 	owns func(item) bool
+	// move says that the client has no more use for the files: those that can be
+	// become the cache's own and lose their names.
+	move bool
 
 	entries int
 	blobs   []digest.Digest
@@ -70,12 +74,28 @@ func (c *capture) file(ctx context.Context, it *item) (digest.Digest, error) {
 			return digest.Digest{}, err
 		}
 		defer file.Close()
-		if d, err = c.store.local.Keep(ctx, file); err != nil {
+		var adopted bool
+		if d, adopted, err = c.take(ctx, file, it.discard != nil); err != nil {
 			return digest.Digest{}, err
+		}
+		if adopted {
+			if err := it.discard("."); err != nil {
+				return digest.Digest{}, err
+			}
 		}
 	}
 	c.blobs = append(c.blobs, d)
 	return d, nil
+}
+
+// take stores an open file, which may become the cache's own if its name can be taken
+// away; then adopted says that this is to be done.
+func (c *capture) take(ctx context.Context, file *os.File, removable bool) (d digest.Digest, adopted bool, err error) {
+	if c.move && removable {
+		return c.store.local.Adopt(ctx, file)
+	}
+	d, err = c.store.local.Keep(ctx, file)
+	return d, false, err
 }
 
 func notCapturable(mode fs.FileMode) error {

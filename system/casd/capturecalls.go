@@ -20,12 +20,12 @@ type captureRequest interface {
 	GetPath() []string
 	GetRoot() string
 	GetBypassLocalCache() bool
+	GetMoveFiles() bool
 	GetSkipUpload() bool
 }
 
-// checkCapture checks what a call has in common with the other. The hints
-// bypass_local_cache and move_files aren't taken: blobs always pass through the
-// cache, and files stay where they are.
+// checkCapture checks what a call has in common with the other. The hint
+// bypass_local_cache isn't taken: blobs always pass through the cache.
 func (s *Server) checkCapture(r captureRequest) (*instance, error) {
 	in, err := s.instances.find(r.GetInstanceName())
 	if err != nil {
@@ -58,7 +58,7 @@ func (s *Server) CaptureFiles(ctx context.Context, request *lcpb.CaptureFilesReq
 		answer := &lcpb.CaptureFilesResponse_Response{Path: path}
 		response.Responses[i] = answer
 		group.Go(func() error {
-			c := &capture{store: in.store, record: record, owns: s.stager.owns}
+			c := &capture{store: in.store, record: record, owns: s.stager.owns, move: request.MoveFiles}
 			err := s.locate(ctx, in.root, request.Root, path, func(it item) error {
 				return c.captureFile(ctx, it, answer)
 			})
@@ -104,7 +104,7 @@ func (s *Server) CaptureTree(ctx context.Context, request *lcpb.CaptureTreeReque
 	for i, path := range request.Path {
 		answer := &lcpb.CaptureTreeResponse_Response{Path: path}
 		response.Responses[i] = answer
-		c := &capture{store: in.store, record: record, owns: s.stager.owns}
+		c := &capture{store: in.store, record: record, owns: s.stager.owns, move: request.MoveFiles}
 		err := s.locate(ctx, in.root, request.Root, path, func(it item) error {
 			return c.captureTree(ctx, it, request.OutputDirectoryFormat, answer)
 		})

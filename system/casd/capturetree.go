@@ -32,12 +32,23 @@ type branch struct {
 	message *repb.Directory
 	files   []*leaf // of message.Files, one each
 	dirs    []*branch
+	// removable says that the names of files can be taken away.
+	removable bool
 }
 
 // A leaf is a file, and what it holds once it is stored.
 type leaf struct {
-	name string
-	blob digest.Digest
+	name    string
+	blob    digest.Digest
+	adopted bool // by the cache, so that its name is to go
+}
+
+// path returns where below the root b's entry is.
+func (b *branch) path(name string) string {
+	for ; b.parent != nil; b = b.parent {
+		name = b.name + "/" + name
+	}
+	return name
 }
 
 // wrong says of an error of b's entry where in the tree that is, unless it says so itself.
@@ -45,11 +56,7 @@ func (b *branch) wrong(name string, err error) error {
 	if located := (*entryError)(nil); errors.As(err, &located) {
 		return err
 	}
-	path := name
-	for ; b.parent != nil; b = b.parent {
-		path = b.name + "/" + path
-	}
-	return &entryError{path, err}
+	return &entryError{b.path(name), err}
 }
 
 // An entryError says where in a tree something is wrong.
@@ -66,7 +73,7 @@ func (e *entryError) Unwrap() error { return e.err }
 func (c *capture) tree(ctx context.Context, it item) (*capturedTree, error) {
 	group, storing := errgroup.WithContext(ctx)
 	group.SetLimit(captureWorkers)
-	root := new(branch)
+	root := &branch{removable: it.discard != nil}
 	walked := c.walk(storing, group, it, root, 1)
 	// A file that couldn't be stored is why the walk was stopped.
 	if err := firstError(group.Wait(), walked); err != nil {
@@ -77,8 +84,28 @@ func (c *capture) tree(ctx context.Context, it item) (*capturedTree, error) {
 		return nil, err
 	}
 	var err error
-	t.rootBlob, _, err = t.add(t.root)
-	return t, err
+	if t.rootBlob, _, err = t.add(t.root); err != nil {
+		return nil, err
+	}
+	return t, discardAdopted(it, root)
+}
+
+// discardAdopted takes away the names of files that are the cache's now.
+func discardAdopted(it item, b *branch) error {
+	for _, file := range b.files {
+		if !file.adopted {
+			continue
+		}
+		if err := it.discard(b.path(file.name)); err != nil {
+			return b.wrong(file.name, err)
+		}
+	}
+	for _, sub := range b.dirs {
+		if err := discardAdopted(it, sub); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // walk describes a directory in REAPI's canonical form, entries by name, and has its
@@ -105,7 +132,7 @@ func (c *capture) walk(ctx context.Context, group *errgroup.Group, it item, b *b
 func (c *capture) entry(ctx context.Context, group *errgroup.Group, name string, it item, b *branch, depth int) error {
 	switch it.kind {
 	case fs.ModeDir:
-		sub := &branch{parent: b, name: name}
+		sub := &branch{parent: b, name: name, removable: b.removable}
 		b.dirs = append(b.dirs, sub)
 		if err := c.walk(ctx, group, it, sub, depth+1); err != nil {
 			return b.wrong(name, err)
@@ -138,7 +165,7 @@ func (c *capture) storeLeaf(ctx context.Context, group *errgroup.Group, it *item
 	group.Go(func() error {
 		defer opened.Close()
 		var err error
-		if file.blob, err = c.store.local.Keep(ctx, opened); err != nil {
+		if file.blob, file.adopted, err = c.take(ctx, opened, b.removable); err != nil {
 			return b.wrong(file.name, err)
 		}
 		return nil

@@ -35,6 +35,10 @@ type item struct {
 	// list calls do for each entry of a directory, by name. What is passed to do
 	// is good until do returns.
 	list func(do func(name string, entry item) error) error
+
+	// discard removes a file below a directory, or for "." the file. It is nil for what
+	// is below the path of a request, in a mount, or at the end of a link.
+	discard func(path string) error
 }
 
 // escapes is the error for a path that leads out of where it may lead.
@@ -68,7 +72,12 @@ func diskItem(bounds []string, path string, use func(item) error) error {
 	if err != nil {
 		return confined(err, path)
 	}
-	return use(fileItem(r, path, stat))
+	it := fileItem(r, path, stat)
+	// Of what a link leads to, the link isn't the name.
+	if named, err := r.Lstat(path); err == nil && os.SameFile(named, stat) {
+		it.discard = func(below string) error { return r.Remove(filepath.Join(path, below)) }
+	}
+	return use(it)
 }
 
 // confined turns the error that os.Root has for an escape, the only one that

@@ -257,27 +257,30 @@ func captureOnce(b *testing.B, w *world, request *lcpb.CaptureTreeRequest) time.
 }
 
 // BenchmarkCaptureTree captures 1000 files of 100 MiB without sending them, and hashes
-// and links the same. They are in the cache already, or each time new.
+// and links the same. They are in the cache already, or each time new; or new and given
+// away, which is when a capture may link too.
 func BenchmarkCaptureTree(b *testing.B) {
-	for _, fresh := range []bool{false, true} {
-		b.Run(fmt.Sprintf("new=%v", fresh), func(b *testing.B) {
+	for _, c := range []struct{ fresh, move bool }{{false, false}, {true, false}, {true, true}} {
+		b.Run(fmt.Sprintf("new=%v/move=%v", c.fresh, c.move), func(b *testing.B) {
 			w := newWorld(b, quota(1<<30))
 			dir := outputTree(b)
-			request := &lcpb.CaptureTreeRequest{Path: []string{dir}, SkipUpload: true}
-			captureOnce(b, w, request)
+			captureOnce(b, w, &lcpb.CaptureTreeRequest{Path: []string{dir}, SkipUpload: true})
 			var captured, hashed time.Duration
 			for round := 0; b.Loop(); round++ {
-				if fresh {
+				if c.move {
+					dir = outputTree(b)
+				}
+				if c.fresh {
 					renew(b, dir, round)
 				}
 				links := filepath.Join(b.TempDir(), "links")
 				begin := time.Now()
 				hashAndLink(b, dir, links)
 				hashed += time.Since(begin)
-				captured += captureOnce(b, w, request)
 				if err := os.RemoveAll(links); err != nil {
 					b.Fatal(err)
 				}
+				captured += captureOnce(b, w, &lcpb.CaptureTreeRequest{Path: []string{dir}, SkipUpload: true, MoveFiles: c.move})
 			}
 			b.ReportMetric(captured.Seconds()/hashed.Seconds(), "times-hash-and-link")
 		})
