@@ -147,6 +147,16 @@ func (o *overlay) list(dir *inode) []dirent {
 	return all
 }
 
+// above returns the directory that a directory is in; of the root, itself.
+func (o *overlay) above(dir *inode) *inode {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if dir.parent == nil {
+		return dir
+	}
+	return dir.parent
+}
+
 // stat returns the attributes of an inode. Size and times of a scratch file are
 // the file's, which the kernel may be writing without telling us.
 func (o *overlay) stat(n *inode) (unix.Stat_t, syscall.Errno) {
