@@ -213,8 +213,15 @@ func below(root, path string) (string, error) {
 // each other.
 func (s *Server) read(ctx context.Context, bounds []string, path string, use func(item) error) error {
 	st, inside := s.stager.find(filepath.Join(bounds[len(bounds)-1], path))
+	direct := func(it item) error {
+		it, err := s.stager.beneath(ctx, it)
+		if err != nil {
+			return err
+		}
+		return use(it)
+	}
 	if st == nil {
-		return diskItem(bounds, path, use)
+		return diskItem(bounds, path, direct)
 	}
 	// From the root of the mount to each bound that is inside, then to the path.
 	steps, last := []string(nil), st.path
@@ -229,7 +236,7 @@ func (s *Server) read(ctx context.Context, bounds []string, path string, use fun
 	if err != nil {
 		return err
 	}
-	return use(it)
+	return direct(it)
 }
 
 // describe says which path an error is about.

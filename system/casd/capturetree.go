@@ -132,7 +132,7 @@ func (c *capture) walk(ctx context.Context, group *errgroup.Group, it item, b *b
 func (c *capture) entry(ctx context.Context, group *errgroup.Group, name string, it item, b *branch, depth int) error {
 	switch it.kind {
 	case fs.ModeDir:
-		sub := &branch{parent: b, name: name, removable: b.removable}
+		sub := &branch{parent: b, name: name, removable: b.removable && it.tree == nil}
 		b.dirs = append(b.dirs, sub)
 		if err := c.walk(ctx, group, it, sub, depth+1); err != nil {
 			return b.wrong(name, err)

@@ -23,7 +23,12 @@ type item struct {
 	mode   uint32      // permissions
 	mtime  time.Time
 	target string // of a symbolic link
-	id     fileID // of a socket
+	id     fileID // of a socket, and of a directory on disk
+
+	// tree is the mount of ours that it is read from, beneath; inside is where there a
+	// directory is.
+	tree   *overlay
+	inside string
 
 	// blob is the digest of a file that is known to be unchanged since it came
 	// from the cache; else open opens the file, for the caller to close. A file in a
@@ -94,7 +99,7 @@ func confined(err error, path string) error {
 func fileItem(r *os.Root, path string, stat fs.FileInfo) item {
 	it := unseenItem(r, path, stat.Mode().Type())
 	it.mode, it.mtime = uint32(stat.Mode().Perm()), stat.ModTime()
-	if st, ok := stat.Sys().(*syscall.Stat_t); ok && it.kind == fs.ModeSocket {
+	if st, ok := stat.Sys().(*syscall.Stat_t); ok && (it.kind == fs.ModeSocket || it.kind == fs.ModeDir) {
 		it.id = fileID{st.Dev, st.Ino}
 	}
 	return it
@@ -237,10 +242,10 @@ func (o *overlay) itemOf(ctx context.Context, n *inode) (item, error) {
 	if errno != 0 {
 		return item{}, errno
 	}
-	it := item{mode: n.mode & 0o777, mtime: time.Unix(st.Mtim.Sec, st.Mtim.Nsec), target: n.target}
+	it := item{mode: n.mode & 0o777, mtime: time.Unix(st.Mtim.Sec, st.Mtim.Nsec), target: n.target, tree: o}
 	switch n.kind {
 	case unix.S_IFDIR:
-		it.kind = fs.ModeDir
+		it.kind, it.inside = fs.ModeDir, o.inside(n)
 		it.list = func(do func(string, item) error) error { return o.listItems(ctx, n, do) }
 	case unix.S_IFLNK:
 		it.kind = fs.ModeSymlink
