@@ -306,7 +306,7 @@ func (floor) BatchUpdateBlobs(_ context.Context, r *repb.BatchUpdateBlobsRequest
 }
 
 // BenchmarkCaptureAndSend captures 1000 new files of 100 MiB and sends them to the floor,
-// and sends the same to it from memory.
+// and sends the same to it from memory. The files stay, or are given away.
 func BenchmarkCaptureAndSend(b *testing.B) {
 	client, err := remote.Dial(remote.Config{URL: "grpc://" + serve(b, func(r grpc.ServiceRegistrar) {
 		repb.RegisterContentAddressableStorageServer(r, floor{})
@@ -315,33 +315,46 @@ func BenchmarkCaptureAndSend(b *testing.B) {
 		b.Fatal(err)
 	}
 	b.Cleanup(func() { client.Close() })
-	w := newWorld(b, quota(1<<30), func(c *casd.Config) { c.Instances = near(casd.Remotes{CAS: client}) })
-	dir := outputTree(b)
-	request := &lcpb.CaptureTreeRequest{Path: []string{dir}}
-	captureOnce(b, w, request)
-	var captured, sent time.Duration
-	for round := 0; b.Loop(); round++ {
-		renew(b, dir, round)
-		blobs := make(map[digest.Digest][]byte)
-		paths, err := filepath.Glob(filepath.Join(dir, "*", "*"))
+	for _, move := range []bool{false, true} {
+		b.Run(fmt.Sprintf("move=%v", move), func(b *testing.B) {
+			w := newWorld(b, quota(1<<30), func(c *casd.Config) { c.Instances = near(casd.Remotes{CAS: client}) })
+			dir := outputTree(b)
+			captureOnce(b, w, &lcpb.CaptureTreeRequest{Path: []string{dir}})
+			var captured, sent time.Duration
+			for round := 0; b.Loop(); round++ {
+				if move {
+					dir = outputTree(b)
+				}
+				renew(b, dir, round)
+				blobs := blobsBelow(b, dir)
+				begin := time.Now()
+				if err := client.WriteBlobs(b.Context(), blobs); err != nil {
+					b.Fatal(err)
+				}
+				sent += time.Since(begin)
+				captured += captureOnce(b, w, &lcpb.CaptureTreeRequest{Path: []string{dir}, MoveFiles: move})
+			}
+			b.ReportMetric(captured.Seconds()/sent.Seconds(), "times-sending")
+		})
+	}
+}
+
+// blobsBelow reads the files in the folders of a folder.
+func blobsBelow(b *testing.B, dir string) map[digest.Digest][]byte {
+	b.Helper()
+	paths, err := filepath.Glob(filepath.Join(dir, "*", "*"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	blobs := make(map[digest.Digest][]byte)
+	for _, path := range paths {
+		data, err := os.ReadFile(path)
 		if err != nil {
 			b.Fatal(err)
 		}
-		for _, path := range paths {
-			data, err := os.ReadFile(path)
-			if err != nil {
-				b.Fatal(err)
-			}
-			blobs[digest.Of(data)] = data
-		}
-		begin := time.Now()
-		if err := client.WriteBlobs(b.Context(), blobs); err != nil {
-			b.Fatal(err)
-		}
-		sent += time.Since(begin)
-		captured += captureOnce(b, w, request)
+		blobs[digest.Of(data)] = data
 	}
-	b.ReportMetric(captured.Seconds()/sent.Seconds(), "times-sending")
+	return blobs
 }
 
 // hashAndLink hashes all files below a folder and links them under their hashes.
