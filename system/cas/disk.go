@@ -204,8 +204,16 @@ func (r *diskReader) Close() error { return r.file.Close() }
 
 // Write implements Store.
 func (s *Disk) Write(ctx context.Context, d digest.Digest, data []byte) error {
-	if err := checkBlob(d, data); err != nil || d == digest.Empty || s.has(d) {
+	if err := checkBlob(d, data); err != nil {
 		return err
+	}
+	return s.write(d, data)
+}
+
+// write stores data that is known to be d's.
+func (s *Disk) write(d digest.Digest, data []byte) error {
+	if d == digest.Empty || s.has(d) {
+		return nil
 	}
 	temp, err := s.files.Create()
 	if err != nil {
@@ -258,11 +266,15 @@ func (w *diskWriter) Commit() error {
 func (w *diskWriter) Abort() { w.temp.Discard() }
 
 func writeError(d digest.Digest, err error) error {
-	switch {
-	case err == nil:
+	if err == nil {
 		return nil
-	case errors.Is(err, files.ErrNoSpace):
-		return fmt.Errorf("write blob %v to disk: %w: %w", d, ErrNoSpace, err)
 	}
-	return fmt.Errorf("write blob %v to disk: %w", d, err)
+	return storeError("blob "+d.String(), err)
+}
+
+func storeError(what string, err error) error {
+	if errors.Is(err, files.ErrNoSpace) {
+		return fmt.Errorf("write %s to disk: %w: %w", what, ErrNoSpace, err)
+	}
+	return fmt.Errorf("write %s to disk: %w", what, err)
 }

@@ -3,8 +3,10 @@ package casd_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -331,6 +333,52 @@ func TestCaptureReadsBeneathTheMount(t *testing.T) {
 		t.Errorf("the file was fetched %d times, want 0", n)
 	}
 	s.end()
+}
+
+// A directory that mounts are in, or that mounts within mounts are in, is captured whole,
+// and what is in them is read beneath them, as it is when they are captured themselves.
+func TestCaptureAboveMountsReadsBeneathThem(t *testing.T) {
+	needFUSE(t)
+	for _, move := range []bool{false, true} {
+		t.Run(fmt.Sprintf("move=%v", move), func(t *testing.T) {
+			w := newWorld(t)
+			above := w.folderOnTheCachesDisk()
+			writeFile(t, filepath.Join(above, "beside"), "beside", 0o644)
+			stage := func(path string, tree files) *staging {
+				s, err := w.tryStage(&lcpb.StageTreeRequest{RootDigest: w.putTree(tree).Proto(), Path: path, StagingMode: lcpb.StageTreeRequest_FUSE})
+				if err != nil {
+					t.Fatal(err)
+				}
+				return s
+			}
+			outer := stage(filepath.Join(above, "outer"), files{"d/f": "outer", "d/mnt/": ""})
+			stage(filepath.Join(outer.path, "d/mnt"), files{"f": "inner"}) // ends with it
+			writeFile(t, filepath.Join(outer.path, "made"), "made", 0o644)
+			want := w.putTree(files{"beside": "beside", "outer/made": "made", "outer/d/f": "outer", "outer/d/mnt/f": "inner"})
+			r := w.captureTree(&lcpb.CaptureTreeRequest{Path: []string{above}, SkipUpload: true, MoveFiles: move, OutputDirectoryFormat: repb.Command_DIRECTORY_ONLY}).Responses[0]
+			if r.Status.GetCode() != 0 || w.digest(r.RootDirectoryDigest) != want {
+				t.Errorf("got %v, want %v", r, want)
+			}
+			wantInside := w.putTree(files{"made": "made", "d/f": "outer", "d/mnt/f": "inner"})
+			if r := w.captureTree(&lcpb.CaptureTreeRequest{Root: above, Path: []string{"outer"}, SkipUpload: true, OutputDirectoryFormat: repb.Command_DIRECTORY_ONLY}).Responses[0]; r.Status.GetCode() != 0 || w.digest(r.RootDirectoryDigest) != wantInside {
+				t.Errorf("of the outer mount: got %v, want %v", r, wantInside)
+			}
+			for _, content := range []string{"outer", "inner"} {
+				if n := w.far.readsOf(digest.Of([]byte(content))); n != 0 {
+					t.Errorf("%q was fetched %d times, want 0", content, n)
+				}
+			}
+			wantLeft := []string{"beside", "outer/d/f", "outer/d/mnt/f", "outer/made"}
+			if move {
+				wantLeft = wantLeft[1:]
+			}
+			if got := left(t, above); !slices.Equal(got, wantLeft) {
+				t.Errorf("left are %v, want %v", got, wantLeft)
+			}
+			outer.end()
+			w.checkCache()
+		})
+	}
 }
 
 // One bad entry fails its own path, says where it is, and no other.

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
+	"golang.org/x/sync/errgroup"
 
 	"github.com/weir-build/weir/system/digest"
 	lcpb "github.com/weir-build/weir/system/proto/localcas"
@@ -19,12 +20,12 @@ type captureRequest interface {
 	GetPath() []string
 	GetRoot() string
 	GetBypassLocalCache() bool
+	GetMoveFiles() bool
 	GetSkipUpload() bool
 }
 
-// checkCapture checks what a call has in common with the other. The hints
-// bypass_local_cache and move_files aren't taken: blobs always pass through the
-// cache, and files stay where they are.
+// checkCapture checks what a call has in common with the other. The hint
+// bypass_local_cache isn't taken: blobs always pass through the cache.
 func (s *Server) checkCapture(r captureRequest) (*instance, error) {
 	in, err := s.instances.find(r.GetInstanceName())
 	if err != nil {
@@ -51,15 +52,21 @@ func (s *Server) CaptureFiles(ctx context.Context, request *lcpb.CaptureFilesReq
 	record := recordedOf(request.NodeProperties, request.UnixModeMask)
 	response := &lcpb.CaptureFilesResponse{Responses: make([]*lcpb.CaptureFilesResponse_Response, len(request.Path))}
 	outcomes := make([]outcome, len(request.Path))
+	var group errgroup.Group
+	group.SetLimit(captureWorkers)
 	for i, path := range request.Path {
 		answer := &lcpb.CaptureFilesResponse_Response{Path: path}
 		response.Responses[i] = answer
-		c := &capture{store: in.store, record: record, owns: s.stager.owns}
-		err := s.locate(ctx, in.root, request.Root, path, func(it item) error {
-			return c.captureFile(ctx, it, answer)
+		group.Go(func() error {
+			c := &capture{store: in.store, record: record, owns: s.stager.owns, move: request.MoveFiles}
+			err := s.locate(ctx, in.root, request.Root, path, func(it item) error {
+				return c.captureFile(ctx, it, answer)
+			})
+			outcomes[i] = outcome{err, c.blobs}
+			return nil
 		})
-		outcomes[i] = outcome{err, c.blobs}
 	}
+	_ = group.Wait() // errors are the paths'
 	in.settle(ctx, outcomes, request.SkipUpload)
 	for i, o := range outcomes {
 		if response.Responses[i].Status = statusProto(o.err); o.err != nil {
@@ -77,7 +84,7 @@ func (c *capture) captureFile(ctx context.Context, it item, answer *lcpb.Capture
 	default:
 		return notCapturable(it.kind)
 	}
-	d, err := c.file(ctx, it)
+	d, err := c.file(ctx, &it)
 	if err != nil {
 		return err
 	}
@@ -97,7 +104,7 @@ func (s *Server) CaptureTree(ctx context.Context, request *lcpb.CaptureTreeReque
 	for i, path := range request.Path {
 		answer := &lcpb.CaptureTreeResponse_Response{Path: path}
 		response.Responses[i] = answer
-		c := &capture{store: in.store, record: record, owns: s.stager.owns}
+		c := &capture{store: in.store, record: record, owns: s.stager.owns, move: request.MoveFiles}
 		err := s.locate(ctx, in.root, request.Root, path, func(it item) error {
 			return c.captureTree(ctx, it, request.OutputDirectoryFormat, answer)
 		})
@@ -206,8 +213,15 @@ func below(root, path string) (string, error) {
 // each other.
 func (s *Server) read(ctx context.Context, bounds []string, path string, use func(item) error) error {
 	st, inside := s.stager.find(filepath.Join(bounds[len(bounds)-1], path))
+	direct := func(it item) error {
+		it, err := s.stager.beneath(ctx, it)
+		if err != nil {
+			return err
+		}
+		return use(it)
+	}
 	if st == nil {
-		return diskItem(bounds, path, use)
+		return diskItem(bounds, path, direct)
 	}
 	// From the root of the mount to each bound that is inside, then to the path.
 	steps, last := []string(nil), st.path
@@ -222,7 +236,7 @@ func (s *Server) read(ctx context.Context, bounds []string, path string, use fun
 	if err != nil {
 		return err
 	}
-	return use(it)
+	return direct(it)
 }
 
 // describe says which path an error is about.

@@ -70,11 +70,16 @@ func (f *fuseNode) Lookup(ctx context.Context, name string, out *fuse.EntryOut) 
 	return f.found(ctx, n, out)
 }
 
+// Readdir lists . and .. too, which the kernel doesn't add: there are programs that expect
+// them of getdents(2), or print them.
 func (f *fuseNode) Readdir(context.Context) (fs.DirStream, syscall.Errno) {
 	entries := f.tree.list(f.node)
-	all := make([]fuse.DirEntry, len(entries))
-	for i, e := range entries {
-		all[i] = fuse.DirEntry{Name: e.name, Mode: e.node.kind, Ino: e.node.ino}
+	all := make([]fuse.DirEntry, 0, 2+len(entries))
+	all = append(all,
+		fuse.DirEntry{Name: ".", Mode: unix.S_IFDIR, Ino: f.node.ino},
+		fuse.DirEntry{Name: "..", Mode: unix.S_IFDIR, Ino: f.tree.above(f.node).ino})
+	for _, e := range entries {
+		all = append(all, fuse.DirEntry{Name: e.name, Mode: e.node.kind, Ino: e.node.ino})
 	}
 	return fs.NewListDirStream(all), 0
 }

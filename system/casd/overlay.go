@@ -30,7 +30,9 @@ type overlay struct {
 	openBlob func(context.Context, digest.Digest) (*os.File, error)
 	scratch  string // folder of the contents written, the overlay's own
 	uid, gid uint32 // owner of what the snapshot holds
-	dev      uint64 // of the mount; set before the tree is known to others
+	// dev and path are of the mount; set before the tree is known to others.
+	dev  uint64
+	path string
 
 	// mu guards the fields below and those of every inode.
 	mu          sync.Mutex
@@ -145,6 +147,25 @@ func (o *overlay) list(dir *inode) []dirent {
 		return 1
 	})
 	return all
+}
+
+// above returns the directory that a directory is in; of the root, itself.
+func (o *overlay) above(dir *inode) *inode {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if dir.parent == nil {
+		return dir
+	}
+	return dir.parent
+}
+
+// inside returns where below the root a directory is; mu is held.
+func (o *overlay) inside(dir *inode) string {
+	path := ""
+	for ; dir.parent != nil; dir = dir.parent {
+		path = filepath.Join(dir.name, path)
+	}
+	return path
 }
 
 // stat returns the attributes of an inode. Size and times of a scratch file are

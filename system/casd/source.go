@@ -23,17 +23,27 @@ type item struct {
 	mode   uint32      // permissions
 	mtime  time.Time
 	target string // of a symbolic link
-	id     fileID // of a socket
+	id     fileID // of a socket, and of a directory on disk
+
+	// tree is the mount of ours that it is read from, beneath; inside is where there a
+	// directory is.
+	tree   *overlay
+	inside string
 
 	// blob is the digest of a file that is known to be unchanged since it came
-	// from the cache; else open opens the file, for the caller to close.
+	// from the cache; else open opens the file, for the caller to close. A file in a
+	// directory on disk has its mode and mtime from then on.
 	known bool
 	blob  digest.Digest
-	open  func() (*os.File, error)
+	open  func(*item) (*os.File, error)
 
 	// list calls do for each entry of a directory, by name. What is passed to do
 	// is good until do returns.
 	list func(do func(name string, entry item) error) error
+
+	// discard removes a file below a directory, or for "." the file. It is nil for what
+	// is below the path of a request, in a mount, or at the end of a link.
+	discard func(path string) error
 }
 
 // escapes is the error for a path that leads out of where it may lead.
@@ -67,7 +77,12 @@ func diskItem(bounds []string, path string, use func(item) error) error {
 	if err != nil {
 		return confined(err, path)
 	}
-	return use(fileItem(r, path, stat))
+	it := fileItem(r, path, stat)
+	// Of what a link leads to, the link isn't the name.
+	if named, err := r.Lstat(path); err == nil && os.SameFile(named, stat) {
+		it.discard = func(below string) error { return r.Remove(filepath.Join(path, below)) }
+	}
+	return use(it)
 }
 
 // confined turns the error that os.Root has for an escape, the only one that
@@ -82,14 +97,40 @@ func confined(err error, path string) error {
 
 // fileItem returns what a path below r names.
 func fileItem(r *os.Root, path string, stat fs.FileInfo) item {
-	it := item{kind: stat.Mode().Type(), mode: uint32(stat.Mode().Perm()), mtime: stat.ModTime()}
-	if st, ok := stat.Sys().(*syscall.Stat_t); ok && it.kind == fs.ModeSocket {
+	it := unseenItem(r, path, stat.Mode().Type())
+	it.mode, it.mtime = uint32(stat.Mode().Perm()), stat.ModTime()
+	if st, ok := stat.Sys().(*syscall.Stat_t); ok && (it.kind == fs.ModeSocket || it.kind == fs.ModeDir) {
 		it.id = fileID{st.Dev, st.Ino}
 	}
-	// Not blocking: what was a file a moment ago may be a FIFO now.
-	it.open = func() (*os.File, error) { return r.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0) }
-	it.list = func(do func(string, item) error) error { return listDisk(r, path, do) }
 	return it
+}
+
+// unseenItem returns what a path below r names, of which only the kind is known.
+func unseenItem(r *os.Root, path string, kind fs.FileMode) item {
+	return item{
+		kind: kind,
+		open: func(it *item) (*os.File, error) { return openRegular(r, path, it) },
+		list: func(do func(string, item) error) error { return listDisk(r, path, do) },
+	}
+}
+
+// openRegular opens a file and completes the item. It doesn't block: what was a file a
+// moment ago may be a FIFO now.
+func openRegular(r *os.Root, path string, it *item) (*os.File, error) {
+	file, err := r.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return nil, err
+	}
+	stat, err := file.Stat()
+	if err == nil && !stat.Mode().IsRegular() {
+		err = notCapturable(stat.Mode())
+	}
+	if err != nil {
+		file.Close()
+		return nil, err
+	}
+	it.mode, it.mtime = uint32(stat.Mode().Perm()), stat.ModTime()
+	return file, nil
 }
 
 func listDisk(r *os.Root, path string, do func(string, item) error) error {
@@ -102,13 +143,21 @@ func listDisk(r *os.Root, path string, do func(string, item) error) error {
 	if err != nil {
 		return err
 	}
-	names, err := handle.Readdirnames(-1)
+	entries, err := handle.ReadDir(-1)
 	handle.Close()
 	if err != nil {
 		return err
 	}
-	slices.Sort(names)
-	for _, name := range names {
+	slices.SortFunc(entries, func(a, b fs.DirEntry) int { return strings.Compare(a.Name(), b.Name()) })
+	for _, entry := range entries {
+		name := entry.Name()
+		if entry.Type().IsRegular() {
+			// Opening it will tell the rest.
+			if err := do(name, unseenItem(inner, name, 0)); err != nil {
+				return err
+			}
+			continue
+		}
 		stat, err := inner.Lstat(name)
 		if err != nil {
 			return err
@@ -193,17 +242,17 @@ func (o *overlay) itemOf(ctx context.Context, n *inode) (item, error) {
 	if errno != 0 {
 		return item{}, errno
 	}
-	it := item{mode: n.mode & 0o777, mtime: time.Unix(st.Mtim.Sec, st.Mtim.Nsec), target: n.target}
+	it := item{mode: n.mode & 0o777, mtime: time.Unix(st.Mtim.Sec, st.Mtim.Nsec), target: n.target, tree: o}
 	switch n.kind {
 	case unix.S_IFDIR:
-		it.kind = fs.ModeDir
+		it.kind, it.inside = fs.ModeDir, o.inside(n)
 		it.list = func(do func(string, item) error) error { return o.listItems(ctx, n, do) }
 	case unix.S_IFLNK:
 		it.kind = fs.ModeSymlink
 	case unix.S_IFREG:
 		it.known, it.blob = n.cached, n.blob
 		path := n.scratch
-		it.open = func() (*os.File, error) { return os.Open(path) }
+		it.open = func(*item) (*os.File, error) { return os.Open(path) }
 	case unix.S_IFSOCK:
 		it.kind, it.id = fs.ModeSocket, fileID{o.dev, n.ino}
 	default:

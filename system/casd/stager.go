@@ -201,7 +201,7 @@ func (s *stager) mountTree(ctx context.Context, st *staging, tree *snapshot, w w
 	if err := unix.Stat(st.at, &root); err != nil {
 		return err
 	}
-	st.tree.dev = root.Dev
+	st.tree.dev, st.tree.path = root.Dev, st.path
 	return nil
 }
 

@@ -4,9 +4,17 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/weir-build/weir/system/digest"
 )
+
+// maxUploads is how many calls of one upload are under way at a time: so the next blobs
+// are read and encoded while the remote still works on others.
+const maxUploads = 4
 
 // upload sends those of digests that the remote lacks from the local cache, and
 // returns why for each that couldn't be sent: the error wraps cas.ErrNotFound if
@@ -20,14 +28,10 @@ func (s *readThrough) upload(ctx context.Context, digests []digest.Digest) (fail
 	if err != nil {
 		return nil, err
 	}
-	failed = make(map[digest.Digest]error)
-	batch := make(map[digest.Digest][]byte)
+	u := &uploads{store: s, failed: make(map[digest.Digest]error)}
+	u.group.SetLimit(maxUploads)
+	var batch []digest.Digest
 	var size int64
-	send := func() {
-		s.uploadBatch(ctx, batch, failed)
-		clear(batch)
-		size = 0
-	}
 	seen := make(map[digest.Digest]bool, len(missing))
 	for _, d := range missing {
 		if seen[d] {
@@ -35,41 +39,67 @@ func (s *readThrough) upload(ctx context.Context, digests []digest.Digest) (fail
 		}
 		seen[d] = true
 		if d.SizeBytes > smallBytes {
-			if err := s.uploadLarge(ctx, d); err != nil {
-				failed[d] = err
-			}
-			continue
-		}
-		data, err := s.local.Read(ctx, d)
-		if err != nil {
-			failed[d] = err
+			u.group.Go(func() error { u.note(d, s.uploadLarge(ctx, d)); return nil })
 			continue
 		}
 		if size+d.SizeBytes > batchBytes {
-			send()
+			u.send(ctx, batch)
+			batch, size = nil, 0
 		}
-		batch[d] = data
-		size += d.SizeBytes
+		batch, size = append(batch, d), size+d.SizeBytes
 	}
-	send()
-	return failed, ctx.Err()
+	u.send(ctx, batch)
+	_ = u.group.Wait() // errors are the blobs'
+	return u.failed, ctx.Err()
 }
 
-// uploadBatch sends small blobs in one call, and one by one if that fails, to
-// learn which of them it was.
-func (s *readThrough) uploadBatch(ctx context.Context, batch map[digest.Digest][]byte, failed map[digest.Digest]error) {
-	if len(batch) == 0 {
+// uploads are the calls of one upload.
+type uploads struct {
+	store *readThrough
+	group errgroup.Group
+
+	mu     sync.Mutex
+	failed map[digest.Digest]error // guarded by mu
+}
+
+func (u *uploads) note(d digest.Digest, err error) {
+	if err == nil {
 		return
 	}
-	together := s.remote.WriteBlobs(ctx, batch)
-	for d, data := range batch {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	u.failed[d] = err
+}
+
+// send has small blobs sent in one call.
+func (u *uploads) send(ctx context.Context, digests []digest.Digest) {
+	if len(digests) > 0 {
+		u.group.Go(func() error { u.batch(ctx, digests); return nil })
+	}
+}
+
+// batch sends small blobs in one call, and one by one if that fails, to learn which
+// of them it was.
+func (u *uploads) batch(ctx context.Context, digests []digest.Digest) {
+	blobs := make(map[digest.Digest][]byte, len(digests))
+	for _, d := range digests {
+		data, err := u.store.local.Read(ctx, d)
+		if err != nil {
+			u.note(d, err)
+			continue
+		}
+		blobs[d] = data
+	}
+	here := slices.DeleteFunc(digests, func(d digest.Digest) bool { _, ok := blobs[d]; return !ok })
+	together := u.store.remote.PutBlobs(ctx, here, func(d digest.Digest) []byte { return blobs[d] })
+	for _, d := range here {
 		if together != nil {
-			if err := s.far.Write(ctx, d, data); err != nil {
-				failed[d] = err
+			if err := u.store.far.Write(ctx, d, blobs[d]); err != nil {
+				u.note(d, err)
 				continue
 			}
 		}
-		s.uploaded.Add(float64(d.SizeBytes))
+		u.store.uploaded.Add(float64(d.SizeBytes))
 	}
 }
 

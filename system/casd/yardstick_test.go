@@ -3,6 +3,7 @@ package casd_test
 import (
 	"context"
 	"crypto/sha256"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -13,11 +14,15 @@ import (
 	"testing"
 	"time"
 
+	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
 	"github.com/hanwen/go-fuse/v2/fs"
 	"github.com/hanwen/go-fuse/v2/fuse"
+	"google.golang.org/grpc"
 
+	"github.com/weir-build/weir/system/casd"
 	"github.com/weir-build/weir/system/digest"
 	lcpb "github.com/weir-build/weir/system/proto/localcas"
+	"github.com/weir-build/weir/system/remote"
 )
 
 // Benchmarks that set casd against what the same takes without it, in one run: times-…
@@ -209,31 +214,147 @@ func BenchmarkOpenMounted(b *testing.B) {
 	b.ReportMetric(ours.Seconds()/theirs.Seconds(), "times-loopback")
 }
 
-// BenchmarkCaptureTree captures 1000 files of 100 MiB without sending them, and hashes
-// and links the same.
-func BenchmarkCaptureTree(b *testing.B) {
-	w := newWorld(b)
-	dir := plainTree(b, func() files {
-		tree := make(files)
-		for i := range 1000 {
-			text := fmt.Sprintf("output %d ", i)
-			tree[fmt.Sprintf("dir%d/file%d", i/100, i)] = strings.Repeat(text, (100<<10)/len(text))
-		}
-		return tree
-	}())
-	var captured, hashed time.Duration
-	for b.Loop() {
-		links := filepath.Join(b.TempDir(), "links")
-		begin := time.Now()
-		hashAndLink(b, dir, links)
-		middle := time.Now()
-		r, err := w.client.CaptureTree(context.Background(), &lcpb.CaptureTreeRequest{InstanceName: "near", Path: []string{dir}, SkipUpload: true})
-		if err != nil || r.Responses[0].Status.GetCode() != 0 {
-			b.Fatalf("%v, %v", r, err)
-		}
-		hashed, captured = hashed+middle.Sub(begin), captured+time.Since(middle)
+// outputTree is a folder of 1000 files, 100 MiB in all.
+func outputTree(b *testing.B) string {
+	b.Helper()
+	tree := make(files)
+	for i := range 1000 {
+		text := fmt.Sprintf("output %d ", i)
+		tree[fmt.Sprintf("dir%d/file%d", i/100, i)] = strings.Repeat(text, (100<<10)/len(text))
 	}
-	b.ReportMetric(captured.Seconds()/hashed.Seconds(), "times-hash-and-link")
+	return plainTree(b, tree)
+}
+
+// renew makes each file of a folder another than it ever was.
+func renew(b *testing.B, dir string, round int) {
+	b.Helper()
+	err := filepath.WalkDir(dir, func(path string, entry os.DirEntry, err error) error {
+		if err != nil || entry.IsDir() {
+			return err
+		}
+		file, err := os.OpenFile(path, os.O_WRONLY, 0)
+		if err != nil {
+			return err
+		}
+		_, err = fmt.Fprintf(file, "%8d", round)
+		return errors.Join(err, file.Close())
+	})
+	if err != nil {
+		b.Fatal(err)
+	}
+}
+
+// captureOnce captures a folder and returns how long that took.
+func captureOnce(b *testing.B, w *world, request *lcpb.CaptureTreeRequest) time.Duration {
+	b.Helper()
+	request.InstanceName = "near"
+	begin := time.Now()
+	r, err := w.client.CaptureTree(context.Background(), request)
+	if err != nil || r.Responses[0].Status.GetCode() != 0 {
+		b.Fatalf("%v, %v", r, err)
+	}
+	return time.Since(begin)
+}
+
+// BenchmarkCaptureTree captures 1000 files of 100 MiB without sending them, and hashes
+// and links the same. They are in the cache already, or each time new; or new and given
+// away, which is when a capture may link too.
+func BenchmarkCaptureTree(b *testing.B) {
+	for _, c := range []struct{ fresh, move bool }{{false, false}, {true, false}, {true, true}} {
+		b.Run(fmt.Sprintf("new=%v/move=%v", c.fresh, c.move), func(b *testing.B) {
+			w := newWorld(b, quota(1<<30))
+			dir := outputTree(b)
+			captureOnce(b, w, &lcpb.CaptureTreeRequest{Path: []string{dir}, SkipUpload: true})
+			var captured, hashed time.Duration
+			for round := 0; b.Loop(); round++ {
+				if c.move {
+					dir = outputTree(b)
+				}
+				if c.fresh {
+					renew(b, dir, round)
+				}
+				links := filepath.Join(b.TempDir(), "links")
+				begin := time.Now()
+				hashAndLink(b, dir, links)
+				hashed += time.Since(begin)
+				if err := os.RemoveAll(links); err != nil {
+					b.Fatal(err)
+				}
+				captured += captureOnce(b, w, &lcpb.CaptureTreeRequest{Path: []string{dir}, SkipUpload: true, MoveFiles: c.move})
+			}
+			b.ReportMetric(captured.Seconds()/hashed.Seconds(), "times-hash-and-link")
+		})
+	}
+}
+
+// floor is a remote that does the least: it lacks every blob, hashes what it is sent, and
+// keeps nothing.
+type floor struct {
+	repb.UnimplementedContentAddressableStorageServer
+}
+
+func (floor) FindMissingBlobs(_ context.Context, r *repb.FindMissingBlobsRequest) (*repb.FindMissingBlobsResponse, error) {
+	return &repb.FindMissingBlobsResponse{MissingBlobDigests: r.BlobDigests}, nil
+}
+
+func (floor) BatchUpdateBlobs(_ context.Context, r *repb.BatchUpdateBlobsRequest) (*repb.BatchUpdateBlobsResponse, error) {
+	answer := new(repb.BatchUpdateBlobsResponse)
+	for _, blob := range r.Requests {
+		answer.Responses = append(answer.Responses, &repb.BatchUpdateBlobsResponse_Response{Digest: digest.Of(blob.Data).Proto()})
+	}
+	return answer, nil
+}
+
+// BenchmarkCaptureAndSend captures 1000 new files of 100 MiB and sends them to the floor,
+// and sends the same to it from memory. The files stay, or are given away.
+func BenchmarkCaptureAndSend(b *testing.B) {
+	client, err := remote.Dial(remote.Config{URL: "grpc://" + serve(b, func(r grpc.ServiceRegistrar) {
+		repb.RegisterContentAddressableStorageServer(r, floor{})
+	})})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() { client.Close() })
+	for _, move := range []bool{false, true} {
+		b.Run(fmt.Sprintf("move=%v", move), func(b *testing.B) {
+			w := newWorld(b, quota(1<<30), func(c *casd.Config) { c.Instances = near(casd.Remotes{CAS: client}) })
+			dir := outputTree(b)
+			captureOnce(b, w, &lcpb.CaptureTreeRequest{Path: []string{dir}})
+			var captured, sent time.Duration
+			for round := 0; b.Loop(); round++ {
+				if move {
+					dir = outputTree(b)
+				}
+				renew(b, dir, round)
+				blobs := blobsBelow(b, dir)
+				begin := time.Now()
+				if err := client.WriteBlobs(b.Context(), blobs); err != nil {
+					b.Fatal(err)
+				}
+				sent += time.Since(begin)
+				captured += captureOnce(b, w, &lcpb.CaptureTreeRequest{Path: []string{dir}, MoveFiles: move})
+			}
+			b.ReportMetric(captured.Seconds()/sent.Seconds(), "times-sending")
+		})
+	}
+}
+
+// blobsBelow reads the files in the folders of a folder.
+func blobsBelow(b *testing.B, dir string) map[digest.Digest][]byte {
+	b.Helper()
+	paths, err := filepath.Glob(filepath.Join(dir, "*", "*"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	blobs := make(map[digest.Digest][]byte)
+	for _, path := range paths {
+		data, err := os.ReadFile(path)
+		if err != nil {
+			b.Fatal(err)
+		}
+		blobs[digest.Of(data)] = data
+	}
+	return blobs
 }
 
 // hashAndLink hashes all files below a folder and links them under their hashes.

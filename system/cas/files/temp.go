@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strconv"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // A Temp is a file being written. It is used by one goroutine at a time and
@@ -13,20 +15,30 @@ import (
 type Temp[K comparable] struct {
 	dir      *Dir[K]
 	file     *os.File
+	name     string // its path
 	size     int64
 	reserved int64
+	was      *unix.Stat_t // what an adopted file was, else nil
 }
 
 // Create begins a file. It has no key before Commit.
 func (d *Dir[K]) Create() (*Temp[K], error) {
-	name := filepath.Join(d.tmp, strconv.FormatUint(d.next.Add(1), 10))
+	name := d.newName()
 	// Read-only: stored files may be hard-linked into the sandbox of an action.
 	file, err := os.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o444)
 	if err != nil {
 		return nil, spaceError(err)
 	}
-	return &Temp[K]{dir: d, file: file}, nil
+	return &Temp[K]{dir: d, file: file, name: name}, nil
 }
+
+// newName returns a path for a file that is being written.
+func (d *Dir[K]) newName() string {
+	return filepath.Join(d.tmp, strconv.FormatUint(d.next.Add(1), 10))
+}
+
+// Size is how many bytes the file has.
+func (t *Temp[K]) Size() int64 { return t.size }
 
 // Write appends data. The error wraps ErrNoSpace if there is no room for it.
 func (t *Temp[K]) Write(data []byte) (int, error) {
@@ -86,7 +98,7 @@ func (t *Temp[K]) rename(key K) error {
 	place.Lock()
 	defer place.Unlock()
 	path := d.Path(key)
-	if err := os.Rename(t.file.Name(), path); err != nil {
+	if err := os.Rename(t.name, path); err != nil {
 		t.remove()
 		return fmt.Errorf("name file: %w", spaceError(err))
 	}
@@ -104,14 +116,17 @@ func (t *Temp[K]) rename(key K) error {
 	return nil
 }
 
-// Discard deletes the file.
+// Discard deletes the file, or gives back one that was adopted.
 func (t *Temp[K]) Discard() {
+	if t.was != nil {
+		t.giveBack()
+	}
 	t.file.Close()
 	t.remove()
 }
 
 func (t *Temp[K]) remove() {
-	_ = os.Remove(t.file.Name())
+	_ = os.Remove(t.name)
 	t.release()
 }
 

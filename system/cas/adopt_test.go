@@ -1,0 +1,143 @@
+package cas_test
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"syscall"
+	"testing"
+
+	"github.com/weir-build/weir/system/cas"
+	"github.com/weir-build/weir/system/cas/castest"
+)
+
+// folders returns one for a store and one for files, on one disk.
+func folders(t *testing.T) (store, files string) {
+	root := t.TempDir()
+	store, files = filepath.Join(root, "store"), filepath.Join(root, "files")
+	if err := os.Mkdir(files, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return store, files
+}
+
+func TestAdoptedFileIsTheBlobs(t *testing.T) {
+	const size = 1<<20 + 77
+	for _, c := range []struct {
+		name string
+		mode os.FileMode
+		// other does what somebody else has done to the file.
+		other func(t *testing.T, path string)
+		want  bool
+	}{
+		{"a file", 0o755, nil, true},
+		{"a file that only its owner may read", 0o600, nil, true},
+		{"a file that somebody has open for reading", 0o644, func(t *testing.T, path string) { open(t, path, os.O_RDONLY) }, true},
+		{"not one that somebody has open for writing", 0o644, func(t *testing.T, path string) { open(t, path, os.O_RDWR) }, false},
+		{"not one with another name", 0o644, func(t *testing.T, path string) {
+			if err := os.Link(path, path+"2"); err != nil {
+				t.Fatal(err)
+			}
+		}, false},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir, files := folders(t)
+			store := openDisk(t, dir, cas.DiskConfig{})
+			data, want := castest.Blob(5, size)
+			path := filepath.Join(files, "file")
+			if err := os.WriteFile(path, data, c.mode); err != nil {
+				t.Fatal(err)
+			}
+			if c.other != nil {
+				c.other(t, path)
+			}
+			file := open(t, path, os.O_RDONLY)
+			before := stat(t, path)
+			got, adopted, err := store.Adopt(t.Context(), file)
+			if err != nil || got != want || adopted != c.want {
+				t.Fatalf("got %v, adopted %v, %v; want %v, %v", got, adopted, err, want, c.want)
+			}
+			if stored, err := store.Read(t.Context(), want); err != nil || !bytes.Equal(stored, data) {
+				t.Errorf("read %d other bytes, error %v", len(stored), err)
+			}
+			blob := stat(t, objectFile(dir, want))
+			if os.SameFile(before, blob) != c.want {
+				t.Errorf("the blob's file is that file: %v, want %v", !c.want, c.want)
+			}
+			if blob.Mode() != 0o444 {
+				t.Errorf("the blob's mode is %v", blob.Mode())
+			}
+			if after := stat(t, path); !c.want && (after.Mode() != before.Mode() || !after.ModTime().Equal(before.ModTime())) {
+				t.Errorf("a file that wasn't adopted changed from %v to %v", before, after)
+			}
+			if usage := store.Usage(); usage.Entries != 1 || usage.SizeBytes != 1<<20+4096 {
+				t.Errorf("usage: %+v", usage)
+			}
+			noTemporaryFiles(t, dir)
+		})
+	}
+}
+
+func TestFileOfAStoredBlobStays(t *testing.T) {
+	dir, files := folders(t)
+	store := openDisk(t, dir, cas.DiskConfig{})
+	data, want := castest.Blob(6, 1000)
+	write(t, store, data)
+	path := filepath.Join(files, "file")
+	if err := os.WriteFile(path, data, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if got, adopted, err := store.Adopt(t.Context(), open(t, path, os.O_RDONLY)); got != want || adopted || err != nil {
+		t.Errorf("got %v, adopted %v, %v", got, adopted, err)
+	}
+	if mode := stat(t, path).Mode(); mode != 0o640 {
+		t.Errorf("its mode became %v", mode)
+	}
+}
+
+func TestFileElsewhereIsCopied(t *testing.T) {
+	elsewhere, err := os.MkdirTemp("/dev/shm", "weir-adopt-")
+	if err != nil {
+		t.Skipf("there is no other file system: %v", err)
+	}
+	t.Cleanup(func() { os.RemoveAll(elsewhere) })
+	dir := t.TempDir()
+	if stat(t, dir).Sys().(*syscall.Stat_t).Dev == stat(t, elsewhere).Sys().(*syscall.Stat_t).Dev {
+		t.Skip("folders for tests are on the file system of /dev/shm")
+	}
+	store := openDisk(t, dir, cas.DiskConfig{})
+	data, want := castest.Blob(7, 1000)
+	path := filepath.Join(elsewhere, "file")
+	if err := os.WriteFile(path, data, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	before := stat(t, path)
+	if got, adopted, err := store.Adopt(t.Context(), open(t, path, os.O_RDONLY)); got != want || adopted || err != nil {
+		t.Errorf("got %v, adopted %v, %v", got, adopted, err)
+	}
+	if after := stat(t, path); after.Mode() != before.Mode() || !after.ModTime().Equal(before.ModTime()) {
+		t.Errorf("it changed from %v to %v", before, after)
+	}
+	if !has(t, store, want) {
+		t.Error("it isn't stored")
+	}
+}
+
+func open(t *testing.T, path string, flags int) *os.File {
+	t.Helper()
+	file, err := os.OpenFile(path, flags, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { file.Close() })
+	return file
+}
+
+func stat(t *testing.T, path string) os.FileInfo {
+	t.Helper()
+	info, err := os.Lstat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info
+}
