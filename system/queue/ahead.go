@@ -24,6 +24,9 @@ func fetch[T any](s *slab[T], index uint32) {
 	}
 }
 
+// fetchLeaf asks for the line of a node that is not about its children.
+func fetchLeaf(s *slab[node], index uint32) { prefetch(unsafe.Pointer(&s.entries[index])) }
+
 func (l links) fetch(index uint32) {
 	if int(index) < len(l) {
 		prefetch(unsafe.Pointer(&l[index]))
@@ -55,7 +58,7 @@ func (q *Queue) fetchEnqueued(in *Input) {
 		return
 	}
 	if leaf := *q.latestLeaf(in.Invocation); leaf != none {
-		fetch(&q.nodes, leaf)
+		fetchLeaf(&q.nodes, leaf)
 	}
 }
 
@@ -87,7 +90,7 @@ func (q *Queue) fetchNext(p *platform) {
 	}
 	if next := q.nodes.at(p.root).next; next != none {
 		t := q.tasks.at(next)
-		fetch(&q.nodes, t.leaf)
+		fetchLeaf(&q.nodes, t.leaf)
 		fetch(&q.operations, t.operations.first)
 	}
 }
