@@ -34,7 +34,7 @@ func (l links) fetch(index uint32) {
 }
 
 // fetch asks for where the search for a key begins.
-func (x *index) fetch(k Key) {
+func (x *index) fetch(k *Key) {
 	if len(x.slots) > 0 {
 		prefetch(unsafe.Pointer(&x.slots[hashOf(k)&x.mask()]))
 	}
@@ -53,7 +53,7 @@ func (q *Queue) fetchEnqueued(in *Input) {
 	if !q.hasManyTasks() {
 		return
 	}
-	q.byKey.fetch(in.Key)
+	q.byKey.fetch(&in.Key)
 	if len(q.levels) == 0 {
 		return
 	}
@@ -69,7 +69,7 @@ func (q *Queue) fetchLeased(index uint32) {
 		return
 	}
 	t := q.tasks.at(index)
-	q.byKey.fetch(t.key)
+	q.byKey.fetch(&t.key)
 	n := q.nodes.at(q.platforms[t.platform].root)
 	if n.next == none {
 		return

@@ -73,7 +73,10 @@
 // that a steady state allocates nothing.
 package queue
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Time is nanoseconds since an epoch of the caller's choice.
 type Time int64
@@ -277,8 +280,12 @@ func (q *Queue) Step(now Time, in Input, out []Output) []Output {
 // emit copies field by field: to copy what was just written by words in larger
 // pieces stalls the processor, which took a quarter of a cycle's time.
 func (q *Queue) emit(o Output) {
-	q.out = append(q.out, Output{})
-	to := &q.out[len(q.out)-1]
+	n := len(q.out)
+	if n == cap(q.out) {
+		q.out = slices.Grow(q.out, 1)
+	}
+	q.out = q.out[:n+1]
+	to := &q.out[n] // it may hold anything: each field is set
 	to.Kind, to.Reason, to.Level, to.Attempt, to.Group = o.Kind, o.Reason, o.Level, o.Attempt, o.Group
 	to.Operation, to.Task, to.Worker = o.Operation, o.Task, o.Worker
 }
