@@ -45,7 +45,7 @@
 // is reached, step a Tick.
 //
 //	q := queue.New(queue.Config{})
-//	out = q.Step(now, queue.Input{Kind: queue.Enqueue, Platform: p}, out[:0])
+//	out = q.Step(now, &queue.Input{Kind: queue.Enqueue, Platform: p}, out[:0])
 //	for _, o := range out {
 //		switch o.Kind { … }
 //	}
@@ -228,13 +228,13 @@ func New(config Config) *Queue {
 }
 
 // Step applies one input at a time and appends what follows from it to out,
-// which it returns.
-func (q *Queue) Step(now Time, in Input, out []Output) []Output {
+// which it returns. It changes nothing of the input, and keeps no pointer to it.
+func (q *Queue) Step(now Time, in *Input, out []Output) []Output {
 	q.now = max(q.now, now)
 	q.out = out
 	switch in.Kind {
 	case Enqueue:
-		q.enqueue(&in)
+		q.enqueue(in)
 	case Watch:
 		q.watch(in.Operation)
 	case Unwatch:
@@ -242,17 +242,17 @@ func (q *Queue) Step(now Time, in Input, out []Output) []Output {
 	case Cancel:
 		q.cancel(in.Operation)
 	case Connect:
-		q.connect(&in)
+		q.connect(in)
 	case Serve:
 		q.serve(in.Worker, in.Platform)
 	case Renew:
-		q.renew(&in)
+		q.renew(in)
 	case Complete:
-		q.complete(&in)
+		q.complete(in)
 	case Publish:
 		q.publish(in.Task)
 	case Release:
-		q.release(&in)
+		q.release(in)
 	case Poll:
 		q.poll(in.Worker, in.Accepting)
 	case PollEnd:
@@ -264,7 +264,7 @@ func (q *Queue) Step(now Time, in Input, out []Output) []Output {
 	case Undrain:
 		q.drain(in.Worker, false)
 	case Weigh:
-		q.weigh(&in)
+		q.weigh(in)
 	case Tick:
 		q.tick()
 	default:
