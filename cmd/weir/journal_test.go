@@ -29,7 +29,7 @@ func writeJournals(env *testscript.Env) error {
 	var out []queue.Output
 	step := func(b []byte, in queue.Input, note []byte) []byte {
 		now += queue.Time(time.Second)
-		out = q.Step(now, in, out[:0])
+		out = q.Step(now, &in, out[:0])
 		return journal.AppendStep(b, now, &in, out, note)
 	}
 	note, err := proto.Marshal(&notes.Note{Platforms: []*notes.Platform{{Id: 0, Instance: "main"}}})

@@ -29,7 +29,7 @@ func (s *sim) step(in queue.Input) []queue.Output {
 	if s.down > 0 {
 		panic("model: somebody speaks to a scheduler that is away")
 	}
-	s.out = s.q.Step(queue.Time(s.k.Now()-s.stood), in, s.out[:0])
+	s.out = s.q.Step(queue.Time(s.k.Now()-s.stood), &in, s.out[:0])
 	if s.account != nil {
 		s.account.step(in, s.out)
 	}

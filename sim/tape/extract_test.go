@@ -30,7 +30,7 @@ func newWriter(c queue.Config) *writer {
 
 func (w *writer) step(in queue.Input) []queue.Output {
 	w.now += queue.Time(time.Second)
-	w.out = w.q.Step(w.now, in, w.out[:0])
+	w.out = w.q.Step(w.now, &in, w.out[:0])
 	w.buf = journal.AppendStep(w.buf, w.now, &in, w.out, nil)
 	return w.out
 }

@@ -262,7 +262,7 @@ func (s *simulation) admit(i int) {
 
 // step gives the queue an input and does what it says.
 func (s *simulation) step(in queue.Input) []queue.Output {
-	s.out = s.q.Step(queue.Time(s.k.Now()), in, s.out[:0])
+	s.out = s.q.Step(queue.Time(s.k.Now()), &in, s.out[:0])
 	for i := range s.out {
 		o := &s.out[i]
 		index := uint32(o.Task)

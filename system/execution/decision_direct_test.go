@@ -228,7 +228,7 @@ func (d *direct) arm() {
 
 // step gives the queue an input and does what it says.
 func (d *direct) step(in queue.Input) []queue.Output {
-	d.out = d.q.Step(queue.Time(d.k.Now()), in, d.out[:0])
+	d.out = d.q.Step(queue.Time(d.k.Now()), &in, d.out[:0])
 	d.note(&in, d.out)
 	d.handle(d.out)
 	return d.out
@@ -440,7 +440,7 @@ func (d *direct) execute(i opIndex) {
 		}
 		t.platform = in.Platform
 		// The operation has to be known before what follows from its task is done.
-		enqueued := d.q.Step(queue.Time(d.k.Now()), in, nil)
+		enqueued := d.q.Step(queue.Time(d.k.Now()), &in, nil)
 		d.note(&in, enqueued)
 		first := enqueued[0]
 		switch first.Kind {

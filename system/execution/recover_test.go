@@ -63,7 +63,7 @@ func FuzzNotes(f *testing.F) {
 			in.Kind = queue.Enqueue
 		}
 		q := queue.New(queue.Config{})
-		rec := &journal.Record{Kind: journal.StepKind, Input: in, Note: second, Outputs: q.Step(0, in, nil)}
+		rec := &journal.Record{Kind: journal.StepKind, Input: in, Note: second, Outputs: q.Step(0, &in, nil)}
 		if s.before(now, &rec.Input, rec.Note) != nil {
 			return
 		}

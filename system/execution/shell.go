@@ -192,7 +192,7 @@ func (s *shell) time(now time.Time) queue.Time { return queue.Time(now.Sub(s.epo
 // step steps the queue and does what it says; the lock is held.
 func (s *Server) step(now time.Time, in queue.Input) {
 	sh := &s.shell
-	sh.out = sh.queue.Step(sh.time(now), in, sh.out[:0])
+	sh.out = sh.queue.Step(sh.time(now), &in, sh.out[:0])
 	s.journalStep(now, &in)
 	s.carryOut(now, sh.out)
 }

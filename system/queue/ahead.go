@@ -24,6 +24,9 @@ func fetch[T any](s *slab[T], index uint32) {
 	}
 }
 
+// fetchLeaf asks for the line of a node that is not about its children.
+func fetchLeaf(s *slab[node], index uint32) { prefetch(unsafe.Pointer(&s.entries[index])) }
+
 func (l links) fetch(index uint32) {
 	if int(index) < len(l) {
 		prefetch(unsafe.Pointer(&l[index]))
@@ -31,7 +34,7 @@ func (l links) fetch(index uint32) {
 }
 
 // fetch asks for where the search for a key begins.
-func (x *index) fetch(k Key) {
+func (x *index) fetch(k *Key) {
 	if len(x.slots) > 0 {
 		prefetch(unsafe.Pointer(&x.slots[hashOf(k)&x.mask()]))
 	}
@@ -50,12 +53,12 @@ func (q *Queue) fetchEnqueued(in *Input) {
 	if !q.hasManyTasks() {
 		return
 	}
-	q.byKey.fetch(in.Key)
+	q.byKey.fetch(&in.Key)
 	if len(q.levels) == 0 {
 		return
 	}
 	if leaf := *q.latestLeaf(in.Invocation); leaf != none {
-		fetch(&q.nodes, leaf)
+		fetchLeaf(&q.nodes, leaf)
 	}
 }
 
@@ -66,7 +69,7 @@ func (q *Queue) fetchLeased(index uint32) {
 		return
 	}
 	t := q.tasks.at(index)
-	q.byKey.fetch(t.key)
+	q.byKey.fetch(&t.key)
 	n := q.nodes.at(q.platforms[t.platform].root)
 	if n.next == none {
 		return
@@ -87,7 +90,7 @@ func (q *Queue) fetchNext(p *platform) {
 	}
 	if next := q.nodes.at(p.root).next; next != none {
 		t := q.tasks.at(next)
-		fetch(&q.nodes, t.leaf)
+		fetchLeaf(&q.nodes, t.leaf)
 		fetch(&q.operations, t.operations.first)
 	}
 }

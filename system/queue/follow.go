@@ -21,7 +21,7 @@ type following struct {
 func (q *Queue) Follow(now Time, in Input, facts, out []Output) (_ []Output, differs int) {
 	start := len(out)
 	q.follows, q.following = true, following{facts: facts, seen: start}
-	out = q.Step(now, in, out)
+	out = q.Step(now, &in, out)
 	q.follows, q.following.facts = false, nil
 	own := out[start:]
 	for i := range min(len(own), len(facts)) {

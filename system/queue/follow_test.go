@@ -75,9 +75,9 @@ func TestFollowSaysWhatDiffers(t *testing.T) {
 	leased := queue.Output{Kind: queue.Leased, Task: task, Worker: worker, Attempt: 1}
 	waiting := func() *queue.Queue {
 		q := queue.New(queue.Config{})
-		q.Step(0, queue.Input{Kind: queue.Connect, Slots: 1}, nil)
-		q.Step(0, queue.Input{Kind: queue.Serve, Worker: worker}, nil)
-		q.Step(0, queue.Input{Kind: queue.Poll, Worker: worker, Accepting: true}, nil)
+		q.Step(0, &queue.Input{Kind: queue.Connect, Slots: 1}, nil)
+		q.Step(0, &queue.Input{Kind: queue.Serve, Worker: worker}, nil)
+		q.Step(0, &queue.Input{Kind: queue.Poll, Worker: worker, Accepting: true}, nil)
 		return q
 	}
 	for _, c := range []struct {

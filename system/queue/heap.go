@@ -104,7 +104,9 @@ func (hs *heaps) sift(h heap, at int, r ranked) {
 		hs.places[h[at].index] = uint32(at) + 1
 		at = least
 	}
-	h[at] = r
+	to := &h[at] // field by field, as in emit
+	to.high, to.low, to.arrival = r.high, r.low, r.arrival
+	to.index, to.gives = r.index, r.gives
 	hs.places[r.index] = uint32(at) + 1
 }
 

@@ -9,7 +9,8 @@ import (
 // (Knuth 6.4, algorithms L and R). Each slot holds a part of the key beside the
 // task, so that probing and moving slots never look at tasks, which are far
 // apart in memory: with a million of them that halved the cost of a cycle. Keys
-// are hashes already.
+// are hashes already. They are passed by pointer, since to copy one that was just
+// written in smaller pieces stalls the processor.
 type index struct {
 	slots []slot // their number is a power of two
 	count int
@@ -22,19 +23,19 @@ type slot struct {
 
 const minIndex = 16
 
-func hashOf(k Key) uint32 { return binary.LittleEndian.Uint32(k[:4]) }
+func hashOf(k *Key) uint32 { return binary.LittleEndian.Uint32(k[:4]) }
 
 func (x *index) mask() uint32 { return uint32(len(x.slots) - 1) }
 
 // find returns the task with a key, or none and the slot at which to add it.
-func (x *index) find(tasks *slab[task], k Key) (t, at uint32) {
+func (x *index) find(tasks *slab[task], k *Key) (t, at uint32) {
 	if len(x.slots) == 0 {
 		return none, 0
 	}
 	hash, mask := hashOf(k), x.mask()
 	i := hash & mask
 	for ; x.slots[i].task != none; i = (i + 1) & mask {
-		if x.slots[i].hash == hash && tasks.at(x.slots[i].task).key == k {
+		if x.slots[i].hash == hash && tasks.at(x.slots[i].task).key == *k {
 			return x.slots[i].task, i
 		}
 	}
@@ -49,7 +50,7 @@ func (x *index) reserve(count int) {
 }
 
 // add enters a task under its key at the slot that find has just returned for it.
-func (x *index) add(k Key, t, at uint32) {
+func (x *index) add(k *Key, t, at uint32) {
 	x.count++
 	if 2*x.count > len(x.slots) {
 		old := x.slots
@@ -75,7 +76,7 @@ func (x *index) put(s slot) {
 }
 
 // remove takes a task out, and moves up those that had to make way for it.
-func (x *index) remove(k Key, t uint32) {
+func (x *index) remove(k *Key, t uint32) {
 	mask := x.mask()
 	hole := hashOf(k) & mask
 	for x.slots[hole].task != t {

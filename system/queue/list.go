@@ -1,7 +1,8 @@
 package queue
 
 // links holds the neighbours of objects in the doubly linked lists of one kind,
-// of which each object is in one at most.
+// of which each object is in one at most. What is before the first isn't kept: who
+// takes the first need not look at the second, which is far away in memory.
 type links []struct{ previous, next uint32 }
 
 // list is one such list.
@@ -56,21 +57,22 @@ func (l links) remove(from *list, index uint32) {
 		*from = list{} // most lists of operations are that short
 		return
 	}
-	at := l[index]
-	if at.previous != none {
-		l[at.previous].next = at.next
-	} else {
-		from.first = at.next
-	}
-	if at.next != none {
-		l[at.next].previous = at.previous
-	} else {
-		from.last = at.previous
-	}
 	from.count--
+	at := l[index]
+	switch index {
+	case from.first:
+		from.first = at.next
+	case from.last:
+		from.last = at.previous
+		l[at.previous].next = none
+	default:
+		l[at.previous].next = at.next
+		l[at.next].previous = at.previous
+	}
 }
 
-// next and previous return the neighbours of an object, or none.
+// next returns what comes after an object, or none.
 func (l links) next(index uint32) uint32 { return l[index].next }
 
+// previous returns what comes before an object that isn't the first.
 func (l links) previous(index uint32) uint32 { return l[index].previous }

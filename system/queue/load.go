@@ -320,12 +320,12 @@ func (l *loader) task() (operations int) {
 		return 0
 	}
 	if t.key != (Key{}) {
-		found, slot := q.byKey.find(&q.tasks, t.key)
+		found, slot := q.byKey.find(&q.tasks, &t.key)
 		if found != none {
 			l.fail("two tasks have the same key")
 			return 0
 		}
-		q.byKey.add(t.key, index, slot)
+		q.byKey.add(&t.key, index, slot)
 	}
 	l.place(index, t)
 	if l.undated && t.plain {

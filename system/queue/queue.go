@@ -45,7 +45,7 @@
 // is reached, step a Tick.
 //
 //	q := queue.New(queue.Config{})
-//	out = q.Step(now, queue.Input{Kind: queue.Enqueue, Platform: p}, out[:0])
+//	out = q.Step(now, &queue.Input{Kind: queue.Enqueue, Platform: p}, out[:0])
 //	for _, o := range out {
 //		switch o.Kind { … }
 //	}
@@ -73,7 +73,10 @@
 // that a steady state allocates nothing.
 package queue
 
-import "time"
+import (
+	"slices"
+	"time"
+)
 
 // Time is nanoseconds since an epoch of the caller's choice.
 type Time int64
@@ -225,13 +228,13 @@ func New(config Config) *Queue {
 }
 
 // Step applies one input at a time and appends what follows from it to out,
-// which it returns.
-func (q *Queue) Step(now Time, in Input, out []Output) []Output {
+// which it returns. It changes nothing of the input, and keeps no pointer to it.
+func (q *Queue) Step(now Time, in *Input, out []Output) []Output {
 	q.now = max(q.now, now)
 	q.out = out
 	switch in.Kind {
 	case Enqueue:
-		q.enqueue(&in)
+		q.enqueue(in)
 	case Watch:
 		q.watch(in.Operation)
 	case Unwatch:
@@ -239,17 +242,17 @@ func (q *Queue) Step(now Time, in Input, out []Output) []Output {
 	case Cancel:
 		q.cancel(in.Operation)
 	case Connect:
-		q.connect(&in)
+		q.connect(in)
 	case Serve:
 		q.serve(in.Worker, in.Platform)
 	case Renew:
-		q.renew(&in)
+		q.renew(in)
 	case Complete:
-		q.complete(&in)
+		q.complete(in)
 	case Publish:
 		q.publish(in.Task)
 	case Release:
-		q.release(&in)
+		q.release(in)
 	case Poll:
 		q.poll(in.Worker, in.Accepting)
 	case PollEnd:
@@ -261,7 +264,7 @@ func (q *Queue) Step(now Time, in Input, out []Output) []Output {
 	case Undrain:
 		q.drain(in.Worker, false)
 	case Weigh:
-		q.weigh(&in)
+		q.weigh(in)
 	case Tick:
 		q.tick()
 	default:
@@ -277,8 +280,12 @@ func (q *Queue) Step(now Time, in Input, out []Output) []Output {
 // emit copies field by field: to copy what was just written by words in larger
 // pieces stalls the processor, which took a quarter of a cycle's time.
 func (q *Queue) emit(o Output) {
-	q.out = append(q.out, Output{})
-	to := &q.out[len(q.out)-1]
+	n := len(q.out)
+	if n == cap(q.out) {
+		q.out = slices.Grow(q.out, 1)
+	}
+	q.out = q.out[:n+1]
+	to := &q.out[n] // it may hold anything: each field is set
 	to.Kind, to.Reason, to.Level, to.Attempt, to.Group = o.Kind, o.Reason, o.Level, o.Attempt, o.Group
 	to.Operation, to.Task, to.Worker = o.Operation, o.Task, o.Worker
 }

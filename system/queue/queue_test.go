@@ -158,9 +158,9 @@ func newCycle(policy queue.Policy, l load) *cycle {
 		c.enqueue()
 	}
 	for i := range c.workers {
-		c.out = c.queue.Step(c.now, queue.Input{Kind: queue.Connect, Slots: 1}, c.out[:0])
+		c.out = c.queue.Step(c.now, &queue.Input{Kind: queue.Connect, Slots: 1}, c.out[:0])
 		c.workers[i].worker = c.out[0].Worker
-		c.out = c.queue.Step(c.now, queue.Input{Kind: queue.Serve, Worker: c.workers[i].worker}, c.out[:0])
+		c.out = c.queue.Step(c.now, &queue.Input{Kind: queue.Serve, Worker: c.workers[i].worker}, c.out[:0])
 		c.poll(&c.workers[i])
 	}
 	for range 2 * (l.queued + l.workers) {
@@ -185,11 +185,11 @@ func (c *cycle) enqueue() {
 		in.Correlated, in.Tenant = 1+in.Invocation/10, 1+in.Invocation/10%10
 		in.Priority, in.Expected = int32(z>>61), time.Duration(z>>30)
 	}
-	c.out = c.queue.Step(c.now, in, c.out[:0])
+	c.out = c.queue.Step(c.now, &in, c.out[:0])
 }
 
 func (c *cycle) poll(h *held) {
-	c.out = c.queue.Step(c.now, queue.Input{Kind: queue.Poll, Worker: h.worker, Accepting: true}, c.out[:0])
+	c.out = c.queue.Step(c.now, &queue.Input{Kind: queue.Poll, Worker: h.worker, Accepting: true}, c.out[:0])
 	for i := range c.out {
 		if o := &c.out[i]; o.Kind == queue.Leased {
 			h.task, h.attempt = o.Task, o.Attempt
@@ -202,8 +202,8 @@ func (c *cycle) run() {
 	c.enqueue()
 	h := &c.workers[c.turn]
 	c.turn = (c.turn + 1) % len(c.workers)
-	c.out = c.queue.Step(c.now, queue.Input{Kind: queue.PollEnd, Worker: h.worker}, c.out[:0])
-	c.out = c.queue.Step(c.now, queue.Input{Kind: queue.Complete, Task: h.task, Attempt: h.attempt, Worker: h.worker, Accepting: true}, c.out[:0])
+	c.out = c.queue.Step(c.now, &queue.Input{Kind: queue.PollEnd, Worker: h.worker}, c.out[:0])
+	c.out = c.queue.Step(c.now, &queue.Input{Kind: queue.Complete, Task: h.task, Attempt: h.attempt, Worker: h.worker, Accepting: true}, c.out[:0])
 	c.poll(h)
 }
 

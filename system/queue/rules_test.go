@@ -32,7 +32,7 @@ func newServer(t *testing.T, policy string) *server {
 	return s
 }
 
-func (s *server) step(in queue.Input) []queue.Output { return s.queue.Step(s.now, in, nil) }
+func (s *server) step(in queue.Input) []queue.Output { return s.queue.Step(s.now, &in, nil) }
 
 func (s *server) enqueue(in queue.Input) queue.TaskID {
 	in.Kind = queue.Enqueue
@@ -280,8 +280,8 @@ func TestHashTellsStatesApart(t *testing.T) {
 	q, again := queue.New(queue.Config{}), queue.New(queue.Config{})
 	seen := []uint64{q.Hash()}
 	for i, in := range inputs {
-		q.Step(queue.Time(i), in, nil)
-		again.Step(queue.Time(i), in, nil)
+		q.Step(queue.Time(i), &in, nil)
+		again.Step(queue.Time(i), &in, nil)
 		hash := q.Hash()
 		if again.Hash() != hash {
 			t.Fatalf("input %d: equal inputs, hashes %x and %x", i, hash, again.Hash())
@@ -310,13 +310,13 @@ func TestDepthChangesNothing(t *testing.T) {
 			{Kind: queue.Release, Worker: worker, Task: task, Attempt: 1},
 			{Kind: queue.Disconnect, Worker: worker},
 		} {
-			q.Step(0, in, nil)
+			q.Step(0, &in, nil)
 			if ask {
 				q.Depth(0)
 			}
 		}
 		hash = q.Hash()
-		return q.Step(queue.Time(time.Second), queue.Input{Kind: queue.Tick}, nil), hash
+		return q.Step(queue.Time(time.Second), &queue.Input{Kind: queue.Tick}, nil), hash
 	}
 	asked, askedHash := run(true)
 	got, hash := run(false)

@@ -36,7 +36,7 @@ func TestLoadedActsAsSaved(t *testing.T) {
 					return
 				}
 			}
-			if out := q.Step(s.Now, s.Input, nil); !slices.Equal(out, s.Outputs) {
+			if out := q.Step(s.Now, &s.Input, nil); !slices.Equal(out, s.Outputs) {
 				t.Errorf("step %d, %+v: gave %v, without loading %v", i, s.Input, out, s.Outputs)
 				return
 			}
@@ -61,7 +61,7 @@ func TestLoadTellsBrokenImages(t *testing.T) {
 		h := queuetest.RecordHistory(t, policies(t)[3], seed, 100)
 		q := queue.New(h.Config)
 		for _, s := range h.Steps[:60] {
-			q.Step(s.Now, s.Input, nil)
+			q.Step(s.Now, &s.Input, nil)
 		}
 		image := q.Save(nil)
 		for n := range image {
@@ -83,7 +83,7 @@ func FuzzLoad(f *testing.F) {
 		q := queue.New(h.Config)
 		f.Add(byte(i), q.Save(nil))
 		for n, s := range h.Steps {
-			q.Step(s.Now, s.Input, nil)
+			q.Step(s.Now, &s.Input, nil)
 			if n%40 == 39 {
 				f.Add(byte(i), q.Save(nil))
 				f.Add(byte(i+1), q.Save(nil))
@@ -106,10 +106,10 @@ func FuzzLoad(f *testing.F) {
 			if next == queue.Never {
 				break
 			}
-			for _, o := range q.Step(next, queue.Input{Kind: queue.Tick}, nil) {
-				q.Step(next, queue.Input{Kind: queue.Poll, Worker: o.Worker, Accepting: true}, nil)
+			for _, o := range q.Step(next, &queue.Input{Kind: queue.Tick}, nil) {
+				q.Step(next, &queue.Input{Kind: queue.Poll, Worker: o.Worker, Accepting: true}, nil)
 			}
-			q.Step(next, queue.Input{Kind: queue.Enqueue, Tenant: 1, Correlated: 1, Invocation: 1, Priority: -1}, nil)
+			q.Step(next, &queue.Input{Kind: queue.Enqueue, Tenant: 1, Correlated: 1, Invocation: 1, Priority: -1}, nil)
 			q.Hash()
 		}
 	})

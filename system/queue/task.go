@@ -74,7 +74,7 @@ func (q *Queue) enqueue(in *Input) {
 	var index, slot uint32
 	q.fetchEnqueued(in)
 	if in.Key != (Key{}) {
-		index, slot = q.byKey.find(&q.tasks, in.Key)
+		index, slot = q.byKey.find(&q.tasks, &in.Key)
 	}
 	if index != none {
 		q.emit(Output{Kind: Attached, Task: q.taskID(index), Operation: q.attach(index)})
@@ -90,10 +90,12 @@ func (q *Queue) enqueue(in *Input) {
 	index, t := q.tasks.add()
 	q.arrivals++
 	t.key, t.platform, t.timeout, t.arrival = in.Key, in.Platform, in.Timeout, q.arrivals
-	t.groups, t.priority, t.plain = in.groups(), in.Priority, in.Affinity == 0
-	for l, id := range t.groups {
-		q.refer(Level(l), id)
-	}
+	t.priority, t.plain = in.Priority, in.Affinity == 0
+	// One by one, as in emit.
+	t.groups[TenantLevel], t.groups[CorrelatedLevel], t.groups[InvocationLevel] = in.Tenant, in.Correlated, in.Invocation
+	q.refer(TenantLevel, in.Tenant)
+	q.refer(CorrelatedLevel, in.Correlated)
+	q.refer(InvocationLevel, in.Invocation)
 	if int(index) >= len(q.traits) {
 		q.traits = append(q.traits, make([]traits, int(index)+1-len(q.traits))...)
 	}
@@ -101,7 +103,7 @@ func (q *Queue) enqueue(in *Input) {
 		q.traits[index] = traits{q.now, in.Expected, in.Affinity}
 	}
 	if in.Key != (Key{}) {
-		q.byKey.add(in.Key, index, slot)
+		q.byKey.add(&in.Key, index, slot)
 	}
 	q.emit(Output{Kind: Queued, Task: q.taskID(index), Operation: q.attach(index)})
 	q.giveOrQueue(index)
@@ -217,7 +219,7 @@ func (q *Queue) end(index uint32, reason Reason) {
 		q.detach(o, reason)
 	}
 	if t.key != (Key{}) {
-		q.byKey.remove(t.key, index)
+		q.byKey.remove(&t.key, index)
 	}
 	if !t.plain {
 		q.traits[index] = traits{}
@@ -273,7 +275,7 @@ func (q *Queue) publish(id TaskID) {
 // IsFinished reports whether the task that an Enqueue with this key would join has its
 // result, and waits for Publish only.
 func (q *Queue) IsFinished(key Key) bool {
-	index, _ := q.byKey.find(&q.tasks, key)
+	index, _ := q.byKey.find(&q.tasks, &key)
 	return index != none && q.tasks.at(index).state == finished
 }
 

@@ -260,7 +260,7 @@ func (q *Queue) refresh(n uint32, cost int64, thorough bool) {
 			}
 			q.leave(p, n)
 		}
-		if fair && cost > 0 {
+		if fair && cost > 0 && len(parent.owing) > 0 {
 			q.forgive(p)
 		}
 		n = p

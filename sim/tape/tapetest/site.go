@@ -105,7 +105,7 @@ func (r *run) at(at time.Duration, do func()) {
 }
 
 func (r *run) step(in queue.Input, note []byte) []queue.Output {
-	out := r.q.Step(queue.Time(r.now), in, nil)
+	out := r.q.Step(queue.Time(r.now), &in, nil)
 	r.buf = journal.AppendStep(r.buf, queue.Time(r.now), &in, out, note)
 	for _, o := range out {
 		switch {

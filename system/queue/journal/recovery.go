@@ -121,7 +121,7 @@ func (r *Recovery) step(rec *Record) error {
 	}
 	r.Now, r.fresh = rec.Now, false
 	if r.Decide {
-		r.own = r.Queue.Step(rec.Now, *in, r.own[:0])
+		r.own = r.Queue.Step(rec.Now, in, r.own[:0])
 		recorded, own := rec.Outputs, r.own
 		if r.Policy != nil {
 			recorded, own = withoutFreed(recorded), withoutFreed(own)

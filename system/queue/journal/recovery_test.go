@@ -37,7 +37,7 @@ func write(t testing.TB, h *queuetest.History, steps int) (segments [][]byte) {
 			b = journal.AppendSync(b, int64(len(b)), int64(len(b)))
 		}
 		now = s.Now
-		out := q.Step(now, s.Input, nil)
+		out := q.Step(now, &s.Input, nil)
 		b = journal.AppendStep(b, now, &s.Input, out, nil)
 	}
 	return append(segments, journal.AppendMark(b, now, q.Hash()))
@@ -124,7 +124,7 @@ func TestRecoveryTakesAnotherPolicy(t *testing.T) {
 	b := journal.AppendSnapshot(journal.AppendHeader(nil, &header), q)
 	b = journal.AppendMark(b, r.Now, q.Hash())
 	in := queue.Input{Kind: queue.Enqueue, Expected: time.Second}
-	b = journal.AppendStep(b, r.Now+1, &in, q.Step(r.Now+1, in, nil), nil)
+	b = journal.AppendStep(b, r.Now+1, &in, q.Step(r.Now+1, &in, nil), nil)
 	b = journal.AppendMark(b, r.Now+1, q.Hash())
 	if r, err = recoverFrom(append(segments, b)...); err != nil || r.Queue.Hash() != q.Hash() || r.Differing != 0 {
 		t.Errorf("%v, %d steps differ", err, r.Differing)
@@ -197,7 +197,7 @@ func TestDecideAgain(t *testing.T) {
 		config.Policy = shortest
 		q := queue.New(config)
 		for i, s := range h.Steps {
-			got := withoutFreed(q.Step(s.Now, s.Input, nil))
+			got := withoutFreed(q.Step(s.Now, &s.Input, nil))
 			if want := withoutFreed(s.Outputs); !slices.Equal(got, want) {
 				d := r.First
 				if r.Counts[journal.StepKind] != i+1 || d.Input != s.Input || !slices.Equal(d.Own, got) || !slices.Equal(d.Recorded, want) {
@@ -280,7 +280,7 @@ func BenchmarkRecovery(b *testing.B) {
 			steps := journal.AppendHeader(nil, &header)
 			for i := range inputs {
 				now := queue.Time(i) * 1000
-				steps = journal.AppendStep(steps, now, &inputs[i], q.Step(now, inputs[i], nil), nil)
+				steps = journal.AppendStep(steps, now, &inputs[i], q.Step(now, &inputs[i], nil), nil)
 			}
 			steps = journal.AppendMark(steps, tasks*1000, q.Hash())
 			var image []byte
@@ -303,7 +303,7 @@ func BenchmarkRecovery(b *testing.B) {
 					q := queue.New(config)
 					var out []queue.Output
 					for i := range inputs {
-						out = q.Step(queue.Time(i)*1000, inputs[i], out[:0])
+						out = q.Step(queue.Time(i)*1000, &inputs[i], out[:0])
 					}
 				})
 				timed(&following, recovered(steps))

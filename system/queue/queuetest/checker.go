@@ -138,7 +138,7 @@ func (c *Checker) Step(now queue.Time, in queue.Input) []queue.Output {
 			c.forget(in.Worker)
 		}
 	}
-	out := c.queue.Step(now, in, nil)
+	out := c.queue.Step(now, &in, nil)
 	for _, o := range out {
 		c.account(in, o)
 	}

@@ -329,7 +329,7 @@ func (s *shell) clock() queue.Time { return s.w.now + s.w.skew }
 // step gives the queue an input, writes down what followed, and gives out leases.
 func (s *shell) step(in queue.Input, note string) []queue.Output {
 	now := s.clock()
-	out := s.queue.Step(now, in, nil)
+	out := s.queue.Step(now, &in, nil)
 	s.pending = journal.AppendStep(s.pending, now, &in, out, []byte(note))
 	if err := s.tables.apply(&in, out, note); err != nil {
 		s.w.fail("%v: %v", in, err)
