@@ -96,7 +96,7 @@ func BenchmarkRecovery(b *testing.B) {
 			q := queue.New(queue.Config{Policy: policy})
 			var out []queue.Output
 			for i := range inputs {
-				out = q.Step(queue.Time(i)*1000, inputs[i], out[:0])
+				out = q.Step(queue.Time(i)*1000, &inputs[i], out[:0])
 			}
 		})
 		copied := b.TempDir()
