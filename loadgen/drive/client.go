@@ -156,7 +156,7 @@ type Execution struct {
 func (c *Client) Execute(ctx context.Context, action digest.Digest, skipCache bool, priority int32) (Execution, error) {
 	client := c.Remote()
 	request := &repb.ExecuteRequest{
-		InstanceName: client.Instance(), ActionDigest: action.Proto(), DigestFunction: digest.Function, SkipCacheLookup: skipCache,
+		InstanceName: client.Instance(), ActionDigest: action.Proto(), DigestFunction: repb.DigestFunction_SHA256, SkipCacheLookup: skipCache,
 	}
 	if priority != 0 {
 		request.ExecutionPolicy = &repb.ExecutionPolicy{Priority: priority}

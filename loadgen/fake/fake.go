@@ -197,10 +197,10 @@ func (s *Server) GetCapabilities(context.Context, *repb.GetCapabilitiesRequest) 
 	return &repb.ServerCapabilities{
 		LowApiVersion: &semver.SemVer{Major: 2}, HighApiVersion: &semver.SemVer{Major: 2, Minor: 3},
 		CacheCapabilities: &repb.CacheCapabilities{
-			DigestFunctions:               []repb.DigestFunction_Value{digest.Function},
+			DigestFunctions:               []repb.DigestFunction_Value{repb.DigestFunction_SHA256},
 			ActionCacheUpdateCapabilities: &repb.ActionCacheUpdateCapabilities{UpdateEnabled: true},
 		},
-		ExecutionCapabilities: &repb.ExecutionCapabilities{DigestFunction: digest.Function, ExecEnabled: true},
+		ExecutionCapabilities: &repb.ExecutionCapabilities{DigestFunction: repb.DigestFunction_SHA256, ExecEnabled: true},
 	}, nil
 }
 

@@ -19,7 +19,7 @@ import (
 // cas.ErrNotFound if there is none.
 func (c *Client) ActionResult(ctx context.Context, action digest.Digest) (*repb.ActionResult, error) {
 	result, err := c.actions.GetActionResult(ctx, &repb.GetActionResultRequest{
-		InstanceName: c.instance, ActionDigest: action.Proto(), DigestFunction: digest.Function,
+		InstanceName: c.instance, ActionDigest: action.Proto(), DigestFunction: action.Func().Value(),
 	})
 	if status.Code(err) == codes.NotFound {
 		// The plain answer to each action of a fresh build: no error worth a text.
@@ -34,7 +34,7 @@ func (c *Client) ActionResult(ctx context.Context, action digest.Digest) (*repb.
 // UpdateActionResult caches the result of an action.
 func (c *Client) UpdateActionResult(ctx context.Context, action digest.Digest, result *repb.ActionResult) error {
 	_, err := c.actions.UpdateActionResult(ctx, &repb.UpdateActionResultRequest{
-		InstanceName: c.instance, ActionDigest: action.Proto(), ActionResult: result, DigestFunction: digest.Function,
+		InstanceName: c.instance, ActionDigest: action.Proto(), ActionResult: result, DigestFunction: action.Func().Value(),
 	})
 	if err != nil {
 		return fmt.Errorf("update result of action %v: %w", action, err)
@@ -43,7 +43,8 @@ func (c *Client) UpdateActionResult(ctx context.Context, action digest.Digest, r
 }
 
 // ActionResults is ActionResult of many actions, in one call if the server is one of
-// ours: REAPI has none for that. Results are in the order of actions.
+// ours: REAPI has none for that. Their digests are of one function. Results are in the
+// order of actions.
 func (c *Client) ActionResults(ctx context.Context, actions []digest.Digest) []Result[*repb.ActionResult] {
 	results := make([]Result[*repb.ActionResult], len(actions))
 	for from := 0; from < len(actions); from += batch.MaxResults {
@@ -57,7 +58,7 @@ func (c *Client) ActionResults(ctx context.Context, actions []digest.Digest) []R
 
 // readResults fills in results, by one for those that the answer has no room for.
 func (c *Client) readResults(ctx context.Context, actions []digest.Digest, results []Result[*repb.ActionResult], one func(i int)) error {
-	request := &batch.BatchGetActionResultsRequest{InstanceName: c.instance, DigestFunction: digest.Function}
+	request := &batch.BatchGetActionResultsRequest{InstanceName: c.instance, DigestFunction: actions[0].Func().Value()}
 	for _, action := range actions {
 		request.ActionDigests = append(request.ActionDigests, action.Proto())
 	}
@@ -92,7 +93,8 @@ type ActionUpdate struct {
 }
 
 // UpdateActionResults is UpdateActionResult of many, in as few calls as they fit in if
-// the server is one of ours. Results are in the order of updates.
+// the server is one of ours. The actions' digests are of one function. Results are in the
+// order of updates.
 func (c *Client) UpdateActionResults(ctx context.Context, updates []ActionUpdate) []Result[struct{}] {
 	results := make([]Result[struct{}], len(updates))
 	limit := c.limit(ctx)
@@ -110,7 +112,7 @@ func (c *Client) UpdateActionResults(ctx context.Context, updates []ActionUpdate
 }
 
 func (c *Client) writeResults(ctx context.Context, updates []ActionUpdate, results []Result[struct{}]) error {
-	request := &batch.BatchUpdateActionResultsRequest{InstanceName: c.instance, DigestFunction: digest.Function}
+	request := &batch.BatchUpdateActionResultsRequest{InstanceName: c.instance, DigestFunction: updates[0].Action.Func().Value()}
 	for _, u := range updates {
 		request.Updates = append(request.Updates, &batch.BatchUpdateActionResultsRequest_Update{ActionDigest: u.Action.Proto(), Result: u.Result})
 	}
