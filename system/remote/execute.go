@@ -34,12 +34,12 @@ func (c *Client) Execute(ctx context.Context, request *repb.ExecuteRequest, onUp
 	defer cancel()
 	client := repb.NewExecutionClient(c.conn)
 	stream, err := client.Execute(ctx, request)
-	if err != nil {
-		return nil, fmt.Errorf("execute: %w", err)
-	}
 	var name string
 	for broken := 0; ; {
-		operation, err := stream.Recv()
+		var operation *longrunningpb.Operation
+		if err == nil {
+			operation, err = stream.Recv()
+		}
 		if err == nil {
 			broken, name = 0, operation.Name
 			if onUpdate != nil {
@@ -77,9 +77,6 @@ func (c *Client) Execute(ctx context.Context, request *repb.ExecuteRequest, onUp
 			stream, err = client.Execute(ctx, request)
 		} else {
 			stream, err = client.WaitExecution(ctx, &repb.WaitExecutionRequest{Name: name})
-		}
-		if err != nil {
-			return nil, fmt.Errorf("take up operation %s: %w", name, err)
 		}
 	}
 }
