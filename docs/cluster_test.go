@@ -8,7 +8,6 @@ import (
 	"google.golang.org/grpc/codes"
 
 	"github.com/weir-build/weir/internal/clustertest"
-	"github.com/weir-build/weir/system/digest"
 	"github.com/weir-build/weir/system/remote"
 	"github.com/weir-build/weir/system/stack"
 	"github.com/weir-build/weir/traces/lifecycle"
@@ -50,7 +49,7 @@ func (c *cluster) build(name string) lifecycle.TraceID {
 	if err := c.client.WriteBlobs(ctx, blobs); err != nil {
 		c.t.Fatal(err)
 	}
-	response, err := c.client.Execute(ctx, &repb.ExecuteRequest{ActionDigest: action.Proto(), DigestFunction: digest.Function}, nil)
+	response, err := c.client.Execute(ctx, &repb.ExecuteRequest{ActionDigest: action.Proto(), DigestFunction: repb.DigestFunction_SHA256}, nil)
 	if err != nil {
 		c.t.Fatal(err)
 	}

@@ -44,6 +44,9 @@ declare module 'k6/x/reapi' {
     timeout?: Duration;
   }
 
+  /** What names blobs, as REAPI calls it; small letters do as well. */
+  export type DigestFunction = 'SHA256' | 'SHA1' | 'MD5' | 'SHA384' | 'SHA512' | 'BLAKE3';
+
   export interface ClientOptions {
     /** REAPI instance name. */
     instanceName?: string;
@@ -69,6 +72,19 @@ declare module 'k6/x/reapi' {
     clientKey?: string;
     /** `zstd` has blobs travel compressed where the target can do it. */
     compression?: 'none' | 'zstd';
+    /**
+     * What blobs are named by; SHA256 unless given. `capabilities()` tells what a target takes.
+     *
+     * @example
+     * ```ts
+     * import { Client, Corpus } from 'k6/x/reapi';
+     * const client = new Client('grpc://127.0.0.1:8980', { digestFunction: 'BLAKE3' });
+     * export default async function () {
+     *   await client.upload(new Corpus({ seed: 1 }).take(10));
+     * }
+     * ```
+     */
+    digestFunction?: DigestFunction;
     /** Whether calls carry REAPI's RequestMetadata; an iteration is an invocation. Default: true. */
     requestMetadata?: boolean;
     /** A span for each call, by k6's `--traces-output`, which the target's trace continues. */
@@ -203,7 +219,7 @@ declare module 'k6/x/reapi' {
     readonly count: number;
     sizeBytes(): number;
     /** Hashes them, each as `"hash/size"`. */
-    digests(): string[];
+    digests(digestFunction?: DigestFunction): string[];
     /** Bytes of the first. */
     arrayBuffer(): ArrayBuffer;
   }
@@ -222,6 +238,8 @@ declare module 'k6/x/reapi' {
     instanceName?: string;
     /** What the result calls it. */
     name?: string;
+    /** What blobs are named by, instead of the scenario's `client.digest_function`. */
+    digestFunction?: 'auto' | DigestFunction;
     seed?: number;
     duration?: Duration;
     tokenFile?: string;

@@ -22,6 +22,7 @@ import (
 	"github.com/weir-build/weir/loadgen/drive"
 	"github.com/weir-build/weir/loadgen/scenario"
 	"github.com/weir-build/weir/reports/result"
+	"github.com/weir-build/weir/system/digest"
 	"github.com/weir-build/weir/system/remote"
 	"github.com/weir-build/weir/system/stack"
 	"github.com/weir-build/weir/system/telemetry"
@@ -68,6 +69,7 @@ type loadFlags struct {
 	duration time.Duration
 	format   string
 	list     bool
+	function string // of digests; empty is the scenario's
 }
 
 func loadCommand() *cobra.Command {
@@ -89,7 +91,8 @@ Exit codes: 0 all objectives are met, 1 the run could not be made, 2 wrong usage
 3 an objective is missed, 4 the run is invalid: the generator was too slow to judge.`,
 		Example: `  weir load smoke
   weir load cold-build --target grpc://10.0.0.5:8980 --seed 7
-  weir load my.yaml --target grpcs://cluster.example.com --token token.txt`,
+  weir load my.yaml --target grpcs://cluster.example.com --token token.txt
+  weir load cas-mix --target grpc://10.0.0.5:8980 --digest-function BLAKE3`,
 		Args: func(c *cobra.Command, arguments []string) error {
 			if f.list {
 				return args(cobra.NoArgs)(c, arguments)
@@ -104,6 +107,9 @@ Exit codes: 0 all objectives are met, 1 the run could not be made, 2 wrong usage
 			if f.format != "text" && f.format != "json" {
 				return usageError{fmt.Errorf("--format %q: want text or json", f.format)}
 			}
+			if _, err := digest.ParseFunc(f.function); f.function != "" && f.function != scenario.Auto && err != nil {
+				return usageError{fmt.Errorf("--digest-function: %w, and %s: what the target takes", err, scenario.Auto)}
+			}
 			return runLoad(c.Context(), c.OutOrStdout(), c.ErrOrStderr(), args[0], &f)
 		},
 	}
@@ -116,6 +122,7 @@ Exit codes: 0 all objectives are met, 1 the run could not be made, 2 wrong usage
 	flags.StringVar(&f.remote.ClientKey, "client-key", "", "PEM file of its key")
 	flags.Uint64Var(&f.seed, "seed", 0, "seed, instead of the scenario's")
 	flags.DurationVar(&f.duration, "duration", 0, "how long builds and calls begin, instead of the scenario's")
+	flags.StringVar(&f.function, "digest-function", "", "what blobs are named by, instead of the scenario's: auto, or one of "+digest.Join(digest.Funcs()))
 	flags.StringVar(&f.format, "format", "text", "text, or json: results.json on standard output")
 	flags.BoolVar(&f.list, "list", false, "list the scenarios that come with weir")
 	return c
@@ -254,20 +261,25 @@ func (l *load) withCrew(ctx context.Context, cl *cluster, groups []stack.WorkerG
 
 // ownCluster is the cluster that a scenario describes, with its files in a folder.
 func ownCluster(s *scenario.Scenario, dir string) (clusterOptions, error) {
-	c := s.Cluster
 	options := clusterOptions{
-		cluster: stack.Cluster{
-			Dir: dir, Memory: true, Client: "127.0.0.1:0", Bots: "127.0.0.1:0", Casd: "127.0.0.1:0", Runner: runnerOf(c.Runner), Groups: groupsOf(c),
-		},
-		health: "127.0.0.1:0", metrics: "127.0.0.1:0", below: ".", command: os.Args, sampling: telemetry.Sampling{Ratio: 1},
+		cluster: stack.Cluster{Dir: dir, Memory: true, Client: "127.0.0.1:0", Bots: "127.0.0.1:0", Casd: "127.0.0.1:0"},
+		health:  "127.0.0.1:0", metrics: "127.0.0.1:0", below: ".", command: os.Args, sampling: telemetry.Sampling{Ratio: 1},
 	}
-	options.cluster.Execution.SessionTimeout = c.SessionTimeout
+	return options, asDescribed(&options.cluster, s)
+}
+
+// asDescribed has a cluster be what a scenario describes: its workers, their runner, and the
+// scheduler's policy and patience.
+func asDescribed(cluster *stack.Cluster, s *scenario.Scenario) error {
+	c := s.Cluster
+	cluster.Runner, cluster.Groups = runnerOf(c.Runner), groupsOf(c)
+	cluster.Execution.SessionTimeout = c.SessionTimeout
 	if c.Policy != "" {
-		if err := options.cluster.Execution.Policy.UnmarshalText([]byte(c.Policy)); err != nil {
-			return options, fmt.Errorf("scenario %s: cluster.policy: %w", s.Name, err)
+		if err := cluster.Execution.Policy.UnmarshalText([]byte(c.Policy)); err != nil {
+			return fmt.Errorf("scenario %s: cluster.policy: %w", s.Name, err)
 		}
 	}
-	return options, nil
+	return nil
 }
 
 func runnerOf(name string) string {
@@ -396,6 +408,9 @@ func (l *load) options(target string) (string, error) {
 			return "", err
 		}
 		o[key] = absolute
+	}
+	if l.flags.function != "" {
+		o["digestFunction"] = l.flags.function
 	}
 	if notes := notesOn(l.scenario); l.flags.remote.URL != "" && notes != nil {
 		o["notes"] = notes

@@ -163,6 +163,6 @@ func runScript(ctx context.Context, client *remote.Client, invocation, script st
 	if err := client.WriteBlobs(ctx, map[digest.Digest][]byte{commandDigest: command, at: action}); err != nil {
 		return err
 	}
-	_, err = client.Execute(ctx, &repb.ExecuteRequest{ActionDigest: at.Proto(), DigestFunction: digest.Function}, nil)
+	_, err = client.Execute(ctx, &repb.ExecuteRequest{ActionDigest: at.Proto(), DigestFunction: repb.DigestFunction_SHA256}, nil)
 	return err
 }

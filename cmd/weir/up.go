@@ -40,6 +40,7 @@ type upFlags struct {
 	logFormat      string
 	verbose        bool
 	dir            string
+	scenario       string
 	inMemory       bool
 	sample         float64
 	slow           time.Duration
@@ -62,12 +63,16 @@ was slow. OTEL_TRACES_SAMPLER and OTEL_TRACES_SAMPLER_ARG say the same.`,
 		Example: `  weir up --workers 2 --slots 4
   bazel build //... --remote_executor=grpc://127.0.0.1:8980 --spawn_strategy=remote
 
-  OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4317 weir up --trace-sample 0.01`,
+  OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:4317 weir up --trace-sample 0.01
+
+  weir up --scenario cold-build
+  weir load cold-build --target grpc://127.0.0.1:8980`,
 		Args: args(cobra.NoArgs),
 		RunE: func(c *cobra.Command, _ []string) error { return runUp(c, &f) },
 	}
 	flags := c.Flags()
 	cluster := &f.options.cluster
+	flags.StringVar(&f.scenario, "scenario", "", "a scenario's cluster: its workers, runner, policy and session_timeout")
 	flags.IntVar(&cluster.Workers, "workers", 1, "number of workers")
 	flags.IntVar(&cluster.Slots, "slots", runtime.NumCPU(), "actions that each worker runs at a time")
 	flags.StringSliceVar(&cluster.Platform, "platform", []string{"OSFamily=linux"}, "what workers offer, key=value, repeatable")
@@ -101,6 +106,11 @@ func runUp(c *cobra.Command, f *upFlags) error {
 	if err := f.complete(c.Flags().Changed("trace-sample")); err != nil {
 		return usageError{err}
 	}
+	if f.scenario != "" {
+		if err := f.fromScenario(c.Flags().Changed); err != nil {
+			return err
+		}
+	}
 	if f.verbose {
 		f.options.logTo = c.ErrOrStderr()
 	}
@@ -110,7 +120,7 @@ func runUp(c *cobra.Command, f *upFlags) error {
 	}
 	out := c.OutOrStdout()
 	err = cl.run(c.Context(), func(ctx context.Context) error {
-		fmt.Fprintf(out, "weir: cluster is up: %d workers with %d slots each\n", f.options.cluster.Workers, f.options.cluster.Slots)
+		fmt.Fprintf(out, "weir: cluster is up: %s\n", fleet(&f.options.cluster))
 		fmt.Fprintf(out, "  clients   grpc://%s\n  workers   grpc://%s\n", cl.up.Client, cl.up.Bots)
 		metrics := cl.folder.manifest.Addresses["metrics"]
 		fmt.Fprintf(out, "  metrics   http://%s/metrics\n  queue     http://%s/queue\n  record    %s\n", metrics, metrics, cl.folder.Path)
@@ -124,6 +134,36 @@ func runUp(c *cobra.Command, f *upFlags) error {
 		}
 	}
 	return err
+}
+
+// fromScenario has the cluster be a scenario's. What a flag says of the same it can't be told
+// twice.
+func (f *upFlags) fromScenario(given func(flag string) bool) error {
+	for _, name := range []string{"workers", "slots", "platform", "runner", "policy"} {
+		if given(name) {
+			return usageError{fmt.Errorf("--scenario says what --%s does: give one of them", name)}
+		}
+	}
+	s, _, err := readScenario(f.scenario)
+	if err != nil {
+		return err
+	}
+	if s.Cluster == nil {
+		return usageError{fmt.Errorf("scenario %s describes no cluster", s.Name)}
+	}
+	return asDescribed(&f.options.cluster, s)
+}
+
+// fleet says how many workers there are, and how large.
+func fleet(c *stack.Cluster) string {
+	if c.Groups == nil {
+		return fmt.Sprintf("%d workers with %d slots each", c.Workers, c.Slots)
+	}
+	var parts []string
+	for _, g := range c.Groups {
+		parts = append(parts, fmt.Sprintf("%d workers with %d slots each (%s)", g.Count, g.Slots, strings.Join(g.Platform, ", ")))
+	}
+	return strings.Join(parts, ", ")
 }
 
 // complete checks the flags and fills in what they leave open. Sampled says that

@@ -181,7 +181,7 @@ func (b *Build) run(ctx context.Context, step Step, files *fileSet) (result Resu
 		return Result{}, err
 	}
 	response, err := b.Client.Execute(ctx, &repb.ExecuteRequest{
-		InstanceName: b.Client.Instance(), ActionDigest: action.Proto(), DigestFunction: digest.Function,
+		InstanceName: b.Client.Instance(), ActionDigest: action.Proto(), DigestFunction: repb.DigestFunction_SHA256,
 	}, nil)
 	if err != nil {
 		return Result{}, err

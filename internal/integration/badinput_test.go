@@ -62,7 +62,7 @@ func (c *client) storeMessage(t *testing.T, m proto.Message) *repb.Digest {
 // tryExecute runs an action, which may not even be one.
 func (c *client) tryExecute(t *testing.T, at *repb.Digest) error {
 	t.Helper()
-	response, err := c.Execute(c.context(t), &repb.ExecuteRequest{InstanceName: c.Instance(), ActionDigest: at, DigestFunction: digest.Function}, nil)
+	response, err := c.Execute(c.context(t), &repb.ExecuteRequest{InstanceName: c.Instance(), ActionDigest: at, DigestFunction: repb.DigestFunction_SHA256}, nil)
 	return failureOf(under{response, err})
 }
 

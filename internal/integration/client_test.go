@@ -131,7 +131,7 @@ func (c *client) execute(t *testing.T, at digest.Digest) *repb.ExecuteResponse {
 }
 
 func (c *client) request(at digest.Digest) *repb.ExecuteRequest {
-	return &repb.ExecuteRequest{InstanceName: c.Instance(), ActionDigest: at.Proto(), DigestFunction: digest.Function}
+	return &repb.ExecuteRequest{InstanceName: c.Instance(), ActionDigest: at.Proto(), DigestFunction: repb.DigestFunction_SHA256}
 }
 
 // wantGood runs an action that works, to see that the cluster does. Each note

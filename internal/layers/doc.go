@@ -76,7 +76,7 @@ system/actioncache, system/cas, system/cas/lru, system/casd, system/execution, s
 # system/cas for the errors that the client's wrap.
 loadgen/workload < loadgen/scenario
 loadgen/scenario, loadgen/workload, system/cas, system/remote, system/remote/zstd < loadgen/drive
-NONE < loadgen/fake
+system/remote, system/remote/zstd < loadgen/fake
 loadgen/drive, loadgen/fake, loadgen/scenario, loadgen/workload, system/remote, system/remote/zstd < loadgen/k6ext
 loadgen/scenario, loadgen/workload, sim/des, system/queue, system/queue/sizing < sim/model
 NONE < sim/theory

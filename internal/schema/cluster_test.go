@@ -104,7 +104,7 @@ type operation struct {
 
 func (d *driver) send(ctx context.Context, action digest.Digest, change ...func(*repb.ExecuteRequest)) *operation {
 	d.Helper()
-	request := &repb.ExecuteRequest{InstanceName: instance, ActionDigest: action.Proto(), DigestFunction: digest.Function}
+	request := &repb.ExecuteRequest{InstanceName: instance, ActionDigest: action.Proto(), DigestFunction: repb.DigestFunction_SHA256}
 	for _, f := range change {
 		f(request)
 	}

@@ -27,7 +27,8 @@ const (
 // A request is an action as REAPI has it: its digest, and what a server needs to execute
 // it.
 type request struct {
-	digest digest.Digest
+	function digest.Func // of all digests
+	digest   digest.Digest
 	// messages are the Action, the Command and the Directories, by digest.
 	messages map[digest.Digest][]byte
 	// files are the blobs of the input root that are made here; those that other actions
@@ -73,7 +74,7 @@ func (c *Client) newRequest(class *workload.Class, a *workload.Action, deps []ou
 
 // request makes the messages of a command.
 func (c *Client) request(k *Command) *request {
-	r := &request{messages: make(map[digest.Digest][]byte), files: make(map[digest.Digest]workload.Blob, len(k.Inputs))}
+	r := &request{function: c.Function(), messages: make(map[digest.Digest][]byte), files: make(map[digest.Digest]workload.Blob, len(k.Inputs))}
 	root := new(repb.Directory)
 	if len(k.deps) > 0 {
 		root.Directories = append(root.Directories, r.dependencies(k.deps))
@@ -101,7 +102,7 @@ func (c *Client) request(k *Command) *request {
 
 // message adds a message to what the server needs.
 func (r *request) message(m proto.Message) digest.Digest {
-	data, d, err := digest.OfMessage(m)
+	data, d, err := r.function.OfMessage(m)
 	if err != nil {
 		panic("marshal action: " + err.Error()) // of our own making
 	}

@@ -248,7 +248,7 @@ func (r *buildRun) perform(ctx context.Context, i int, request *request, told *r
 	if err := r.upload(ctx, request); err != nil {
 		return err
 	}
-	e, err := r.execute(ctx, request, r.build.Actions[i].Priority)
+	e, err := r.Client.Execute(ctx, request.digest, r.SkipCache, r.build.Actions[i].Priority)
 	if err != nil {
 		return err
 	}
@@ -287,25 +287,6 @@ func (r *buildRun) perform(ctx context.Context, i int, request *request, told *r
 	return r.take(ctx, i, executed)
 }
 
-// execute executes, again and again if the server is away. gRPC repeats the other calls.
-func (r *buildRun) execute(ctx context.Context, request *request, priority int32) (Execution, error) {
-	pause := scenario.FirstPause
-	for retries := 0; ; retries++ {
-		e, err := r.Client.Execute(ctx, request.digest, r.SkipCache, priority)
-		if status.Code(err) != codes.Unavailable || retries == scenario.DefaultRetries {
-			return e, err
-		}
-		timer := time.NewTimer(pause)
-		select {
-		case <-timer.C:
-		case <-ctx.Done():
-			timer.Stop()
-			return e, err
-		}
-		pause = min(2*pause, scenario.LastPause)
-	}
-}
-
 // wrongExit says what to do, too: a worker that runs programs makes errors of commands
 // that only the sleep runner knows.
 func (r *buildRun) wrongExit(executed *repb.ActionResult, want int) error {
@@ -339,12 +320,12 @@ func (r *buildRun) upload(ctx context.Context, request *request) error {
 	var unknown []digest.Digest
 	r.mu.Lock()
 	for d := range request.messages {
-		if !r.have[d] && d != digest.Empty {
+		if !r.have[d] && !d.IsEmpty() {
 			unknown = append(unknown, d)
 		}
 	}
 	for d := range request.files {
-		if !r.have[d] && d != digest.Empty {
+		if !r.have[d] && !d.IsEmpty() {
 			unknown = append(unknown, d)
 		}
 	}
@@ -366,7 +347,7 @@ func (r *buildRun) take(ctx context.Context, i int, executed *repb.ActionResult)
 	var made []output
 	var digests []digest.Digest
 	for _, file := range executed.OutputFiles {
-		d, err := digest.FromProto(file.Digest)
+		d, err := r.Client.Function().FromProto(file.Digest)
 		if err != nil {
 			r.Client.observer.Violation("wrong_answer", fmt.Sprintf("output %s of action %d: %v", file.Path, i, err))
 			return err

@@ -5,10 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"sync/atomic"
+	"time"
 
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 
+	"github.com/weir-build/weir/loadgen/scenario"
 	"github.com/weir-build/weir/loadgen/workload"
 	"github.com/weir-build/weir/system/cas"
 	"github.com/weir-build/weir/system/digest"
@@ -16,7 +20,7 @@ import (
 )
 
 // A Client talks to a target over one or several connections, and has each of its RPCs
-// observed. It is safe for concurrent use.
+// observed. What it makes is named by SHA-256, unless SetFunction says otherwise. It is safe for concurrent use.
 type Client struct {
 	clients  []*remote.Client
 	next     atomic.Uint32
@@ -38,7 +42,7 @@ const (
 // other. It connects when first used.
 func Dial(c remote.Config, connections int, observer Observer) (*Client, error) {
 	client := &Client{observer: observer}
-	client.digests.init()
+	client.digests.init(digest.SHA256)
 	options := []grpc.DialOption{
 		grpc.WithStatsHandler(&meter{observer: observer, calls: &client.calls}), grpc.WithUserAgent("weir-load"),
 		grpc.WithInitialWindowSize(streamWindow), grpc.WithInitialConnWindowSize(connWindow),
@@ -71,12 +75,19 @@ func (c *Client) ForInstance(instance string) *Client {
 		return c
 	}
 	other := &Client{observer: c.observer}
-	other.digests.init()
+	other.digests.init(c.Function())
 	for _, one := range c.clients {
 		other.clients = append(other.clients, one.ForInstance(instance))
 	}
 	return other
 }
+
+// SetFunction has the client name by another digest function what it makes. It comes before
+// everything that makes something.
+func (c *Client) SetFunction(f digest.Func) { c.digests.init(f) }
+
+// Function is the digest function of what the client makes.
+func (c *Client) Function() digest.Func { return c.digests.function }
 
 // Remote returns the client of a connection, the next each time.
 func (c *Client) Remote() *remote.Client {
@@ -150,12 +161,32 @@ type Execution struct {
 	Operation string
 }
 
-// Execute executes an action and follows it to its end. That the end is told once is
-// checked.
+// Execute executes an action and follows it to its end, as Bazel does: a stream that breaks
+// is taken up by WaitExecution, an operation that the server has forgotten is executed
+// again, and so is an action of which the server, being away, may not have heard. gRPC
+// repeats the other calls. That the end is told once is checked.
 func (c *Client) Execute(ctx context.Context, action digest.Digest, skipCache bool, priority int32) (Execution, error) {
+	pause := scenario.FirstPause
+	for retries := 0; ; retries++ {
+		e, err := c.execute(ctx, action, skipCache, priority)
+		if status.Code(err) != codes.Unavailable || retries == scenario.DefaultRetries {
+			return e, err
+		}
+		timer := time.NewTimer(pause)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return e, err
+		}
+		pause = min(2*pause, scenario.LastPause)
+	}
+}
+
+func (c *Client) execute(ctx context.Context, action digest.Digest, skipCache bool, priority int32) (Execution, error) {
 	client := c.Remote()
 	request := &repb.ExecuteRequest{
-		InstanceName: client.Instance(), ActionDigest: action.Proto(), DigestFunction: digest.Function, SkipCacheLookup: skipCache,
+		InstanceName: client.Instance(), ActionDigest: action.Proto(), DigestFunction: action.Func().Value(), SkipCacheLookup: skipCache,
 	}
 	if priority != 0 {
 		request.ExecutionPolicy = &repb.ExecutionPolicy{Priority: priority}
@@ -185,7 +216,7 @@ func (c *Client) PutAll(ctx context.Context, blobs []workload.Blob) error {
 	of := make(map[digest.Digest]workload.Blob, len(blobs))
 	for _, b := range blobs {
 		d := c.Digest(b)
-		if _, twice := of[d]; !twice && d != digest.Empty {
+		if _, twice := of[d]; !twice && !d.IsEmpty() {
 			of[d] = b
 			digests = append(digests, d)
 		}

@@ -92,7 +92,7 @@ func (e *Executed) read(response *repb.ExecuteResponse, told *result.Action) {
 	}
 	e.ExitCode, e.Cached, e.Worker = int(executed.GetExitCode()), response.CachedResult, told.Worker
 	for _, file := range executed.GetOutputFiles() {
-		if d, err := digest.FromProto(file.Digest); err == nil {
+		if d, err := e.Action.Func().FromProto(file.Digest); err == nil {
 			e.Outputs = append(e.Outputs, d)
 		}
 	}
@@ -100,9 +100,9 @@ func (e *Executed) read(response *repb.ExecuteResponse, told *result.Action) {
 
 // store stores those of the digests of a request that the target lacks.
 func (c *Client) store(ctx context.Context, request *request, digests []digest.Digest) error {
-	digests = slices.DeleteFunc(digests, func(d digest.Digest) bool { return d == digest.Empty })
+	digests = slices.DeleteFunc(digests, func(d digest.Digest) bool { return d.IsEmpty() })
 	// In one order, so that a run can be repeated.
-	slices.SortFunc(digests, func(a, b digest.Digest) int { return slices.Compare(a.Hash[:], b.Hash[:]) })
+	slices.SortFunc(digests, digest.Digest.Compare)
 	missing, err := c.Missing(ctx, digests)
 	if err != nil || len(missing) == 0 {
 		return err

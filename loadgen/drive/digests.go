@@ -1,7 +1,6 @@
 package drive
 
 import (
-	"crypto/sha256"
 	"sync"
 
 	"github.com/weir-build/weir/loadgen/workload"
@@ -18,13 +17,15 @@ const (
 
 // digestCache knows the digests of blobs that were hashed.
 type digestCache struct {
-	shards [digestShards]struct {
+	function digest.Func
+	shards   [digestShards]struct {
 		mu    sync.Mutex // guards known
 		known map[workload.Blob]digest.Digest
 	}
 }
 
-func (c *digestCache) init() {
+func (c *digestCache) init(f digest.Func) {
+	c.function = f
 	for i := range c.shards {
 		c.shards[i].known = make(map[workload.Blob]digest.Digest)
 	}
@@ -38,7 +39,7 @@ func (c *digestCache) of(b workload.Blob) digest.Digest {
 	if ok {
 		return d
 	}
-	d = DigestOf(b)
+	d = DigestOf(c.function, b)
 	shard.mu.Lock()
 	if len(shard.known) >= digestsKept {
 		clear(shard.known)
@@ -49,19 +50,17 @@ func (c *digestCache) of(b workload.Blob) digest.Digest {
 }
 
 // DigestOf hashes a blob without having it in memory.
-func DigestOf(b workload.Blob) digest.Digest {
+func DigestOf(f digest.Func, b workload.Blob) digest.Digest {
 	buffer := buffers.Get().(*[]byte)
 	defer buffers.Put(buffer)
-	h := sha256.New()
+	h := f.New()
 	for at := int64(0); at < b.Size; {
 		piece := (*buffer)[:min(b.Size-at, int64(len(*buffer)))]
 		b.Fill(piece, at)
 		h.Write(piece)
 		at += int64(len(piece))
 	}
-	d := digest.Digest{SizeBytes: b.Size}
-	h.Sum(d.Hash[:0])
-	return d
+	return f.Sum(h, b.Size)
 }
 
 var buffers = sync.Pool{New: func() any { b := make([]byte, 64<<10); return &b }}

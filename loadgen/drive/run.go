@@ -12,8 +12,10 @@
 package drive
 
 import (
+	"cmp"
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -26,6 +28,7 @@ import (
 	"github.com/weir-build/weir/loadgen/scenario"
 	"github.com/weir-build/weir/loadgen/workload"
 	"github.com/weir-build/weir/reports/result"
+	"github.com/weir-build/weir/system/digest"
 	"github.com/weir-build/weir/system/remote"
 	"github.com/weir-build/weir/system/remote/zstd"
 )
@@ -99,12 +102,12 @@ func Run(ctx context.Context, c Config) (*result.Result, error) {
 	}
 	defer client.Close()
 	r.client = client
-	r.makeBuilders()
 	stopProgress := r.showProgress()
 	defer stopProgress()
 	if err := r.connect(ctx); err != nil {
 		return nil, err
 	}
+	r.makeBuilders()
 	if err := r.prepare(ctx); err != nil && ctx.Err() == nil {
 		return nil, err
 	}
@@ -163,15 +166,89 @@ func (r *run) connect(ctx context.Context) error {
 	l.phase = preparePhase
 	ctx, cancel := context.WithTimeout(l.on(ctx), connectTimeout)
 	defer cancel()
-	answer, err := r.client.Capabilities(ctx)
-	if err != nil {
-		return fmt.Errorf("target %s: %w", r.Remote.URL, explain(err))
+	for i, instance := range r.instances() {
+		answer, err := r.client.ForInstance(instance).Capabilities(ctx)
+		if err != nil {
+			return fmt.Errorf("target %s: %w", r.Remote.URL, explain(err))
+		}
+		if i == 0 {
+			r.recorder.SetServer(facts(answer))
+		}
+		builds := slices.ContainsFunc(r.Scenario.Demand, func(d scenario.Demand) bool { return cmp.Or(d.Instance, r.Remote.Instance) == instance })
+		if builds && !answer.GetExecutionCapabilities().GetExecEnabled() {
+			return fmt.Errorf("target %s: it says that it executes nothing (capabilities of instance %q); use a scenario with calls only, or another instance", r.Remote.URL, instance)
+		}
+		function, err := functionOf(answer, r.Scenario.Client.DigestFunction, len(r.Scenario.Demand) > 0)
+		if err != nil {
+			return fmt.Errorf("target %s, instance %q: %w", r.Remote.URL, instance, err)
+		}
+		if i > 0 && function != r.client.Function() {
+			return fmt.Errorf("target %s: its instances take different digest functions, %v and %v: name one by client.digest_function", r.Remote.URL, r.client.Function(), function)
+		}
+		r.client.SetFunction(function)
 	}
-	r.recorder.SetServer(facts(answer))
-	if len(r.Scenario.Demand) > 0 && !answer.GetExecutionCapabilities().GetExecEnabled() {
-		return fmt.Errorf("target %s: it says that it executes nothing (capabilities of instance %q); use a scenario with calls only, or another instance", r.Remote.URL, r.Remote.Instance)
+	if f := r.client.Function(); f != digest.SHA256 {
+		r.recorder.Note(fmt.Sprintf("blobs are named by %v", f))
 	}
 	return nil
+}
+
+// instances are those that something is asked of, each once.
+func (r *run) instances() []string {
+	var all []string
+	if len(r.Scenario.Calls) > 0 || len(r.Scenario.Demand) == 0 {
+		all = append(all, r.Remote.Instance)
+	}
+	for i := range r.Scenario.Demand {
+		if name := cmp.Or(r.Scenario.Demand[i].Instance, r.Remote.Instance); !slices.Contains(all, name) {
+			all = append(all, name)
+		}
+	}
+	return all
+}
+
+// functionOf returns the digest function to use against a server: the one that is wanted
+// or, by scenario.Auto, SHA-256 if the server has it, and else the first it names that is
+// known here. A server that names none is taken at its client's word.
+func functionOf(c *repb.ServerCapabilities, wanted string, executes bool) (digest.Func, error) {
+	announced := c.GetCacheCapabilities().GetDigestFunctions()
+	if executes {
+		e := c.GetExecutionCapabilities()
+		// REAPI: "consider the repeated digest_functions field first".
+		of := e.GetDigestFunctions()
+		if len(of) == 0 && e.GetDigestFunction() != repb.DigestFunction_UNKNOWN {
+			of = []repb.DigestFunction_Value{e.GetDigestFunction()}
+		}
+		switch {
+		case len(announced) == 0:
+			announced = of
+		case len(of) > 0:
+			announced = slices.DeleteFunc(slices.Clone(announced), func(v repb.DigestFunction_Value) bool { return !slices.Contains(of, v) })
+		}
+	}
+	if wanted != scenario.Auto {
+		f, err := digest.ParseFunc(wanted)
+		if err == nil && len(announced) > 0 && !slices.Contains(announced, f.Value()) {
+			err = fmt.Errorf("it doesn't take digest function %v%s, only %v", f, forActions(executes), announced)
+		}
+		return f, err
+	}
+	if len(announced) == 0 || slices.Contains(announced, repb.DigestFunction_SHA256) {
+		return digest.SHA256, nil
+	}
+	for _, v := range announced {
+		if f, err := digest.FuncOf(v); err == nil {
+			return f, nil
+		}
+	}
+	return 0, fmt.Errorf("it takes the digest functions %v only%s; known here are %s", announced, forActions(executes), digest.Join(digest.Funcs()))
+}
+
+func forActions(executes bool) string {
+	if executes {
+		return " for actions"
+	}
+	return ""
 }
 
 // facts is what is worth knowing of a server when its numbers are read.

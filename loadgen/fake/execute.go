@@ -31,7 +31,7 @@ type operations interface {
 
 // Execute executes an action, or answers from the cache.
 func (s *Server) Execute(r *repb.ExecuteRequest, stream repb.Execution_ExecuteServer) error {
-	action, err := digestOf(r.ActionDigest)
+	action, err := s.digestOf(r.DigestFunction, r.ActionDigest)
 	if err != nil {
 		return err
 	}
@@ -67,7 +67,7 @@ func (s *Server) WaitExecution(r *repb.WaitExecutionRequest, stream repb.Executi
 	s.mu.Lock()
 	o := s.operations[r.Name]
 	s.mu.Unlock()
-	if o == nil {
+	if o == nil || s.does(ForgetsOperation) {
 		return status.Errorf(codes.NotFound, "no operation %.100q", r.Name)
 	}
 	return s.follow(o, stream)
@@ -117,7 +117,7 @@ func (s *Server) result(ctx context.Context, d digest.Digest, queued time.Time) 
 	if err := s.load(d, action); err != nil {
 		return nil, false, err
 	}
-	at, err := digestOf(action.CommandDigest)
+	at, err := s.digestOf(d.Func().Value(), action.CommandDigest)
 	if err != nil {
 		return nil, false, err
 	}
@@ -141,7 +141,7 @@ func (s *Server) result(ctx context.Context, d digest.Digest, queued time.Time) 
 	}}
 	for name, size := range c.outputs {
 		data := content(d, name, size)
-		output := digest.Of(data)
+		output := d.Func().Of(data)
 		if !s.does(Incomplete) {
 			s.blobs.Store(output, data)
 		}

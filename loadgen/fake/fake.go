@@ -14,6 +14,7 @@ import (
 	"context"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,6 +29,8 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/weir-build/weir/system/digest"
+	"github.com/weir-build/weir/system/remote"
+	"github.com/weir-build/weir/system/remote/zstd"
 )
 
 // Config says how a server behaves. Zero is a good one, as fast as it can.
@@ -42,6 +45,10 @@ type Config struct {
 	Faults map[Fault]float64
 	// Seed draws which.
 	Seed uint64
+	// Compression has it announce zstd, and take and give blobs so.
+	Compression bool
+	// Functions are the digest functions it announces and takes; nil is all.
+	Functions []digest.Func
 }
 
 // A Fault is something that servers do wrong.
@@ -62,6 +69,9 @@ const (
 	// BreaksStream ends an Execute stream with UNAVAILABLE after its first message, so that
 	// the client has to take it up by WaitExecution.
 	BreaksStream Fault = "breaks_stream"
+	// ForgetsOperation answers a WaitExecution with NOT_FOUND, as a server that was
+	// restarted, so that the client has to execute again.
+	ForgetsOperation Fault = "forgets_operation"
 	// NeverEnds never ends an Execute.
 	NeverEnds Fault = "never_ends"
 	// DoneTwice sends the last message of an Execute twice.
@@ -98,7 +108,8 @@ type Server struct {
 	random     *rand.Rand
 	operations map[string]*operation
 
-	calls atomic.Int64
+	calls, compressed atomic.Int64
+	zstd              remote.Compressor
 }
 
 // Start starts a server on a free port of this machine.
@@ -109,7 +120,10 @@ func Start(c Config) (*Server, error) {
 	}
 	s := &Server{
 		URL: "grpc://" + listener.Addr().String(), config: c,
-		random: rand.New(rand.NewPCG(c.Seed, 1)), operations: make(map[string]*operation),
+		zstd: zstd.New(), random: rand.New(rand.NewPCG(c.Seed, 1)), operations: make(map[string]*operation),
+	}
+	if len(c.Functions) == 0 {
+		s.config.Functions = digest.Funcs()
 	}
 	if c.Slots > 0 {
 		s.slots = make(chan struct{}, c.Slots)
@@ -129,6 +143,9 @@ func (s *Server) Stop() {
 	s.grpc.Stop()
 	s.serving.Wait()
 }
+
+// Compressed is how many blobs travelled as zstd, in either direction.
+func (s *Server) Compressed() int64 { return s.compressed.Load() }
 
 // Calls is how many were made.
 func (s *Server) Calls() int64 { return s.calls.Load() }
@@ -194,19 +211,28 @@ func wait(ctx context.Context, d time.Duration) error {
 
 // GetCapabilities says that it can do everything that scenarios need.
 func (s *Server) GetCapabilities(context.Context, *repb.GetCapabilitiesRequest) (*repb.ServerCapabilities, error) {
+	functions := make([]repb.DigestFunction_Value, len(s.config.Functions))
+	for i, f := range s.config.Functions {
+		functions[i] = f.Value()
+	}
+	var compressors []repb.Compressor_Value
+	if s.config.Compression {
+		compressors = []repb.Compressor_Value{digest.Compressor}
+	}
 	return &repb.ServerCapabilities{
 		LowApiVersion: &semver.SemVer{Major: 2}, HighApiVersion: &semver.SemVer{Major: 2, Minor: 3},
 		CacheCapabilities: &repb.CacheCapabilities{
-			DigestFunctions:               []repb.DigestFunction_Value{digest.Function},
+			DigestFunctions:               functions,
 			ActionCacheUpdateCapabilities: &repb.ActionCacheUpdateCapabilities{UpdateEnabled: true},
+			SupportedCompressors:          compressors, SupportedBatchUpdateCompressors: compressors,
 		},
-		ExecutionCapabilities: &repb.ExecutionCapabilities{DigestFunction: digest.Function, ExecEnabled: true},
+		ExecutionCapabilities: &repb.ExecutionCapabilities{DigestFunction: functions[0], DigestFunctions: functions, ExecEnabled: true},
 	}, nil
 }
 
 // GetActionResult answers from memory.
 func (s *Server) GetActionResult(_ context.Context, r *repb.GetActionResultRequest) (*repb.ActionResult, error) {
-	d, err := digestOf(r.ActionDigest)
+	d, err := s.digestOf(r.DigestFunction, r.ActionDigest)
 	if err != nil {
 		return nil, err
 	}
@@ -219,7 +245,7 @@ func (s *Server) GetActionResult(_ context.Context, r *repb.GetActionResultReque
 
 // UpdateActionResult keeps a result.
 func (s *Server) UpdateActionResult(_ context.Context, r *repb.UpdateActionResultRequest) (*repb.ActionResult, error) {
-	d, err := digestOf(r.ActionDigest)
+	d, err := s.digestOf(r.DigestFunction, r.ActionDigest)
 	if err != nil {
 		return nil, err
 	}
@@ -227,12 +253,29 @@ func (s *Server) UpdateActionResult(_ context.Context, r *repb.UpdateActionResul
 	return r.ActionResult, nil
 }
 
-func digestOf(p *repb.Digest) (digest.Digest, error) {
-	d, err := digest.FromProto(p)
+// digestOf reads a digest of a request that names its function, or leaves it to the length
+// of the hash.
+func (s *Server) digestOf(value repb.DigestFunction_Value, p *repb.Digest) (digest.Digest, error) {
+	f, _ := digest.Infer(len(p.GetHash()))
+	if value != repb.DigestFunction_UNKNOWN {
+		var err error
+		if f, err = digest.FuncOf(value); err != nil {
+			return digest.Digest{}, status.Error(codes.InvalidArgument, err.Error())
+		}
+	}
+	d, err := f.FromProto(p)
 	if err != nil {
 		return d, status.Error(codes.InvalidArgument, err.Error())
 	}
-	return d, nil
+	return d, s.check(d)
+}
+
+// check refuses a digest of a function that isn't announced.
+func (s *Server) check(d digest.Digest) error {
+	if !slices.Contains(s.config.Functions, d.Func()) {
+		return status.Error(codes.InvalidArgument, (&digest.UnknownFuncError{Name: d.Func().String(), Allowed: s.config.Functions}).Error())
+	}
+	return nil
 }
 
 // An operation is an action under way, or one that was.

@@ -20,7 +20,7 @@ import (
 const chunkBytes = 256 << 10
 
 func (s *Server) blob(d digest.Digest) ([]byte, bool) {
-	if d == digest.Empty {
+	if d.IsEmpty() {
 		return nil, true
 	}
 	data, ok := s.blobs.Load(d)
@@ -37,22 +37,37 @@ func (s *Server) blob(d digest.Digest) ([]byte, bool) {
 
 // store keeps a blob if it is what its digest says.
 func (s *Server) store(d digest.Digest, data []byte) error {
-	if got := digest.Of(data); got != d {
+	if got := d.Func().Of(data); got != d {
 		return status.Errorf(codes.InvalidArgument, "the data has digest %v, not %v", got, d)
 	}
 	s.blobs.Store(d, data)
 	return nil
 }
 
+// decode returns what was sent as zstd.
+func (s *Server) decode(d digest.Digest, data []byte) ([]byte, error) {
+	s.compressed.Add(1)
+	data, err := s.zstd.Decode(data, d.SizeBytes)
+	if err != nil {
+		return nil, status.Errorf(codes.InvalidArgument, "blob %v: %v", d, err)
+	}
+	return data, nil
+}
+
+func (s *Server) encode(data []byte) []byte {
+	s.compressed.Add(1)
+	return s.zstd.Encode(data)
+}
+
 // FindMissingBlobs looks digests up.
 func (s *Server) FindMissingBlobs(_ context.Context, r *repb.FindMissingBlobsRequest) (*repb.FindMissingBlobsResponse, error) {
 	answer := new(repb.FindMissingBlobsResponse)
 	for _, p := range r.BlobDigests {
-		d, err := digestOf(p)
+		d, err := s.digestOf(r.DigestFunction, p)
 		if err != nil {
 			return nil, err
 		}
-		if _, ok := s.blobs.Load(d); (!ok || s.does(Forgets)) && d != digest.Empty {
+		if _, ok := s.blobs.Load(d); (!ok || s.does(Forgets)) && !d.IsEmpty() {
 			answer.MissingBlobDigests = append(answer.MissingBlobDigests, p)
 		}
 	}
@@ -66,9 +81,13 @@ func (s *Server) FindMissingBlobs(_ context.Context, r *repb.FindMissingBlobsReq
 func (s *Server) BatchUpdateBlobs(_ context.Context, r *repb.BatchUpdateBlobsRequest) (*repb.BatchUpdateBlobsResponse, error) {
 	answer := new(repb.BatchUpdateBlobsResponse)
 	for _, one := range r.Requests {
-		d, err := digestOf(one.Digest)
+		d, err := s.digestOf(r.DigestFunction, one.Digest)
+		data := one.Data
+		if err == nil && one.Compressor != repb.Compressor_IDENTITY {
+			data, err = s.decode(d, data)
+		}
 		if err == nil {
-			err = s.store(d, one.Data)
+			err = s.store(d, data)
 		}
 		answer.Responses = append(answer.Responses, &repb.BatchUpdateBlobsResponse_Response{Digest: one.Digest, Status: status.Convert(err).Proto()})
 	}
@@ -82,7 +101,7 @@ func (s *Server) BatchUpdateBlobs(_ context.Context, r *repb.BatchUpdateBlobsReq
 func (s *Server) BatchReadBlobs(_ context.Context, r *repb.BatchReadBlobsRequest) (*repb.BatchReadBlobsResponse, error) {
 	answer := new(repb.BatchReadBlobsResponse)
 	for _, p := range r.Digests {
-		d, err := digestOf(p)
+		d, err := s.digestOf(r.DigestFunction, p)
 		if err != nil {
 			return nil, err
 		}
@@ -90,6 +109,8 @@ func (s *Server) BatchReadBlobs(_ context.Context, r *repb.BatchReadBlobsRequest
 		data, ok := s.blob(d)
 		if one.Data = data; !ok {
 			one.Status = &statuspb.Status{Code: int32(codes.NotFound), Message: "no such blob"}
+		} else if s.config.Compression && slices.Contains(r.AcceptableCompressors, digest.Compressor) {
+			one.Data, one.Compressor = s.encode(data), digest.Compressor
 		}
 		answer.Responses = append(answer.Responses, one)
 	}
@@ -102,8 +123,16 @@ func (s *Server) BatchReadBlobs(_ context.Context, r *repb.BatchReadBlobsRequest
 // Read streams a blob.
 func (s *Server) Read(r *bspb.ReadRequest, stream bspb.ByteStream_ReadServer) error {
 	_, d, err := digest.ParseReadName(r.ResourceName)
+	compressed := false
+	if err != nil && s.config.Compression {
+		_, d, err = digest.ParseCompressedReadName(r.ResourceName)
+		compressed = true
+	}
 	if err != nil {
 		return status.Error(codes.InvalidArgument, err.Error())
+	}
+	if err := s.check(d); err != nil {
+		return err
 	}
 	data, ok := s.blob(d)
 	if !ok {
@@ -112,7 +141,11 @@ func (s *Server) Read(r *bspb.ReadRequest, stream bspb.ByteStream_ReadServer) er
 	if r.ReadOffset < 0 || r.ReadOffset > int64(len(data)) {
 		return status.Errorf(codes.OutOfRange, "offset %d of %d", r.ReadOffset, len(data))
 	}
-	for rest := data[r.ReadOffset:]; len(rest) > 0; {
+	rest := data[r.ReadOffset:]
+	if compressed {
+		rest = s.encode(rest)
+	}
+	for len(rest) > 0 {
 		n := min(len(rest), chunkBytes)
 		if err := stream.Send(&bspb.ReadResponse{Data: rest[:n]}); err != nil {
 			return err
@@ -126,6 +159,7 @@ func (s *Server) Read(r *bspb.ReadRequest, stream bspb.ByteStream_ReadServer) er
 func (s *Server) Write(stream bspb.ByteStream_WriteServer) error {
 	var d digest.Digest
 	var data []byte
+	compressed := false
 	for first := true; ; first = false {
 		r, err := stream.Recv()
 		if errors.Is(err, io.EOF) {
@@ -135,21 +169,36 @@ func (s *Server) Write(stream bspb.ByteStream_WriteServer) error {
 			return err
 		}
 		if first {
-			if _, _, d, err = digest.ParseWriteName(r.ResourceName); err != nil {
+			_, _, d, err = digest.ParseWriteName(r.ResourceName)
+			if err != nil && s.config.Compression {
+				_, _, d, err = digest.ParseCompressedWriteName(r.ResourceName)
+				compressed = true
+			}
+			if err != nil {
 				return status.Error(codes.InvalidArgument, err.Error())
 			}
+			if err := s.check(d); err != nil {
+				return err
+			}
 		}
-		if r.WriteOffset != int64(len(data)) || int64(len(data)+len(r.Data)) > d.SizeBytes {
+		if r.WriteOffset != int64(len(data)) || int64(len(data)+len(r.Data)) > d.SizeBytes && !compressed {
 			return status.Errorf(codes.InvalidArgument, "%d bytes at %d, where %d of %d are", len(r.Data), r.WriteOffset, len(data), d.SizeBytes)
 		}
 		if data = append(data, r.Data...); r.FinishWrite {
 			break
 		}
 	}
+	size := int64(len(data))
+	if compressed {
+		var err error
+		if data, err = s.decode(d, data); err != nil {
+			return err
+		}
+	}
 	if err := s.store(d, data); err != nil {
 		return err
 	}
-	return stream.SendAndClose(&bspb.WriteResponse{CommittedSize: d.SizeBytes})
+	return stream.SendAndClose(&bspb.WriteResponse{CommittedSize: size})
 }
 
 // QueryWriteStatus knows no unfinished uploads.

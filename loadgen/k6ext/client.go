@@ -27,14 +27,15 @@ const (
 
 // Client is what a script has of a target.
 type Client struct {
-	m       *instance
-	config  remote.Config
-	mode    string
-	count   int
-	timeout time.Duration
-	trace   bool
-	plain   bool // without RequestMetadata
-	client  *drive.Client
+	m        *instance
+	config   remote.Config
+	mode     string
+	count    int
+	timeout  time.Duration
+	trace    bool
+	plain    bool // without RequestMetadata
+	function digest.Func
+	client   *drive.Client
 }
 
 func (m *instance) newClient(call sobek.ConstructorCall) *sobek.Object {
@@ -62,6 +63,12 @@ func (m *instance) newClient(call sobek.ConstructorCall) *sobek.Object {
 		c.config.Compressor = zstd.New()
 	default:
 		o.wrong("compression", o.get("compression"), "none or zstd")
+	}
+	if name := o.text("digestFunction", digest.SHA256.String()); name != "" {
+		var err error
+		if c.function, err = digest.ParseFunc(name); err != nil {
+			o.wrong("digestFunction", o.get("digestFunction"), "one of "+digest.Join(digest.Funcs()))
+		}
 	}
 	connections := m.read("Client: connections", o.get("connections"))
 	c.mode, c.count = connections.text("mode", shared), int(connections.number("count", 1, 1, 1000))
@@ -125,20 +132,29 @@ func (c *Client) dial() (*drive.Client, error) {
 	root := c.m.root
 	var err error
 	if c.mode == perVU {
-		c.client, err = drive.Dial(c.config, c.count, root.observer)
+		c.client, err = c.connect()
 		return c.client, err
 	}
 	config := c.config
 	config.Compressor = nil // it is told by whether there is one
-	key := fmt.Sprintf("%+v %d %v", config, c.count, c.config.Compressor != nil)
+	key := fmt.Sprintf("%+v %d %v %v", config, c.count, c.config.Compressor != nil, c.function)
 	root.mu.Lock()
 	defer root.mu.Unlock()
 	if c.client = root.clients[key]; c.client == nil {
-		if c.client, err = drive.Dial(c.config, c.count, root.observer); err == nil {
+		if c.client, err = c.connect(); err == nil {
 			root.clients[key] = c.client
 		}
 	}
 	return c.client, err
+}
+
+func (c *Client) connect() (*drive.Client, error) {
+	client, err := drive.Dial(c.config, c.count, c.m.root.observer)
+	if err != nil {
+		return nil, err
+	}
+	client.SetFunction(c.function)
+	return client, nil
 }
 
 // do calls the target: what may block in f, in a goroutine of its own.
@@ -248,17 +264,13 @@ func (c *Client) digests(what string, v sobek.Value) (*Blobs, []digest.Digest) {
 	case *Blobs:
 		return x, nil
 	case []any:
-		out := make([]digest.Digest, 0, len(x))
-		for i, one := range x {
-			d, err := digestOf(one)
-			if err != nil {
-				common.Throw(rt, fmt.Errorf("%s: digest %d: %w", what, i, err))
-			}
-			out = append(out, d)
-		}
-		return nil, out
+		return nil, listOf(c, what, x)
+	case []string: // what Blobs.digests() returned
+		return nil, listOf(c, what, x)
+	case *[]string: // the outputs of execute
+		return nil, listOf(c, what, *x)
 	default:
-		d, err := digestOf(x)
+		d, err := digestOf(c.function, x)
 		if err != nil {
 			common.Throw(rt, fmt.Errorf("%s: %w", what, err))
 		}
@@ -266,18 +278,30 @@ func (c *Client) digests(what string, v sobek.Value) (*Blobs, []digest.Digest) {
 	}
 }
 
-func digestOf(v any) (digest.Digest, error) {
+func listOf[V any](c *Client, what string, values []V) []digest.Digest {
+	out := make([]digest.Digest, 0, len(values))
+	for i, one := range values {
+		d, err := digestOf(c.function, one)
+		if err != nil {
+			common.Throw(c.m.vu.Runtime(), fmt.Errorf("%s: digest %d: %w", what, i, err))
+		}
+		out = append(out, d)
+	}
+	return out
+}
+
+func digestOf(f digest.Func, v any) (digest.Digest, error) {
 	switch x := v.(type) {
 	case string:
-		return digest.Parse(x)
+		return f.Parse(x)
 	case map[string]any:
 		hash, _ := x["hash"].(string)
 		switch size := x["sizeBytes"].(type) {
 		case int64:
-			return digest.New(hash, size)
+			return f.Digest(hash, size)
 		case float64:
 			if size == math.Trunc(size) {
-				return digest.New(hash, int64(size))
+				return f.Digest(hash, int64(size))
 			}
 		}
 	}

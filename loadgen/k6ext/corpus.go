@@ -100,19 +100,25 @@ type Blobs struct {
 	Count int `js:"count"`
 	blobs []workload.Blob
 	// digests are the blobs', once somebody needed them.
-	digests atomic.Pointer[[]digest.Digest]
+	digests atomic.Pointer[hashes]
 }
 
-// hashed returns the digests. The slice is the handle's.
+// hashes are digests of one function.
+type hashes struct {
+	function digest.Func
+	digests  []digest.Digest
+}
+
+// hashed returns the digests that a client names the blobs by. The slice is the handle's.
 func (b *Blobs) hashed(client *drive.Client) []digest.Digest {
-	if known := b.digests.Load(); known != nil {
-		return *known
+	if known := b.digests.Load(); known != nil && known.function == client.Function() {
+		return known.digests
 	}
 	digests := make([]digest.Digest, len(b.blobs))
 	for i, blob := range b.blobs {
 		digests[i] = client.Digest(blob)
 	}
-	b.digests.Store(&digests)
+	b.digests.Store(&hashes{client.Function(), digests})
 	return digests
 }
 
@@ -158,13 +164,20 @@ func (b *Blobs) SizeBytes() int64 {
 	return sum
 }
 
-// Digests returns the digests as "hash/size".
-func (b *Blobs) Digests() []string {
+// Digests returns the digests as "hash/size", of SHA256 unless a function is named.
+func (b *Blobs) Digests(function string) ([]string, error) {
+	f := digest.SHA256
+	if function != "" {
+		var err error
+		if f, err = digest.ParseFunc(function); err != nil {
+			return nil, fmt.Errorf("digests: %w", err)
+		}
+	}
 	out := make([]string, len(b.blobs))
 	for i, blob := range b.blobs {
-		out[i] = drive.DigestOf(blob).String()
+		out[i] = drive.DigestOf(f, blob).String()
 	}
-	return out
+	return out, nil
 }
 
 // ArrayBuffer returns the bytes of the first blob.

@@ -18,6 +18,7 @@ import (
 	"github.com/weir-build/weir/loadgen/fake"
 	"github.com/weir-build/weir/loadgen/k6ext"
 	"github.com/weir-build/weir/reports/result"
+	"github.com/weir-build/weir/system/digest"
 )
 
 // script is a virtual user that runs a test's JavaScript.
@@ -176,6 +177,61 @@ func TestExecute(t *testing.T) {
 	}
 }
 
+// TestExecuteIsTakenUpAsBazelDoes: by WaitExecution after a stream that broke, by Execute
+// where the operation was forgotten or the server was away.
+func TestExecuteIsTakenUpAsBazelDoes(t *testing.T) {
+	for name, faults := range map[string]map[fake.Fault]float64{
+		"away":      {fake.Unavailable: 0.3},
+		"breaks":    {fake.BreaksStream: 1},
+		"forgotten": {fake.BreaksStream: 0.5, fake.ForgetsOperation: 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := newScript(t, fake.Config{Faults: faults, Seed: 1})
+			s.eval(`var client = new reapi.Client(target, {retryDelay: "1ms"});`)
+			s.user()
+			s.run(`
+				for (let i = 0; i < 6; i++) {
+					const r = await client.execute({argv: ["/bin/sleep", "1ms"], salt: String(i), skipCache: true});
+					if (r.exitCode !== 0) throw JSON.stringify(r);
+				}`)
+			methods := map[string]int{}
+			for _, sample := range s.drain()["reapi_reqs"] {
+				method, _ := sample.Tags.Get("method")
+				methods[method[strings.LastIndexByte(method, '/')+1:]]++
+			}
+			again, waited := methods["Execute"]-6, methods["WaitExecution"]
+			if (again > 0) != (name != "breaks") || (waited > 0) != (name != "away") {
+				t.Errorf("executed %d times more than there are actions, waited for %d times", again, waited)
+			}
+		})
+	}
+}
+
+// TestDigestFunction: by each, against a server that takes no other.
+func TestDigestFunction(t *testing.T) {
+	for _, f := range digest.Funcs() {
+		s := newScript(t, fake.Config{Functions: []digest.Func{f}})
+		s.eval(`
+			var client = new reapi.Client(target, {digestFunction: "` + f.String() + `"});
+			var sha256 = new reapi.Client(target);
+			var corpus = new reapi.Corpus({seed: 1, sizes: 2000});`)
+		s.user()
+		s.run(`
+			const blobs = corpus.take(5), names = blobs.digests("` + strings.ToLower(f.String()) + `");
+			await client.upload(blobs);
+			if ((await client.findMissingBlobs(names)).length !== 0) throw "missing by name";
+			if ((await client.findMissingBlobs(blobs)).count !== 0) throw "missing";
+			if (await client.read(names) !== blobs.sizeBytes()) throw "read";
+			const r = await client.execute({argv: ["/bin/sleep", "1ms", "--output=o=100"], outputs: ["o"], inputs: blobs});
+			if (await client.read(r.outputs) !== 100) throw "output " + r.outputs;
+			const o = await reapi.runScenario({version: 1, duration: "100ms", calls: [{arrivals: {burst: 3}, mix: [{op: "write"}]}]}, {target, digestFunction: "` + f.String() + `"});
+			if (o.verdict.outcome === "failed") throw JSON.stringify(o.verdict);`)
+		if got := s.try(`await sha256.upload(corpus.take(1))`); (got == "") != (f == digest.SHA256) {
+			t.Errorf("%v: a client by SHA256 gets %q", f, got)
+		}
+	}
+}
+
 // TestErrorsSayWhatToDo: scripts get a sentence, and the code of gRPC.
 func TestErrorsSayWhatToDo(t *testing.T) {
 	s := newScript(t, fake.Config{Token: "secret"})
@@ -185,6 +241,9 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 		`new reapi.Client("ftp://x")`:                            "unknown scheme",
 		`new reapi.Client(target, {timeout: "soon"})`:            "want a duration",
 		`new reapi.Client(target, {connections: {mode: "one"}})`: "want shared or perVU",
+		`new reapi.Client(target, {digestFunction: "VSO"})`:      "want one of SHA256, SHA1, MD5, SHA384, SHA512, BLAKE3",
+		`new reapi.Corpus({}).take(1).digests("x")`:              `digest function "x" is not supported, only SHA256`,
+		`reapi.runScenario("x", {target, digestFunction: "y"})`:  "want auto or one of SHA256, SHA1",
 		`new reapi.Corpus({sizes: "huge"})`:                      "want a preset: buildbuddy-cacheload",
 		`new reapi.Corpus({dedup: 2})`:                           "want a number from 0 to 1",
 		`new reapi.Client(target).capabilities()`:                "init context",

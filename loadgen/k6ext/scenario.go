@@ -16,6 +16,7 @@ import (
 	"github.com/weir-build/weir/loadgen/fake"
 	"github.com/weir-build/weir/loadgen/scenario"
 	"github.com/weir-build/weir/reports/result"
+	"github.com/weir-build/weir/system/digest"
 )
 
 // shippedScenario returns the text of a scenario that comes with the program.
@@ -39,6 +40,7 @@ func (m *instance) runScenario(given, params sobek.Value) *sobek.Promise {
 	}
 	progress, samples := o.text("progress", ""), o.text("metrics", "samples")
 	name := o.text("name", "scenario")
+	function := o.text("digestFunction", "")
 	seed := o.get("seed")
 	duration := o.duration("duration", 0)
 	if c.Remote.URL == "" {
@@ -46,6 +48,9 @@ func (m *instance) runScenario(given, params sobek.Value) *sobek.Promise {
 	}
 	if samples != "samples" && samples != "none" {
 		o.wrong("metrics", o.get("metrics"), "samples or none")
+	}
+	if _, err := digest.ParseFunc(function); function != "" && function != scenario.Auto && err != nil {
+		o.wrong("digestFunction", o.get("digestFunction"), scenario.Auto+" or one of "+digest.Join(digest.Funcs()))
 	}
 	o.end()
 	s, err := parse(name, given)
@@ -57,6 +62,9 @@ func (m *instance) runScenario(given, params sobek.Value) *sobek.Promise {
 	}
 	if duration > 0 {
 		s.Duration = duration
+	}
+	if function != "" {
+		s.Client.DigestFunction = function
 	}
 	c.Scenario, c.Tracer = s, m.tracer()
 	if state := m.vu.State(); state != nil {

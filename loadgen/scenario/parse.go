@@ -359,15 +359,29 @@ func (r *reader) client(n *yaml.Node) Client {
 	o := r.object(n, "client")
 	defer o.end()
 	return Client{
-		Connections: r.whole(o.get("connections"), "client.connections", defaultConnections, 1, maxConnections),
-		MaxInFlight: r.whole(o.get("max_in_flight"), "client.max_in_flight", defaultInFlight, 1, maxInFlight),
-		Timeout:     r.duration(o.get("timeout"), "client.timeout", defaultTimeout),
-		Command:     Command(r.choice(o.get("command"), "client.command", string(Synthetic), string(Shell))),
-		TraceSample: r.share(o.get("trace_sample"), "client.trace_sample", 1),
-		Compression: r.choice(o.get("compression"), "client.compression", "none", "zstd"),
-		Verify:      r.share(o.get("verify"), "client.verify", 0.01),
-		Retries:     r.whole(o.get("retries"), "client.retries", DefaultRetries, minRetries, maxRetries),
+		Connections:    r.whole(o.get("connections"), "client.connections", defaultConnections, 1, maxConnections),
+		MaxInFlight:    r.whole(o.get("max_in_flight"), "client.max_in_flight", defaultInFlight, 1, maxInFlight),
+		Timeout:        r.duration(o.get("timeout"), "client.timeout", defaultTimeout),
+		Command:        Command(r.choice(o.get("command"), "client.command", string(Synthetic), string(Shell))),
+		TraceSample:    r.share(o.get("trace_sample"), "client.trace_sample", 1),
+		Compression:    r.choice(o.get("compression"), "client.compression", "none", "zstd"),
+		DigestFunction: r.function(o.get("digest_function")),
+		Verify:         r.share(o.get("verify"), "client.verify", 0.01),
+		Retries:        r.whole(o.get("retries"), "client.retries", DefaultRetries, minRetries, maxRetries),
 	}
+}
+
+// function reads the name of a digest function, in capitals or not.
+func (r *reader) function(n *yaml.Node) string {
+	name := r.text(n, "client.digest_function", Auto)
+	if name == Auto {
+		return name
+	}
+	f, err := digest.ParseFunc(name)
+	if err != nil {
+		r.wrong(n, "client.digest_function: %v, and %s: what the target takes", err, Auto)
+	}
+	return f.String()
 }
 
 func (r *reader) cluster(n *yaml.Node) *Cluster {

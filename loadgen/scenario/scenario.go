@@ -87,6 +87,8 @@ type Client struct {
 	TraceSample float64
 	// Compression is zstd, if blobs travel compressed where the target can do it.
 	Compression string
+	// DigestFunction is REAPI's name of what blobs are named by, or Auto.
+	DigestFunction string
 	// Verify is the share of results whose outputs are looked for in the storage, beside
 	// those that are read.
 	Verify float64
@@ -102,6 +104,9 @@ const (
 	FirstPause     = 100 * time.Millisecond
 	LastPause      = 5 * time.Second
 )
+
+// Auto has the target say what digest function it takes.
+const Auto = "auto"
 
 // Command says what runs.
 type Command string

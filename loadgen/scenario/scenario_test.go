@@ -103,6 +103,12 @@ func TestParse(t *testing.T) {
 	if s.Client.Command != scenario.Shell || s.Client.TraceSample != 0.1 || s.Client.MaxInFlight == 0 {
 		t.Errorf("got %+v", s.Client)
 	}
+	if s.Client.DigestFunction != scenario.Auto {
+		t.Errorf("digest function %q, want auto", s.Client.DigestFunction)
+	}
+	if s, err := scenario.Parse("mine", []byte(strings.Replace(good, "client: {", "client: {digest_function: blake3, ", 1))); err != nil || s.Client.DigestFunction != "BLAKE3" {
+		t.Errorf("error %v, want BLAKE3 in capitals", err)
+	}
 	if len(s.Assumed) != 1 || s.Assumed[0] != "compile" {
 		t.Errorf("assumed: %v", s.Assumed)
 	}
@@ -128,6 +134,7 @@ func TestProblemsAreToldWithTheirLines(t *testing.T) {
 		{replace("jobs: 20", "job: 20"), `line 7: demand: unknown key "job"; did you mean "jobs"?`},
 		{replace("rate: 0.5", "rate: -1"), `line 6: demand.arrivals.poisson.rate: "-1" is not a number from 0 up`},
 		{replace("rate: 0.5", "rate: .nan"), "~"},
+		{replace("client: {", "client: {digest_function: vso, "), `client.digest_function: digest function "vso" is not supported, only SHA256, SHA1, MD5, SHA384, SHA512, BLAKE3, and auto: what the target takes`},
 		{replace("rate: 0.5", "rate: 0"), "~line 6: demand.arrivals: rate is 0: nothing would arrive"},
 		{replace("version: 1", "version: 2"), `line 2: version: "2", want 1`},
 		{replace("version: 1\n", ""), `key "version" is missing`},

@@ -15,6 +15,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/weir-build/weir/system/actioncache"
+	"github.com/weir-build/weir/system/cas"
 	"github.com/weir-build/weir/system/digest"
 )
 
@@ -49,6 +50,7 @@ func TestContract(t *testing.T) {
 		"LaterPutReplaces":        testReplaces,
 		"CallerOwnsTheMessage":    testOwnership,
 		"ActionsOfOneHashDiffer":  testSizes,
+		"FunctionsAreKeptApart":   testFunctions,
 		"EmptyResultIsAResult":    testEmptyResult,
 		"QuotaEvictsLeastUsed":    testQuota,
 		"TooLargeIsNoSpace":       testNoSpace,
@@ -187,6 +189,36 @@ func TestDiskKeepsResultsOverRestart(t *testing.T) {
 	}
 	cache.Close()
 	wantResult(t, openDisk(t, dir, actioncache.DiskConfig{}), action(1), want)
+}
+
+func TestDiskKeepsFunctionsApartOverRestart(t *testing.T) {
+	dir := t.TempDir()
+	cache := openDisk(t, dir, actioncache.DiskConfig{})
+	for i, f := range cas.Functions {
+		put(t, cache, f.Of([]byte("action")), &repb.ActionResult{ExitCode: int32(i)})
+	}
+	cache.Close()
+	cache = openDisk(t, dir, actioncache.DiskConfig{})
+	for i, f := range cas.Functions {
+		wantResult(t, cache, f.Of([]byte("action")), &repb.ActionResult{ExitCode: int32(i)})
+	}
+}
+
+// testFunctions has actions whose digests differ by nothing but the function.
+func testFunctions(t *testing.T, cache usedCache) {
+	hash := action(1).Hex()
+	for i, f := range cas.Functions {
+		d, err := f.Digest(hash, 7)
+		if err != nil {
+			t.Fatal(err)
+		}
+		wantNotFound(t, cache, d)
+		put(t, cache, d, &repb.ActionResult{ExitCode: int32(i)})
+	}
+	for i, f := range cas.Functions {
+		d, _ := f.Digest(hash, 7)
+		wantResult(t, cache, d, &repb.ActionResult{ExitCode: int32(i)})
+	}
 }
 
 func TestDiskUnreadableFileIsNotFoundAndRemoved(t *testing.T) {

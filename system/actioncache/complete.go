@@ -51,7 +51,7 @@ func (c *complete) Get(ctx context.Context, action digest.Digest) (*repb.ActionR
 	if err != nil {
 		return nil, err
 	}
-	needed := &outputs{store: c.store}
+	needed := &outputs{store: c.store, function: action.Func()}
 	if err := needed.addResult(ctx, result); err != nil {
 		return nil, hide(action, err)
 	}
@@ -84,8 +84,9 @@ var errUnreadable = errors.New("unreadable directory")
 
 // outputs collects the blobs a result needs.
 type outputs struct {
-	store cas.Store
-	blobs []digest.Digest
+	store    cas.Store
+	function digest.Func // of all blobs: the action's (REAPI, ExecutionCapabilities)
+	blobs    []digest.Digest
 }
 
 func (o *outputs) addResult(ctx context.Context, result *repb.ActionResult) error {
@@ -111,7 +112,7 @@ func (o *outputs) addResult(ctx context.Context, result *repb.ActionResult) erro
 }
 
 func (o *outputs) add(p *repb.Digest) error {
-	d, err := digest.FromProto(p)
+	d, err := o.function.FromProto(p)
 	if err == nil {
 		o.blobs = append(o.blobs, d)
 	}
@@ -188,7 +189,7 @@ func (o *outputs) addFiles(directory *repb.Directory) error {
 
 // read reads a blob that holds a message.
 func (o *outputs) read(ctx context.Context, p *repb.Digest, into proto.Message) error {
-	d, err := digest.FromProto(p)
+	d, err := o.function.FromProto(p)
 	if err != nil {
 		return err
 	}

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"strconv"
+	"strings"
 
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
 
@@ -32,6 +33,8 @@ type DiskConfig struct {
 //
 //	<dir>/<first 2 hex digits>/<other 62>-<size>
 //
+// with `.blake3` behind it if that is the digest function; others than these two
+// (cas.Functions) are the caller's mistake.
 // A file that can't be decoded is removed and counts as not found.
 type Disk struct {
 	files  *files.Dir[digest.Digest]
@@ -55,14 +58,25 @@ func OpenDisk(dir string, config DiskConfig) (*Disk, error) {
 	return &Disk{files: f, logger: logger}, nil
 }
 
+// blake3Suffix ends the names of results whose actions aren't named by SHA-256.
+const blake3Suffix = ".blake3"
+
 // resultPath returns where an action's result is.
 func resultPath(action digest.Digest) string {
-	name := make([]byte, 0, 2*digest.Size+16)
+	name := make([]byte, 0, 2*digest.Size+32)
 	name = hex.AppendEncode(name, action.Hash[:1])
 	name = append(name, '/')
 	name = hex.AppendEncode(name, action.Hash[1:])
 	name = append(name, '-')
-	return string(strconv.AppendInt(name, action.SizeBytes, 10))
+	name = strconv.AppendInt(name, action.SizeBytes, 10)
+	switch action.Func() {
+	case digest.SHA256:
+	case digest.BLAKE3:
+		name = append(name, blake3Suffix...)
+	default:
+		panic("actioncache: a Disk keeps no results of digest function " + action.Func().String())
+	}
+	return string(name)
 }
 
 // resultKey is the inverse of resultPath.
@@ -71,7 +85,12 @@ func resultKey(path string, _ int64) (digest.Digest, bool) {
 	if len(path) <= dash || path[dash] != '-' {
 		return digest.Digest{}, false
 	}
-	action, err := digest.Parse(path[:2] + path[3:dash] + "/" + path[dash+1:])
+	name, blake3 := strings.CutSuffix(path, blake3Suffix)
+	function := digest.SHA256
+	if blake3 {
+		function = digest.BLAKE3
+	}
+	action, err := function.Parse(name[:2] + name[3:dash] + "/" + name[dash+1:])
 	if err != nil || resultPath(action) != path {
 		return digest.Digest{}, false // a size such as 007
 	}

@@ -7,7 +7,8 @@
 //
 // Every store holds the empty blob, always. No store ever returns bytes under a
 // digest that isn't theirs: data is hashed as it comes in and refused with a
-// *[CorruptError] when it doesn't match.
+// *[CorruptError] when it doesn't match. A blob is looked for by the digest it was
+// stored by: SHA-256 and BLAKE3 of the same content name two blobs.
 package cas
 
 import (
@@ -17,6 +18,11 @@ import (
 
 	"github.com/weir-build/weir/system/digest"
 )
+
+// Functions are those whose digests every Store takes. Others are for clients of foreign
+// servers only: MD5 and SHA-1 can be made to collide, and nobody names blobs by SHA-384 or
+// SHA-512 where these two are to be had.
+var Functions = []digest.Func{digest.SHA256, digest.BLAKE3}
 
 // ErrNotFound is returned (wrapped) when no blob has the digest asked for.
 var ErrNotFound = errors.New("blob not found")
@@ -38,7 +44,8 @@ func (e *CorruptError) Error() string {
 	return fmt.Sprintf("data for blob %v has hash %s", e.Want, e.Got.Hex())
 }
 
-// Store keeps blobs. Implementations MUST be safe for concurrent use.
+// Store keeps blobs, named by digests of Functions. Implementations MUST be safe for
+// concurrent use.
 type Store interface {
 	// Missing appends to dst those of digests that the store doesn't hold, in
 	// their order, and returns it. Those it holds count as used now, so that an

@@ -1,7 +1,6 @@
 package cas
 
 import (
-	"crypto/sha256"
 	"fmt"
 	"hash"
 
@@ -15,7 +14,7 @@ type checker struct {
 	hash hash.Hash
 }
 
-func newChecker(d digest.Digest) checker { return checker{want: d, hash: sha256.New()} }
+func newChecker(d digest.Digest) checker { return checker{want: d, hash: d.Func().New()} }
 
 // fits says whether there is room for a piece in the digest's size.
 func (c *checker) fits(piece []byte) error {
@@ -34,7 +33,7 @@ func (c *checker) add(piece []byte) {
 func (c *checker) done() error {
 	got := digest.Digest{SizeBytes: c.size}
 	if c.size == c.want.SizeBytes {
-		c.hash.Sum(got.Hash[:0])
+		got = c.want.Func().Sum(c.hash, c.size)
 	}
 	if got != c.want {
 		return &CorruptError{Want: c.want, Got: got}
@@ -46,7 +45,7 @@ func checkBlob(d digest.Digest, data []byte) error {
 	if int64(len(data)) != d.SizeBytes {
 		return &CorruptError{Want: d, Got: digest.Digest{SizeBytes: int64(len(data))}}
 	}
-	if got := digest.Of(data); got != d {
+	if got := d.Func().Of(data); got != d {
 		return &CorruptError{Want: d, Got: got}
 	}
 	return nil

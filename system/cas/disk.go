@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"strings"
 
 	"github.com/weir-build/weir/system/cas/files"
 	"github.com/weir-build/weir/system/digest"
@@ -43,7 +44,8 @@ type DiskConfig struct {
 //
 //	<dir>/objects/<first 2 hex digits>/<other 62>
 //
-// which is the layout of BuildBox's casd, with temporary files in <dir>/tmp. A
+// which is the layout of BuildBox's casd, with temporary files in <dir>/tmp. After the
+// digits of a BLAKE3 hash stands `.blake3`. A
 // blob is hashed when it is written; content that something else changes later
 // without changing the size isn't noticed.
 type Disk struct {
@@ -53,7 +55,25 @@ type Disk struct {
 
 // objectHash is what a file is named by. Not by the size too: it comes from the file,
 // and a file that lost its end must be in the way of its own successor.
-type objectHash = [digest.Size]byte
+type objectHash struct {
+	hash   [digest.Size]byte
+	blake3 bool // rather than SHA-256
+}
+
+// keyOf returns what the file of a blob is named by. Other functions than those of
+// Functions are the caller's mistake.
+func keyOf(d digest.Digest) objectHash {
+	switch d.Func() {
+	case digest.SHA256:
+		return objectHash{hash: d.Hash}
+	case digest.BLAKE3:
+		return objectHash{hash: d.Hash, blake3: true}
+	}
+	panic("cas: a Disk keeps no blobs of digest function " + d.Func().String())
+}
+
+// blake3Suffix ends the names of blobs that aren't named by SHA-256.
+const blake3Suffix = ".blake3"
 
 var _ Store = (*Disk)(nil)
 
@@ -75,7 +95,7 @@ func OpenDisk(dir string, config DiskConfig) (*Disk, error) {
 	}
 	if config.EmptyFile {
 		// No file of the index: that has none without content.
-		if err := os.WriteFile(f.Path(digest.Empty.Hash), nil, 0o444); err != nil {
+		if err := os.WriteFile(f.Path(keyOf(digest.Empty)), nil, 0o444); err != nil {
 			return nil, errors.Join(fmt.Errorf("open blob store: %w", err), f.Close())
 		}
 	}
@@ -85,9 +105,12 @@ func OpenDisk(dir string, config DiskConfig) (*Disk, error) {
 // objectPath returns where below objects a blob is.
 func objectPath(h objectHash) string {
 	var name [2*digest.Size + 1]byte
-	hex.Encode(name[:2], h[:1])
+	hex.Encode(name[:2], h.hash[:1])
 	name[2] = '/'
-	hex.Encode(name[3:], h[1:])
+	hex.Encode(name[3:], h.hash[1:])
+	if h.blake3 {
+		return string(name[:]) + blake3Suffix
+	}
 	return string(name[:])
 }
 
@@ -97,8 +120,9 @@ func objectKey(path string, sizeBytes int64) (objectHash, bool) {
 	if len(path) < 3 || sizeBytes == 0 {
 		return objectHash{}, false
 	}
-	d, err := digest.New(path[:2]+path[3:], sizeBytes)
-	return d.Hash, err == nil
+	digits, blake3 := strings.CutSuffix(path[3:], blake3Suffix)
+	d, err := digest.New(path[:2]+digits, sizeBytes)
+	return objectHash{d.Hash, blake3}, err == nil
 }
 
 // Close lets another process open the folder. Uploads in progress must have
@@ -112,7 +136,7 @@ func (s *Disk) Usage() Usage { return s.files.Usage() }
 func (s *Disk) Missing(ctx context.Context, digests, dst []digest.Digest) ([]digest.Digest, error) {
 	s.files.Look(func(size func(objectHash) int64) {
 		for _, d := range digests {
-			if size(d.Hash) != d.SizeBytes && d != digest.Empty {
+			if size(keyOf(d)) != d.SizeBytes && !d.IsEmpty() {
 				dst = append(dst, d)
 			}
 		}
@@ -122,7 +146,7 @@ func (s *Disk) Missing(ctx context.Context, digests, dst []digest.Digest) ([]dig
 
 // Read implements Store.
 func (s *Disk) Read(ctx context.Context, d digest.Digest) ([]byte, error) {
-	if d == digest.Empty {
+	if d.IsEmpty() {
 		return nil, nil
 	}
 	file, err := s.OpenFile(ctx, d)
@@ -142,7 +166,7 @@ func (s *Disk) Read(ctx context.Context, d digest.Digest) ([]byte, error) {
 // or mode. The empty blob has no file. The error wraps ErrNotFound if there is
 // no such blob.
 func (s *Disk) OpenFile(ctx context.Context, d digest.Digest) (*os.File, error) {
-	file, sizeBytes, err := s.files.Open(d.Hash)
+	file, sizeBytes, err := s.files.Open(keyOf(d))
 	switch {
 	case errors.Is(err, files.ErrNotFound):
 		if errors.Is(err, files.ErrDamaged) {
@@ -167,7 +191,7 @@ func (s *Disk) Open(ctx context.Context, d digest.Digest, offset int64) (Reader,
 	if err := checkOffset(d, offset); err != nil {
 		return nil, err
 	}
-	if d == digest.Empty {
+	if d.IsEmpty() {
 		return &memoryReader{}, nil
 	}
 	file, err := s.OpenFile(ctx, d)
@@ -212,7 +236,7 @@ func (s *Disk) Write(ctx context.Context, d digest.Digest, data []byte) error {
 
 // write stores data that is known to be d's.
 func (s *Disk) write(d digest.Digest, data []byte) error {
-	if d == digest.Empty || s.has(d) {
+	if d.IsEmpty() || s.has(d) {
 		return nil
 	}
 	temp, err := s.files.Create()
@@ -223,10 +247,10 @@ func (s *Disk) write(d digest.Digest, data []byte) error {
 		temp.Discard()
 		return writeError(d, err)
 	}
-	return writeError(d, temp.Commit(d.Hash))
+	return writeError(d, temp.Commit(keyOf(d)))
 }
 
-func (s *Disk) has(d digest.Digest) bool { return s.files.Size(d.Hash) == d.SizeBytes }
+func (s *Disk) has(d digest.Digest) bool { return s.files.Size(keyOf(d)) == d.SizeBytes }
 
 // Create implements Store. Space is taken as pieces come, so that a digest
 // alone, whose size a client may invent, evicts nothing.
@@ -256,11 +280,11 @@ func (w *diskWriter) Append(piece []byte) error {
 }
 
 func (w *diskWriter) Commit() error {
-	if err := w.check.done(); err != nil || w.check.want == digest.Empty {
+	if err := w.check.done(); err != nil || w.check.want.IsEmpty() {
 		w.temp.Discard()
 		return err
 	}
-	return writeError(w.check.want, w.temp.Commit(w.check.want.Hash))
+	return writeError(w.check.want, w.temp.Commit(keyOf(w.check.want)))
 }
 
 func (w *diskWriter) Abort() { w.temp.Discard() }

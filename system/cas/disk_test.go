@@ -95,6 +95,32 @@ func TestDiskKeepsBlobsOverRestart(t *testing.T) {
 	}
 }
 
+// Two files whose names differ at their ends only are blobs of two functions.
+func TestDiskKeepsFunctionsApartOverRestart(t *testing.T) {
+	dir := t.TempDir()
+	store := openDisk(t, dir, cas.DiskConfig{})
+	data := []byte("hello")
+	d := digest.BLAKE3.Of(data)
+	if err := store.Write(t.Context(), d, data); err != nil {
+		t.Fatal(err)
+	}
+	namesake, err := digest.New(d.Hex(), d.SizeBytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(objectFile(dir, namesake) + ".blake3"); err != nil {
+		t.Error(err)
+	}
+	store.Close()
+	store = openDisk(t, dir, cas.DiskConfig{})
+	if got, err := store.Read(t.Context(), d); err != nil || string(got) != "hello" {
+		t.Errorf("read %q, error %v", got, err)
+	}
+	if has(t, store, namesake) {
+		t.Error("a BLAKE3 hash is found as if it were one of SHA-256")
+	}
+}
+
 func TestDiskRestartEvictsByAge(t *testing.T) {
 	dir := t.TempDir()
 	store := openDisk(t, dir, cas.DiskConfig{})

@@ -50,7 +50,7 @@ func (s *Disk) keepLong(ctx context.Context, buffer []byte, source io.Reader) (d
 		temp.Discard()
 		return d, err
 	}
-	return d, writeError(d, temp.Commit(d.Hash))
+	return d, writeError(d, temp.Commit(keyOf(d)))
 }
 
 // spool writes the content of buffer and of source to a file, and returns its digest.

@@ -53,7 +53,7 @@ func (m *Memory) Missing(ctx context.Context, digests, dst []digest.Digest) ([]d
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	for _, d := range digests {
-		if _, ok := m.blobs.Use(d); !ok && d != digest.Empty {
+		if _, ok := m.blobs.Use(d); !ok && !d.IsEmpty() {
 			dst = append(dst, d)
 		}
 	}
@@ -104,7 +104,7 @@ func (m *Memory) pieces(d digest.Digest) ([][]byte, error) {
 	if ok {
 		return *pieces, nil
 	}
-	if d == digest.Empty {
+	if d.IsEmpty() {
 		return nil, nil
 	}
 	return nil, fmt.Errorf("blob %v is not in memory: %w", d, ErrNotFound)
@@ -112,7 +112,7 @@ func (m *Memory) pieces(d digest.Digest) ([][]byte, error) {
 
 // Write implements Store.
 func (m *Memory) Write(ctx context.Context, d digest.Digest, data []byte) error {
-	if err := checkBlob(d, data); err != nil || d == digest.Empty {
+	if err := checkBlob(d, data); err != nil || d.IsEmpty() {
 		return err
 	}
 	m.mu.Lock()
@@ -194,7 +194,7 @@ func (w *memoryWriter) Commit() error {
 	w.store.mu.Lock()
 	defer w.store.mu.Unlock()
 	w.store.blobs.Release(w.check.size)
-	if err != nil || w.check.want == digest.Empty {
+	if err != nil || w.check.want.IsEmpty() {
 		return err
 	}
 	return w.store.add(w.check.want, w.pieces)

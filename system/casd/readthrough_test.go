@@ -40,7 +40,7 @@ func newStore(t *testing.T, far cas.Store) *readThrough {
 // newRemote serves a store and returns a client of it.
 func newRemote(t *testing.T, far cas.Store) *remote.Client {
 	t.Helper()
-	server, err := storage.New(storage.Config{Instances: map[string]storage.Instance{
+	server, err := storage.New(storage.Config{Functions: cas.Functions, Instances: map[string]storage.Instance{
 		"": {CAS: far, AC: actioncache.NewMemory(actioncache.MemoryConfig{})},
 	}})
 	if err != nil {

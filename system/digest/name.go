@@ -3,6 +3,8 @@ package digest
 import (
 	"slices"
 	"strings"
+
+	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
 )
 
 // Limits of instance names. REAPI leaves the alphabet open; ours is one that is
@@ -64,25 +66,67 @@ func instanceByte(c byte) bool {
 
 // ReadName returns the resource name that reads a blob.
 func ReadName(instance string, d Digest) string {
-	return prefix(instance) + "blobs/" + d.String()
+	return prefix(instance) + "blobs/" + d.named()
 }
 
 // WriteName returns the resource name that writes a blob. The uuid tells
 // concurrent uploads of one blob apart.
 func WriteName(instance, uuid string, d Digest) string {
-	return prefix(instance) + "uploads/" + uuid + "/blobs/" + d.String()
+	return prefix(instance) + "uploads/" + uuid + "/blobs/" + d.named()
 }
 
 // CompressedReadName returns the resource name that reads a blob in the form
 // [Compressor] gives it. The digest is that of the blob itself.
 func CompressedReadName(instance string, d Digest) string {
-	return prefix(instance) + "compressed-blobs/zstd/" + d.String()
+	return prefix(instance) + "compressed-blobs/zstd/" + d.named()
 }
 
 // CompressedWriteName returns the resource name that writes a blob in the form
 // [Compressor] gives it. The digest is that of the blob itself.
 func CompressedWriteName(instance, uuid string, d Digest) string {
-	return prefix(instance) + "uploads/" + uuid + "/compressed-blobs/zstd/" + d.String()
+	return prefix(instance) + "uploads/" + uuid + "/compressed-blobs/zstd/" + d.named()
+}
+
+// named returns how resource names end: [<function>/]<hash>/<size>.
+func (d Digest) named() string {
+	if f := d.Func(); functions[f].named {
+		return strings.ToLower(f.String()) + "/" + d.String()
+	}
+	return d.String()
+}
+
+// functionNames are those of all of REAPI's digest functions, as resource names have them.
+var functionNames = func() map[string]repb.DigestFunction_Value {
+	names := make(map[string]repb.DigestFunction_Value)
+	for name, value := range repb.DigestFunction_Value_value {
+		names[strings.ToLower(name)] = repb.DigestFunction_Value(value)
+	}
+	return names
+}()
+
+// function returns what function a segment before a hash names, and whether it is the
+// name of one at all. That of one that isn't known, or that the length of the hash must
+// tell (REAPI: "this component MUST be omitted"), is an error.
+func function(segment string) (f Func, named bool, err error) {
+	value, named := functionNames[segment]
+	if !named {
+		return 0, false, nil
+	}
+	switch f, err = FuncOf(value); {
+	case err != nil:
+		err = malformed("resource name", segment, err.Error())
+	case !functions[f].named:
+		err = malformed("resource name", segment, "this digest function is told by the length of the hash, not by name")
+	}
+	return f, true, err
+}
+
+// parseDigest is parseParts by the function that is named, or that the hash's length tells.
+func parseDigest(f Func, named bool, hash, size string) (Digest, error) {
+	if !named {
+		f, _ = Infer(len(hash)) // or SHA256, which says what is wrong with the length
+	}
+	return f.parseParts(hash, size)
 }
 
 func prefix(instance string) string {
@@ -94,20 +138,20 @@ func prefix(instance string) string {
 
 // Keywords of resource names: what stands before the hash.
 var (
-	plain      = []string{"blobs"}
-	compressed = []string{"compressed-blobs", "zstd"}
+	plainBlobs      = []string{"blobs"}
+	compressedBlobs = []string{"compressed-blobs", "zstd"}
 )
 
 // ParseReadName takes a read resource name apart. The error is a
 // *[MalformedError].
 func ParseReadName(name string) (instance string, d Digest, err error) {
-	return parseReadName(name, plain)
+	return parseReadName(name, plainBlobs)
 }
 
 // ParseCompressedReadName takes apart what CompressedReadName returns. The error
 // is a *[MalformedError], also for names of plain blobs and of other compressors.
 func ParseCompressedReadName(name string) (instance string, d Digest, err error) {
-	return parseReadName(name, compressed)
+	return parseReadName(name, compressedBlobs)
 }
 
 func parseReadName(name string, keywords []string) (instance string, d Digest, err error) {
@@ -115,15 +159,26 @@ func parseReadName(name string, keywords []string) (instance string, d Digest, e
 	if err != nil {
 		return "", Digest{}, err
 	}
-	at := len(parts) - len(keywords) - 2
-	if at < 0 || !slices.Equal(parts[at:len(parts)-2], keywords) {
+	end := len(parts) - 2 // of what stands before the hash
+	var f Func
+	var named bool
+	if end > 1 {
+		if f, named, err = function(parts[end-1]); err != nil {
+			return "", Digest{}, err
+		}
+		if named {
+			end--
+		}
+	}
+	at := end - len(keywords)
+	if at < 0 || !slices.Equal(parts[at:end], keywords) {
 		return "", Digest{}, malformed("resource name", name, readReason(parts, keywords))
 	}
 	instance = strings.Join(parts[:at], "/")
 	if err := checkNamed(name, instance, at); err != nil {
 		return "", Digest{}, err
 	}
-	if d, err = parseParts(parts[len(parts)-2], parts[len(parts)-1]); err != nil {
+	if d, err = parseDigest(f, named, parts[len(parts)-2], parts[len(parts)-1]); err != nil {
 		return "", Digest{}, err
 	}
 	return instance, d, nil
@@ -158,14 +213,14 @@ func writeReason(parts, keywords []string) string {
 // ParseWriteName takes a write resource name apart; what follows the size is
 // ignored, as REAPI asks. The error is a *[MalformedError].
 func ParseWriteName(name string) (instance, uuid string, d Digest, err error) {
-	return parseWriteName(name, plain)
+	return parseWriteName(name, plainBlobs)
 }
 
 // ParseCompressedWriteName takes apart what CompressedWriteName returns, and
 // ignores what follows the size. The error is a *[MalformedError], also for names
 // of plain blobs and of other compressors.
 func ParseCompressedWriteName(name string) (instance, uuid string, d Digest, err error) {
-	return parseWriteName(name, compressed)
+	return parseWriteName(name, compressedBlobs)
 }
 
 func parseWriteName(name string, keywords []string) (instance, uuid string, d Digest, err error) {
@@ -176,8 +231,19 @@ func parseWriteName(name string, keywords []string) (instance, uuid string, d Di
 	// The first match is the only one possible: "uploads" can't be part of an
 	// instance name.
 	at := slices.Index(parts, "uploads")
-	hash := at + 2 + len(keywords)
-	if at < 0 || len(parts) < hash+2 || !slices.Equal(parts[at+2:hash], keywords) {
+	end := at + 2 + len(keywords)
+	hash := end
+	var f Func
+	var named bool
+	if at >= 0 && len(parts) > hash {
+		if f, named, err = function(parts[hash]); err != nil {
+			return "", "", Digest{}, err
+		}
+		if named {
+			hash++
+		}
+	}
+	if at < 0 || len(parts) < hash+2 || !slices.Equal(parts[at+2:end], keywords) {
 		return "", "", Digest{}, malformed("resource name", name, writeReason(parts, keywords))
 	}
 	instance = strings.Join(parts[:at], "/")
@@ -187,7 +253,7 @@ func parseWriteName(name string, keywords []string) (instance, uuid string, d Di
 	if parts[at+1] == "" {
 		return "", "", Digest{}, malformed("resource name", name, "the uuid is empty")
 	}
-	if d, err = parseParts(parts[hash], parts[hash+1]); err != nil {
+	if d, err = parseDigest(f, named, parts[hash], parts[hash+1]); err != nil {
 		return "", "", Digest{}, err
 	}
 	return instance, parts[at+1], d, nil

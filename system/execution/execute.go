@@ -38,6 +38,9 @@ const lookupPatience = 5 * time.Millisecond
 // client has been told of it and may have left: the storage's own retries are shorter.
 const prepareTimeout = 2 * time.Minute
 
+// function is that of all digests: runners and casd know no other.
+const function = digest.SHA256
+
 // Execute makes an operation of an action and streams its stages:
 //
 //	CACHE_CHECK   looking it up, unless the client skips that
@@ -53,6 +56,9 @@ func (s *Server) Execute(request *repb.ExecuteRequest, stream repb.Execution_Exe
 	at, err := s.instance(request.InstanceName)
 	if err != nil {
 		return toStatus(err)
+	}
+	if f := request.DigestFunction; f != repb.DigestFunction_UNKNOWN && f != function.Value() {
+		return toStatus(invalid("digest function %v is not supported for execution, only %v", f, function))
 	}
 	action, err := digest.FromProto(request.ActionDigest)
 	if err != nil {
@@ -252,7 +258,7 @@ func (s *Server) open(ctx context.Context, at *instance, action digest.Digest, r
 
 // about is what an operation's metadata say but for what changes.
 func about(action digest.Digest) []byte {
-	return pack(&repb.ExecuteOperationMetadata{ActionDigest: action.Proto(), DigestFunction: digest.Function}).Value
+	return pack(&repb.ExecuteOperationMetadata{ActionDigest: action.Proto(), DigestFunction: function.Value()}).Value
 }
 
 // lookup asks the action cache. Trouble with it costs an execution, not the

@@ -325,6 +325,15 @@ func testBadRequests(t *testing.T, traced bool) {
 	if err := c.blobs.WriteBlobs(t.Context(), map[digest.Digest][]byte{digest.Of(garbage): garbage}); err != nil {
 		t.Fatal(err)
 	}
+	for _, f := range []repb.DigestFunction_Value{repb.DigestFunction_BLAKE3, repb.DigestFunction_SHA256TREE} {
+		s, err := c.execution.Execute(t.Context(), &repb.ExecuteRequest{ActionDigest: absent.Proto(), DigestFunction: f})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err = s.Recv(); status.Code(err) != codes.InvalidArgument || !strings.Contains(err.Error(), f.String()+" is not supported for execution, only SHA256") {
+			t.Errorf("%v: error %v, want one that names what is supported", f, err)
+		}
+	}
 	withCommand := func(d digest.Digest) func(*repb.Action, *repb.Command) {
 		return func(a *repb.Action, _ *repb.Command) { a.CommandDigest = d.Proto() }
 	}
@@ -337,6 +346,8 @@ func testBadRequests(t *testing.T, traced bool) {
 		missing string // the subject of the violation
 	}{
 		"no digest":            {&repb.ExecuteRequest{}, codes.InvalidArgument, ""},
+		"BLAKE3":               {&repb.ExecuteRequest{ActionDigest: absent.Proto(), DigestFunction: repb.DigestFunction_BLAKE3}, codes.InvalidArgument, ""},
+		"SHA-1":                {&repb.ExecuteRequest{ActionDigest: digest.SHA1.Of(garbage).Proto(), DigestFunction: repb.DigestFunction_SHA1}, codes.InvalidArgument, ""},
 		"short hash":           {&repb.ExecuteRequest{ActionDigest: &repb.Digest{Hash: "abc"}}, codes.InvalidArgument, ""},
 		"negative size":        {&repb.ExecuteRequest{ActionDigest: &repb.Digest{Hash: absent.Hex(), SizeBytes: -1}}, codes.InvalidArgument, ""},
 		"unknown instance":     {&repb.ExecuteRequest{InstanceName: "nobody", ActionDigest: absent.Proto()}, codes.InvalidArgument, ""},

@@ -41,7 +41,7 @@ func TestMetadataByHand(t *testing.T) {
 		"leased":  {attempt: 3, queued: time.Unix(0, 1), leased: time.Unix(1_700_000_000, 999_999_999), worker: "worker-ü", work: work, partial: data},
 		"joined":  {attempt: 1, queued: time.Unix(5, 5), onto: "main/operations/x", reason: "workers_busy"},
 	} {
-		want := &repb.ExecuteOperationMetadata{ActionDigest: action.Proto(), DigestFunction: digest.Function, Stage: repb.ExecutionStage_EXECUTING}
+		want := &repb.ExecuteOperationMetadata{ActionDigest: action.Proto(), DigestFunction: repb.DigestFunction_SHA256, Stage: repb.ExecutionStage_EXECUTING}
 		if p.attempt > 0 {
 			m := new(repb.ExecutedActionMetadata)
 			if p.partial != nil {
@@ -150,7 +150,7 @@ func BenchmarkMetadata(b *testing.B) {
 				fieldQueueReason: structpb.NewStringValue(p.reason), tracecontext.Header: structpb.NewStringValue(p.work.String()),
 			}})
 			pack(&repb.ExecuteOperationMetadata{
-				ActionDigest: op.action.Proto(), DigestFunction: digest.Function, Stage: repb.ExecutionStage_EXECUTING,
+				ActionDigest: op.action.Proto(), DigestFunction: repb.DigestFunction_SHA256, Stage: repb.ExecutionStage_EXECUTING,
 				PartialExecutionMetadata: &repb.ExecutedActionMetadata{
 					Worker: p.worker, QueuedTimestamp: timestamppb.New(p.queued), AuxiliaryMetadata: []*anypb.Any{record},
 				},

@@ -307,8 +307,8 @@ func (s *Server) GetCapabilities(_ context.Context, request *repb.GetCapabilitie
 	}
 	c := &repb.ServerCapabilities{
 		ExecutionCapabilities: &repb.ExecutionCapabilities{
-			DigestFunction:  digest.Function,
-			DigestFunctions: []repb.DigestFunction_Value{digest.Function},
+			DigestFunction:  function.Value(),
+			DigestFunctions: []repb.DigestFunction_Value{function.Value()},
 			ExecEnabled:     true,
 		},
 		LowApiVersion:  LowAPIVersion,

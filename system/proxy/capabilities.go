@@ -9,6 +9,8 @@ import (
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
 	"github.com/bazelbuild/remote-apis/build/bazel/semver"
 	"golang.org/x/sync/errgroup"
+
+	"github.com/weir-build/weir/system/digest"
 )
 
 // capabilities answers GetCapabilities from what the backends of an instance
@@ -121,21 +123,24 @@ func one(ctx context.Context, request *repb.GetCapabilitiesRequest, b *backend) 
 }
 
 // restrict takes out what the caller may not do, and what doesn't get through
-// the proxy because it doesn't take the names apart: other digest functions and
-// compressed blobs.
+// the proxy because it doesn't take the names apart: digest functions that aren't
+// known here, and compressed blobs.
 func restrict(c *repb.ServerCapabilities, mayUpdate bool) {
-	sha256Only := func(functions []repb.DigestFunction_Value) []repb.DigestFunction_Value {
-		return slices.DeleteFunc(functions, func(f repb.DigestFunction_Value) bool { return f != repb.DigestFunction_SHA256 })
+	known := func(functions []repb.DigestFunction_Value) []repb.DigestFunction_Value {
+		return slices.DeleteFunc(functions, func(f repb.DigestFunction_Value) bool {
+			_, err := digest.FuncOf(f)
+			return err != nil
+		})
 	}
 	if cache := c.CacheCapabilities; cache != nil {
-		cache.DigestFunctions = sha256Only(cache.DigestFunctions)
+		cache.DigestFunctions = known(cache.DigestFunctions)
 		cache.SupportedCompressors = nil
 		if !mayUpdate {
 			cache.ActionCacheUpdateCapabilities = &repb.ActionCacheUpdateCapabilities{UpdateEnabled: false}
 		}
 	}
 	if execution := c.ExecutionCapabilities; execution != nil {
-		execution.DigestFunctions = sha256Only(execution.DigestFunctions)
+		execution.DigestFunctions = known(execution.DigestFunctions)
 	}
 }
 

@@ -35,7 +35,7 @@ func version(major, minor int32) *semver.SemVer { return &semver.SemVer{Major: m
 
 func cacheCapabilities() *repb.CacheCapabilities {
 	return &repb.CacheCapabilities{
-		DigestFunctions:               []repb.DigestFunction_Value{repb.DigestFunction_SHA256, repb.DigestFunction_BLAKE3},
+		DigestFunctions:               []repb.DigestFunction_Value{repb.DigestFunction_SHA256, repb.DigestFunction_BLAKE3, repb.DigestFunction_SHA256TREE},
 		ActionCacheUpdateCapabilities: &repb.ActionCacheUpdateCapabilities{UpdateEnabled: true},
 		MaxBatchTotalSizeBytes:        4 << 20,
 		SupportedCompressors:          []repb.Compressor_Value{repb.Compressor_ZSTD},
@@ -62,7 +62,7 @@ func TestCapabilities(t *testing.T) {
 	p := startProxy(t, c)
 
 	cache := &repb.CacheCapabilities{
-		DigestFunctions:               []repb.DigestFunction_Value{repb.DigestFunction_SHA256},
+		DigestFunctions:               []repb.DigestFunction_Value{repb.DigestFunction_SHA256, repb.DigestFunction_BLAKE3},
 		ActionCacheUpdateCapabilities: &repb.ActionCacheUpdateCapabilities{UpdateEnabled: true},
 		MaxBatchTotalSizeBytes:        4 << 20,
 	}

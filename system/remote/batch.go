@@ -13,8 +13,8 @@ import (
 	"github.com/weir-build/weir/system/digest"
 )
 
-// ReadBlobs reads blobs, many in one call where they are small. Results are in
-// the order of digests; an error wraps cas.ErrNotFound if the server lacks the blob. A call that fails fails its blobs, and no others.
+// ReadBlobs reads blobs, many in one call where they are small and of one digest
+// function. Results are in the order of digests; an error wraps cas.ErrNotFound if the server lacks the blob. A call that fails fails its blobs, and no others.
 func (c *Client) ReadBlobs(ctx context.Context, digests []digest.Digest) []Result[[]byte] {
 	results := make([]Result[[]byte], len(digests))
 	c.readEach(ctx, digests, false, func(i int, data []byte, err error) { results[i] = Result[[]byte]{data, err} })
@@ -47,7 +47,7 @@ func (c *Client) readEach(ctx context.Context, digests []digest.Digest, scratch 
 		batch, size = batch[:0], 0
 	}
 	for i, d := range digests {
-		if d == digest.Empty {
+		if d.IsEmpty() {
 			continue
 		}
 		if !batchable(d, limit) {
@@ -56,7 +56,7 @@ func (c *Client) readEach(ctx context.Context, digests []digest.Digest, scratch 
 			continue
 		}
 		cost := d.SizeBytes + batchOverhead
-		if size+cost > limit {
+		if size+cost > limit || len(batch) > 0 && d.Func() != digests[batch[0]].Func() {
 			flush()
 		}
 		batch, size = append(batch, i), size+cost
@@ -70,7 +70,8 @@ func batchable(d digest.Digest, limit int64) bool { return d.SizeBytes <= limit-
 
 // readBatch tells got of digests[i] for each i in batch, of all or of none.
 func (c *Client) readBatch(ctx context.Context, digests []digest.Digest, batch []int, scratch bool, got func(i int, data []byte, err error)) error {
-	request := &repb.BatchReadBlobsRequest{InstanceName: c.instance, DigestFunction: digest.Function}
+	function := digests[batch[0]].Func()
+	request := &repb.BatchReadBlobsRequest{InstanceName: c.instance, DigestFunction: function.Value()}
 	if c.compressor != nil {
 		// No capability tells of this; a server that can't answers plainly.
 		request.AcceptableCompressors = []repb.Compressor_Value{digest.Compressor}
@@ -86,7 +87,7 @@ func (c *Client) readBatch(ctx context.Context, digests []digest.Digest, batch [
 	}
 	answers := make(map[digest.Digest]*repb.BatchReadBlobsResponse_Response, len(batch))
 	for _, r := range response.Responses {
-		d, err := digest.FromProto(r.Digest)
+		d, err := function.FromProto(r.Digest)
 		if err != nil {
 			return fmt.Errorf("read %d blobs: the server answered with a %w", len(batch), err)
 		}
@@ -113,7 +114,7 @@ func (c *Client) checkAnswer(d digest.Digest, answer *repb.BatchReadBlobsRespons
 			return nil, fmt.Errorf("read blob %v: %w", d, err)
 		}
 	}
-	if got := digest.Of(data); got != d {
+	if got := d.Func().Of(data); got != d {
 		return nil, fmt.Errorf("read blob %v: %w", d, &cas.CorruptError{Want: d, Got: got})
 	}
 	return data, nil
@@ -135,7 +136,7 @@ func (c *Client) decode(d digest.Digest, answer *repb.BatchReadBlobsResponse_Res
 // ReadBlob reads one blob and checks it. The error wraps cas.ErrNotFound if the
 // server lacks it.
 func (c *Client) ReadBlob(ctx context.Context, d digest.Digest) ([]byte, error) {
-	if d == digest.Empty {
+	if d.IsEmpty() {
 		return nil, nil
 	}
 	result := c.ReadBlobs(ctx, []digest.Digest{d})[0]
@@ -160,13 +161,14 @@ func (c *Client) WriteBlobs(ctx context.Context, blobs map[digest.Digest][]byte)
 // they are small. It asks for the data of each when it sends it.
 func (c *Client) PutBlobs(ctx context.Context, digests []digest.Digest, data func(digest.Digest) []byte) error {
 	server := c.server(ctx)
-	request := &repb.BatchUpdateBlobsRequest{InstanceName: c.instance, DigestFunction: digest.Function}
+	request := &repb.BatchUpdateBlobsRequest{InstanceName: c.instance}
+	var function digest.Func // of what is in request
 	var size int64
 	flush := func() error {
 		if len(request.Requests) == 0 {
 			return nil
 		}
-		err := c.writeBatch(ctx, request)
+		err := c.writeBatch(ctx, function, request)
 		request.Requests, size = nil, 0
 		return err
 	}
@@ -180,11 +182,12 @@ func (c *Client) PutBlobs(ctx context.Context, digests []digest.Digest, data fun
 		// The cost is that of the plain form: REAPI doesn't say whether the limit is
 		// of one or the other.
 		cost := d.SizeBytes + batchOverhead
-		if size+cost > server.batchBytes {
+		if size+cost > server.batchBytes || d.Func() != function {
 			if err := flush(); err != nil {
 				return err
 			}
 		}
+		function = d.Func()
 		request.Requests = append(request.Requests, c.update(server, d, data(d)))
 		size += cost
 	}
@@ -203,14 +206,16 @@ func (c *Client) update(server abilities, d digest.Digest, data []byte) *repb.Ba
 	return request
 }
 
-func (c *Client) writeBatch(ctx context.Context, request *repb.BatchUpdateBlobsRequest) error {
+// writeBatch stores blobs whose digests are of one function.
+func (c *Client) writeBatch(ctx context.Context, function digest.Func, request *repb.BatchUpdateBlobsRequest) error {
+	request.DigestFunction = function.Value()
 	response, err := c.blobs.BatchUpdateBlobs(ctx, request)
 	if err != nil {
 		return fmt.Errorf("write %d blobs: %w", len(request.Requests), err)
 	}
 	stored := make(map[digest.Digest]bool, len(response.Responses))
 	for _, r := range response.Responses {
-		d, err := digest.FromProto(r.Digest)
+		d, err := function.FromProto(r.Digest)
 		if err != nil {
 			return fmt.Errorf("write %d blobs: the server answered with a %w", len(request.Requests), err)
 		}
@@ -220,7 +225,7 @@ func (c *Client) writeBatch(ctx context.Context, request *repb.BatchUpdateBlobsR
 		stored[d] = true
 	}
 	for _, r := range request.Requests {
-		if d, err := digest.FromProto(r.Digest); err != nil || !stored[d] {
+		if d, err := function.FromProto(r.Digest); err != nil || !stored[d] {
 			return fmt.Errorf("write blob %s/%d: the server left it out of its answer", r.Digest.Hash, r.Digest.SizeBytes)
 		}
 	}
@@ -233,9 +238,8 @@ func (c *Client) WriteBlob(ctx context.Context, d digest.Digest, data []byte) er
 	if !batchable(d, server.batchBytes) {
 		return c.writeStream(ctx, d, data)
 	}
-	return c.writeBatch(ctx, &repb.BatchUpdateBlobsRequest{
-		InstanceName:   c.instance,
-		DigestFunction: digest.Function,
-		Requests:       []*repb.BatchUpdateBlobsRequest_Request{c.update(server, d, data)},
+	return c.writeBatch(ctx, d.Func(), &repb.BatchUpdateBlobsRequest{
+		InstanceName: c.instance,
+		Requests:     []*repb.BatchUpdateBlobsRequest_Request{c.update(server, d, data)},
 	})
 }

@@ -30,7 +30,8 @@ const (
 	maxDigests = 10_000
 )
 
-// Client talks to one instance of one server. It is safe for concurrent use.
+// Client talks to one instance of one server. Requests name the digest function of their
+// digests. It is safe for concurrent use.
 type Client struct {
 	conn       *grpc.ClientConn
 	instance   string
@@ -109,8 +110,8 @@ func (c *Client) limit(ctx context.Context) int64 { return c.server(ctx).batchBy
 // and returns it.
 func (c *Client) Missing(ctx context.Context, digests []digest.Digest, dst []digest.Digest) ([]digest.Digest, error) {
 	for len(digests) > 0 {
-		n := min(len(digests), maxDigests)
-		request := &repb.FindMissingBlobsRequest{InstanceName: c.instance, BlobDigests: digest.Protos(digests[:n])}
+		n := ofOneFunction(digests[:min(len(digests), maxDigests)])
+		request := &repb.FindMissingBlobsRequest{InstanceName: c.instance, BlobDigests: digest.Protos(digests[:n]), DigestFunction: digests[0].Func().Value()}
 		response, err := c.blobs.FindMissingBlobs(ctx, request)
 		if err != nil {
 			return nil, fmt.Errorf("find missing blobs: %w", err)
@@ -126,6 +127,16 @@ func (c *Client) Missing(ctx context.Context, digests []digest.Digest, dst []dig
 		digests = digests[n:]
 	}
 	return dst, nil
+}
+
+// ofOneFunction returns how many digests there are before the first of another function.
+func ofOneFunction(digests []digest.Digest) int {
+	for i := range digests {
+		if digests[i].Func() != digests[0].Func() {
+			return i
+		}
+	}
+	return len(digests)
 }
 
 // appendInOrder is appendMissing for answers in the order of the question, as most
@@ -148,7 +159,7 @@ func appendInOrder(dst, asked []digest.Digest, question, answer []*repb.Digest) 
 func appendMissing(dst, asked []digest.Digest, answer []*repb.Digest) ([]digest.Digest, error) {
 	missing := make(map[digest.Digest]bool, len(answer))
 	for _, p := range answer {
-		d, err := digest.FromProto(p)
+		d, err := asked[0].Func().FromProto(p)
 		if err != nil {
 			return nil, err
 		}
@@ -167,7 +178,7 @@ func appendMissing(dst, asked []digest.Digest, answer []*repb.Digest) ([]digest.
 // out, as REAPI allows.
 func (c *Client) Tree(ctx context.Context, root digest.Digest) ([]*repb.Directory, error) {
 	var all []*repb.Directory
-	stream, err := c.blobs.GetTree(ctx, &repb.GetTreeRequest{InstanceName: c.instance, RootDigest: root.Proto(), DigestFunction: digest.Function})
+	stream, err := c.blobs.GetTree(ctx, &repb.GetTreeRequest{InstanceName: c.instance, RootDigest: root.Proto(), DigestFunction: root.Func().Value()})
 	for err == nil {
 		var page *repb.GetTreeResponse
 		if page, err = stream.Recv(); err == nil {

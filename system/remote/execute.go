@@ -42,13 +42,12 @@ func (c *Client) Execute(ctx context.Context, request *repb.ExecuteRequest, onUp
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stream, err := c.operations(ctx, repb.Execution_Execute_FullMethodName, request)
-	if err != nil {
-		return nil, fmt.Errorf("execute: %w", err)
-	}
 	var name string
 	now := new(operation)
 	for broken := 0; ; {
-		err := stream.RecvMsg(now)
+		if err == nil {
+			err = stream.RecvMsg(now)
+		}
 		if err == nil {
 			broken, name = 0, now.Name
 			if onUpdate != nil {
@@ -85,9 +84,6 @@ func (c *Client) Execute(ctx context.Context, request *repb.ExecuteRequest, onUp
 			stream, err = c.operations(ctx, repb.Execution_Execute_FullMethodName, request)
 		} else {
 			stream, err = c.operations(ctx, repb.Execution_WaitExecution_FullMethodName, &repb.WaitExecutionRequest{Name: name})
-		}
-		if err != nil {
-			return nil, fmt.Errorf("take up operation %s: %w", name, err)
 		}
 	}
 }

@@ -119,6 +119,7 @@ func newStorage(t testing.TB, maxBatchBytes int64, options ...grpc.ServerOption)
 	t.Helper()
 	s := &storageServer{blobs: cas.NewMemory(cas.MemoryConfig{})}
 	server, err := storage.New(storage.Config{
+		Functions:     cas.Functions,
 		Instances:     map[string]storage.Instance{"main": {CAS: s.blobs, AC: actioncache.NewMemory(actioncache.MemoryConfig{})}},
 		MaxBatchBytes: maxBatchBytes,
 	})

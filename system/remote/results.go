@@ -20,7 +20,7 @@ import (
 // cas.ErrNotFound if there is none.
 func (c *Client) ActionResult(ctx context.Context, action digest.Digest) (*repb.ActionResult, error) {
 	result, err := c.actions.GetActionResult(ctx, &repb.GetActionResultRequest{
-		InstanceName: c.instance, ActionDigest: action.Proto(), DigestFunction: digest.Function,
+		InstanceName: c.instance, ActionDigest: action.Proto(), DigestFunction: action.Func().Value(),
 	})
 	if status.Code(err) == codes.NotFound {
 		// The plain answer to each action of a fresh build: no error worth a text.
@@ -35,7 +35,7 @@ func (c *Client) ActionResult(ctx context.Context, action digest.Digest) (*repb.
 // UpdateActionResult caches the result of an action.
 func (c *Client) UpdateActionResult(ctx context.Context, action digest.Digest, result *repb.ActionResult) error {
 	_, err := c.actions.UpdateActionResult(ctx, &repb.UpdateActionResultRequest{
-		InstanceName: c.instance, ActionDigest: action.Proto(), ActionResult: result, DigestFunction: digest.Function,
+		InstanceName: c.instance, ActionDigest: action.Proto(), ActionResult: result, DigestFunction: action.Func().Value(),
 	})
 	if err != nil {
 		return fmt.Errorf("update result of action %v: %w", action, err)
@@ -61,8 +61,8 @@ type FoundAction struct {
 
 // FindActions is ActionResult of many actions, and reads the actions that have no result,
 // and their commands: in one call if the server is one of ours, REAPI has none for that;
-// another one is asked for the results only. An error is the look-up's. Results are in
-// the order of queries.
+// another one is asked for the results only. The actions' digests are of one function. An
+// error is the look-up's. Results are in the order of queries.
 func (c *Client) FindActions(ctx context.Context, queries []ActionQuery) []Result[FoundAction] {
 	results := make([]Result[FoundAction], len(queries))
 	for from := 0; from < len(queries); from += batch.MaxResults {
@@ -84,7 +84,7 @@ func (c *Client) FindActions(ctx context.Context, queries []ActionQuery) []Resul
 // findActions fills in results, by one for those that the answer has no room for.
 func (c *Client) findActions(ctx context.Context, queries []ActionQuery, results []Result[FoundAction], one func(i int)) error {
 	request := &batch.BatchFindActionsRequest{
-		InstanceName: c.instance, DigestFunction: digest.Function,
+		InstanceName: c.instance, DigestFunction: queries[0].Action.Func().Value(),
 		Queries: make([]*batch.BatchFindActionsRequest_Query, len(queries)),
 	}
 	for i, q := range queries {
@@ -119,7 +119,8 @@ type ActionUpdate struct {
 }
 
 // UpdateActionResults is UpdateActionResult of many, in as few calls as they fit in if
-// the server is one of ours. Results are in the order of updates.
+// the server is one of ours. The actions' digests are of one function. Results are in the
+// order of updates.
 func (c *Client) UpdateActionResults(ctx context.Context, updates []ActionUpdate) []Result[struct{}] {
 	results := make([]Result[struct{}], len(updates))
 	limit := c.limit(ctx)
@@ -137,7 +138,7 @@ func (c *Client) UpdateActionResults(ctx context.Context, updates []ActionUpdate
 }
 
 func (c *Client) writeResults(ctx context.Context, updates []ActionUpdate, results []Result[struct{}]) error {
-	request := &batch.BatchUpdateActionResultsRequest{InstanceName: c.instance, DigestFunction: digest.Function}
+	request := &batch.BatchUpdateActionResultsRequest{InstanceName: c.instance, DigestFunction: updates[0].Action.Func().Value()}
 	for _, u := range updates {
 		request.Updates = append(request.Updates, &batch.BatchUpdateActionResultsRequest_Update{ActionDigest: u.Action.Proto(), Result: u.Result})
 	}

@@ -28,7 +28,7 @@ func (s store) Open(ctx context.Context, d digest.Digest, offset int64) (cas.Rea
 
 func (s store) Write(ctx context.Context, d digest.Digest, data []byte) error {
 	// Checked here, because what a server makes of wrong data is its business.
-	if got := digest.Of(data); got != d {
+	if got := d.Func().Of(data); got != d {
 		return &cas.CorruptError{Want: d, Got: got}
 	}
 	return s.client.WriteBlob(ctx, d, data)

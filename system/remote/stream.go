@@ -3,7 +3,6 @@ package remote
 import (
 	"context"
 	"crypto/rand"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"hash"
@@ -60,7 +59,7 @@ func (c *Client) readStream(ctx context.Context, d digest.Digest) ([]byte, error
 // server would have to decode all that lies before and encode the rest anew, which
 // some refuse (Buildbarn before bb-storage#362).
 func (c *Client) Open(ctx context.Context, d digest.Digest, offset int64) (cas.Reader, error) {
-	if d == digest.Empty && offset == 0 {
+	if d.IsEmpty() && offset == 0 {
 		return &streamReader{cancel: func() {}, end: io.EOF}, nil
 	}
 	compressed := offset == 0 && c.compressesStream(ctx, d.SizeBytes)
@@ -76,7 +75,7 @@ func (c *Client) Open(ctx context.Context, d digest.Digest, offset int64) (cas.R
 	}
 	r := &streamReader{stream: stream, cancel: cancel, d: d, offset: offset}
 	if offset == 0 {
-		r.hash = sha256.New()
+		r.hash = d.Func().New()
 	}
 	if compressed {
 		r.encoded = &messages{stream: stream}
@@ -200,7 +199,7 @@ func (r *streamReader) finish() error {
 	if r.offset != r.d.SizeBytes {
 		return r.corrupt()
 	}
-	if r.hash != nil && [digest.Size]byte(r.hash.Sum(nil)) != r.d.Hash {
+	if r.hash != nil && r.d.Func().Sum(r.hash, r.offset) != r.d {
 		return r.corrupt()
 	}
 	return io.EOF
@@ -209,7 +208,7 @@ func (r *streamReader) finish() error {
 func (r *streamReader) corrupt() error {
 	got := digest.Digest{SizeBytes: r.offset}
 	if r.hash != nil {
-		r.hash.Sum(got.Hash[:0])
+		got = r.d.Func().Sum(r.hash, r.offset)
 	}
 	return fmt.Errorf("read blob %v: %w", r.d, &cas.CorruptError{Want: r.d, Got: got})
 }
@@ -335,7 +334,7 @@ func (c *Client) Create(ctx context.Context, d digest.Digest) (cas.Writer, error
 		cancel()
 		return nil, fmt.Errorf("write blob %v: %w", d, err)
 	}
-	w := &streamWriter{stream: stream, cancel: cancel, d: d, name: c.writeName(d, compressed), hash: sha256.New()}
+	w := &streamWriter{stream: stream, cancel: cancel, d: d, name: c.writeName(d, compressed), hash: d.Func().New()}
 	if compressed {
 		w.encoder = c.compressor.NewWriter(encoded{w})
 	}
@@ -410,9 +409,7 @@ func (w *streamWriter) send(piece []byte, finish bool) {
 
 func (w *streamWriter) Commit() error {
 	defer w.cancel()
-	got := digest.Digest{SizeBytes: w.size}
-	w.hash.Sum(got.Hash[:0])
-	if got != w.d {
+	if got := w.d.Func().Sum(w.hash, w.size); got != w.d {
 		return &cas.CorruptError{Want: w.d, Got: got}
 	}
 	if w.encoder != nil {

@@ -86,10 +86,19 @@ func (s *zstdServer) GetCapabilities(context.Context, *repb.GetCapabilitiesReque
 	}}, nil
 }
 
+// functionOf is the function that a request names.
+func functionOf(value repb.DigestFunction_Value) digest.Func {
+	f, err := digest.FuncOf(value)
+	if err != nil {
+		panic(err)
+	}
+	return f
+}
+
 func (s *zstdServer) FindMissingBlobs(ctx context.Context, r *repb.FindMissingBlobsRequest) (*repb.FindMissingBlobsResponse, error) {
 	digests := make([]digest.Digest, len(r.BlobDigests))
 	for i, p := range r.BlobDigests {
-		digests[i], _ = digest.FromProto(p)
+		digests[i], _ = functionOf(r.DigestFunction).FromProto(p)
 	}
 	missing, err := s.blobs.Missing(ctx, digests, nil)
 	answer := new(repb.FindMissingBlobsResponse)
@@ -103,7 +112,7 @@ func (s *zstdServer) BatchReadBlobs(ctx context.Context, r *repb.BatchReadBlobsR
 	answer := new(repb.BatchReadBlobsResponse)
 	for _, p := range r.Digests {
 		one := &repb.BatchReadBlobsResponse_Response{Digest: p}
-		d, _ := digest.FromProto(p)
+		d, _ := functionOf(r.DigestFunction).FromProto(p)
 		data, err := s.blobs.Read(ctx, d)
 		one.Status = wireStatus(err).Proto()
 		if err == nil && slices.Contains(r.AcceptableCompressors, repb.Compressor_ZSTD) {
@@ -126,7 +135,7 @@ func (s *zstdServer) BatchUpdateBlobs(ctx context.Context, r *repb.BatchUpdateBl
 		s.formats = append(s.formats, one.Compressor)
 		s.received += len(one.Data)
 		s.mu.Unlock()
-		d, _ := digest.FromProto(one.Digest)
+		d, _ := functionOf(r.DigestFunction).FromProto(one.Digest)
 		err := s.store(ctx, d, one.Data, one.Compressor)
 		answer.Responses = append(answer.Responses, &repb.BatchUpdateBlobsResponse_Response{Digest: one.Digest, Status: wireStatus(err).Proto()})
 	}

@@ -40,6 +40,7 @@ type Store struct {
 // NewStorage returns a storage-server that will serve on a listener.
 func NewStorage(c Storage, t *telemetry.Telemetry, listener net.Listener) (*Role, error) {
 	config := storage.Config{
+		Functions:     cas.Functions,
 		Instances:     make(map[string]storage.Instance),
 		MaxBatchBytes: int64(c.MaxBatchBytes),
 		Registerer:    t.Registerer,

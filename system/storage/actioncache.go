@@ -39,11 +39,11 @@ func (s actionCacheService) GetActionResult(ctx context.Context, request *repb.G
 }
 
 func (s actionCacheService) get(ctx context.Context, request *repb.GetActionResultRequest) (*repb.ActionResult, error) {
-	in, err := s.asked(request.InstanceName, request.DigestFunction)
+	in, function, err := s.asked(request.InstanceName, request.DigestFunction)
 	if err != nil {
 		return nil, err
 	}
-	action, err := digest.FromProto(request.ActionDigest)
+	action, err := function.FromProto(request.ActionDigest)
 	if err != nil {
 		return nil, fmt.Errorf("action_digest: %w", err)
 	}
@@ -59,14 +59,15 @@ func (s actionCacheService) get(ctx context.Context, request *repb.GetActionResu
 	if err != nil {
 		return nil, err
 	}
-	i := inliner{store: in.CAS, rest: int64(min(maxInlineBytes, maxResultBytes-proto.Size(result)))}
+	i := inliner{store: in.CAS, function: function, rest: int64(min(maxInlineBytes, maxResultBytes-proto.Size(result)))}
 	return result, i.inline(ctx, result, request)
 }
 
 // inliner puts blobs into a result while there is room.
 type inliner struct {
-	store cas.Store
-	rest  int64 // bytes
+	store    cas.Store
+	function digest.Func
+	rest     int64 // bytes
 }
 
 func (i *inliner) inline(ctx context.Context, result *repb.ActionResult, request *repb.GetActionResultRequest) error {
@@ -104,7 +105,7 @@ func (i *inliner) fill(ctx context.Context, to *[]byte, p *repb.Digest) error {
 	if len(*to) > 0 || p == nil {
 		return nil
 	}
-	d, err := digest.FromProto(p)
+	d, err := i.function.FromProto(p)
 	if err != nil {
 		return err
 	}
@@ -135,21 +136,21 @@ func (s actionCacheService) UpdateActionResult(ctx context.Context, request *rep
 }
 
 func (s actionCacheService) update(ctx context.Context, request *repb.UpdateActionResultRequest) error {
-	in, err := s.asked(request.InstanceName, request.DigestFunction)
+	in, function, err := s.asked(request.InstanceName, request.DigestFunction)
 	if err != nil {
 		return err
 	}
-	action, err := digest.FromProto(request.ActionDigest)
+	action, err := function.FromProto(request.ActionDigest)
 	if err != nil {
 		return fmt.Errorf("action_digest: %w", err)
 	}
 	if request.ActionResult == nil {
 		return invalid("action_result is not set")
 	}
-	if err := checkResult(request.ActionResult); err != nil {
+	if err := checkResult(function, request.ActionResult); err != nil {
 		return err
 	}
-	if err := moveContents(ctx, in.CAS, request.ActionResult); err != nil {
+	if err := moveContents(ctx, in.CAS, function, request.ActionResult); err != nil {
 		return err
 	}
 	if size := proto.Size(request.ActionResult); size > maxResultBytes {
@@ -159,12 +160,12 @@ func (s actionCacheService) update(ctx context.Context, request *repb.UpdateActi
 }
 
 // checkResult checks every digest of a result.
-func checkResult(result *repb.ActionResult) error {
+func checkResult(function digest.Func, result *repb.ActionResult) error {
 	check := func(what string, p *repb.Digest, required bool) error {
 		if p == nil && !required {
 			return nil
 		}
-		if _, err := digest.FromProto(p); err != nil {
+		if _, err := function.FromProto(p); err != nil {
 			return fmt.Errorf("action_result: %s: %w", what, err)
 		}
 		return nil
@@ -191,15 +192,15 @@ func checkResult(result *repb.ActionResult) error {
 }
 
 // moveContents moves long contents from a result to the CAS.
-func moveContents(ctx context.Context, store cas.Store, result *repb.ActionResult) error {
-	if err := moveOut(ctx, store, "stdout_raw", &result.StdoutRaw, &result.StdoutDigest); err != nil {
+func moveContents(ctx context.Context, store cas.Store, function digest.Func, result *repb.ActionResult) error {
+	if err := moveOut(ctx, store, function, "stdout_raw", &result.StdoutRaw, &result.StdoutDigest); err != nil {
 		return err
 	}
-	if err := moveOut(ctx, store, "stderr_raw", &result.StderrRaw, &result.StderrDigest); err != nil {
+	if err := moveOut(ctx, store, function, "stderr_raw", &result.StderrRaw, &result.StderrDigest); err != nil {
 		return err
 	}
 	for _, file := range result.OutputFiles {
-		if err := moveOut(ctx, store, fmt.Sprintf("contents of output file %q", file.Path), &file.Contents, &file.Digest); err != nil {
+		if err := moveOut(ctx, store, function, fmt.Sprintf("contents of output file %q", file.Path), &file.Contents, &file.Digest); err != nil {
 			return err
 		}
 	}
@@ -209,11 +210,11 @@ func moveContents(ctx context.Context, store cas.Store, result *repb.ActionResul
 // moveOut moves data to the blob of a digest, which is set. Short data without a
 // digest stays. If both are given they must match, and the blob is stored even
 // if short: other clients go by the digest.
-func moveOut(ctx context.Context, store cas.Store, what string, data *[]byte, to **repb.Digest) error {
+func moveOut(ctx context.Context, store cas.Store, function digest.Func, what string, data *[]byte, to **repb.Digest) error {
 	if len(*data) == 0 || len(*data) <= maxRawBytes && *to == nil {
 		return nil
 	}
-	d := digest.Of(*data)
+	d := function.Of(*data)
 	if *to != nil && ((*to).Hash != d.Hex() || (*to).SizeBytes != d.SizeBytes) {
 		return invalid("action_result: %s is blob %v, but its digest is given as %s/%d", what, d, (*to).Hash, (*to).SizeBytes)
 	}

@@ -12,7 +12,7 @@ import (
 // BatchUpdateBlobs stores blobs. More data than the advertised limit fails the
 // call; what is wrong with one blob is that blob's status.
 func (s casService) BatchUpdateBlobs(ctx context.Context, request *repb.BatchUpdateBlobsRequest) (*repb.BatchUpdateBlobsResponse, error) {
-	in, err := s.asked(request.InstanceName, request.DigestFunction)
+	in, function, err := s.asked(request.InstanceName, request.DigestFunction)
 	if err != nil {
 		return nil, s.wire(ctx, err)
 	}
@@ -26,7 +26,7 @@ func (s casService) BatchUpdateBlobs(ctx context.Context, request *repb.BatchUpd
 	responses := make([]repb.BatchUpdateBlobsResponse_Response, len(request.Requests))
 	response := &repb.BatchUpdateBlobsResponse{Responses: make([]*repb.BatchUpdateBlobsResponse_Response, len(responses))}
 	for i, r := range request.Requests {
-		err := writeOne(ctx, in.CAS, r)
+		err := writeOne(ctx, in.CAS, function, r)
 		if err == nil {
 			in.writtenBytes.Add(float64(len(r.Data)))
 		}
@@ -37,8 +37,8 @@ func (s casService) BatchUpdateBlobs(ctx context.Context, request *repb.BatchUpd
 	return response, nil
 }
 
-func writeOne(ctx context.Context, store cas.Store, r *repb.BatchUpdateBlobsRequest_Request) error {
-	d, err := digest.FromProto(r.Digest)
+func writeOne(ctx context.Context, store cas.Store, function digest.Func, r *repb.BatchUpdateBlobsRequest_Request) error {
+	d, err := function.FromProto(r.Digest)
 	if err != nil {
 		return err
 	}
@@ -51,7 +51,7 @@ func writeOne(ctx context.Context, store cas.Store, r *repb.BatchUpdateBlobsRequ
 // BatchReadBlobs reads blobs. The sizes in the digests are added up before
 // anything is read: more than the advertised limit fails the call.
 func (s casService) BatchReadBlobs(ctx context.Context, request *repb.BatchReadBlobsRequest) (*repb.BatchReadBlobsResponse, error) {
-	in, err := s.asked(request.InstanceName, request.DigestFunction)
+	in, function, err := s.asked(request.InstanceName, request.DigestFunction)
 	if err != nil {
 		return nil, s.wire(ctx, err)
 	}
@@ -61,7 +61,7 @@ func (s casService) BatchReadBlobs(ctx context.Context, request *repb.BatchReadB
 	responses := make([]repb.BatchReadBlobsResponse_Response, len(request.Digests))
 	response := &repb.BatchReadBlobsResponse{Responses: make([]*repb.BatchReadBlobsResponse_Response, len(responses))}
 	for i, p := range request.Digests {
-		data, err := readOne(ctx, in.CAS, p)
+		data, err := readOne(ctx, in.CAS, function, p)
 		in.readBytes.Add(float64(len(data)))
 		responses[i].Digest = p
 		responses[i].Data = data
@@ -85,8 +85,8 @@ func (s *Server) checkReadBatch(digests []*repb.Digest) error {
 	return nil
 }
 
-func readOne(ctx context.Context, store cas.Store, p *repb.Digest) ([]byte, error) {
-	d, err := digest.FromProto(p)
+func readOne(ctx context.Context, store cas.Store, function digest.Func, p *repb.Digest) ([]byte, error) {
+	d, err := function.FromProto(p)
 	if err != nil {
 		return nil, err
 	}

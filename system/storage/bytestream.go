@@ -71,7 +71,7 @@ func (s byteStreamService) read(request *bytestream.ReadRequest, stream bytestre
 	if err != nil {
 		return err
 	}
-	in, err := s.named(name)
+	in, err := s.holding(name, d)
 	if err != nil {
 		return err
 	}

@@ -5,8 +5,6 @@ import (
 
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
 	"github.com/bazelbuild/remote-apis/build/bazel/semver"
-
-	"github.com/weir-build/weir/system/digest"
 )
 
 type capabilitiesService struct {
@@ -22,9 +20,13 @@ func (s capabilitiesService) GetCapabilities(ctx context.Context, request *repb.
 	if err != nil {
 		return nil, s.wire(ctx, err)
 	}
+	functions := make([]repb.DigestFunction_Value, len(s.functions))
+	for i, f := range s.functions {
+		functions[i] = f.Value()
+	}
 	answer := &repb.ServerCapabilities{
 		CacheCapabilities: &repb.CacheCapabilities{
-			DigestFunctions:               []repb.DigestFunction_Value{digest.Function},
+			DigestFunctions:               functions,
 			ActionCacheUpdateCapabilities: &repb.ActionCacheUpdateCapabilities{UpdateEnabled: true},
 			MaxBatchTotalSizeBytes:        s.maxBatchBytes,
 			SymlinkAbsolutePathStrategy:   repb.SymlinkAbsolutePathStrategy_ALLOWED,

@@ -382,7 +382,7 @@ func FuzzPageToken(f *testing.F) {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, token string) {
-		d, err := storage.ParsePageToken(token)
+		d, err := storage.ParsePageToken(digest.SHA256, token)
 		if err == nil && storage.PageToken(d) != token {
 			t.Errorf("%q was taken for the token of %v", token, d)
 		}

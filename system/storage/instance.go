@@ -3,6 +3,7 @@ package storage
 import (
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -56,7 +57,7 @@ func (s *Server) Beside(others map[string]Instance, like string) *Server {
 	for name, i := range others {
 		all[name] = newInstance(i, metrics)
 	}
-	return newServer(all, s.maxBatchBytes, s.logger)
+	return newServer(all, s.functions, s.maxBatchBytes, s.logger)
 }
 
 // named returns the instance of a name, which is checked first so that the
@@ -71,10 +72,29 @@ func (s *Server) named(name string) (*instance, error) {
 	return nil, invalid("unknown instance %q", name)
 }
 
-// asked is named for requests that may also name a digest function.
-func (s *Server) asked(name string, function repb.DigestFunction_Value) (*instance, error) {
-	if function != digest.Function && function != repb.DigestFunction_UNKNOWN {
-		return nil, invalid("digest function %v is not supported, only %v", function, digest.Function)
+// asked is named for requests that may also name a digest function. REAPI has one that
+// isn't named inferred from the length of hashes: of the functions that a server may have,
+// BLAKE3 is always named, so that only SHA-256 is left.
+func (s *Server) asked(name string, value repb.DigestFunction_Value) (*instance, digest.Func, error) {
+	function := s.functions[0]
+	if value != repb.DigestFunction_UNKNOWN {
+		var err error
+		if function, err = digest.FuncOf(value); err != nil || !slices.Contains(s.functions, function) {
+			return nil, 0, s.unsupported(value)
+		}
+	}
+	in, err := s.named(name)
+	return in, function, err
+}
+
+// holding is named for requests that name a blob by a resource name.
+func (s *Server) holding(name string, d digest.Digest) (*instance, error) {
+	if !slices.Contains(s.functions, d.Func()) {
+		return nil, s.unsupported(d.Func().Value())
 	}
 	return s.named(name)
+}
+
+func (s *Server) unsupported(value repb.DigestFunction_Value) error {
+	return invalid("digest function %v is not supported, only %s", value, digest.Join(s.functions))
 }

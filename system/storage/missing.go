@@ -32,7 +32,7 @@ func (s *Server) returnBuffer(b *digestBuffer) {
 // FindMissingBlobs is the most frequent call of a warm build. It allocates
 // little beside the answer, which takes the digest messages of the request.
 func (s casService) FindMissingBlobs(ctx context.Context, request *repb.FindMissingBlobsRequest) (*repb.FindMissingBlobsResponse, error) {
-	in, err := s.asked(request.InstanceName, request.DigestFunction)
+	in, function, err := s.asked(request.InstanceName, request.DigestFunction)
 	if err != nil {
 		return nil, s.wire(ctx, err)
 	}
@@ -40,7 +40,7 @@ func (s casService) FindMissingBlobs(ctx context.Context, request *repb.FindMiss
 	defer s.returnBuffer(b)
 	b.asked = b.asked[:0]
 	for i, p := range request.BlobDigests {
-		d, err := digest.FromProto(p)
+		d, err := function.FromProto(p)
 		if err != nil {
 			return nil, s.wire(ctx, fmt.Errorf("blob_digests[%d]: %w", i, err))
 		}

@@ -9,6 +9,7 @@ import (
 
 	"github.com/weir-build/weir/system/actioncache"
 	"github.com/weir-build/weir/system/cas"
+	"github.com/weir-build/weir/system/digest"
 	"github.com/weir-build/weir/system/proto/batch"
 )
 
@@ -26,7 +27,7 @@ func (s batchService) BatchFindActions(ctx context.Context, request *batch.Batch
 	if err := checkBatch(len(request.Queries)); err != nil {
 		return nil, s.wire(ctx, err)
 	}
-	in, err := s.asked(request.InstanceName, request.DigestFunction)
+	in, function, err := s.asked(request.InstanceName, request.DigestFunction)
 	if err != nil {
 		return nil, s.wire(ctx, err)
 	}
@@ -42,7 +43,7 @@ func (s batchService) BatchFindActions(ctx context.Context, request *batch.Batch
 			room = s.findResult(ctx, one, r, room)
 		}
 		if r.Result == nil && !r.LeftOut {
-			r.Action, r.Command = readAction(ctx, in.CAS, query.GetActionDigest(), room)
+			r.Action, r.Command = readAction(ctx, in.CAS, function, query.GetActionDigest(), room)
 			read := int64(len(r.Action)) + int64(len(r.Command))
 			in.readBytes.Add(float64(read))
 			room -= read
@@ -75,11 +76,11 @@ func (s batchService) findResult(ctx context.Context, one *repb.GetActionResultR
 }
 
 // readAction returns an Action and its Command, both or neither.
-func readAction(ctx context.Context, store cas.Store, p *repb.Digest, room int64) (action, command []byte) {
+func readAction(ctx context.Context, store cas.Store, function digest.Func, p *repb.Digest, room int64) (action, command []byte) {
 	if p.GetSizeBytes() > room {
 		return nil, nil
 	}
-	action, err := readOne(ctx, store, p)
+	action, err := readOne(ctx, store, function, p)
 	if err != nil {
 		return nil, nil
 	}
@@ -87,7 +88,7 @@ func readAction(ctx context.Context, store cas.Store, p *repb.Digest, room int64
 	if proto.Unmarshal(action, decoded) != nil || decoded.CommandDigest.GetSizeBytes() > room-int64(len(action)) {
 		return nil, nil
 	}
-	if command, err = readOne(ctx, store, decoded.CommandDigest); err != nil {
+	if command, err = readOne(ctx, store, function, decoded.CommandDigest); err != nil {
 		return nil, nil
 	}
 	return action, command

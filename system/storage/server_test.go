@@ -50,6 +50,7 @@ func newCluster(t testing.TB, blobs cas.Store) *cluster {
 		registry: prometheus.NewPedanticRegistry(),
 	}
 	server, err := storage.New(storage.Config{
+		Functions: cas.Functions,
 		Instances: map[string]storage.Instance{
 			"main":  {CAS: c.blobs, AC: c.results},
 			"other": {CAS: c.other, AC: actioncache.NewMemory(actioncache.MemoryConfig{})},
@@ -193,7 +194,7 @@ func TestCapabilitiesTellTheCache(t *testing.T) {
 		t.Fatal(err)
 	}
 	cache := got.CacheCapabilities
-	if !slices.Equal(cache.DigestFunctions, []repb.DigestFunction_Value{repb.DigestFunction_SHA256}) ||
+	if !slices.Equal(cache.DigestFunctions, []repb.DigestFunction_Value{repb.DigestFunction_SHA256, repb.DigestFunction_BLAKE3}) ||
 		!cache.ActionCacheUpdateCapabilities.UpdateEnabled ||
 		cache.MaxBatchTotalSizeBytes != storage.DefaultMaxBatchBytes ||
 		cache.SymlinkAbsolutePathStrategy != repb.SymlinkAbsolutePathStrategy_ALLOWED ||
@@ -355,7 +356,7 @@ func TestBadInstanceIsInvalidInEveryCall(t *testing.T) {
 func TestOtherDigestFunctionsAreInvalid(t *testing.T) {
 	c := newMemoryCluster(t)
 	ctx, sha512 := t.Context(), repb.DigestFunction_SHA512
-	const text = "digest function SHA512 is not supported"
+	const text = "digest function SHA512 is not supported, only SHA256, BLAKE3"
 	_, err := c.cas.FindMissingBlobs(ctx, &repb.FindMissingBlobsRequest{InstanceName: "main", DigestFunction: sha512})
 	wantStatus(t, "FindMissingBlobs", err, codes.InvalidArgument, text)
 	_, err = c.cas.BatchUpdateBlobs(ctx, &repb.BatchUpdateBlobsRequest{InstanceName: "main", DigestFunction: sha512})
@@ -366,6 +367,43 @@ func TestOtherDigestFunctionsAreInvalid(t *testing.T) {
 	wantStatus(t, "GetTree", err, codes.InvalidArgument, text)
 	_, err = c.ac.GetActionResult(ctx, &repb.GetActionResultRequest{InstanceName: "main", DigestFunction: sha512})
 	wantStatus(t, "GetActionResult", err, codes.InvalidArgument, text)
+	d := digest.SHA512.Of([]byte("hello"))
+	_, err = c.read(ctx, &bytestream.ReadRequest{ResourceName: digest.ReadName("main", d)})
+	wantStatus(t, "Read", err, codes.InvalidArgument, text)
+	_, err = c.write(ctx, upload(writeName(d), []byte("hello"), 5, 0)...)
+	wantStatus(t, "Write", err, codes.InvalidArgument, text)
+	_, err = c.stream.QueryWriteStatus(ctx, &bytestream.QueryWriteStatusRequest{ResourceName: writeName(d)})
+	wantStatus(t, "QueryWriteStatus", err, codes.InvalidArgument, text)
+	_, err = c.read(ctx, &bytestream.ReadRequest{ResourceName: "main/blobs/sha256tree/" + digest.Empty.String()})
+	wantStatus(t, "Read by SHA256TREE", err, codes.InvalidArgument, "digest function SHA256TREE is not supported, only")
+}
+
+// Unless a server is told of more, SHA-256 is all it takes: casd is one.
+func TestServerOfOneFunction(t *testing.T) {
+	server, err := storage.New(storage.Config{Instances: map[string]storage.Instance{
+		"": {CAS: cas.NewMemory(cas.MemoryConfig{}), AC: actioncache.NewMemory(actioncache.MemoryConfig{})},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	conn := connect(t, server)
+	answer, err := repb.NewCapabilitiesClient(conn).GetCapabilities(t.Context(), &repb.GetCapabilitiesRequest{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := answer.CacheCapabilities.DigestFunctions; !slices.Equal(got, []repb.DigestFunction_Value{repb.DigestFunction_SHA256}) {
+		t.Errorf("it announces %v", got)
+	}
+	_, err = repb.NewContentAddressableStorageClient(conn).FindMissingBlobs(t.Context(), &repb.FindMissingBlobsRequest{DigestFunction: repb.DigestFunction_BLAKE3})
+	wantStatus(t, "FindMissingBlobs", err, codes.InvalidArgument, "digest function BLAKE3 is not supported, only SHA256")
+	for name, functions := range map[string][]digest.Func{"MD5": {digest.SHA256, digest.MD5}, "SHA512": {digest.SHA512}} {
+		_, err := storage.New(storage.Config{Functions: functions, Instances: map[string]storage.Instance{
+			"": {CAS: cas.NewMemory(cas.MemoryConfig{}), AC: actioncache.NewMemory(actioncache.MemoryConfig{})},
+		}})
+		if err == nil || !strings.Contains(err.Error(), "digest function "+name+" is not one that stores take: SHA256, BLAKE3") {
+			t.Errorf("%s: error %v", name, err)
+		}
+	}
 }
 
 // malformedDigests are digests no client should send, with what to answer.

@@ -10,8 +10,8 @@
 //	server.Register(g)
 //
 // An instance is a name space of its own. A request for an instance the server
-// doesn't have, like any other that can't be understood, is INVALID_ARGUMENT
-// with the reason. Sizes that clients claim are checked before anything is
+// doesn't have, or by a digest function that isn't one of the server's, like any other
+// that can't be understood, is INVALID_ARGUMENT with the reason. Sizes that clients claim are checked before anything is
 // allocated for them. The action cache always checks that all outputs of a
 // result are still there.
 //
@@ -23,6 +23,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
@@ -64,6 +65,10 @@ type Instance struct {
 type Config struct {
 	// Instances by name; "" is the name of an unnamed one. Required.
 	Instances map[string]Instance
+	// Functions are the digest functions that clients may use, of those in
+	// cas.Functions; the first is that of requests that name none. nil means SHA-256
+	// alone.
+	Functions []digest.Func
 	// MaxBatchBytes is how much blob data BatchUpdateBlobs and BatchReadBlobs
 	// take in one call, as advertised to clients. 0 means DefaultMaxBatchBytes.
 	MaxBatchBytes int64
@@ -87,6 +92,11 @@ func (c *Config) Validate() error {
 			problems = append(problems, fmt.Errorf("instance %q needs a CAS and an action cache", name))
 		}
 	}
+	for _, f := range c.Functions {
+		if !slices.Contains(cas.Functions, f) {
+			problems = append(problems, fmt.Errorf("digest function %v is not one that stores take: %s", f, digest.Join(cas.Functions)))
+		}
+	}
 	if c.MaxBatchBytes < 0 || c.MaxBatchBytes > maxMaxBatchBytes {
 		problems = append(problems, fmt.Errorf("max batch of %d bytes is not between 1 and %d", c.MaxBatchBytes, maxMaxBatchBytes))
 	}
@@ -96,6 +106,7 @@ func (c *Config) Validate() error {
 // Server serves stores. Its methods are safe for concurrent use.
 type Server struct {
 	instances     instances
+	functions     []digest.Func // at least one
 	maxBatchBytes int64
 	logger        *slog.Logger
 	uploads       *uploads
@@ -111,6 +122,9 @@ func New(config Config) (*Server, error) {
 	if config.MaxBatchBytes == 0 {
 		config.MaxBatchBytes = DefaultMaxBatchBytes
 	}
+	if len(config.Functions) == 0 {
+		config.Functions = []digest.Func{digest.SHA256}
+	}
 	if config.Registerer == nil {
 		config.Registerer = prometheus.NewRegistry()
 	}
@@ -122,11 +136,12 @@ func New(config Config) (*Server, error) {
 	for name, i := range config.Instances {
 		all[name] = newInstance(i, metrics.of(name))
 	}
-	return newServer(all, config.MaxBatchBytes, config.Logger), nil
+	return newServer(all, config.Functions, config.MaxBatchBytes, config.Logger), nil
 }
 
-func newServer(all map[string]*instance, maxBatchBytes int64, logger *slog.Logger) *Server {
+func newServer(all map[string]*instance, functions []digest.Func, maxBatchBytes int64, logger *slog.Logger) *Server {
 	s := &Server{
+		functions:     functions,
 		maxBatchBytes: maxBatchBytes,
 		logger:        logger,
 		uploads:       newUploads(),

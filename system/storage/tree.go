@@ -35,11 +35,11 @@ func (s casService) GetTree(request *repb.GetTreeRequest, stream repb.ContentAdd
 }
 
 func (s casService) getTree(request *repb.GetTreeRequest, stream repb.ContentAddressableStorage_GetTreeServer) error {
-	in, err := s.asked(request.InstanceName, request.DigestFunction)
+	in, function, err := s.asked(request.InstanceName, request.DigestFunction)
 	if err != nil {
 		return err
 	}
-	root, err := digest.FromProto(request.RootDigest)
+	root, err := function.FromProto(request.RootDigest)
 	if err != nil {
 		return fmt.Errorf("root_digest: %w", err)
 	}
@@ -48,7 +48,7 @@ func (s casService) getTree(request *repb.GetTreeRequest, stream repb.ContentAdd
 	}
 	from := root
 	if request.PageToken != "" {
-		if from, err = parsePageToken(request.PageToken); err != nil {
+		if from, err = parsePageToken(function, request.PageToken); err != nil {
 			return err
 		}
 	}
@@ -97,7 +97,7 @@ func (w *treeWalk) run(ctx context.Context, from digest.Digest, pages *pager) er
 
 func (w *treeWalk) enqueue(parent digest.Digest, directory *repb.Directory) error {
 	for _, node := range directory.Directories {
-		d, err := digest.FromProto(node.Digest)
+		d, err := parent.Func().FromProto(node.Digest)
 		if err != nil {
 			return fmt.Errorf("directory %v, entry %q: %w", parent, node.Name, err)
 		}
@@ -160,12 +160,12 @@ func pageToken(d digest.Digest) string {
 }
 
 // parsePageToken is the inverse of pageToken.
-func parsePageToken(token string) (digest.Digest, error) {
+func parsePageToken(function digest.Func, token string) (digest.Digest, error) {
 	text, err := base64.RawURLEncoding.DecodeString(token)
 	if err != nil {
 		return digest.Digest{}, invalid("page_token %.100q was not given out by this server", token)
 	}
-	d, err := digest.Parse(string(text))
+	d, err := function.Parse(string(text))
 	if err != nil || pageToken(d) != token {
 		return digest.Digest{}, invalid("page_token %.100q was not given out by this server", token)
 	}

@@ -119,7 +119,7 @@ func (s *Server) uploadNamed(resource string) (uploadName, *instance, error) {
 	if err != nil {
 		return uploadName{}, nil, err
 	}
-	in, err := s.named(name)
+	in, err := s.holding(name, d)
 	return uploadName{instance: name, uuid: uuid, blob: d}, in, err
 }
 

@@ -39,6 +39,7 @@ func Run(t *testing.T, newStore func(t *testing.T) cas.Store) {
 		{"AbortLeavesNothing", testAbort},
 		{"NothingIsVisibleBeforeCommit", testVisibility},
 		{"WritingTwiceIsFine", testTwice},
+		{"FunctionsNameBlobsOfTheirOwn", testFunctions},
 		{"ConcurrentWritersOfOneBlob", testConcurrentWriters},
 		{"ConcurrentReadersAndWriters", testConcurrentMix},
 	}
@@ -243,6 +244,50 @@ func testWrongSize(t *testing.T, store cas.Store) {
 	if got, err := store.Read(t.Context(), d); err != nil || !bytes.Equal(got, data) {
 		t.Errorf("the blob itself was harmed: error %v", err)
 	}
+}
+
+// testFunctions stores one content by digests of all functions, one after the other: a
+// digest finds what was stored by it, and its hash is no other function's.
+func testFunctions(t *testing.T, store cas.Store) {
+	data, _ := Blob(1, 1000)
+	for i, f := range cas.Functions {
+		d := f.Of(data)
+		if !missing(t, store, d) {
+			t.Errorf("%v: there before it was written", f)
+		}
+		for _, other := range cas.Functions {
+			if foreign := must(other.Digest(d.Hex(), d.SizeBytes)); other != f {
+				checkCorrupt(t, foreign, len(data), store.Write(t.Context(), foreign, data))
+				checkCorrupt(t, foreign, len(data), writeSlowly(t, store, foreign, data))
+			}
+		}
+		if i%2 == 0 {
+			mustWrite(t, store, d, data)
+		} else {
+			WritePieces(t, store, d, data, 300)
+		}
+		if missing(t, store, f.Empty()) {
+			t.Errorf("%v: the empty blob is missing", f)
+		}
+		if got, err := store.Read(t.Context(), f.Empty()); err != nil || len(got) != 0 {
+			t.Errorf("%v: the empty blob reads as %d bytes, error %v", f, len(got), err)
+		}
+	}
+	for _, f := range cas.Functions {
+		if got, err := store.Read(t.Context(), f.Of(data)); err != nil || !bytes.Equal(got, data) {
+			t.Errorf("%v: read %d bytes, error %v", f, len(got), err)
+		}
+		if got := ReadPieces(t, store, f.Of(data), 100, 128); !bytes.Equal(got, data[100:]) {
+			t.Errorf("%v: read %d bytes from 100 on", f, len(got))
+		}
+	}
+}
+
+func must(d digest.Digest, err error) digest.Digest {
+	if err != nil {
+		panic(err)
+	}
+	return d
 }
 
 func testCorrupt(t *testing.T, store cas.Store) {
