@@ -204,10 +204,11 @@ const recordedInput = 64
 
 // fill draws what follows from an action's key, so that equal keys are equal actions.
 func (s *Stream) fill(class *Class, a *Action) {
-	r := source(mix(a.Key.Hi, a.Key.Lo, ofClass))
+	key := mixIn(mix(a.Key.Hi), a.Key.Lo)
+	r := source(mixIn(key, ofClass))
 	a.Duration = time.Duration(class.Duration.sample(r))
 	a.Fails = !a.Warm && class.FailureRate > 0 && source(mix(a.Key.Hi, ofFailure)).Unit() < class.FailureRate
-	a.Output = Blob{Seed: mix(a.Key.Hi, a.Key.Lo, ofOutput), Size: int64(class.OutputBytes.sample(r))}
+	a.Output = Blob{Seed: mixIn(key, ofOutput), Size: int64(class.OutputBytes.sample(r))}
 }
 
 // inputs appends the files that an action reads beside the outputs it depends on.
@@ -282,4 +283,6 @@ func (s *Stream) WarmActions(seed uint64) []Action {
 	return all
 }
 
-func (k Key) with(part uint64) Key { return Key{mix(k.Hi, part), mix(k.Lo, part, 1)} }
+func (k Key) with(part uint64) Key {
+	return Key{mixIn(mix(k.Hi), part), mixIn(mixIn(mix(k.Lo), part), 1)}
+}

@@ -87,8 +87,8 @@ func TestCopiesShareNothing(t *testing.T) {
 func TestCopiesKnowEveryField(t *testing.T) {
 	known := strings.Fields(`
 		Action.Lost Build.Actions Build.graph Config.Observers Config.Recorder Config.Scenario Config.Trace
-		Config.Trajectory Config.Watch Lister.running Metrics.Readings Order.graph Order.ready Order.waiting
-		Plan.edits Plan.graph Plan.stream Sample.Fleets Sample.Platforms account.leases account.ops account.platforms
+		Config.Trajectory Config.Watch Lister.running Metrics.Readings Order.free Order.graph Order.ready Order.waiting
+		Plan.edits Plan.graph Plan.places Plan.stream Sample.Fleets Sample.Platforms account.leases account.ops account.platforms
 		account.s account.shares account.tasks account.workers build.due build.ended build.ops build.took fleet.scaler
 		fleet.serves graph.after graph.deps graph.from graph.waiting inputs.entries inputs.files inputs.gone link.slow
 		link.transfers numbers.gone numbers.held platformAccount.line results.old results.young scaler.Autoscaler
