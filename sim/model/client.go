@@ -140,7 +140,7 @@ func (s *sim) enqueue(at, a int32) {
 	b := s.builds.at(at)
 	st, action := s.streams[b.stream], &b.Actions[a]
 	s.asked = asked{at, a}
-	out := s.step(queue.Input{
+	out := s.step(&queue.Input{
 		Kind: queue.Enqueue, Platform: st.platforms[action.Class], Key: keyOf(action.Key), Priority: action.Priority,
 		Tenant: st.tenant, Correlated: max(1, b.Group), Invocation: b.group, Expected: st.guess(action), Affinity: action.Affinity,
 	})
@@ -283,7 +283,7 @@ func (s *sim) giveUp(at int32, turn uint64) {
 		t := s.taskOf(s.places[op.Index()].task)
 		s.places[op.Index()] = place{}
 		s.orphans++
-		s.step(queue.Input{Kind: queue.Unwatch, Operation: op})
+		s.step(&queue.Input{Kind: queue.Unwatch, Operation: op})
 		s.actionDone(at, int32(a), Stopped, t)
 	}
 	if b.running == 0 {

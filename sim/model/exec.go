@@ -191,7 +191,7 @@ func (s *sim) complete(at int32) {
 		return
 	}
 	worker := e.worker
-	s.step(queue.Input{Kind: queue.PollEnd, Worker: s.workers.at(worker).id})
+	s.step(&queue.Input{Kind: queue.PollEnd, Worker: s.workers.at(worker).id})
 	s.deliver(at, s.k.Now())
 	s.poll(worker)
 	s.leaveIfIdle(worker)
@@ -212,7 +212,7 @@ func (s *sim) deliver(at int32, uploaded des.Time) {
 		}
 	}
 	s.drop(at, false)
-	s.step(queue.Input{Kind: queue.Complete, Worker: w.id, Task: e.task, Attempt: e.attempt, Accepting: true})
+	s.step(&queue.Input{Kind: queue.Complete, Worker: w.id, Task: e.task, Attempt: e.attempt, Accepting: true})
 }
 
 // drop takes an execution out of a worker's hands.

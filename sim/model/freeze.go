@@ -80,7 +80,7 @@ func (s *sim) hail(i int32) {
 		s.leaveIfIdle(i)
 		return
 	}
-	s.step(queue.Input{Kind: queue.PollEnd, Worker: w.id})
+	s.step(&queue.Input{Kind: queue.PollEnd, Worker: w.id})
 	for n := 0; n < len(w.holds); {
 		at := w.holds[n]
 		if e := s.execs.at(at); e.stage == unreported {

@@ -252,7 +252,7 @@ func (s *sim) happen(e *des.Event) {
 	case evTick:
 		s.tickAt = des.End
 		if s.down == 0 && s.deadline() <= s.k.Now() {
-			s.step(queue.Input{Kind: queue.Tick})
+			s.step(&queue.Input{Kind: queue.Tick})
 		}
 	case evArrive:
 		s.arrive(int(e.A), e.B)

@@ -37,7 +37,7 @@ func (s *sim) report(w *worker) {
 
 func (s *sim) renew(w *worker, i int32) {
 	e := s.execs.at(i)
-	s.step(queue.Input{Kind: queue.Renew, Worker: w.id, Task: e.task, Attempt: e.attempt})
+	s.step(&queue.Input{Kind: queue.Renew, Worker: w.id, Task: e.task, Attempt: e.attempt})
 }
 
 // danger tells whether a worker may be gone before it reports again.
@@ -60,7 +60,7 @@ func (s *sim) poll(i int32) {
 		s.reporting = true
 		s.scheduleReport()
 	}
-	s.step(queue.Input{Kind: queue.Poll, Worker: w.id, Accepting: !w.leaving})
+	s.step(&queue.Input{Kind: queue.Poll, Worker: w.id, Accepting: !w.leaving})
 }
 
 // scheduleReport has the next report come when that of the first in line is due, or before:
@@ -82,7 +82,7 @@ func (s *sim) reportDue() {
 			s.scheduleReport()
 			return
 		}
-		s.step(queue.Input{Kind: queue.PollEnd, Worker: w.id})
+		s.step(&queue.Input{Kind: queue.PollEnd, Worker: w.id})
 		if w.frozen { // it doesn't, and the scheduler waits no longer
 			s.line.remove(&s.workers, i)
 			continue

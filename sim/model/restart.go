@@ -88,7 +88,7 @@ func (s *sim) restarted() {
 	s.recover()
 	for _, i := range s.byWorker {
 		if i != gone && s.workers.turn(i)&1 == 1 {
-			s.step(queue.Input{Kind: queue.PollEnd, Worker: s.workers.at(i).id})
+			s.step(&queue.Input{Kind: queue.PollEnd, Worker: s.workers.at(i).id})
 		}
 	}
 	for i := range s.places {
@@ -107,7 +107,7 @@ func (s *sim) restarted() {
 
 func (s *sim) unwatch(o queue.OperationID) {
 	if o != 0 && s.q.Watchers(o) > 0 {
-		s.step(queue.Input{Kind: queue.Unwatch, Operation: o})
+		s.step(&queue.Input{Kind: queue.Unwatch, Operation: o})
 	}
 }
 
@@ -176,7 +176,7 @@ func (s *sim) callDue(i int32, turn uint64) {
 	default:
 		s.hangUp(i)
 		s.places[c.operation.Index()].call = 0
-		s.step(queue.Input{Kind: queue.Watch, Operation: c.operation})
+		s.step(&queue.Input{Kind: queue.Watch, Operation: c.operation})
 	}
 }
 

@@ -25,13 +25,13 @@ const (
 
 // step gives the queue an input. What follows at once is noted: who holds what, and which
 // operations have ended. What takes further steps is left to settle.
-func (s *sim) step(in queue.Input) []queue.Output {
+func (s *sim) step(in *queue.Input) []queue.Output {
 	if s.down > 0 {
 		panic("model: somebody speaks to a scheduler that is away")
 	}
-	s.out = s.q.Step(queue.Time(s.k.Now()-s.stood), in, s.out[:0])
+	s.out = s.q.Step(queue.Time(s.k.Now()-s.stood), *in, s.out[:0])
 	if s.account != nil {
-		s.account.step(in, s.out)
+		s.account.step(*in, s.out)
 	}
 	for i := range s.out {
 		o := &s.out[i]
@@ -64,11 +64,11 @@ func (s *sim) note(o *queue.Output) {
 			s.orphans--
 			break
 		}
-		end := todo{kind: ended, place: *p, reason: o.Reason, task: o.Task}
+		s.todo = append(s.todo, todo{kind: ended, place: *p, reason: o.Reason, task: o.Task})
 		if p.call != 0 {
-			s.keep(p.call-1, &end)
-		} else {
-			s.todo = append(s.todo, end)
+			last := len(s.todo) - 1
+			s.keep(p.call-1, &s.todo[last])
+			s.todo = s.todo[:last]
 		}
 		*p = place{}
 	case queue.TaskDone:
@@ -123,7 +123,7 @@ func (s *sim) settle() {
 			s.operationDone(&t, &s.done)
 		case stopped:
 			if w := s.workers.at(t.worker); w.alive {
-				s.step(queue.Input{Kind: queue.PollEnd, Worker: w.id})
+				s.step(&queue.Input{Kind: queue.PollEnd, Worker: w.id})
 				s.poll(t.worker)
 				s.leaveIfIdle(t.worker)
 			}

@@ -130,7 +130,7 @@ func (s *sim) join(i int32) {
 		w.outcast = true
 		return
 	}
-	for _, o := range s.step(queue.Input{Kind: queue.Connect, Slots: uint32(w.fleet.Slots)}) {
+	for _, o := range s.step(&queue.Input{Kind: queue.Connect, Slots: uint32(w.fleet.Slots)}) {
 		if o.Kind == queue.Connected {
 			w.id = o.Worker
 		}
@@ -138,7 +138,7 @@ func (s *sim) join(i int32) {
 	s.byWorker = reach(s.byWorker, w.id.Index())
 	s.byWorker[w.id.Index()] = i
 	for _, p := range w.fleet.serves {
-		s.step(queue.Input{Kind: queue.Serve, Worker: w.id, Platform: p})
+		s.step(&queue.Input{Kind: queue.Serve, Worker: w.id, Platform: p})
 	}
 	s.poll(i)
 }
@@ -205,7 +205,7 @@ func (s *sim) leave(i int32) {
 		return // it boots
 	}
 	if s.down == 0 {
-		s.step(queue.Input{Kind: queue.Drain, Worker: w.id})
+		s.step(&queue.Input{Kind: queue.Drain, Worker: w.id})
 	}
 	s.leaveIfIdle(i)
 }
@@ -238,7 +238,7 @@ func (s *sim) leaveIfIdle(i int32) {
 	s.addSlots(w.fleet, -int64(w.fleet.Slots))
 	s.pay(w.fleet, -1)
 	s.byWorker[w.id.Index()] = gone
-	s.step(queue.Input{Kind: queue.Disconnect, Worker: w.id})
+	s.step(&queue.Input{Kind: queue.Disconnect, Worker: w.id})
 	s.workers.free(i)
 }
 
@@ -258,7 +258,7 @@ func (s *sim) kill(i int32) {
 	case w.outcast:
 		s.workers.free(i) // of it nobody knows
 	case s.down == 0:
-		s.step(queue.Input{Kind: queue.PollEnd, Worker: w.id})
+		s.step(&queue.Input{Kind: queue.PollEnd, Worker: w.id})
 	}
 }
 
