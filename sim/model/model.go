@@ -129,7 +129,8 @@ type sim struct {
 	groups   numbers
 	results  results
 	link     *link // nil if transfers take no time
-	done     task  // the last that was completed
+	done     *task // the last that was completed, in tasks or,
+	held     task  // if that place is another's by now, as it was
 
 	session    time.Duration
 	reporting  bool // a report is scheduled
@@ -205,7 +206,7 @@ func newSim(c Config) (*sim, error) {
 	}
 	s := &sim{
 		Config: c, q: queue.New(config), with: config, tickAt: des.End, sampleAt: des.End,
-		link: newLink(cluster.Storage), line: line{nobody, nobody},
+		link: newLink(cluster.Storage), line: line{first: nobody, last: nobody},
 	}
 	s.k.Use(c.Events)
 	if c.Trajectory != nil {

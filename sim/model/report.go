@@ -54,8 +54,8 @@ func (s *sim) poll(i int32) {
 	w := s.workers.at(i)
 	s.report(w)
 	w.polled = s.k.Now()
-	s.line.remove(&s.workers, i)
-	s.line.append(&s.workers, i)
+	s.line.remove(i)
+	s.line.append(i)
 	if !s.reporting {
 		s.reporting = true
 		s.scheduleReport()
@@ -84,7 +84,7 @@ func (s *sim) reportDue() {
 		}
 		s.step(&queue.Input{Kind: queue.PollEnd, Worker: w.id})
 		if w.frozen { // it doesn't, and the scheduler waits no longer
-			s.line.remove(&s.workers, i)
+			s.line.remove(i)
 			continue
 		}
 		s.poll(i)
@@ -92,37 +92,46 @@ func (s *sim) reportDue() {
 	s.reporting = false
 }
 
-// line is workers by when they reported last.
-type line struct{ first, last int32 }
+// line is workers by when they reported last. Their places lie apart from the workers,
+// so that one who goes to its end doesn't touch all of its neighbours.
+type line struct {
+	first, last int32
+	places      []inLine // by worker
+}
+
+type inLine struct {
+	before, after int32
+	is            bool
+}
 
 // nobody is the end of a line.
 const nobody = -1
 
-func (l *line) append(all *table[worker], i int32) {
-	w := all.at(i)
-	w.before, w.after, w.lined = l.last, nobody, true
+func (l *line) append(i int32) {
+	l.places = reach(l.places, uint32(i))
+	l.places[i] = inLine{l.last, nobody, true}
 	if l.last == nobody {
 		l.first = i
 	} else {
-		all.at(l.last).after = i
+		l.places[l.last].after = i
 	}
 	l.last = i
 }
 
-func (l *line) remove(all *table[worker], i int32) {
-	w := all.at(i)
-	if !w.lined {
+func (l *line) remove(i int32) {
+	if int(i) >= len(l.places) || !l.places[i].is {
 		return
 	}
-	w.lined = false
-	if w.before == nobody {
-		l.first = w.after
+	p := &l.places[i]
+	p.is = false
+	if p.before == nobody {
+		l.first = p.after
 	} else {
-		all.at(w.before).after = w.after
+		l.places[p.before].after = p.after
 	}
-	if w.after == nobody {
-		l.last = w.before
+	if p.after == nobody {
+		l.last = p.before
 	} else {
-		all.at(w.after).before = w.before
+		l.places[p.after].before = p.before
 	}
 }

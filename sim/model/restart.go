@@ -29,7 +29,7 @@ type call struct {
 // keep keeps how an operation ended until its client asks.
 func (s *sim) keep(call int32, end *todo) {
 	c := s.calls.at(call)
-	c.ended, c.end, c.done = true, *end, s.done
+	c.ended, c.end, c.done = true, *end, s.done.kept()
 	s.unasked++
 }
 
@@ -99,9 +99,7 @@ func (s *sim) restarted() {
 	}
 	s.abandoned = s.abandoned[:0]
 	for i := range s.workers.all {
-		if at := int32(i); s.workers.find(at, s.workers.turn(at)) != nil {
-			s.hail(at)
-		}
+		s.hail(i)
 	}
 }
 
@@ -146,7 +144,7 @@ func (s *sim) abandon(i int32) {
 		}
 	}
 	if c.operation != 0 {
-		s.builds.at(c.build).ops[c.action] = 0
+		s.builds.at(c.build).steps[c.action].op = 0
 	}
 	s.hangUp(i)
 }
@@ -182,10 +180,8 @@ func (s *sim) callDue(i int32, turn uint64) {
 
 // stopCalls ends the calls of a build whose user has given up.
 func (s *sim) stopCalls(build int32, turn uint64) {
-	for i := range s.calls.all {
-		at := int32(i)
-		c := s.calls.find(at, s.calls.turn(at))
-		if c == nil || c.build != build || c.turn != turn {
+	for at, c := range s.calls.all {
+		if c.build != build || c.turn != turn {
 			continue
 		}
 		action := c.action

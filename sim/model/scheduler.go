@@ -57,7 +57,7 @@ func (s *sim) note(o *queue.Output) {
 	case queue.Revoked:
 		s.revoke(o)
 	case queue.Finished:
-		s.done = s.tasks[o.Task.Index()]
+		s.done = &s.tasks[o.Task.Index()]
 	case queue.OperationDone:
 		p := &s.places[o.Operation.Index()]
 		if p.operation != o.Operation {
@@ -72,24 +72,23 @@ func (s *sim) note(o *queue.Output) {
 		}
 		*p = place{}
 	case queue.TaskDone:
-		if t := &s.tasks[o.Task.Index()]; t.id == o.Task {
-			t.id = 0
-			if t.waits {
-				t.waits = false
+		if t := &s.tasks[o.Task.Index()]; t.id == o.Task && t.open {
+			t.open = false
+			if t.stays == waiting {
+				t.stays = elsewhere
 				s.queued--
 			}
 		}
 	case queue.Requeued:
 		t := &s.tasks[o.Task.Index()]
-		t.waits = true
-		s.queued++
-		if !t.pauses {
+		if t.stays != pausing {
 			s.wait(t)
 		}
-		t.pauses = false
+		t.stays = waiting
+		s.queued++
 	case queue.Resting:
 		t := &s.tasks[o.Task.Index()]
-		t.pauses = true
+		t.stays = pausing
 		s.wait(t)
 	case queue.Lost:
 		s.loseTry(o)
@@ -110,7 +109,7 @@ func (s *sim) settleEnded() {
 	for i := 0; i < len(s.todo); i++ {
 		if t := s.todo[i]; t.kind == ended {
 			s.todo[i].kind = settled
-			s.operationDone(&t, &s.done)
+			s.operationDone(&t, s.done)
 		}
 	}
 }
@@ -120,7 +119,7 @@ func (s *sim) settle() {
 	for i := 0; i < len(s.todo); i++ {
 		switch t := s.todo[i]; t.kind {
 		case ended:
-			s.operationDone(&t, &s.done)
+			s.operationDone(&t, s.done)
 		case stopped:
 			if w := s.workers.at(t.worker); w.alive {
 				s.step(&queue.Input{Kind: queue.PollEnd, Worker: w.id})

@@ -27,28 +27,30 @@ type fleet struct {
 	attempts, lost int64
 }
 
-// worker is a worker: what it holds, and what becomes of it.
+// worker is a worker: what it holds, and what becomes of it. With its
+// turn it fills three cache lines; what each lease looks at is in two of them.
 type worker struct {
 	id      queue.WorkerID
 	fleet   *fleet
-	number  int // among all that ever were
-	alive   bool
-	leaving bool // told to go: it takes no more
-	noticed bool // that it is taken away: until then it stays
-	frozen  bool // it stands still, since frozeAt
-	outcast bool // it has no session with the scheduler, and begins one when it can
-	frozeAt des.Time
-	slow    float64 // how many times as long it takes
-	holds   []int32 // execs
-	fresh   []held  // of them, those not reported yet
-	slots   []bool  // which are in use
 	polled  des.Time
 	renewed des.Time // when it last reported all that it holds
 	dies    des.Time
-	cache   inputs
-	// Its neighbours in the line of those that report, and whether it is in it.
-	before, after int32
-	lined         bool
+	number  int32 // among all that ever were
+	alive   bool
+	leaving bool     // told to go: it takes no more
+	noticed bool     // that it is taken away: until then it stays
+	frozen  bool     // it stands still, since frozeAt
+	outcast bool     // it has no session with the scheduler, and begins one when it can
+	slow    float64  // how many times as long it takes
+	holds   []int32  // execs
+	slots   []uint64 // a bit for each that is in use
+	// With few slots they need no other memory than these.
+	ownSlots [1]uint64
+	fresh    []held // of the execs, those not reported yet
+	ownFresh [1]held
+	ownHolds [2]int32
+	frozeAt  des.Time
+	cache    *inputs
 }
 
 // held is an exec of a turn.
@@ -87,9 +89,10 @@ func (s *sim) addFleet(group scenario.Workers) {
 // the fleet.
 func (s *sim) order(f *fleet) int32 {
 	i, w := s.workers.take()
-	*w = worker{
-		fleet: f, number: s.born, slow: 1, dies: des.End,
-		holds: w.holds[:0], fresh: w.fresh[:0], slots: append(w.slots[:0], make([]bool, f.Slots)...), cache: w.cache,
+	*w = worker{fleet: f, number: int32(s.born), slow: 1, dies: des.End, cache: w.cache}
+	w.holds, w.slots, w.fresh = w.ownHolds[:0], w.ownSlots[:0], w.ownFresh[:0]
+	if w.cache == nil {
+		w.cache = new(inputs)
 	}
 	w.cache.reset(f.Cache)
 	r := f.random(s.Scenario.Seed, "slow", f.born)
@@ -153,7 +156,7 @@ func (s *sim) connect(i int32) {
 	f.ready++
 	s.join(i)
 	if f.Lifetime != nil {
-		life := int64(f.Lifetime.Sample(f.random(s.Scenario.Seed, "life", w.number)))
+		life := int64(f.Lifetime.Sample(f.random(s.Scenario.Seed, "life", int(w.number))))
 		w.dies = des.Add(s.k.Now(), life)
 		s.schedule(i, des.Add(s.k.Now(), max(0, life-int64(f.Notice))), lifeNotice)
 		s.schedule(i, w.dies, lifeEnd)
@@ -234,7 +237,7 @@ func (s *sim) leaveIfIdle(i int32) {
 		return
 	}
 	w.alive = false
-	s.line.remove(&s.workers, i)
+	s.line.remove(i)
 	s.addSlots(w.fleet, -int64(w.fleet.Slots))
 	s.pay(w.fleet, -1)
 	s.byWorker[w.id.Index()] = gone
@@ -248,7 +251,7 @@ func (s *sim) kill(i int32) {
 	w := s.workers.at(i)
 	s.unready(w)
 	w.alive = false
-	s.line.remove(&s.workers, i)
+	s.line.remove(i)
 	for len(w.holds) > 0 {
 		s.drop(w.holds[len(w.holds)-1], true)
 	}
