@@ -217,7 +217,8 @@ func (s *Stream) inputs(base uint64, a *Action, files []Blob) []Blob {
 		return append(files, Blob{Seed: mix(a.Output.Seed, ofInputs), Size: recordedInput})
 	}
 	class := &s.Classes[a.Class]
-	in := source(mix(a.Key.Hi, a.Key.Lo, ofInputs))
+	seed := mix(a.Key.Hi, a.Key.Lo, ofInputs)
+	in := source(seed)
 	for f := range int(class.InputFiles.sample(in)) {
 		// The first is the action's own source, which makes its key what it is.
 		if f > 0 && s.Shared.Blobs > 0 && in.Unit() < class.SharedInputs {
@@ -225,7 +226,7 @@ func (s *Stream) inputs(base uint64, a *Action, files []Blob) []Blob {
 			continue
 		}
 		files = append(files, Blob{
-			Seed: mix(a.Key.Hi, a.Key.Lo, ofInputs, uint64(f)), Size: int64(class.InputBytes.sample(in)), Ratio: s.Shared.Ratio,
+			Seed: mixIn(seed, uint64(f)), Size: int64(class.InputBytes.sample(in)), Ratio: s.Shared.Ratio,
 		})
 	}
 	return files

@@ -196,7 +196,7 @@ func (s *sim) clone(policy string) (*sim, error) {
 	c.Recorder, c.Observers, c.Check, c.account = nil, nil, false, nil
 	c.samplers, c.sampleAt, c.Watch, c.Trajectory, c.Trace = nil, des.End, nil, nil, nil
 	c.k = *s.k.Clone()
-	c.out, c.todo = nil, nil
+	c.out, c.todo, c.stirred = nil, nil, true
 	if policy != "" {
 		p, err := queue.ParsePolicy(policy)
 		if err != nil {

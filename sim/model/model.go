@@ -135,6 +135,7 @@ type sim struct {
 	session    time.Duration
 	reporting  bool // a report is scheduled
 	tickAt     des.Time
+	stirred    bool       // the queue may have another deadline than when it was last looked at
 	faultTimes []des.Time // those to come, ascending
 
 	scalers  int      // that are consulted
@@ -251,7 +252,7 @@ func (s *sim) happen(e *des.Event) {
 	case evReport:
 		s.reportDue()
 	case evTick:
-		s.tickAt = des.End
+		s.tickAt, s.stirred = des.End, true
 		if s.down == 0 && s.deadline() <= s.k.Now() {
 			s.step(&queue.Input{Kind: queue.Tick})
 		}

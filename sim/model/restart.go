@@ -75,7 +75,7 @@ func (s *sim) recover() {
 	if err != nil {
 		panic("model: a scheduler doesn't come again: " + err.Error())
 	}
-	s.q = q
+	s.q, s.stirred = q, true
 }
 
 // restarted has the scheduler be there again. The calls of the last process have ended; its

@@ -29,6 +29,7 @@ func (s *sim) step(in *queue.Input) []queue.Output {
 	if s.down > 0 {
 		panic("model: somebody speaks to a scheduler that is away")
 	}
+	s.stirred = true
 	s.out = s.q.Step(queue.Time(s.k.Now()-s.stood), *in, s.out[:0])
 	if s.account != nil {
 		s.account.step(*in, s.out)
@@ -136,9 +137,12 @@ func (s *sim) settle() {
 	s.todo = s.todo[:0]
 	s.addUp()
 	// A tick comes when the queue next needs one.
-	if next := s.deadline(); next < s.tickAt && s.down == 0 {
-		s.tickAt = next
-		s.k.Schedule(des.Event{At: s.tickAt, Class: evTick, Kind: evTick})
+	if s.stirred && s.down == 0 {
+		s.stirred = false
+		if next := s.deadline(); next < s.tickAt {
+			s.tickAt = next
+			s.k.Schedule(des.Event{At: s.tickAt, Class: evTick, Kind: evTick})
+		}
 	}
 	if len(s.Observers) > 0 {
 		s.tellLevel()
