@@ -89,7 +89,7 @@ func TestCopiesKnowEveryField(t *testing.T) {
 		Action.Lost Build.Actions Build.graph Config.Observers Config.Recorder Config.Scenario Config.Trace
 		Config.Trajectory Config.Watch Lister.running Metrics.Readings Order.free Order.graph Order.ready Order.waiting
 		Plan.edits Plan.graph Plan.places Plan.stream Sample.Fleets Sample.Platforms account.leases account.ops account.platforms
-		account.s account.shares account.tasks account.workers build.steps fleet.scaler
+		account.s account.shares account.tasks account.workers asked.of build.steps fleet.scaler
 		fleet.serves graph.after graph.deps graph.from graph.waiting inputs.entries inputs.files inputs.gone link.slow
 		line.places link.transfers moreOfTask.inputs moreOfTask.lost numbers.gone numbers.held platformAccount.line results.old results.young scaler.Autoscaler
 		scaler.readings scaler.rule shareAccount.waiting sim.abandoned sim.account sim.broken sim.byWorker sim.done

@@ -46,7 +46,10 @@ type place struct {
 }
 
 // asked is an action of a build.
-type asked struct{ build, action int32 }
+type asked struct {
+	build, action int32
+	of            *build
+}
 
 // arrive begins a build.
 func (s *sim) arrive(i int, how uint64) {
@@ -97,7 +100,7 @@ func (s *sim) advance(at int32) {
 		}
 		s.inFlight++
 		b.steps[a].due = s.k.Now()
-		s.submit(at, int32(a))
+		s.submit(at, b, int32(a))
 	}
 	if b.running == 0 && (b.stopped || b.order.Ready() == 0) {
 		s.finish(at)
@@ -115,14 +118,13 @@ func (s *sim) ask(at int32, turn uint64, a int32) {
 	if b.stopped {
 		s.actionDone(at, a, Stopped, nil)
 	} else {
-		s.submit(at, a)
+		s.submit(at, b, a)
 	}
 	s.advance(at)
 }
 
 // submit looks for the result of an action, or asks for its execution.
-func (s *sim) submit(at, a int32) {
-	b := s.builds.at(at)
+func (s *sim) submit(at int32, b *build, a int32) {
 	st := s.streams[b.stream]
 	action := &b.Actions[a]
 	if !st.SkipCache && (action.Warm && s.results.away == 0 || s.results.has(action.Key)) {
@@ -136,14 +138,13 @@ func (s *sim) submit(at, a int32) {
 		}
 		return
 	}
-	s.enqueue(at, a)
+	s.enqueue(at, b, a)
 }
 
 // enqueue asks for the execution of an action.
-func (s *sim) enqueue(at, a int32) {
-	b := s.builds.at(at)
+func (s *sim) enqueue(at int32, b *build, a int32) {
 	st, action := s.streams[b.stream], &b.Actions[a]
-	s.asked = asked{at, a}
+	s.asked = asked{at, a, b}
 	out := s.step(&queue.Input{
 		Kind: queue.Enqueue, Platform: st.platforms[action.Class], Key: keyOf(action.Key), Priority: action.Priority,
 		Tenant: st.tenant, Correlated: max(1, b.Group), Invocation: b.group, Expected: st.guess(action), Affinity: action.Affinity,
@@ -158,7 +159,7 @@ func (s *sim) enqueue(at, a int32) {
 func (s *sim) enter(o queue.OperationID, t queue.TaskID, merged bool) {
 	s.places = reach(s.places, o.Index())
 	s.places[o.Index()] = place{o, t, s.asked.build, s.asked.action, s.builds.turn(s.asked.build), merged, 0}
-	s.builds.at(s.asked.build).steps[s.asked.action].op = o
+	s.asked.of.steps[s.asked.action].op = o
 }
 
 // taskOf is the task that was the last of an identity, nil if its place is another's by now.

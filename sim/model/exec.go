@@ -67,7 +67,7 @@ func (t *task) kept() task {
 
 // newTask makes the task of the action that is being submitted.
 func (s *sim) newTask(id queue.TaskID) {
-	b := s.builds.at(s.asked.build)
+	b := s.asked.of
 	a := &b.Actions[s.asked.action]
 	t := &s.tasks[id.Index()]
 	if t == s.done {
@@ -165,7 +165,7 @@ func (s *sim) lease(o *queue.Output) {
 	s.attempts++
 	w.fleet.attempts++
 	s.occupy(w, 1)
-	s.beginStage(at)
+	s.beginStage(at, e)
 }
 
 func (w *worker) takeSlot() int32 {
@@ -182,8 +182,7 @@ func (w *worker) takeSlot() int32 {
 func (w *worker) freeSlot(slot int32) { w.slots[slot/64] &^= 1 << (slot % 64) }
 
 // beginStage begins the stage that an execution is in.
-func (s *sim) beginStage(at int32) {
-	e := s.execs.at(at)
+func (s *sim) beginStage(at int32, e *exec) {
 	t, w := &s.tasks[e.task.Index()], s.workers.at(e.worker)
 	switch e.stage {
 	case fetching:
@@ -218,36 +217,34 @@ func (s *sim) stageDone(at int32, turn uint64) {
 	switch e.stage {
 	case fetching:
 		e.fetched, e.stage = s.k.Now(), running
-		s.beginStage(at)
+		s.beginStage(at, e)
 	case running:
 		e.ran, e.stage = s.k.Now(), uploading
 		if s.link != nil {
-			s.beginStage(at)
+			s.beginStage(at, e)
 			return
 		}
-		s.complete(at)
+		s.complete(at, e)
 	case uploading:
-		s.complete(at)
+		s.complete(at, e)
 	}
 }
 
 // complete has a worker report a result, and ask for more.
-func (s *sim) complete(at int32) {
-	e := s.execs.at(at)
+func (s *sim) complete(at int32, e *exec) {
 	if s.down > 0 {
 		e.stage, e.halt.due = unreported, s.k.Now()
 		return
 	}
 	worker := e.worker
 	s.step(&queue.Input{Kind: queue.PollEnd, Worker: s.workers.at(worker).id})
-	s.deliver(at, s.k.Now())
+	s.deliver(at, e, s.k.Now())
 	s.poll(worker)
 	s.leaveIfIdle(worker)
 }
 
 // deliver tells the scheduler of a result that was there at a time.
-func (s *sim) deliver(at int32, uploaded des.Time) {
-	e := s.execs.at(at)
+func (s *sim) deliver(at int32, e *exec, uploaded des.Time) {
 	w := s.workers.at(e.worker)
 	if t := &s.tasks[e.task.Index()]; t.id == e.task && t.open {
 		t.leased, t.fetched, t.ran, t.uploaded, t.attempt, t.worker = e.leased, e.fetched, e.ran, uploaded, e.attempt, int32(w.number)

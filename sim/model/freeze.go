@@ -85,7 +85,7 @@ func (s *sim) hail(i int32) {
 	for n := 0; n < len(w.holds); {
 		at := w.holds[n]
 		if e := s.execs.at(at); e.stage == unreported {
-			s.deliver(at, e.halt.due)
+			s.deliver(at, e, e.halt.due)
 			s.settleEnded()
 			continue
 		}

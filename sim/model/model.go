@@ -19,6 +19,7 @@
 package model
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -132,8 +133,8 @@ type sim struct {
 	done     *task // the last that was completed, in tasks or,
 	held     task  // if that place is another's by now, as it was
 
-	session    time.Duration
-	reporting  bool // a report is scheduled
+	period     int64 // after what time a worker reports that has nothing to tell
+	reporting  bool  // a report is scheduled
 	tickAt     des.Time
 	stirred    bool       // the queue may have another deadline than when it was last looked at
 	faultTimes []des.Time // those to come, ascending
@@ -216,9 +217,8 @@ func newSim(c Config) (*sim, error) {
 	if c.Check {
 		s.account = newAccount(s)
 	}
-	if s.session = cluster.SessionTimeout; s.session == 0 {
-		s.session = time.Minute // queue's default
-	}
+	// Without one the queue's default is a minute.
+	s.period = int64(min(cmp.Or(cluster.SessionTimeout, time.Minute), time.Minute)) / reportShare
 	if c.Recorder != nil {
 		s.Observers = append([]Observer{newRecording(&c)}, s.Observers...)
 	}

@@ -1,26 +1,21 @@
 package model
 
 import (
-	"time"
-
 	"github.com/weir-build/weir/sim/des"
 	"github.com/weir-build/weir/system/queue"
 )
 
 // reportShare is how often a worker reports, as a share of the time after which it counts
-// as lost.
+// as lost. Leases that aren't reported are lost after a minute, whatever the session's
+// timeout is.
 const reportShare = 3
-
-// period is after what time a worker reports that has nothing to tell. Leases that aren't
-// reported are lost after a minute, whatever the session's timeout is.
-func (s *sim) period() int64 { return int64(min(s.session, time.Minute)) / reportShare }
 
 // report has a worker say what it holds. Production's says all each time; here leases that
 // were reported before are left out for a period, in which that can make no difference: a
 // report comes in each, so that one of all comes in two, before a lease is lost for it. What
 // goes wrong within a period may make one.
 func (s *sim) report(w *worker) {
-	if s.reportAll || s.k.Now() >= des.Add(w.renewed, s.period()) || s.danger(w) {
+	if s.reportAll || s.k.Now() >= des.Add(w.renewed, s.period) || s.danger(w) {
 		w.renewed = s.k.Now()
 		for _, e := range w.holds {
 			s.renew(w, e)
@@ -42,7 +37,7 @@ func (s *sim) renew(w *worker, i int32) {
 
 // danger tells whether a worker may be gone before it reports again.
 func (s *sim) danger(w *worker) bool {
-	soon := des.Add(s.k.Now(), s.period())
+	soon := des.Add(s.k.Now(), s.period)
 	for len(s.faultTimes) > 0 && s.faultTimes[0] < s.k.Now() {
 		s.faultTimes = s.faultTimes[1:]
 	}
@@ -66,7 +61,7 @@ func (s *sim) poll(i int32) {
 // scheduleReport has the next report come when that of the first in line is due, or before:
 // all have the same period, so that the line is in the order of when they are due.
 func (s *sim) scheduleReport() {
-	due := des.Add(s.workers.at(s.line.first).polled, s.period())
+	due := des.Add(s.workers.at(s.line.first).polled, s.period)
 	s.k.Schedule(des.Event{At: due, Class: evReport, Kind: evReport})
 }
 
@@ -78,7 +73,7 @@ func (s *sim) reportDue() {
 	}
 	for i := s.line.first; i != nobody; i = s.line.first {
 		w := s.workers.at(i)
-		if des.Add(w.polled, s.period()) > s.k.Now() {
+		if des.Add(w.polled, s.period) > s.k.Now() {
 			s.scheduleReport()
 			return
 		}

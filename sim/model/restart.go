@@ -166,7 +166,7 @@ func (s *sim) callDue(i int32, turn uint64) {
 		return
 	case c.operation == 0:
 		s.hangUp(i)
-		s.enqueue(c.build, c.action)
+		s.enqueue(c.build, s.builds.at(c.build), c.action)
 		s.advance(c.build) // it may have been refused
 	case c.ended:
 		s.hangUp(i)
