@@ -29,7 +29,10 @@ type call struct {
 // keep keeps how an operation ended until its client asks.
 func (s *sim) keep(call int32, end *todo) {
 	c := s.calls.at(call)
-	c.ended, c.end, c.done = true, *end, s.done.kept()
+	c.ended, c.end, c.done = true, *end, task{}
+	if end.reason == queue.Completed {
+		c.done = s.done.kept()
+	}
 	s.unasked++
 }
 

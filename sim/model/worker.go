@@ -89,10 +89,12 @@ func (s *sim) addFleet(group scenario.Workers) {
 // the fleet.
 func (s *sim) order(f *fleet) int32 {
 	i, w := s.workers.take()
-	*w = worker{fleet: f, number: int32(s.born), slow: 1, dies: des.End, cache: w.cache}
-	w.holds, w.slots, w.fresh = w.ownHolds[:0], w.ownSlots[:0], w.ownFresh[:0]
+	*w = worker{
+		fleet: f, number: int32(s.born), slow: 1, dies: des.End,
+		holds: w.holds[:0], slots: w.slots[:0], fresh: w.fresh[:0], cache: w.cache,
+	}
 	if w.cache == nil {
-		w.cache = new(inputs)
+		w.holds, w.slots, w.fresh, w.cache = w.ownHolds[:0], w.ownSlots[:0], w.ownFresh[:0], new(inputs)
 	}
 	w.cache.reset(f.Cache)
 	r := f.random(s.Scenario.Seed, "slow", f.born)
