@@ -11,8 +11,15 @@ import (
 type Plan struct {
 	stream *Stream
 	base   uint64
-	graph  *graph // of the layers, once it is needed
-	edits  []edit // of the first layer's sources
+	graph  *graph  // of the layers, once it is needed
+	places []place // of its actions
+	edits  []edit  // of the first layer's sources
+}
+
+// place is what an action of the layers has in all builds.
+type place struct {
+	seed uint64 // of what is drawn for it
+	key  Key    // as far as it doesn't depend on the build
 }
 
 // graph is which actions wait for which.
@@ -64,9 +71,12 @@ func (p *Plan) Draw(number int, b *Build) {
 		return
 	}
 	b.graph = p.layers()
+	b.Actions = slices.Grow(b.Actions, len(p.places))[:len(p.places)]
+	n := 0
 	for l := range s.Layers {
 		for i := range s.Layers[l].Actions {
-			b.Actions = append(b.Actions, p.action(version, l, i, b.Actions))
+			p.draw(&b.Actions[n], version, l, i, b.Actions[:n])
+			n++
 		}
 	}
 }
@@ -84,32 +94,30 @@ func (b *Build) Unshare() {
 // Inputs appends the files that an action reads beside the outputs it depends on.
 func (p *Plan) Inputs(a *Action, files []Blob) []Blob { return p.stream.inputs(p.base, a, files) }
 
-// action makes action i of a layer, whose dependencies are among done.
-func (p *Plan) action(version, l, i int, done []Action) Action {
+// draw makes a action i of a layer, whose dependencies are among done.
+func (p *Plan) draw(a *Action, version, l, i int, done []Action) {
 	s := p.stream
 	layer := &s.Layers[l]
 	class := &s.Classes[layer.Class]
-	a := Action{Class: layer.Class, Priority: s.Priority + class.Priority, Deps: p.graph.deps[len(done)]}
-	place := mix(p.base, uint64(l), uint64(i))
-	a.Key = Key{mix(place, ofSource), mix(place, ofSource, 1)}
+	place := &p.places[len(done)]
+	*a = Action{Class: layer.Class, Priority: s.Priority + class.Priority, Deps: p.graph.deps[len(done)], Key: place.key}
 	if !s.Incremental {
 		a.Key = a.Key.with(uint64(version))
 	} else if l == 0 {
-		a.Key = a.Key.with(p.edited(place, i, version))
+		a.Key = a.Key.with(p.edited(place.seed, i, version))
 	}
 	for _, d := range a.Deps {
 		a.Key = a.Key.with(done[d].Key.Hi).with(done[d].Key.Lo)
 	}
 	if class.HitRate > 0 {
-		r := source(mix(place, ofWarm, uint64(version)))
+		r := source(mix(place.seed, ofWarm, uint64(version)))
 		if r.Unit() < class.HitRate {
 			a.Warm = true
 			n := r.below(warmPool)
 			a.Key = Key{mix(p.base, ofWarm, uint64(layer.Class), n), mix(p.base, ofWarm, uint64(layer.Class), n, 1)}
 		}
 	}
-	s.fill(class, &a)
-	return a
+	s.fill(class, a)
 }
 
 // edited returns the last version, up to one, in which the first layer's source i was
@@ -134,9 +142,15 @@ func (p *Plan) edited(place uint64, i, version int) uint64 {
 }
 
 // layers returns the graph of the layers: that of the stream, since builds of one
-// repository have the same.
+// repository have the same. It makes places, too.
 func (p *Plan) layers() *graph {
 	if p.graph == nil {
+		for l := range p.stream.Layers {
+			for i := range p.stream.Layers[l].Actions {
+				seed := mix(p.base, uint64(l), uint64(i))
+				p.places = append(p.places, place{seed, Key{mix(seed, ofSource), mix(seed, ofSource, 1)}})
+			}
+		}
 		deps := p.layered()
 		p.graph = &graph{deps: deps}
 		p.graph.make(len(deps), func(i int) []int { return deps[i] })
@@ -149,11 +163,11 @@ func (p *Plan) layered() (deps [][]int) {
 	before := [2]int{} // the layer before, as a range of actions
 	for l := range p.stream.Layers {
 		layer := &p.stream.Layers[l]
-		for i := range layer.Actions {
+		for range layer.Actions {
 			var on []int
 			if l > 0 && before[1] > before[0] {
-				place := mix(p.base, uint64(l), uint64(i))
-				on = pick(source(mix(place, ofGraph)), before, int(layer.FanIn.sample(source(mix(place, ofGraph, 1)))))
+				seed := p.places[len(deps)].seed
+				on = pick(source(mix(seed, ofGraph)), before, int(layer.FanIn.sample(source(mix(seed, ofGraph, 1)))))
 			}
 			deps = append(deps, on)
 		}

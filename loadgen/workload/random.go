@@ -48,11 +48,13 @@ func (r *Rand) normal() float64 {
 func mix(first uint64, rest ...uint64) uint64 {
 	h := scramble(first + golden)
 	for _, part := range rest {
-		h = scramble(h ^ scramble(part+golden))
-		h += golden
+		h = mixIn(h, part)
 	}
 	return h
 }
+
+// mixIn is what mix makes of one number more: mixIn(mix(a), b) is mix(a, b).
+func mixIn(mixed, part uint64) uint64 { return scramble(mixed^scramble(part+golden)) + golden }
 
 // name makes a number of a name: FNV-1a.
 func name(s string) uint64 {

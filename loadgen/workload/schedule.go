@@ -48,7 +48,9 @@ func (l *Lister) Ideal(b *Build, jobs int, took func(action int) time.Duration) 
 type Order struct {
 	waiting []int32 // by action: how many it waits for
 	graph   *graph
-	ready   heap[number]
+	free    []int32      // those that wait for nothing, ascending
+	given   int          // how many of them were given out
+	ready   heap[number] // those that have waited
 }
 
 // Order returns the order of a build of which nothing has begun.
@@ -65,10 +67,10 @@ func (o *Order) Reset(b *Build) {
 		o.graph.make(len(b.Actions), func(i int) []int { return b.Actions[i].Deps })
 	}
 	o.waiting = append(o.waiting[:0], o.graph.waiting...)
-	o.ready = o.ready[:0]
+	o.free, o.given, o.ready = o.free[:0], 0, o.ready[:0]
 	for i, n := range o.waiting {
 		if n == 0 {
-			o.ready = append(o.ready, number(i)) // ascending, which is a heap
+			o.free = append(o.free, int32(i))
 		}
 	}
 }
@@ -76,11 +78,15 @@ func (o *Order) Reset(b *Build) {
 // Clone returns an order that goes on as this one does with a copy of its build, and shares
 // nothing that changes.
 func (o *Order) Clone(copied *Build) Order {
-	return Order{slices.Clone(o.waiting), copied.graph, slices.Clone(o.ready)}
+	return Order{slices.Clone(o.waiting), copied.graph, slices.Clone(o.free), o.given, slices.Clone(o.ready)}
 }
 
 // Take returns the next action that is ready; ok is false if none is.
 func (o *Order) Take() (action int, ok bool) {
+	if o.given < len(o.free) && (len(o.ready) == 0 || o.free[o.given] < int32(o.ready[0])) {
+		o.given++
+		return int(o.free[o.given-1]), true
+	}
 	if len(o.ready) == 0 {
 		return 0, false
 	}
@@ -88,7 +94,7 @@ func (o *Order) Take() (action int, ok bool) {
 }
 
 // Ready is how many could be taken.
-func (o *Order) Ready() int { return len(o.ready) }
+func (o *Order) Ready() int { return len(o.free) - o.given + len(o.ready) }
 
 // Done says that an action has its result, which makes others ready. One that has none is
 // never told: what depends on it doesn't become ready.

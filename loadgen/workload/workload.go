@@ -204,10 +204,11 @@ const recordedInput = 64
 
 // fill draws what follows from an action's key, so that equal keys are equal actions.
 func (s *Stream) fill(class *Class, a *Action) {
-	r := source(mix(a.Key.Hi, a.Key.Lo, ofClass))
+	key := mixIn(mix(a.Key.Hi), a.Key.Lo)
+	r := source(mixIn(key, ofClass))
 	a.Duration = time.Duration(class.Duration.sample(r))
 	a.Fails = !a.Warm && class.FailureRate > 0 && source(mix(a.Key.Hi, ofFailure)).Unit() < class.FailureRate
-	a.Output = Blob{Seed: mix(a.Key.Hi, a.Key.Lo, ofOutput), Size: int64(class.OutputBytes.sample(r))}
+	a.Output = Blob{Seed: mixIn(key, ofOutput), Size: int64(class.OutputBytes.sample(r))}
 }
 
 // inputs appends the files that an action reads beside the outputs it depends on.
@@ -216,7 +217,8 @@ func (s *Stream) inputs(base uint64, a *Action, files []Blob) []Blob {
 		return append(files, Blob{Seed: mix(a.Output.Seed, ofInputs), Size: recordedInput})
 	}
 	class := &s.Classes[a.Class]
-	in := source(mix(a.Key.Hi, a.Key.Lo, ofInputs))
+	seed := mix(a.Key.Hi, a.Key.Lo, ofInputs)
+	in := source(seed)
 	for f := range int(class.InputFiles.sample(in)) {
 		// The first is the action's own source, which makes its key what it is.
 		if f > 0 && s.Shared.Blobs > 0 && in.Unit() < class.SharedInputs {
@@ -224,7 +226,7 @@ func (s *Stream) inputs(base uint64, a *Action, files []Blob) []Blob {
 			continue
 		}
 		files = append(files, Blob{
-			Seed: mix(a.Key.Hi, a.Key.Lo, ofInputs, uint64(f)), Size: int64(class.InputBytes.sample(in)), Ratio: s.Shared.Ratio,
+			Seed: mixIn(seed, uint64(f)), Size: int64(class.InputBytes.sample(in)), Ratio: s.Shared.Ratio,
 		})
 	}
 	return files
@@ -282,4 +284,6 @@ func (s *Stream) WarmActions(seed uint64) []Action {
 	return all
 }
 
-func (k Key) with(part uint64) Key { return Key{mix(k.Hi, part), mix(k.Lo, part, 1)} }
+func (k Key) with(part uint64) Key {
+	return Key{mixIn(mix(k.Hi), part), mixIn(mixIn(mix(k.Lo), part), 1)}
+}

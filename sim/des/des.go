@@ -108,8 +108,9 @@ func (k *Kernel) NextAt() Time {
 	return Time(k.set.peek())
 }
 
-// Note adds numbers to the fingerprint: a model's decisions, beside the events.
-func (k *Kernel) Note(numbers ...uint64) { k.finger.note(numbers) }
+// Note adds five numbers to the fingerprint: a decision of the model, beside the events. A
+// list of any length would have to be in memory, which took half of an event's time.
+func (k *Kernel) Note(a, b, c, d, e uint64) { k.finger.note(a, b, c, d, e) }
 
 // Fingerprint tells trajectories apart: equal ones have equal fingerprints, on every
 // machine. It is the lower half of Fingerprint128.

@@ -41,11 +41,13 @@ func TestFingerprintsTellTrajectoriesApart(t *testing.T) {
 // TestEverythingIsInTheFingerprint: a difference in any part of an event or of a note, in
 // any bit, is one of both halves.
 func TestEverythingIsInTheFingerprint(t *testing.T) {
-	print := func(e des.Event, notes ...uint64) [2]uint64 {
+	print := func(e des.Event, notes ...[5]uint64) [2]uint64 {
 		var k des.Kernel
 		k.Schedule(e)
 		k.Next()
-		k.Note(notes...)
+		for _, n := range notes {
+			k.Note(n[0], n[1], n[2], n[3], n[4])
+		}
 		hi, lo := k.Fingerprint128()
 		return [2]uint64{hi, lo}
 	}
@@ -59,7 +61,12 @@ func TestEverythingIsInTheFingerprint(t *testing.T) {
 	for bit := range 64 {
 		e := base
 		e.B ^= 1 << bit
-		all = append(all, print(e), print(base, 7^1<<bit, 8), print(base, 7, 8^1<<bit))
+		all = append(all, print(e))
+		for i := range 5 {
+			note := [5]uint64{7, 8, 9, 10, 11}
+			note[i] ^= 1 << bit
+			all = append(all, print(base, note))
+		}
 	}
 	for bit := range 32 {
 		e := base
@@ -72,7 +79,10 @@ func TestEverythingIsInTheFingerprint(t *testing.T) {
 		kind.Kind ^= 1 << bit
 		all = append(all, print(class), print(kind))
 	}
-	all = append(all, print(base, 0), print(base, 0, 0), print(base, 7), print(base, 7, 8), print(base, 8, 7), print(base, 1, 2, 3, 4, 5), print(base, 1, 2, 3, 4, 5, 0))
+	zero, one, other := [5]uint64{}, [5]uint64{7, 8, 9, 10, 11}, [5]uint64{8, 7, 9, 10, 11}
+	for _, notes := range [][][5]uint64{{zero}, {zero, zero}, {one}, {other}, {one, zero}, {zero, one}, {one, other}, {other, one}} {
+		all = append(all, print(base, notes...))
+	}
 	hi, lo := make(map[uint64]int), make(map[uint64]int)
 	for i, p := range all {
 		if at, ok := hi[p[0]]; ok {

@@ -27,19 +27,14 @@ func (f *fingerprint) event(x, y, z uint64) {
 	)
 }
 
-func (f *fingerprint) note(numbers []uint64) {
-	for len(numbers) > 0 {
-		n := min(len(numbers), 4)
-		// A count first, so that a zero more is another list.
-		lo, hi := uint64(n), uint64(n)
-		for i, v := range numbers[:n] {
-			v ^= v >> 32
-			lo += v * factors[0][i]
-			hi += v * factors[1][i]
-		}
-		f.absorb(lo, hi)
-		numbers = numbers[n:]
-	}
+// note takes in five numbers, first four of them and then one.
+func (f *fingerprint) note(a, b, c, d, e uint64) {
+	a, b, c, d, e = a^a>>32, b^b>>32, c^c>>32, d^d>>32, e^e>>32
+	f.absorb(
+		4+a*factors[0][0]+b*factors[0][1]+c*factors[0][2]+d*factors[0][3],
+		4+a*factors[1][0]+b*factors[1][1]+c*factors[1][2]+d*factors[1][3],
+	)
+	f.absorb(1+e*factors[0][0], 1+e*factors[1][0])
 }
 
 // absorb is a bijection of each half for what comes in: a difference of one is never lost.

@@ -28,7 +28,7 @@ func travel(n uint64, odd func(number uint64, e *des.Event, note *uint64)) (*des
 		if odd != nil {
 			odd(number, &next, &note)
 		}
-		k.Note(note)
+		k.Note(note, 0, 0, 0, 0)
 		k.Schedule(next)
 	}
 	k.EndRecord()

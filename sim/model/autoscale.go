@@ -273,9 +273,8 @@ func (s *sim) consult(f *fleet) {
 // ReplicaSets have the same order, but don't know who is busy.
 func (s *sim) shrink(f *fleet, n int) {
 	var all []int32
-	for i := range s.workers.all {
-		at := int32(i)
-		if w := s.workers.find(at, s.workers.turn(at)); w != nil && w.fleet == f && !w.leaving {
+	for at, w := range s.workers.all {
+		if w.fleet == f && !w.leaving {
 			all = append(all, at)
 		}
 	}

@@ -24,7 +24,7 @@ func (r *results) add(k workload.Key) {
 }
 
 func (r *results) has(k workload.Key) bool {
-	if r.away > 0 {
+	if r.away > 0 || len(r.young)+len(r.old) == 0 {
 		return false
 	}
 	if _, ok := r.young[k]; ok {

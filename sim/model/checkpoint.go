@@ -182,7 +182,7 @@ func (s *sim) resize(f *fleet, want int) {
 	for f.there < want {
 		s.start(f)
 	}
-	for i := int32(len(s.workers.all)) - 1; i >= 0 && f.there > want; i-- {
+	for i := s.workers.size - 1; i >= 0 && f.there > want; i-- {
 		if w := s.workers.find(i, s.workers.turn(i)); w != nil && w.fleet == f {
 			s.leave(i)
 		}
@@ -196,7 +196,7 @@ func (s *sim) clone(policy string) (*sim, error) {
 	c.Recorder, c.Observers, c.Check, c.account = nil, nil, false, nil
 	c.samplers, c.sampleAt, c.Watch, c.Trajectory, c.Trace = nil, des.End, nil, nil, nil
 	c.k = *s.k.Clone()
-	c.out, c.todo = nil, nil
+	c.out, c.todo, c.stirred = nil, nil, true
 	if policy != "" {
 		p, err := queue.ParsePolicy(policy)
 		if err != nil {
@@ -226,18 +226,21 @@ func (s *sim) clone(policy string) (*sim, error) {
 	c.workers = cloned(&s.workers, func(w *worker) {
 		w.fleet = c.fleets[w.fleet.number]
 		w.holds, w.fresh, w.slots = slices.Clone(w.holds), slices.Clone(w.fresh), slices.Clone(w.slots)
-		w.cache.files, w.cache.entries, w.cache.gone = maps.Clone(w.cache.files), slices.Clone(w.cache.entries), slices.Clone(w.cache.gone)
+		w.cache = &inputs{w.cache.capacity, w.cache.used, maps.Clone(w.cache.files), slices.Clone(w.cache.entries), slices.Clone(w.cache.gone)}
 	})
 	c.byWorker, c.places = slices.Clone(s.byWorker), slices.Clone(s.places)
 	c.tasks = slices.Clone(s.tasks)
 	for i := range c.tasks {
-		c.tasks[i].inputs, c.tasks[i].lost = slices.Clone(c.tasks[i].inputs), slices.Clone(c.tasks[i].lost)
+		if t := &c.tasks[i]; t.more != nil {
+			t.more = &moreOfTask{slices.Clone(t.more.inputs), slices.Clone(t.more.lost)}
+		}
 	}
+	c.line.places = slices.Clone(s.line.places)
 	c.execs = cloned(&s.execs, func(*exec) {})
 	c.builds = cloned(&s.builds, func(b *build) {
 		b.Unshare()
 		b.order = b.order.Clone(&b.Build)
-		b.due, b.ops, b.took, b.ended = slices.Clone(b.due), slices.Clone(b.ops), slices.Clone(b.took), slices.Clone(b.ended)
+		b.steps = slices.Clone(b.steps)
 	})
 	c.groups.gone, c.groups.held = slices.Clone(s.groups.gone), slices.Clone(s.groups.held)
 	c.results.young, c.results.old = maps.Clone(s.results.young), maps.Clone(s.results.old)
@@ -248,9 +251,13 @@ func (s *sim) clone(policy string) (*sim, error) {
 	}
 	c.faultTimes = slices.Clone(s.faultTimes)
 	c.image, c.abandoned = slices.Clone(s.image), slices.Clone(s.abandoned)
-	c.calls = cloned(&s.calls, func(one *call) { one.done.inputs, one.done.lost = nil, slices.Clone(one.done.lost) })
+	c.calls = cloned(&s.calls, func(one *call) {
+		if more := one.done.more; more != nil {
+			one.done.more = &moreOfTask{lost: slices.Clone(more.lost)}
+		}
+	})
 	// What is of one step, or of one call of an observer.
-	c.done, c.asked, c.action, c.attempt, c.sample = task{}, asked{}, Action{}, Attempt{}, Sample{}
+	c.done, c.held, c.asked, c.action, c.attempt, c.sample = nil, task{}, asked{}, Action{}, Attempt{}, Sample{}
 	c.lister = workload.Lister{}
 	if policy != "" {
 		c.freeGroups()
@@ -260,12 +267,16 @@ func (s *sim) clone(policy string) (*sim, error) {
 
 // cloned copies a table; what is in use is deepened.
 func cloned[T any](t *table[T], deepen func(*T)) table[T] {
-	c := table[T]{all: make([]*entry[T], len(t.all)), gone: slices.Clone(t.gone)}
-	for i, e := range t.all {
-		c.all[i] = &entry[T]{turn: e.turn}
-		if e.turn&1 == 1 {
-			c.all[i].value = e.value
-			deepen(&c.all[i].value)
+	c := table[T]{chunks: make([]*[chunk]entry[T], len(t.chunks)), size: t.size, gone: slices.Clone(t.gone)}
+	for i := range c.chunks {
+		c.chunks[i] = new([chunk]entry[T])
+	}
+	for i := range t.size {
+		from, to := t.entry(i), c.entry(i)
+		to.turn = from.turn
+		if from.turn&1 == 1 {
+			to.value = from.value
+			deepen(&to.value)
 		}
 	}
 	return c

@@ -87,15 +87,15 @@ func TestCopiesShareNothing(t *testing.T) {
 func TestCopiesKnowEveryField(t *testing.T) {
 	known := strings.Fields(`
 		Action.Lost Build.Actions Build.graph Config.Observers Config.Recorder Config.Scenario Config.Trace
-		Config.Trajectory Config.Watch Lister.running Metrics.Readings Order.graph Order.ready Order.waiting
-		Plan.edits Plan.graph Plan.stream Sample.Fleets Sample.Platforms account.leases account.ops account.platforms
-		account.s account.shares account.tasks account.workers build.due build.ended build.ops build.took fleet.scaler
+		Config.Trajectory Config.Watch Lister.running Metrics.Readings Order.free Order.graph Order.ready Order.waiting
+		Plan.edits Plan.graph Plan.places Plan.stream Sample.Fleets Sample.Platforms account.leases account.ops account.platforms
+		account.s account.shares account.tasks account.workers asked.of build.steps fleet.scaler
 		fleet.serves graph.after graph.deps graph.from graph.waiting inputs.entries inputs.files inputs.gone link.slow
-		link.transfers numbers.gone numbers.held platformAccount.line results.old results.young scaler.Autoscaler
-		scaler.readings scaler.rule shareAccount.waiting sim.abandoned sim.account sim.broken sim.byWorker
+		line.places link.transfers moreOfTask.inputs moreOfTask.lost numbers.gone numbers.held platformAccount.line results.old results.young scaler.Autoscaler
+		scaler.readings scaler.rule shareAccount.waiting sim.abandoned sim.account sim.broken sim.byWorker sim.done
 		sim.faultTimes sim.fleets sim.image sim.link sim.out sim.places sim.platforms sim.q sim.samplers sim.streams
 		sim.tamper sim.tasks sim.todo stream.Demand stream.expected stream.plan stream.platforms stream.times
-		table.all table.gone task.inputs task.lost worker.fleet worker.fresh worker.holds worker.slots
+		table.chunks table.gone task.more worker.cache worker.fleet worker.fresh worker.holds worker.slots
 		workerAccount.serves
 	`)
 	got := model.References()

@@ -15,10 +15,7 @@ type build struct {
 	stream    int32
 	begun     des.Time
 	order     workload.Order
-	due       []des.Time          // by action: when it could begin, once it has
-	ops       []queue.OperationID // by action, 0 if it isn't under way
-	took      []int64
-	ended     []bool // by action
+	steps     []step // by action
 	left      int    // actions that haven't ended
 	running   int
 	group     uint32 // of its tasks
@@ -27,6 +24,14 @@ type build struct {
 	stopped   bool
 	cancelled bool
 	client    bool // of a closed loop: the next begins when it ends
+}
+
+// step is how far an action of a build is.
+type step struct {
+	due   des.Time          // when it could begin, once it has
+	op    queue.OperationID // 0 if it isn't under way
+	took  int64
+	ended bool
 }
 
 // place is an action of a build that waits for an operation; merged says that the task was
@@ -41,7 +46,10 @@ type place struct {
 }
 
 // asked is an action of a build.
-type asked struct{ build, action int32 }
+type asked struct {
+	build, action int32
+	of            *build
+}
 
 // arrive begins a build.
 func (s *sim) arrive(i int, how uint64) {
@@ -63,8 +71,7 @@ func (s *sim) arrive(i int, how uint64) {
 	st.plan.Draw(number, &b.Build)
 	n := len(b.Actions)
 	b.order.Reset(&b.Build)
-	b.due, b.ops = append(b.due[:0], make([]des.Time, n)...), append(b.ops[:0], make([]queue.OperationID, n)...)
-	b.took, b.ended = append(b.took[:0], make([]int64, n)...), append(b.ended[:0], make([]bool, n)...)
+	b.steps = append(b.steps[:0], make([]step, n)...)
 	b.stream, b.begun, b.group = int32(i), s.k.Now(), s.groups.take()
 	b.running, b.cacheHits, b.failed, b.left = 0, 0, 0, n
 	b.stopped, b.cancelled, b.client = false, false, how&closedLoop != 0
@@ -92,8 +99,8 @@ func (s *sim) advance(at int32) {
 			continue
 		}
 		s.inFlight++
-		b.due[a] = s.k.Now()
-		s.submit(at, int32(a))
+		b.steps[a].due = s.k.Now()
+		s.submit(at, b, int32(a))
 	}
 	if b.running == 0 && (b.stopped || b.order.Ready() == 0) {
 		s.finish(at)
@@ -107,18 +114,17 @@ func (s *sim) ask(at int32, turn uint64, a int32) {
 		return
 	}
 	s.inFlight++
-	b.due[a] = s.k.Now()
+	b.steps[a].due = s.k.Now()
 	if b.stopped {
 		s.actionDone(at, a, Stopped, nil)
 	} else {
-		s.submit(at, a)
+		s.submit(at, b, a)
 	}
 	s.advance(at)
 }
 
 // submit looks for the result of an action, or asks for its execution.
-func (s *sim) submit(at, a int32) {
-	b := s.builds.at(at)
+func (s *sim) submit(at int32, b *build, a int32) {
 	st := s.streams[b.stream]
 	action := &b.Actions[a]
 	if !st.SkipCache && (action.Warm && s.results.away == 0 || s.results.has(action.Key)) {
@@ -132,15 +138,14 @@ func (s *sim) submit(at, a int32) {
 		}
 		return
 	}
-	s.enqueue(at, a)
+	s.enqueue(at, b, a)
 }
 
 // enqueue asks for the execution of an action.
-func (s *sim) enqueue(at, a int32) {
-	b := s.builds.at(at)
+func (s *sim) enqueue(at int32, b *build, a int32) {
 	st, action := s.streams[b.stream], &b.Actions[a]
-	s.asked = asked{at, a}
-	out := s.step(queue.Input{
+	s.asked = asked{at, a, b}
+	out := s.step(&queue.Input{
 		Kind: queue.Enqueue, Platform: st.platforms[action.Class], Key: keyOf(action.Key), Priority: action.Priority,
 		Tenant: st.tenant, Correlated: max(1, b.Group), Invocation: b.group, Expected: st.guess(action), Affinity: action.Affinity,
 	})
@@ -154,13 +159,13 @@ func (s *sim) enqueue(at, a int32) {
 func (s *sim) enter(o queue.OperationID, t queue.TaskID, merged bool) {
 	s.places = reach(s.places, o.Index())
 	s.places[o.Index()] = place{o, t, s.asked.build, s.asked.action, s.builds.turn(s.asked.build), merged, 0}
-	s.builds.at(s.asked.build).ops[s.asked.action] = o
+	s.asked.of.steps[s.asked.action].op = o
 }
 
 // taskOf is the task that was the last of an identity, nil if its place is another's by now.
 func (s *sim) taskOf(id queue.TaskID) *task {
 	if int(id.Index()) < len(s.tasks) {
-		if t := &s.tasks[id.Index()]; t.last == id {
+		if t := &s.tasks[id.Index()]; t.id == id {
 			return t
 		}
 	}
@@ -188,7 +193,7 @@ func (s *sim) operationDone(d *todo, done *task) {
 	if b == nil {
 		return
 	}
-	b.ops[d.place.action] = 0
+	b.steps[d.place.action].op = 0
 	how, t := Errored, s.taskOf(d.task)
 	s.cause = d.reason
 	switch {
@@ -212,18 +217,18 @@ func (s *sim) actionDone(at, a int32, how Ended, t *task) {
 	b := s.builds.at(at)
 	if t != nil && how.hasResult() {
 		// Of one that was under way already, only the rest counts.
-		b.took[a] = min(t.ran-t.fetched, s.k.Now()-b.due[a])
+		b.steps[a].took = min(t.ran-t.fetched, s.k.Now()-b.steps[a].due)
 	}
 	if len(s.Observers) > 0 {
 		s.tellAction(b, a, how, t)
 	}
-	if b.ended[a] {
+	if b.steps[a].ended {
 		s.violate("action %d of build %d of %s ends twice", a, b.Number, s.streams[b.stream].Name)
 	}
 	if s.account != nil {
-		s.account.sojourns += float64(s.k.Now() - b.due[a])
+		s.account.sojourns += float64(s.k.Now() - b.steps[a].due)
 	}
-	b.ended[a] = true
+	b.steps[a].ended = true
 	b.left--
 	b.running--
 	s.inFlight--
@@ -246,7 +251,7 @@ func (s *sim) tellAction(b *build, a int32, how Ended, t *task) {
 	action := &b.Actions[a]
 	s.action = Action{
 		Stream: int(b.stream), Class: action.Class, Build: b.Number, Index: int(a), Key: action.Key, Ended: how,
-		Due: b.due[a], End: s.k.Now(),
+		Due: b.steps[a].due, End: s.k.Now(),
 	}
 	if how == Errored {
 		s.action.Cause = s.cause
@@ -255,11 +260,11 @@ func (s *sim) tellAction(b *build, a int32, how Ended, t *task) {
 		to := &s.action
 		to.Asker = Asker{int(t.stream), int(t.build), int(t.action)}
 		if how.hasResult() {
-			to.OutputBytes = t.output.Size
+			to.OutputBytes = t.outputBytes
 		}
-		to.Waited, to.Held, to.Lost = t.since, t.held, t.lost
+		to.Waited, to.Held, to.Lost = t.since, t.held, t.tries()
 		to.Queued, to.Leased, to.Fetched, to.Ran, to.Uploaded = t.queued, t.leased, t.fetched, t.ran, t.uploaded
-		to.Attempts, to.Worker, to.Task = int(t.attempt), t.worker, uint64(t.last)
+		to.Attempts, to.Worker, to.Task = int(t.attempt), int(t.worker), uint64(t.id)
 	}
 	for _, o := range s.Observers {
 		o.Action(&s.action)
@@ -275,15 +280,16 @@ func (s *sim) giveUp(at int32, turn uint64) {
 	}
 	b.stopped, b.cancelled = true, true
 	s.stopCalls(at, turn)
-	for a, op := range b.ops {
+	for a := range b.steps {
+		op := b.steps[a].op
 		if op == 0 {
 			continue
 		}
-		b.ops[a] = 0
+		b.steps[a].op = 0
 		t := s.taskOf(s.places[op.Index()].task)
 		s.places[op.Index()] = place{}
 		s.orphans++
-		s.step(queue.Input{Kind: queue.Unwatch, Operation: op})
+		s.step(&queue.Input{Kind: queue.Unwatch, Operation: op})
 		s.actionDone(at, int32(a), Stopped, t)
 	}
 	if b.running == 0 {
@@ -301,7 +307,7 @@ func (s *sim) finish(at int32) {
 		s.built = Build{
 			Stream: int(b.stream), Number: b.Number, Begun: b.begun, End: s.k.Now(),
 			Actions: len(b.Actions), CacheHits: b.cacheHits, Failed: b.failed, Cancelled: b.cancelled,
-			Ideal: int64(s.lister.Ideal(&b.Build, b.Jobs, func(i int) time.Duration { return time.Duration(b.took[i]) })),
+			Ideal: int64(s.lister.Ideal(&b.Build, b.Jobs, func(i int) time.Duration { return time.Duration(b.steps[i].took) })),
 		}
 		for _, o := range s.Observers {
 			o.Build(&s.built)

@@ -1,6 +1,7 @@
 package model
 
 import (
+	"math/bits"
 	"time"
 
 	"github.com/weir-build/weir/loadgen/workload"
@@ -9,68 +10,110 @@ import (
 	"github.com/weir-build/weir/system/queue/sizing"
 )
 
-// task is the work behind operations.
+// task is the work behind operations. It fills two cache lines.
 type task struct {
-	id       queue.TaskID
-	key      workload.Key
-	duration int64
-	output   workload.Blob
-	stream   int32
-	class    int32
-	build    int32 // of the action that it was first asked for by: its number in the stream
-	action   int32
-	fails    bool
-	waits    bool // for a worker
-	pauses   bool // before it does
-	inputs   []workload.Blob
-	queued   des.Time
-	since    des.Time // when it last began to wait for a worker
-	held     queue.Hold
-	lost     []Try
-	last     queue.TaskID // id, and still when it is no more
+	id          queue.TaskID // and still when it is no more
+	duration    int64
+	queued      des.Time
+	since       des.Time // when it last began to wait for a worker
+	stream      int32
+	class       int32
+	build       int32 // of the action that it was first asked for by: its number in the stream
+	action      int32
+	given       uint32 // the latest attempt that a worker was given
+	held        queue.Hold
+	open        bool // it isn't over
+	fails       bool
+	stays       stay
+	key         workload.Key
+	outputBytes int64
+	more        *moreOfTask // nil if there is none
 	// Of the latest execution.
-	leased, fetched, ran, uploaded des.Time
 	attempt                        uint32
-	worker                         int
-	given                          uint32 // the latest attempt that a worker was given
+	worker                         int32
+	leased, fetched, ran, uploaded des.Time
+}
+
+// stay is where a task is.
+type stay uint8
+
+const (
+	elsewhere stay = iota
+	waiting        // for a worker
+	pausing        // before it does
+)
+
+// moreOfTask is what few tasks have.
+type moreOfTask struct {
+	inputs []workload.Blob
+	lost   []Try
+}
+
+func (t *task) tries() []Try {
+	if t.more == nil {
+		return nil
+	}
+	return t.more.lost
+}
+
+// kept is a copy of a task that stays as it is when its place is used again.
+func (t *task) kept() task {
+	c := *t
+	if len(c.tries()) == 0 {
+		c.more = nil
+	}
+	return c
 }
 
 // newTask makes the task of the action that is being submitted.
 func (s *sim) newTask(id queue.TaskID) {
-	b := s.builds.at(s.asked.build)
+	b := s.asked.of
 	a := &b.Actions[s.asked.action]
 	t := &s.tasks[id.Index()]
-	if len(t.lost) > 0 {
-		t.lost = nil // who waited for what was here is told of it yet
+	if t == s.done {
+		s.held = t.kept()
+		s.done = &s.held
 	}
-	*t = task{
-		id: id, last: id, build: int32(b.Number), action: s.asked.action, lost: t.lost, key: a.Key, duration: int64(a.Duration), output: a.Output, stream: b.stream, class: int32(a.Class),
-		fails: a.Fails, waits: true, inputs: t.inputs[:0], queued: s.k.Now(),
+	more := t.more
+	if more != nil && len(more.lost) > 0 {
+		more = nil // who waited for what was here is told of it yet
 	}
+	// Part by part: a literal would be made elsewhere and copied.
+	*t = task{}
+	t.id, t.open, t.stays, t.more, t.queued = id, true, waiting, more, s.k.Now()
+	t.stream, t.build, t.class, t.action = b.stream, int32(b.Number), int32(a.Class), s.asked.action
+	t.key, t.duration, t.outputBytes, t.fails = a.Key, int64(a.Duration), a.Output.Size, a.Fails
 	s.queued++
 	s.wait(t)
 	if s.link != nil {
-		for _, d := range a.Deps {
-			t.inputs = append(t.inputs, b.Actions[d].Output)
+		if t.more == nil {
+			t.more = new(moreOfTask)
 		}
-		t.inputs = s.streams[b.stream].plan.Inputs(a, t.inputs)
+		files := t.more.inputs[:0]
+		for _, d := range a.Deps {
+			files = append(files, b.Actions[d].Output)
+		}
+		t.more.inputs = s.streams[b.stream].plan.Inputs(a, files)
 	}
 }
 
-// exec is an execution under way: a worker has a lease.
+// exec is an execution under way: a worker has a lease. With its turn it fills two cache
+// lines, of which one is enough for what doesn't stand still.
 type exec struct {
 	worker               int32
 	place                int32 // in the worker's holds
 	slot                 int32 // of the worker
 	attempt              uint32
 	task                 queue.TaskID
+	leased, fetched, ran des.Time
 	stage                stage
 	transfer             bool     // it is in the link
+	shifted              bool     // by halt.shift
 	since                des.Time // when the task began to wait for it
-	leased, fetched, ran des.Time
 	halt                 halt
 	// Of the task: nobody tells a worker that stands still when that is over.
 	stream, class, build, action int32
+	_                            [8]byte
 }
 
 type stage uint8
@@ -86,8 +129,8 @@ const (
 func (s *sim) lease(o *queue.Output) {
 	i := s.byWorker[o.Worker.Index()]
 	t := &s.tasks[o.Task.Index()]
-	if t.waits {
-		t.waits = false
+	if t.stays == waiting {
+		t.stays = elsewhere
 		s.queued--
 	}
 	if o.Kind == queue.Leased && o.Attempt <= t.given {
@@ -101,7 +144,7 @@ func (s *sim) lease(o *queue.Output) {
 	if c := w.fleet.scaler; c != nil && o.Kind == queue.Leased {
 		c.use.WaitTime = longer(c.use.WaitTime, s.k.Now()-t.since)
 	}
-	t.worker = w.number
+	t.worker = int32(w.number)
 	if o.Kind == queue.Offered {
 		for _, h := range w.holds {
 			if e := s.execs.at(h); e.task == o.Task && e.attempt == o.Attempt {
@@ -113,34 +156,38 @@ func (s *sim) lease(o *queue.Output) {
 		s.violate("worker %v, number %d, gets task %v, attempt %d, and has %d of %d slots in use", o.Worker, w.number, o.Task, o.Attempt, len(w.holds), w.fleet.Slots)
 	}
 	at, e := s.execs.take()
-	*e = exec{worker: i, place: int32(len(w.holds)), slot: w.takeSlot(), task: o.Task, attempt: o.Attempt, since: t.since, leased: s.k.Now(), stream: t.stream, class: t.class, build: t.build, action: t.action}
+	*e = exec{}
+	e.worker, e.place, e.slot, e.task, e.attempt = i, int32(len(w.holds)), w.takeSlot(), o.Task, o.Attempt
+	e.since, e.leased = t.since, s.k.Now()
+	e.stream, e.class, e.build, e.action = t.stream, t.class, t.build, t.action
 	w.holds = append(w.holds, at)
 	w.fresh = append(w.fresh, held{at, s.execs.turn(at)})
 	s.attempts++
 	w.fleet.attempts++
 	s.occupy(w, 1)
-	s.beginStage(at)
+	s.beginStage(at, e)
 }
 
 func (w *worker) takeSlot() int32 {
 	for i, used := range w.slots {
-		if !used {
-			w.slots[i] = true
-			return int32(i)
+		if free := bits.TrailingZeros64(^used); free < 64 {
+			w.slots[i] |= 1 << free
+			return int32(64*i + free)
 		}
 	}
-	w.slots = append(w.slots, true)
-	return int32(len(w.slots) - 1)
+	w.slots = append(w.slots, 1)
+	return int32(64 * (len(w.slots) - 1))
 }
 
+func (w *worker) freeSlot(slot int32) { w.slots[slot/64] &^= 1 << (slot % 64) }
+
 // beginStage begins the stage that an execution is in.
-func (s *sim) beginStage(at int32) {
-	e := s.execs.at(at)
+func (s *sim) beginStage(at int32, e *exec) {
 	t, w := &s.tasks[e.task.Index()], s.workers.at(e.worker)
 	switch e.stage {
 	case fetching:
 		if s.link != nil {
-			s.transfer(at, w.cache.missing(t.inputs))
+			s.transfer(at, w.cache.missing(t.more.inputs))
 			return
 		}
 		e.fetched, e.stage = s.k.Now(), running
@@ -152,7 +199,7 @@ func (s *sim) beginStage(at int32) {
 		}
 		s.stageEnds(at, des.Add(s.k.Now(), took))
 	case uploading:
-		s.transfer(at, t.output.Size)
+		s.transfer(at, t.outputBytes)
 	}
 }
 
@@ -170,39 +217,37 @@ func (s *sim) stageDone(at int32, turn uint64) {
 	switch e.stage {
 	case fetching:
 		e.fetched, e.stage = s.k.Now(), running
-		s.beginStage(at)
+		s.beginStage(at, e)
 	case running:
 		e.ran, e.stage = s.k.Now(), uploading
 		if s.link != nil {
-			s.beginStage(at)
+			s.beginStage(at, e)
 			return
 		}
-		s.complete(at)
+		s.complete(at, e)
 	case uploading:
-		s.complete(at)
+		s.complete(at, e)
 	}
 }
 
 // complete has a worker report a result, and ask for more.
-func (s *sim) complete(at int32) {
-	e := s.execs.at(at)
+func (s *sim) complete(at int32, e *exec) {
 	if s.down > 0 {
 		e.stage, e.halt.due = unreported, s.k.Now()
 		return
 	}
 	worker := e.worker
-	s.step(queue.Input{Kind: queue.PollEnd, Worker: s.workers.at(worker).id})
-	s.deliver(at, s.k.Now())
+	s.step(&queue.Input{Kind: queue.PollEnd, Worker: s.workers.at(worker).id})
+	s.deliver(at, e, s.k.Now())
 	s.poll(worker)
 	s.leaveIfIdle(worker)
 }
 
 // deliver tells the scheduler of a result that was there at a time.
-func (s *sim) deliver(at int32, uploaded des.Time) {
-	e := *s.execs.at(at)
+func (s *sim) deliver(at int32, e *exec, uploaded des.Time) {
 	w := s.workers.at(e.worker)
-	if t := &s.tasks[e.task.Index()]; t.id == e.task {
-		t.leased, t.fetched, t.ran, t.uploaded, t.attempt, t.worker = e.leased, e.fetched, e.ran, uploaded, e.attempt, w.number
+	if t := &s.tasks[e.task.Index()]; t.id == e.task && t.open {
+		t.leased, t.fetched, t.ran, t.uploaded, t.attempt, t.worker = e.leased, e.fetched, e.ran, uploaded, e.attempt, int32(w.number)
 		if !t.fails {
 			st := s.streams[t.stream]
 			if st.recurs {
@@ -211,8 +256,9 @@ func (s *sim) deliver(at int32, uploaded des.Time) {
 			st.expected[t.class] = sizing.Mean(st.expected[t.class], time.Duration(t.ran-t.fetched))
 		}
 	}
+	in := queue.Input{Kind: queue.Complete, Worker: w.id, Task: e.task, Attempt: e.attempt, Accepting: true}
 	s.drop(at, false)
-	s.step(queue.Input{Kind: queue.Complete, Worker: w.id, Task: e.task, Attempt: e.attempt, Accepting: true})
+	s.step(&in)
 }
 
 // drop takes an execution out of a worker's hands.
@@ -223,7 +269,7 @@ func (s *sim) drop(at int32, lost bool) {
 	w.holds[e.place] = last
 	s.execs.at(last).place = e.place
 	w.holds = w.holds[:len(w.holds)-1]
-	w.slots[e.slot] = false
+	w.freeSlot(e.slot)
 	if e.transfer {
 		s.abort(at)
 	}
@@ -242,7 +288,7 @@ func (s *sim) drop(at int32, lost bool) {
 
 func (s *sim) tellAttempt(e *exec, w *worker, lost bool) {
 	s.attempt = Attempt{
-		Stream: int(e.stream), Class: int(e.class), Build: int(e.build), Index: int(e.action), Worker: w.number, Fleet: w.fleet.number, Slot: int(e.slot),
+		Stream: int(e.stream), Class: int(e.class), Build: int(e.build), Index: int(e.action), Worker: int(w.number), Fleet: w.fleet.number, Slot: int(e.slot),
 		Task: uint64(e.task), Number: int(e.attempt), Queued: e.since, Leased: e.leased, Fetched: e.fetched, Ran: e.ran,
 		End: s.k.Now(), Lost: lost,
 	}
@@ -283,7 +329,10 @@ func (s *sim) wait(t *task) {
 // loseTry notes that nothing came of an attempt.
 func (s *sim) loseTry(o *queue.Output) {
 	t := &s.tasks[o.Task.Index()]
-	t.lost = append(t.lost, Try{
-		Number: int(o.Attempt), Queued: t.since, Leased: t.leased, Ended: s.k.Now(), Worker: t.worker, Held: t.held, Reason: o.Reason,
+	if t.more == nil {
+		t.more = new(moreOfTask)
+	}
+	t.more.lost = append(t.more.lost, Try{
+		Number: int(o.Attempt), Queued: t.since, Leased: t.leased, Ended: s.k.Now(), Worker: int(t.worker), Held: t.held, Reason: o.Reason,
 	})
 }

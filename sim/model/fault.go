@@ -90,13 +90,13 @@ func (s *sim) harm(i int, f *scenario.Fault) {
 
 // each does something to the first workers of a kind, by their places.
 func (s *sim) each(n int, is func(*worker) bool, do func(int32)) {
-	for i := range s.workers.all {
+	for i, w := range s.workers.all {
 		if n == 0 {
 			return
 		}
-		if w := s.workers.find(int32(i), s.workers.turn(int32(i))); w != nil && is(w) {
+		if is(w) {
 			n--
-			do(int32(i))
+			do(i)
 		}
 	}
 }

@@ -31,9 +31,9 @@ func (s *sim) freeze(i int32, until des.Time) {
 
 // halted tells whether the end of an execution's stage is put off.
 func (s *sim) halted(at int32, e *exec) bool {
-	if e.halt.shift > 0 {
+	if e.shifted {
 		s.stageEnds(at, des.Add(s.k.Now(), e.halt.shift))
-		e.halt.shift = 0
+		e.shifted, e.halt.shift = false, 0
 		return true
 	}
 	if s.workers.at(e.worker).frozen {
@@ -62,6 +62,7 @@ func (s *sim) thaw(i int32, turn uint64) {
 			s.stageEnds(at, des.Add(s.k.Now(), e.halt.due-w.frozeAt))
 		default:
 			e.halt.shift += s.k.Now() - w.frozeAt
+			e.shifted = e.halt.shift > 0
 		}
 	}
 	s.hail(i)
@@ -80,11 +81,11 @@ func (s *sim) hail(i int32) {
 		s.leaveIfIdle(i)
 		return
 	}
-	s.step(queue.Input{Kind: queue.PollEnd, Worker: w.id})
+	s.step(&queue.Input{Kind: queue.PollEnd, Worker: w.id})
 	for n := 0; n < len(w.holds); {
 		at := w.holds[n]
 		if e := s.execs.at(at); e.stage == unreported {
-			s.deliver(at, e.halt.due)
+			s.deliver(at, e, e.halt.due)
 			s.settleEnded()
 			continue
 		}

@@ -38,7 +38,7 @@ func (s *sim) addUp() {
 	if int64(operations) != s.inFlight-s.unasked+s.orphans {
 		s.violate("builds wait for %d actions, of which %d haven't been asked for, the scheduler has %d operations, of which %d are nobody's", s.inFlight, s.unasked, operations, s.orphans)
 	}
-	if used := int64(len(s.execs.all) - len(s.execs.gone)); used != s.running {
+	if used := int64(s.execs.used()); used != s.running {
 		s.violate("%d slots are busy with %d executions", s.running, used)
 	}
 	if s.account != nil {
@@ -534,10 +534,8 @@ const residual = 1e-6
 // end is told when the run has ended.
 func (a *account) end() {
 	s := a.s
-	for i := range s.execs.all {
-		if e := s.execs.all[i]; e.turn&1 == 1 {
-			a.executions += float64(s.k.Now() - e.value.leased)
-		}
+	for _, e := range s.execs.all {
+		a.executions += float64(s.k.Now() - e.leased)
 	}
 	for i := range a.tasks {
 		if t := &a.tasks[i]; t.id != 0 && t.state == taskWaits {

@@ -20,14 +20,21 @@ type link struct {
 	next        des.Time   // when the first ends, as scheduled
 	round       uint64     // of the event for that: others are stale
 	slow        []float64  // the shares of the rate that are left, of what slows it down
+	rates       rates
 }
 
-// transfer ends when the link has come to it.
-type transfer struct {
-	ends uint64
-	turn uint64
-	exec int32
+// rates is what the rate of some transfers was: how many, and one more, or 0 if it isn't
+// known.
+type rates struct {
+	among int
+	rate  uint64
 }
+
+// transfer ends when the link has come to it. Those that end together do so in the order of
+// what they are of: an execution's turn, and its place.
+type transfer struct{ ends, of uint64 }
+
+func (t *transfer) exec() int32 { return int32(uint32(t.of)) }
 
 // grain is the unit of progress, a part of a byte.
 const grain = 1 << 10
@@ -41,6 +48,13 @@ func newLink(s *scenario.Storage) *link {
 
 // rate is how many grains a second each transfer gets: 0 while the storage is away.
 func (l *link) rate() uint64 {
+	if among := len(l.transfers) + 1; l.rates.among != among {
+		l.rates = rates{among, l.newRate()}
+	}
+	return l.rates.rate
+}
+
+func (l *link) newRate() uint64 {
 	rate := uint64(1) << 50 / grain // a petabyte: no bound
 	if l.total > 0 {
 		rate = uint64(l.total) / uint64(max(1, len(l.transfers)))
@@ -62,6 +76,7 @@ func (l *link) rate() uint64 {
 func (s *sim) slowDown(left float64) {
 	s.link.advance(s.k.Now())
 	s.link.slow = append(s.link.slow, left)
+	s.link.rates = rates{}
 	s.scheduleTransfer()
 }
 
@@ -70,6 +85,7 @@ func (s *sim) speedUp(left float64) {
 	l.advance(s.k.Now())
 	i := slices.Index(l.slow, left)
 	l.slow = slices.Delete(l.slow, i, i+1)
+	l.rates = rates{}
 	s.scheduleTransfer()
 }
 
@@ -116,7 +132,7 @@ func (s *sim) getOn(at int32, left uint64) {
 	l := s.link
 	l.advance(s.k.Now())
 	s.execs.at(at).transfer = true
-	l.push(transfer{ends: l.got + left, exec: at, turn: s.execs.turn(at)})
+	l.push(transfer{l.got + left, s.execs.turn(at)<<32 | uint64(uint32(at))})
 	s.scheduleTransfer()
 }
 
@@ -150,8 +166,8 @@ func (s *sim) transferred(round uint64) {
 	l.advance(s.k.Now())
 	for len(l.transfers) > 0 && l.transfers[0].ends <= l.got {
 		t := l.pop()
-		s.execs.at(t.exec).transfer = false
-		s.stageEnds(t.exec, des.Add(s.k.Now(), l.latency))
+		s.execs.at(t.exec()).transfer = false
+		s.stageEnds(t.exec(), des.Add(s.k.Now(), l.latency))
 	}
 	s.scheduleTransfer()
 }
@@ -162,7 +178,7 @@ func (s *sim) abort(at int32) (left uint64) {
 	l := s.link
 	l.advance(s.k.Now())
 	for i := range l.transfers {
-		if l.transfers[i].exec == at {
+		if l.transfers[i].exec() == at {
 			left = l.transfers[i].ends - min(l.got, l.transfers[i].ends)
 			last := len(l.transfers) - 1
 			l.transfers[i] = l.transfers[last]
@@ -179,8 +195,11 @@ func (s *sim) abort(at int32) (left uint64) {
 	return left
 }
 
-func (t *transfer) before(o *transfer) bool {
-	return t.ends < o.ends || t.ends == o.ends && t.turn<<32|uint64(t.exec) < o.turn<<32|uint64(o.exec)
+// before is 1 if t ends before o, else 0: a branch would be guessed wrongly every other time.
+func (t *transfer) before(o *transfer) uint64 {
+	_, borrow := bits.Sub64(t.of, o.of, 0)
+	_, borrow = bits.Sub64(t.ends, o.ends, borrow)
+	return borrow
 }
 
 func (l *link) push(t transfer) {
@@ -197,24 +216,27 @@ func (l *link) pop() transfer {
 }
 
 func (l *link) up(i int) {
-	for h := l.transfers; i > 0 && h[i].before(&h[(i-1)/2]); i = (i - 1) / 2 {
+	h := l.transfers
+	for i > 0 && h[i].before(&h[(i-1)/2]) != 0 {
 		h[i], h[(i-1)/2] = h[(i-1)/2], h[i]
+		i = (i - 1) / 2
 	}
 }
 
 func (l *link) down(i int) {
 	h := l.transfers
 	for {
-		least := i
-		for c := 2*i + 1; c <= 2*i+2 && c < len(h); c++ {
-			if h[c].before(&h[least]) {
-				least = c
-			}
-		}
-		if least == i {
+		c := 2*i + 1
+		if c >= len(h) {
 			return
 		}
-		h[i], h[least] = h[least], h[i]
-		i = least
+		if c+1 < len(h) {
+			c += int(h[c+1].before(&h[c]))
+		}
+		if h[c].before(&h[i]) == 0 {
+			return
+		}
+		h[i], h[c] = h[c], h[i]
+		i = c
 	}
 }

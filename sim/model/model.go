@@ -19,6 +19,7 @@
 package model
 
 import (
+	"cmp"
 	"fmt"
 	"time"
 
@@ -129,11 +130,13 @@ type sim struct {
 	groups   numbers
 	results  results
 	link     *link // nil if transfers take no time
-	done     task  // the last that was completed
+	done     *task // the last that was completed, in tasks or,
+	held     task  // if that place is another's by now, as it was
 
-	session    time.Duration
-	reporting  bool // a report is scheduled
+	period     int64 // after what time a worker reports that has nothing to tell
+	reporting  bool  // a report is scheduled
 	tickAt     des.Time
+	stirred    bool       // the queue may have another deadline than when it was last looked at
 	faultTimes []des.Time // those to come, ascending
 
 	scalers  int      // that are consulted
@@ -205,7 +208,7 @@ func newSim(c Config) (*sim, error) {
 	}
 	s := &sim{
 		Config: c, q: queue.New(config), with: config, tickAt: des.End, sampleAt: des.End,
-		link: newLink(cluster.Storage), line: line{nobody, nobody},
+		link: newLink(cluster.Storage), line: line{first: nobody, last: nobody},
 	}
 	s.k.Use(c.Events)
 	if c.Trajectory != nil {
@@ -214,9 +217,8 @@ func newSim(c Config) (*sim, error) {
 	if c.Check {
 		s.account = newAccount(s)
 	}
-	if s.session = cluster.SessionTimeout; s.session == 0 {
-		s.session = time.Minute // queue's default
-	}
+	// Without one the queue's default is a minute.
+	s.period = int64(min(cmp.Or(cluster.SessionTimeout, time.Minute), time.Minute)) / reportShare
 	if c.Recorder != nil {
 		s.Observers = append([]Observer{newRecording(&c)}, s.Observers...)
 	}
@@ -250,9 +252,9 @@ func (s *sim) happen(e *des.Event) {
 	case evReport:
 		s.reportDue()
 	case evTick:
-		s.tickAt = des.End
+		s.tickAt, s.stirred = des.End, true
 		if s.down == 0 && s.deadline() <= s.k.Now() {
-			s.step(queue.Input{Kind: queue.Tick})
+			s.step(&queue.Input{Kind: queue.Tick})
 		}
 	case evArrive:
 		s.arrive(int(e.A), e.B)

@@ -29,7 +29,10 @@ type call struct {
 // keep keeps how an operation ended until its client asks.
 func (s *sim) keep(call int32, end *todo) {
 	c := s.calls.at(call)
-	c.ended, c.end, c.done = true, *end, s.done
+	c.ended, c.end, c.done = true, *end, task{}
+	if end.reason == queue.Completed {
+		c.done = s.done.kept()
+	}
 	s.unasked++
 }
 
@@ -75,7 +78,7 @@ func (s *sim) recover() {
 	if err != nil {
 		panic("model: a scheduler doesn't come again: " + err.Error())
 	}
-	s.q = q
+	s.q, s.stirred = q, true
 }
 
 // restarted has the scheduler be there again. The calls of the last process have ended; its
@@ -88,7 +91,7 @@ func (s *sim) restarted() {
 	s.recover()
 	for _, i := range s.byWorker {
 		if i != gone && s.workers.turn(i)&1 == 1 {
-			s.step(queue.Input{Kind: queue.PollEnd, Worker: s.workers.at(i).id})
+			s.step(&queue.Input{Kind: queue.PollEnd, Worker: s.workers.at(i).id})
 		}
 	}
 	for i := range s.places {
@@ -99,15 +102,13 @@ func (s *sim) restarted() {
 	}
 	s.abandoned = s.abandoned[:0]
 	for i := range s.workers.all {
-		if at := int32(i); s.workers.find(at, s.workers.turn(at)) != nil {
-			s.hail(at)
-		}
+		s.hail(i)
 	}
 }
 
 func (s *sim) unwatch(o queue.OperationID) {
 	if o != 0 && s.q.Watchers(o) > 0 {
-		s.step(queue.Input{Kind: queue.Unwatch, Operation: o})
+		s.step(&queue.Input{Kind: queue.Unwatch, Operation: o})
 	}
 }
 
@@ -146,7 +147,7 @@ func (s *sim) abandon(i int32) {
 		}
 	}
 	if c.operation != 0 {
-		s.builds.at(c.build).ops[c.action] = 0
+		s.builds.at(c.build).steps[c.action].op = 0
 	}
 	s.hangUp(i)
 }
@@ -168,7 +169,7 @@ func (s *sim) callDue(i int32, turn uint64) {
 		return
 	case c.operation == 0:
 		s.hangUp(i)
-		s.enqueue(c.build, c.action)
+		s.enqueue(c.build, s.builds.at(c.build), c.action)
 		s.advance(c.build) // it may have been refused
 	case c.ended:
 		s.hangUp(i)
@@ -176,16 +177,14 @@ func (s *sim) callDue(i int32, turn uint64) {
 	default:
 		s.hangUp(i)
 		s.places[c.operation.Index()].call = 0
-		s.step(queue.Input{Kind: queue.Watch, Operation: c.operation})
+		s.step(&queue.Input{Kind: queue.Watch, Operation: c.operation})
 	}
 }
 
 // stopCalls ends the calls of a build whose user has given up.
 func (s *sim) stopCalls(build int32, turn uint64) {
-	for i := range s.calls.all {
-		at := int32(i)
-		c := s.calls.find(at, s.calls.turn(at))
-		if c == nil || c.build != build || c.turn != turn {
+	for at, c := range s.calls.all {
+		if c.build != build || c.turn != turn {
 			continue
 		}
 		action := c.action

@@ -25,13 +25,14 @@ const (
 
 // step gives the queue an input. What follows at once is noted: who holds what, and which
 // operations have ended. What takes further steps is left to settle.
-func (s *sim) step(in queue.Input) []queue.Output {
+func (s *sim) step(in *queue.Input) []queue.Output {
 	if s.down > 0 {
 		panic("model: somebody speaks to a scheduler that is away")
 	}
-	s.out = s.q.Step(queue.Time(s.k.Now()-s.stood), &in, s.out[:0])
+	s.stirred = true
+	s.out = s.q.Step(queue.Time(s.k.Now()-s.stood), in, s.out[:0])
 	if s.account != nil {
-		s.account.step(in, s.out)
+		s.account.step(*in, s.out)
 	}
 	for i := range s.out {
 		o := &s.out[i]
@@ -57,39 +58,38 @@ func (s *sim) note(o *queue.Output) {
 	case queue.Revoked:
 		s.revoke(o)
 	case queue.Finished:
-		s.done = s.tasks[o.Task.Index()]
+		s.done = &s.tasks[o.Task.Index()]
 	case queue.OperationDone:
 		p := &s.places[o.Operation.Index()]
 		if p.operation != o.Operation {
 			s.orphans--
 			break
 		}
-		end := todo{kind: ended, place: *p, reason: o.Reason, task: o.Task}
+		s.todo = append(s.todo, todo{kind: ended, place: *p, reason: o.Reason, task: o.Task})
 		if p.call != 0 {
-			s.keep(p.call-1, &end)
-		} else {
-			s.todo = append(s.todo, end)
+			last := len(s.todo) - 1
+			s.keep(p.call-1, &s.todo[last])
+			s.todo = s.todo[:last]
 		}
 		*p = place{}
 	case queue.TaskDone:
-		if t := &s.tasks[o.Task.Index()]; t.id == o.Task {
-			t.id = 0
-			if t.waits {
-				t.waits = false
+		if t := &s.tasks[o.Task.Index()]; t.id == o.Task && t.open {
+			t.open = false
+			if t.stays == waiting {
+				t.stays = elsewhere
 				s.queued--
 			}
 		}
 	case queue.Requeued:
 		t := &s.tasks[o.Task.Index()]
-		t.waits = true
-		s.queued++
-		if !t.pauses {
+		if t.stays != pausing {
 			s.wait(t)
 		}
-		t.pauses = false
+		t.stays = waiting
+		s.queued++
 	case queue.Resting:
 		t := &s.tasks[o.Task.Index()]
-		t.pauses = true
+		t.stays = pausing
 		s.wait(t)
 	case queue.Lost:
 		s.loseTry(o)
@@ -110,7 +110,7 @@ func (s *sim) settleEnded() {
 	for i := 0; i < len(s.todo); i++ {
 		if t := s.todo[i]; t.kind == ended {
 			s.todo[i].kind = settled
-			s.operationDone(&t, &s.done)
+			s.operationDone(&t, s.done)
 		}
 	}
 }
@@ -120,10 +120,10 @@ func (s *sim) settle() {
 	for i := 0; i < len(s.todo); i++ {
 		switch t := s.todo[i]; t.kind {
 		case ended:
-			s.operationDone(&t, &s.done)
+			s.operationDone(&t, s.done)
 		case stopped:
 			if w := s.workers.at(t.worker); w.alive {
-				s.step(queue.Input{Kind: queue.PollEnd, Worker: w.id})
+				s.step(&queue.Input{Kind: queue.PollEnd, Worker: w.id})
 				s.poll(t.worker)
 				s.leaveIfIdle(t.worker)
 			}
@@ -137,9 +137,12 @@ func (s *sim) settle() {
 	s.todo = s.todo[:0]
 	s.addUp()
 	// A tick comes when the queue next needs one.
-	if next := s.deadline(); next < s.tickAt && s.down == 0 {
-		s.tickAt = next
-		s.k.Schedule(des.Event{At: s.tickAt, Class: evTick, Kind: evTick})
+	if s.stirred && s.down == 0 {
+		s.stirred = false
+		if next := s.deadline(); next < s.tickAt {
+			s.tickAt = next
+			s.k.Schedule(des.Event{At: s.tickAt, Class: evTick, Kind: evTick})
+		}
 	}
 	if len(s.Observers) > 0 {
 		s.tellLevel()

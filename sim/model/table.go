@@ -4,13 +4,18 @@ package model
 // is at a place keeps its memory: who takes one, resets it. Each use has another turn, so
 // that an event for an earlier one is known.
 type table[T any] struct {
-	all  []*entry[T]
-	gone []int32
+	chunks []*[chunk]entry[T]
+	size   int32 // how many places there are
+	gone   []int32
 }
 
+// chunk is how many places are made at once. What is at a place stays where it is, and the
+// list of chunks is so short that it is in the cache, where one of all places isn't.
+const chunk = 32
+
 type entry[T any] struct {
-	value T
 	turn  uint64 // odd while it is in use
+	value T
 }
 
 // take returns the number of a free place.
@@ -20,29 +25,46 @@ func (t *table[T]) take() (int32, *T) {
 		i = t.gone[n-1]
 		t.gone = t.gone[:n-1]
 	} else {
-		i = int32(len(t.all))
-		t.all = append(t.all, new(entry[T]))
+		if i = t.size; i%chunk == 0 {
+			t.chunks = append(t.chunks, new([chunk]entry[T]))
+		}
+		t.size++
 	}
-	t.all[i].turn++
-	return i, &t.all[i].value
+	e := t.entry(i)
+	e.turn++
+	return i, &e.value
 }
 
+func (t *table[T]) entry(i int32) *entry[T] { return &t.chunks[uint32(i)/chunk][uint32(i)%chunk] }
+
 // at returns what is at a place in use.
-func (t *table[T]) at(i int32) *T { return &t.all[i].value }
+func (t *table[T]) at(i int32) *T { return &t.entry(i).value }
 
 // turn is that of a place now, for events.
-func (t *table[T]) turn(i int32) uint64 { return t.all[i].turn }
+func (t *table[T]) turn(i int32) uint64 { return t.entry(i).turn }
 
 // find returns what is at a place, nil unless it is in use and of this turn.
 func (t *table[T]) find(i int32, turn uint64) *T {
-	if e := t.all[i]; e.turn == turn && turn&1 == 1 {
+	if e := t.entry(i); e.turn == turn && turn&1 == 1 {
 		return &e.value
 	}
 	return nil
 }
 
+// all goes through what is in use, of the places that there are now.
+func (t *table[T]) all(yield func(int32, *T) bool) {
+	for i := range t.size {
+		if e := t.entry(i); e.turn&1 == 1 && !yield(i, &e.value) {
+			return
+		}
+	}
+}
+
+// used is how many places are in use.
+func (t *table[T]) used() int { return int(t.size) - len(t.gone) }
+
 func (t *table[T]) free(i int32) {
-	t.all[i].turn++
+	t.entry(i).turn++
 	t.gone = append(t.gone, i)
 }
 

@@ -27,28 +27,30 @@ type fleet struct {
 	attempts, lost int64
 }
 
-// worker is a worker: what it holds, and what becomes of it.
+// worker is a worker: what it holds, and what becomes of it. With its
+// turn it fills three cache lines; what each lease looks at is in two of them.
 type worker struct {
 	id      queue.WorkerID
 	fleet   *fleet
-	number  int // among all that ever were
-	alive   bool
-	leaving bool // told to go: it takes no more
-	noticed bool // that it is taken away: until then it stays
-	frozen  bool // it stands still, since frozeAt
-	outcast bool // it has no session with the scheduler, and begins one when it can
-	frozeAt des.Time
-	slow    float64 // how many times as long it takes
-	holds   []int32 // execs
-	fresh   []held  // of them, those not reported yet
-	slots   []bool  // which are in use
 	polled  des.Time
 	renewed des.Time // when it last reported all that it holds
 	dies    des.Time
-	cache   inputs
-	// Its neighbours in the line of those that report, and whether it is in it.
-	before, after int32
-	lined         bool
+	number  int32 // among all that ever were
+	alive   bool
+	leaving bool     // told to go: it takes no more
+	noticed bool     // that it is taken away: until then it stays
+	frozen  bool     // it stands still, since frozeAt
+	outcast bool     // it has no session with the scheduler, and begins one when it can
+	slow    float64  // how many times as long it takes
+	holds   []int32  // execs
+	slots   []uint64 // a bit for each that is in use
+	// With few slots they need no other memory than these.
+	ownSlots [1]uint64
+	fresh    []held // of the execs, those not reported yet
+	ownFresh [1]held
+	ownHolds [2]int32
+	frozeAt  des.Time
+	cache    *inputs
 }
 
 // held is an exec of a turn.
@@ -88,8 +90,11 @@ func (s *sim) addFleet(group scenario.Workers) {
 func (s *sim) order(f *fleet) int32 {
 	i, w := s.workers.take()
 	*w = worker{
-		fleet: f, number: s.born, slow: 1, dies: des.End,
-		holds: w.holds[:0], fresh: w.fresh[:0], slots: append(w.slots[:0], make([]bool, f.Slots)...), cache: w.cache,
+		fleet: f, number: int32(s.born), slow: 1, dies: des.End,
+		holds: w.holds[:0], slots: w.slots[:0], fresh: w.fresh[:0], cache: w.cache,
+	}
+	if w.cache == nil {
+		w.holds, w.slots, w.fresh, w.cache = w.ownHolds[:0], w.ownSlots[:0], w.ownFresh[:0], new(inputs)
 	}
 	w.cache.reset(f.Cache)
 	r := f.random(s.Scenario.Seed, "slow", f.born)
@@ -130,7 +135,7 @@ func (s *sim) join(i int32) {
 		w.outcast = true
 		return
 	}
-	for _, o := range s.step(queue.Input{Kind: queue.Connect, Slots: uint32(w.fleet.Slots)}) {
+	for _, o := range s.step(&queue.Input{Kind: queue.Connect, Slots: uint32(w.fleet.Slots)}) {
 		if o.Kind == queue.Connected {
 			w.id = o.Worker
 		}
@@ -138,7 +143,7 @@ func (s *sim) join(i int32) {
 	s.byWorker = reach(s.byWorker, w.id.Index())
 	s.byWorker[w.id.Index()] = i
 	for _, p := range w.fleet.serves {
-		s.step(queue.Input{Kind: queue.Serve, Worker: w.id, Platform: p})
+		s.step(&queue.Input{Kind: queue.Serve, Worker: w.id, Platform: p})
 	}
 	s.poll(i)
 }
@@ -153,7 +158,7 @@ func (s *sim) connect(i int32) {
 	f.ready++
 	s.join(i)
 	if f.Lifetime != nil {
-		life := int64(f.Lifetime.Sample(f.random(s.Scenario.Seed, "life", w.number)))
+		life := int64(f.Lifetime.Sample(f.random(s.Scenario.Seed, "life", int(w.number))))
 		w.dies = des.Add(s.k.Now(), life)
 		s.schedule(i, des.Add(s.k.Now(), max(0, life-int64(f.Notice))), lifeNotice)
 		s.schedule(i, w.dies, lifeEnd)
@@ -205,7 +210,7 @@ func (s *sim) leave(i int32) {
 		return // it boots
 	}
 	if s.down == 0 {
-		s.step(queue.Input{Kind: queue.Drain, Worker: w.id})
+		s.step(&queue.Input{Kind: queue.Drain, Worker: w.id})
 	}
 	s.leaveIfIdle(i)
 }
@@ -234,11 +239,11 @@ func (s *sim) leaveIfIdle(i int32) {
 		return
 	}
 	w.alive = false
-	s.line.remove(&s.workers, i)
+	s.line.remove(i)
 	s.addSlots(w.fleet, -int64(w.fleet.Slots))
 	s.pay(w.fleet, -1)
 	s.byWorker[w.id.Index()] = gone
-	s.step(queue.Input{Kind: queue.Disconnect, Worker: w.id})
+	s.step(&queue.Input{Kind: queue.Disconnect, Worker: w.id})
 	s.workers.free(i)
 }
 
@@ -248,7 +253,7 @@ func (s *sim) kill(i int32) {
 	w := s.workers.at(i)
 	s.unready(w)
 	w.alive = false
-	s.line.remove(&s.workers, i)
+	s.line.remove(i)
 	for len(w.holds) > 0 {
 		s.drop(w.holds[len(w.holds)-1], true)
 	}
@@ -258,7 +263,7 @@ func (s *sim) kill(i int32) {
 	case w.outcast:
 		s.workers.free(i) // of it nobody knows
 	case s.down == 0:
-		s.step(queue.Input{Kind: queue.PollEnd, Worker: w.id})
+		s.step(&queue.Input{Kind: queue.PollEnd, Worker: w.id})
 	}
 }
 
