@@ -62,6 +62,7 @@ type simRecord struct {
 	levels   observe.Levels
 	waits    observe.Waits
 	fleets   observe.Fleets
+	shares   *observe.Shares
 	file     *os.File // of the timeline
 }
 
@@ -79,13 +80,14 @@ func newSimRecord(folder *runFolder, s *scenario.Scenario, f *recordFlags) (*sim
 		spans:    observe.NewSpans(folder.spans, observe.SpanConfig{Scenario: s, Base: f.begin, Run: folder.manifest.ID, Traces: traces}),
 		metrics:  observe.NewMetrics(s, f.begin),
 		timeline: observe.NewTimeline(file, s),
+		shares:   observe.NewShares(s),
 	}, nil
 }
 
 // observe has the first of several runs written down.
 func (r *simRecord) observe(i int, c *model.Config) {
 	if i == 0 {
-		c.Observers = append(c.Observers, r.spans, r.metrics, r.timeline, &r.levels, &r.waits, &r.fleets)
+		c.Observers = append(c.Observers, r.spans, r.metrics, r.timeline, &r.levels, &r.waits, &r.fleets, r.shares)
 		c.Explain, c.Trace = true, r.spans.Trace
 	}
 }

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
@@ -24,6 +25,8 @@ func (r *simRecord) print(out io.Writer, res *result.Result, o model.Outcome, to
 	fmt.Fprintf(out, "%s: %s\n\n", res.Verdict.Outcome, r.folder.Path)
 	r.printStory(out, res, o)
 	printClasses(out, res)
+	printStreams(out, res)
+	printPlatforms(out, res)
 	r.printFleets(out)
 	intervals := r.levels.Intervals(o.End, plotWidth)
 	fmt.Fprintln(out)
@@ -112,19 +115,108 @@ func plural(n int64, what string) string {
 
 // printClasses prints a row for each class and outcome of actions.
 func printClasses(out io.Writer, res *result.Result) {
-	if len(res.Actions) == 0 {
+	rows := res.Grouped(false, result.ByOutcome)
+	if len(rows) == 0 {
 		return
 	}
 	w := tabwriter.NewWriter(out, 0, 0, 1, ' ', tabwriter.AlignRight)
 	fmt.Fprintln(w, "\t\t\tqueue\t\t\trun\tresponse\t\t\t")
 	fmt.Fprintln(w, "action\toutcome\tcount\tp50\tp95\tp99\tp50\tp50\tp95\tp99\t")
-	for i := range res.Actions {
-		a := &res.Actions[i]
+	for i := range rows {
+		a := &rows[i]
 		fmt.Fprintf(w, "%s\t%s\t%d\t", a.Class, a.Outcome, a.Count)
 		cells(w, &a.Queue, 0.5, 0.95, 0.99)
 		cells(w, &a.Run, 0.5)
 		cells(w, &a.Response, 0.5, 0.95, 0.99)
 		fmt.Fprintln(w)
+	}
+	w.Flush()
+}
+
+// printStreams prints a row for each stream of the scenario, if there are several, and how
+// fairly workers were shared.
+func printStreams(out io.Writer, res *result.Result) {
+	rows := res.Grouped(false, result.ByStream)
+	if len(rows) < 2 {
+		return
+	}
+	var all time.Duration
+	for i := range rows {
+		all += rows[i].Work()
+	}
+	w := tabwriter.NewWriter(out, 0, 0, 1, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(w, "\n\t\t\tqueue\t\t\trun\tslowdown\t\tworker\tof an even\t")
+	fmt.Fprintln(w, "stream\tbuilds\tactions\tp50\tp95\tp99\tp50\tp50\tp95\ttime\tshare\t")
+	for i := range rows {
+		a := &rows[i]
+		b := new(result.BuildCounts)
+		for j := range res.Builds.Streams {
+			if s := &res.Builds.Streams[j]; s.Stream == a.Stream {
+				b = &s.BuildCounts
+			}
+		}
+		fmt.Fprintf(w, "%s\t%d\t%d\t", a.Stream, b.Count, a.Count)
+		cells(w, &a.Queue, 0.5, 0.95, 0.99)
+		cells(w, &a.Run, 0.5)
+		for _, q := range []float64{0.5, 0.95} {
+			if b.Slowdown.Count() == 0 {
+				fmt.Fprint(w, "–\t")
+				continue
+			}
+			fmt.Fprintf(w, "%.3g×\t", float64(b.Slowdown.Quantile(q))/1000)
+		}
+		share, even := 0.0, "–"
+		if all > 0 {
+			share = float64(a.Work()) / float64(all)
+		}
+		if f := res.Fairness; f != nil {
+			for _, s := range f.Streams {
+				if s.Stream == a.Stream {
+					share = s.Share
+					if s.Contended > 0 {
+						even = fmt.Sprintf("%.2f×", s.OfEven)
+					}
+				}
+			}
+		}
+		fmt.Fprintf(w, "%.1f%%\t%s\t\n", share*100, even)
+	}
+	w.Flush()
+	printFairness(out, res.Fairness)
+}
+
+func printFairness(out io.Writer, f *result.Fairness) {
+	switch {
+	case f == nil:
+	case f.Contended == 0:
+		fmt.Fprintln(out, "Streams didn't wait for the same workers at one time: there was nothing to share.")
+	default:
+		n := 0
+		for _, s := range f.Streams {
+			if s.Contended > 0 {
+				n++
+			}
+		}
+		fmt.Fprintf(out, "Several streams waited for the same workers for %v. An even share is of what\nthose had then. Jain's index of fairness: %.2f (all alike 1, one has all %.2g).\n",
+			result.Round(f.Contended), f.Jain, 1/float64(n))
+	}
+}
+
+// printPlatforms prints a row for each platform that is asked for, if there are several.
+func printPlatforms(out io.Writer, res *result.Result) {
+	rows := res.Grouped(false, result.ByPlatform)
+	if len(rows) < 2 {
+		return
+	}
+	w := tabwriter.NewWriter(out, 0, 0, 1, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(w, "\n\t\tqueue\t\t\trun\t\t\t\t")
+	fmt.Fprintln(w, "platform\tactions\tp50\tp95\tp99\tp50\tp95\tp99\tstretch\t")
+	for i := range rows {
+		a := &rows[i]
+		fmt.Fprintf(w, "%s\t%d\t", cmp.Or(a.Platform, "any"), a.Count)
+		cells(w, &a.Queue, 0.5, 0.95, 0.99)
+		cells(w, &a.Run, 0.5, 0.95, 0.99)
+		fmt.Fprintf(w, "%.3g×\t\n", a.Stretch())
 	}
 	w.Flush()
 }
