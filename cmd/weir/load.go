@@ -262,6 +262,7 @@ func ownCluster(s *scenario.Scenario, dir string) (clusterOptions, error) {
 		health: "127.0.0.1:0", metrics: "127.0.0.1:0", below: ".", command: os.Args, sampling: telemetry.Sampling{Ratio: 1},
 	}
 	options.cluster.Execution.SessionTimeout = c.SessionTimeout
+	options.cluster.Execution.NoWorkerTimeout = stack.Patience(c.NoWorkerTimeout)
 	if c.Policy != "" {
 		if err := options.cluster.Execution.Policy.UnmarshalText([]byte(c.Policy)); err != nil {
 			return options, fmt.Errorf("scenario %s: cluster.policy: %w", s.Name, err)

@@ -130,7 +130,7 @@ func (s *Simulation) Clone() (*Simulation, error) { return s.Branch(Change{}) }
 // Branch returns a copy that goes on differently, and leaves this one as it is. It takes as
 // long as there is memory in use, and some 20 ns for each build that has arrived.
 func (s *Simulation) Branch(change Change) (*Simulation, error) {
-	c, err := s.sim.clone(change.Policy)
+	c, err := s.sim.clone(change.Policy, len(change.Faults) > 0 || change.Workers != nil)
 	if err != nil {
 		return nil, err
 	}
@@ -190,8 +190,8 @@ func (s *sim) resize(f *fleet, want int) {
 }
 
 // clone returns a copy that shares nothing that changes. The policy is another one, unless
-// it is empty.
-func (s *sim) clone(policy string) (*sim, error) {
+// it is empty. It strands if workers may be gone that wouldn't be otherwise.
+func (s *sim) clone(policy string, strands bool) (*sim, error) {
 	c := *s
 	c.Recorder, c.Observers, c.Check, c.account = nil, nil, false, nil
 	c.samplers, c.sampleAt, c.Watch, c.Trajectory, c.Trace = nil, des.End, nil, nil, nil
@@ -203,6 +203,9 @@ func (s *sim) clone(policy string) (*sim, error) {
 			return nil, err
 		}
 		c.with.Policy = p
+	}
+	if strands {
+		c.with.NoWorkerTimeout = queue.NoWorkerTimeout(s.Scenario.Cluster.NoWorkerTimeout)
 	}
 	var err error
 	if c.q, err = queue.Load(c.with, s.q.Save(nil)); err != nil {
@@ -278,7 +281,7 @@ func (st *stream) clone(seed uint64) *stream {
 	for range st.drawn {
 		c.times()
 	}
-	c.platforms, c.expected = slices.Clone(st.platforms), slices.Clone(st.expected)
+	c.platforms, c.expected, c.reads = slices.Clone(st.platforms), slices.Clone(st.expected), slices.Clone(st.reads)
 	return &c
 }
 

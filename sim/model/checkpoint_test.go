@@ -94,8 +94,8 @@ func TestCopiesKnowEveryField(t *testing.T) {
 		link.transfers numbers.gone numbers.held platformAccount.line results.old results.young scaler.Autoscaler
 		scaler.readings scaler.rule shareAccount.waiting sim.abandoned sim.account sim.broken sim.byWorker
 		sim.faultTimes sim.fleets sim.image sim.link sim.out sim.places sim.platforms sim.q sim.samplers sim.streams
-		sim.tamper sim.tasks sim.todo stream.Demand stream.expected stream.plan stream.platforms stream.times
-		table.all table.gone task.inputs task.lost worker.fleet worker.fresh worker.holds worker.slots
+		sim.tamper sim.tasks sim.todo stream.Demand stream.expected stream.plan stream.platforms stream.reads
+		stream.times table.all table.gone task.inputs task.lost worker.fleet worker.fresh worker.holds worker.slots
 		workerAccount.serves
 	`)
 	got := model.References()

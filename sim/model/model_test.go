@@ -241,9 +241,9 @@ func TestWhatCannotBeSimulated(t *testing.T) {
 		"version: 1\ncalls: [{arrivals: {burst: 1}, mix: [{op: read}]}]\ncluster: {workers: [{}]}": "has no builds",
 		one:                              "describes no cluster",
 		one + "cluster: {workers: [{}]}": "OSFamily:windows",
-		strings.Replace(one, ", platform: {OSFamily: windows}", "", 1) + "cluster: {workers: [{count: 0}]}":                               "wants any worker, of which the cluster has none",
-		strings.Replace(one, ", platform: {OSFamily: windows}", "", 1) + "cluster: {workers: [{}], policy: best}":                         `"best"`,
-		strings.Replace(one, ", platform: {OSFamily: windows}", "", 1) + "cluster: {workers: [{}]}\nfaults: [{at: 1ms, kill_workers: 1}]": "nothing more happens",
+		strings.Replace(one, ", platform: {OSFamily: windows}", "", 1) + "cluster: {workers: [{count: 0}]}":                                                         "wants any worker, of which the cluster has none",
+		strings.Replace(one, ", platform: {OSFamily: windows}", "", 1) + "cluster: {workers: [{}], policy: best}":                                                   `"best"`,
+		strings.Replace(one, ", platform: {OSFamily: windows}", "", 1) + "cluster: {no_worker_timeout: never, workers: [{}]}\nfaults: [{at: 1ms, kill_workers: 1}]": "nothing more happens",
 	} {
 		s := parse(t, text)
 		_, err := model.Run(model.Config{Scenario: s, Recorder: result.NewRecorder(result.Run{}), Base: base})
