@@ -175,7 +175,7 @@ func runSim(ctx context.Context, out, progress io.Writer, from string, f *simFla
 	}
 	// The report is of the first, which has the scenario's own seed.
 	r, outcome := runs[0].Result, runs[0].Outcome
-	r.Fairness = record.shares.Fairness()
+	record.fill(r, outcome)
 	if err := errors.Join(record.close(outcome), writeTrajectory(folder.Path, s, f, runs[0])); err != nil {
 		return err
 	}

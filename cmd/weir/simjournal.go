@@ -181,7 +181,7 @@ func runSimJournal(out io.Writer, from string, j *journalFlags, f *simFlags) err
 	}
 	r.compare(of)
 	r.result = recorder.Result(of.From.Add(last.outcome.End))
-	r.result.Fairness = record.shares.Fairness()
+	record.fill(r.result, last.outcome)
 	r.result.Judge(objectives)
 	if err := errors.Join(writeRun(folder.Path, r.result, nil), folder.close(nil)); err != nil {
 		return err

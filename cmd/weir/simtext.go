@@ -28,6 +28,7 @@ func (r *simRecord) print(out io.Writer, res *result.Result, o model.Outcome, to
 	printStreams(out, res)
 	printPlatforms(out, res)
 	r.printFleets(out)
+	printFaults(out, res)
 	intervals := r.levels.Intervals(o.End, plotWidth)
 	fmt.Fprintln(out)
 	plotQueue(out, intervals)
@@ -82,13 +83,6 @@ func (r *simRecord) printStory(out io.Writer, res *result.Result, o model.Outcom
 	fmt.Fprintf(out, ".\n")
 	if o.Lost > 0 {
 		fmt.Fprintf(out, "%s came to nothing since the worker was gone.\n", plural(o.Lost, "attempt"))
-	}
-	if faults := r.scenario.Faults; len(faults) > 0 {
-		texts := make([]string, len(faults))
-		for i := range faults {
-			texts[i] = faults[i].String()
-		}
-		fmt.Fprintf(out, "Faults: %s.\n", strings.Join(texts, "; "))
 	}
 	for _, e := range res.Errors {
 		fmt.Fprintf(out, "%s: %s, first at %v: %s.\n", e.Method, plural(e.Count, "error"), result.Round(e.First.Sub(res.Run.Start)), e.Message)
@@ -241,6 +235,31 @@ func (r *simRecord) printFleets(out io.Writer) {
 		fmt.Fprintf(w, "%d\t%d each\t%s\t%d\t%d\t%.1f%%\t%d\t%d\t\n", spec.Count, spec.Slots, platform, f.Born, f.There, f.Busy*100, f.Attempts, f.Lost)
 	}
 	w.Flush()
+}
+
+// printFaults prints a row for what followed each fault.
+func printFaults(out io.Writer, res *result.Result) {
+	if len(res.Faults) == 0 {
+		return
+	}
+	w := tabwriter.NewWriter(out, 0, 0, 1, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(w, "\n\tattempts\twork\tactions\t\tqueue\t\tback\t")
+	fmt.Fprintln(w, "fault\tlost\tlost\tretried\tfailed\tbefore\tmost\tafter\t")
+	for i := range res.Faults {
+		f := &res.Faults[i]
+		back := "never"
+		switch {
+		case f.Recovered != nil && *f.Recovered == 0:
+			back = "–"
+		case f.Recovered != nil:
+			back = result.Round(*f.Recovered).String()
+		case i+1 < len(res.Faults):
+			back = "> " + result.Round(f.Until-f.At).String()
+		}
+		fmt.Fprintf(w, "%s\t%d\t%v\t%d\t%d\t%.3g\t%d\t%s\t\n", f.Fault, f.Lost, result.Round(f.LostWork), f.Retried, f.Errors, f.QueueBefore, f.QueuePeak, back)
+	}
+	w.Flush()
+	fmt.Fprintln(out, "Each row is what followed until the next fault, or the end, whatever its cause.")
 }
 
 // printKept says how much of the run is in the files that don't have all of it.

@@ -72,6 +72,9 @@ func Markdown(w io.Writer, r *result.Result, o Options) error {
 		d.line("")
 		d.line(strings.Join(counts, " · "))
 	}
+	if t := faults(r); len(t.Rows) > 0 {
+		d.table("Faults, and what followed each", t)
+	}
 	if t := failures(r, link); len(t.Rows) > 0 {
 		d.table("Errors", t)
 	}

@@ -130,6 +130,27 @@ func actions(r *result.Result, prepare bool) *table {
 	return t
 }
 
+// faults has a row for what followed each fault of a simulation.
+func faults(r *result.Result) *table {
+	t := &table{Columns: []column{
+		{"fault", "with its time since the run's start; the row is what followed until the next one, or the end", false},
+		{"attempts lost", "that came to nothing", true}, {"work lost", "slot time of those", true}, {"retried", "actions that ended well after such an attempt", true},
+		{"errors", "actions without a result", true}, {"queue before", "mean of how many waited, since the fault before or the start", true}, {"queue, most", "how many waited", true},
+		{"most after", "since the fault", true}, {"back after", "since the fault: no more waited than before", true},
+	}}
+	list, left := head(r.Faults, maxRows)
+	t.Left = leftOut(left)
+	for i := range list {
+		f := &list[i]
+		back := "not until " + duration(f.Until)
+		if f.Recovered != nil {
+			back = duration(*f.Recovered)
+		}
+		t.Rows = append(t.Rows, texts(name(f.Fault), count(f.Lost), duration(f.LostWork), count(f.Retried), count(f.Errors), number(f.QueueBefore), count(f.QueuePeak), duration(f.PeakAfter), back))
+	}
+	return t
+}
+
 // streams has a row for each stream of the scenario; none if there aren't several.
 func streams(r *result.Result) *table {
 	t := &table{Columns: slices.Concat([]column{

@@ -42,6 +42,8 @@ type Result struct {
 	Slowest []Slow `json:"slowest"`
 	// Integrity counts what no correct server does, by kind.
 	Integrity []Violation `json:"integrity"`
+	// Faults are what followed the faults of a simulated run, in their order.
+	Faults []FaultEffect `json:"faults,omitempty"`
 	// Fairness is of simulated runs with several streams.
 	Fairness  *Fairness `json:"fairness,omitempty"`
 	Generator Generator `json:"generator"`
@@ -189,6 +191,29 @@ type BuildCounts struct {
 type StreamBuilds struct {
 	Stream string `json:"stream"`
 	BuildCounts
+}
+
+// FaultEffect is what followed a fault, or several of one moment, until the next one or the
+// end. Times are since the run's start, or since the fault.
+type FaultEffect struct {
+	Fault string        `json:"fault"`
+	At    time.Duration `json:"at"`
+	Until time.Duration `json:"until"`
+	// Lost is how many attempts came to nothing, which had held slots for LostWork. Retried is
+	// how many actions ended well that had such an attempt at any time, Errors how many have no
+	// result.
+	Lost     int64         `json:"lost"`
+	LostWork time.Duration `json:"lostWork"`
+	Retried  int64         `json:"retried"`
+	Errors   int64         `json:"errors"`
+	// QueueBefore is how many attempts waited in the mean since the fault before, or the start.
+	QueueBefore float64 `json:"queueBefore"`
+	// QueuePeak is the most that waited, first PeakAfter the fault.
+	QueuePeak int64         `json:"queuePeak"`
+	PeakAfter time.Duration `json:"peakAfter"`
+	// Recovered is how long after the fault, and after its peak, no more waited than before; 0
+	// if at no time more did. Missing if that didn't come about.
+	Recovered *time.Duration `json:"recovered,omitempty"`
 }
 
 // Fairness is how worker time was shared by streams that wanted it at the same time: who
