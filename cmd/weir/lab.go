@@ -297,6 +297,13 @@ type (
 		Points      []pointJSON    `json:"points"`
 		Comparisons []comparedJSON `json:"comparisons,omitempty"`
 		Plan        *planJSON      `json:"plan,omitempty"`
+		// At is when Branches part from the run as it was.
+		At       time.Duration `json:"at,omitempty"`
+		Branches []branchJSON  `json:"branches,omitempty"`
+	}
+	branchJSON struct {
+		With        string         `json:"with"`
+		Comparisons []comparedJSON `json:"comparisons"`
 	}
 	pointJSON struct {
 		Settings    experiment.Variant `json:"settings"`

@@ -110,7 +110,7 @@ weir load.`,
 	f.record.add(c)
 	j.add(c)
 	f.precise.add(c)
-	c.AddCommand(sweepCommand(), compareCommand(), simVerifyCommand(), simFuzzCommand())
+	c.AddCommand(sweepCommand(), compareCommand(), branchCommand(), simVerifyCommand(), simFuzzCommand())
 	return c
 }
 

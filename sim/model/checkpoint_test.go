@@ -145,7 +145,7 @@ func TestBranchesDiffer(t *testing.T) {
 	}
 	for want, change := range map[string]model.Change{
 		"it is 19.":            {Faults: []scenario.Fault{{At: time.Second, KillWorkers: 1}}},
-		"want no fewer than":   {Workers: []int{-1, 0}},
+		"want no fewer than":   {Workers: []int{-2, 0}},
 		"the scenario has 2":   {Workers: []int{1}},
 		`there is no preset "`: {Policy: "best"},
 	} {
