@@ -149,7 +149,7 @@ func runSim(ctx context.Context, out, progress io.Writer, from string, f *simFla
 		warnOverload(progress, s.Name, experiment.Offered(s))
 	}
 	for i, fault := range s.Faults {
-		if fault.At > s.Duration {
+		if fault.At >= s.Duration {
 			fmt.Fprintf(progress, "warning: faults[%d] is at %v, and builds begin until %v: it may be over by then\n", i, fault.At, s.Duration)
 		}
 	}

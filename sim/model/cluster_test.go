@@ -193,8 +193,8 @@ demand:
   - {name: short, arrivals: {constant: {rate: 1}}, dag: [{class: a}], actions: [{name: a, duration: 500ms}]}
 cluster: {workers: [{count: 1, slots: 2}]}
 `)
-	if o.Attempts != 302 {
-		t.Errorf("%d attempts at 302 actions", o.Attempts)
+	if o.Attempts != 301 {
+		t.Errorf("%d attempts at 301 actions", o.Attempts)
 	}
 }
 

@@ -349,7 +349,7 @@ demand:
 cluster: {workers: [{count: 3, slots: 2}], policy: fair}
 faults: [{at: 5s, kill_workers: 1}]
 `))
-	const want = 0x5755dd59bddfcbf5
+	const want = 0x2ba51cc79fa3c266
 	if o.Fingerprint != want {
 		t.Errorf("got %#x, want %#x", o.Fingerprint, uint64(want))
 	}

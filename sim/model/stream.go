@@ -76,12 +76,13 @@ func (st *stream) affinity(a *workload.Action) uint64 {
 // closedLoop marks arrivals of a closed loop.
 const closedLoop = 1
 
-// scheduleNext schedules the next arrival of an open stream, if it is in time.
+// scheduleNext schedules the next arrival of an open stream, if it is in time: at the end of the
+// duration none comes any more, live neither.
 func (s *sim) scheduleNext(i int) {
 	st := s.streams[i]
 	st.drawn++
 	at, ok := st.times()
-	if !ok || at > s.Scenario.Duration {
+	if !ok || at >= s.Scenario.Duration {
 		return
 	}
 	s.waiting++
