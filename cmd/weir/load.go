@@ -22,6 +22,7 @@ import (
 	"github.com/weir-build/weir/loadgen/drive"
 	"github.com/weir-build/weir/loadgen/scenario"
 	"github.com/weir-build/weir/reports/result"
+	"github.com/weir-build/weir/system/queue"
 	"github.com/weir-build/weir/system/remote"
 	"github.com/weir-build/weir/system/stack"
 	"github.com/weir-build/weir/system/telemetry"
@@ -152,6 +153,11 @@ func readScenario(from string) (*scenario.Scenario, []byte, error) {
 	s, err := scenario.Parse(name, text)
 	if err != nil {
 		return nil, nil, fmt.Errorf("scenario %s:\n%w", from, err)
+	}
+	if c := s.Cluster; c != nil && c.Policy != "" {
+		if _, err := queue.ParsePolicy(c.Policy); err != nil {
+			return nil, nil, fmt.Errorf("scenario %s:\nline %d: cluster.policy: %w", from, c.PolicyLine, err)
+		}
 	}
 	return s, text, nil
 }

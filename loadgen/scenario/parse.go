@@ -378,6 +378,9 @@ func (r *reader) cluster(n *yaml.Node) *Cluster {
 		SessionTimeout: r.duration(o.get("session_timeout"), "cluster.session_timeout", 0),
 		Runner:         r.choice(o.get("runner"), "cluster.runner", "sleep", "hosttools", "namespaces"),
 	}
+	if n := o.get("policy"); n != nil {
+		c.PolicyLine = n.Line
+	}
 	switch n := o.get("no_worker_timeout"); {
 	case n != nil && n.Value == "immediately":
 		c.NoWorkerTimeout = Immediately

@@ -117,6 +117,9 @@ const (
 type Cluster struct {
 	Workers []Workers
 	Policy  string
+	// PolicyLine is where the file has the policy, for errors of who knows policies; 0 if it
+	// has none.
+	PolicyLine int
 	// SessionTimeout is how long a worker may be silent before it counts as lost; 0 is the
 	// scheduler's default.
 	SessionTimeout time.Duration
