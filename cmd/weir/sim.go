@@ -188,6 +188,7 @@ func runSim(ctx context.Context, out, progress io.Writer, from string, f *simFla
 		}
 		return verdictOf(r)
 	}
+	out = onScreen(out, f.format)
 	verdict := verdictOf(r)
 	if f.runs > 1 {
 		verdict = printAnswers(out, experiment.Answers(runs, s.Objectives), f.runs)

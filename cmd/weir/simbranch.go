@@ -92,7 +92,7 @@ func runBranch(c *cobra.Command, x *experiment.Experiment, from string, margin f
 	if err := x.Branches(c.Context(), f.at, branches, f.runs, margin); err != nil {
 		return fmt.Errorf("branch %s: %w", x.Scenario.Name, err)
 	}
-	out := c.OutOrStdout()
+	out := onScreen(c.OutOrStdout(), f.format)
 	if f.format == "json" {
 		return branchDocument(x, branches, f).write(out)
 	}

@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -146,7 +145,7 @@ func runCompare(c *cobra.Command, x *experiment.Experiment, from string, a, b ex
 	if err != nil {
 		return f.interrupted(x, fmt.Errorf("compare %s: %w", x.Scenario.Name, err))
 	}
-	out := c.OutOrStdout()
+	out := onScreen(c.OutOrStdout(), f.format)
 	if f.format == "json" {
 		doc := newLabJSON("compare", x, points, nil)
 		for _, d := range compared {
@@ -187,7 +186,7 @@ func printCompared(out io.Writer, compared []experiment.Compared, a, b string) {
 		fmt.Fprintln(out, sentence(d))
 	}
 	fmt.Fprintln(out)
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	w := newGrid(out)
 	fmt.Fprintln(w, "\tA\tB\tA − B\tinterval\truns\tsaved\tverdict\t")
 	for _, d := range compared {
 		if d.Problem != "" {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/weir-build/weir/reports/result"
@@ -42,7 +41,7 @@ func (r *simRecord) print(out io.Writer, res *result.Result, o model.Outcome, to
 		fmt.Fprintln(out, "note:", note)
 	}
 	r.printKept(out)
-	fmt.Fprintf(out, "%v simulated in %v: %d events, slots %.1f%% busy, fingerprint %016x\n",
+	fmt.Fprintf(out, "%v simulated in %v: %d events, slots %.1f%% busy,\nfingerprint %016x\n",
 		result.Round(o.End), result.Round(took), o.Events, o.Busy*100, o.Fingerprint)
 }
 
@@ -67,7 +66,7 @@ func (r *simRecord) printStory(out io.Writer, res *result.Result, o model.Outcom
 	}
 	fmt.Fprintf(out, ".\n")
 	if b.Makespan.Count() > 0 {
-		fmt.Fprintf(out, "Makespan p50 %v, p95 %v; slowdown against the ideal schedule p50 %.3g, p95 %.3g.\n",
+		fmt.Fprintf(out, "Makespan p50 %v, p95 %v; slowdown p50 %.3g, p95 %.3g.\n",
 			result.Round(b.Makespan.Quantile(0.5)), result.Round(b.Makespan.Quantile(0.95)),
 			float64(b.Slowdown.Quantile(0.5))/1000, float64(b.Slowdown.Quantile(0.95))/1000)
 	}
@@ -113,7 +112,7 @@ func printClasses(out io.Writer, res *result.Result) {
 	if len(rows) == 0 {
 		return
 	}
-	w := tabwriter.NewWriter(out, 0, 0, 1, ' ', tabwriter.AlignRight)
+	w := newGrid(out)
 	fmt.Fprintln(w, "\t\t\tqueue\t\t\trun\tresponse\t\t\t")
 	fmt.Fprintln(w, "action\toutcome\tcount\tp50\tp95\tp99\tp50\tp50\tp95\tp99\t")
 	for i := range rows {
@@ -138,7 +137,7 @@ func printStreams(out io.Writer, res *result.Result) {
 	for i := range rows {
 		all += rows[i].Work()
 	}
-	w := tabwriter.NewWriter(out, 0, 0, 1, ' ', tabwriter.AlignRight)
+	w := newGrid(out)
 	fmt.Fprintln(w, "\n\t\t\tqueue\t\t\trun\tslowdown\t\tworker\tof an even\t")
 	fmt.Fprintln(w, "stream\tbuilds\tactions\tp50\tp95\tp99\tp50\tp50\tp95\ttime\tshare\t")
 	for i := range rows {
@@ -202,7 +201,7 @@ func printPlatforms(out io.Writer, res *result.Result) {
 	if len(rows) < 2 {
 		return
 	}
-	w := tabwriter.NewWriter(out, 0, 0, 1, ' ', tabwriter.AlignRight)
+	w := newGrid(out)
 	fmt.Fprintln(w, "\n\t\tqueue\t\t\trun\t\t\t\t")
 	fmt.Fprintln(w, "platform\tactions\tp50\tp95\tp99\tp50\tp95\tp99\tstretch\t")
 	for i := range rows {
@@ -227,7 +226,7 @@ func cells(w io.Writer, s *result.Sketch, quantiles ...float64) {
 
 // printFleets prints a row for each kind of workers.
 func (r *simRecord) printFleets(out io.Writer) {
-	w := tabwriter.NewWriter(out, 0, 0, 1, ' ', tabwriter.AlignRight)
+	w := newGrid(out)
 	fmt.Fprintln(w, "\nworkers\tslots\tplatform\tever\tat the end\tbusy\tattempts\tlost\t")
 	for i, f := range r.fleets.All {
 		spec := &r.scenario.Cluster.Workers[i]
@@ -242,7 +241,7 @@ func printFaults(out io.Writer, res *result.Result) {
 	if len(res.Faults) == 0 {
 		return
 	}
-	w := tabwriter.NewWriter(out, 0, 0, 1, ' ', tabwriter.AlignRight)
+	w := newGrid(out)
 	fmt.Fprintln(w, "\n\tattempts\twork\tactions\t\tqueue\t\tback\t")
 	fmt.Fprintln(w, "fault\tlost\tlost\tretried\tfailed\tbefore\tmost\tafter\t")
 	for i := range res.Faults {
