@@ -127,8 +127,20 @@ func (f *labFlags) experiment(c *cobra.Command, s *scenario.Scenario, text []byt
 			}
 			line.show(float64(p.Done)/float64(max(p.Total, 1)), fmt.Sprintf("%d of %d runs%s", p.Done, p.Total, kept))
 		}
+		return x
 	}
+	// Without a terminal there is a line for each point, so that a log shows how far it is.
+	x.Finished = func(p *experiment.Point) { fmt.Fprintln(c.ErrOrStderr(), finishedLine(x, p)) }
 	return x
+}
+
+// finishedLine says what came of a point by its first measure.
+func finishedLine(x *experiment.Experiment, p *experiment.Point) string {
+	line := fmt.Sprintf("done: %s, %s", p.Variant, plural(int64(len(p.Runs)), "run"))
+	if mean, ok := p.Mean(0); ok {
+		line += fmt.Sprintf(", %s %s", x.Measures[0], format(x.Measures[0], mean))
+	}
+	return line
 }
 
 // measure sets what is measured, each once: what is shown first, then what objectives need.
@@ -297,6 +309,13 @@ type (
 		Points      []pointJSON    `json:"points"`
 		Comparisons []comparedJSON `json:"comparisons,omitempty"`
 		Plan        *planJSON      `json:"plan,omitempty"`
+		// At is when Branches part from the run as it was.
+		At       time.Duration `json:"at,omitempty"`
+		Branches []branchJSON  `json:"branches,omitempty"`
+	}
+	branchJSON struct {
+		With        string         `json:"with"`
+		Comparisons []comparedJSON `json:"comparisons"`
 	}
 	pointJSON struct {
 		Settings    experiment.Variant `json:"settings"`

@@ -23,6 +23,7 @@ import (
 	"github.com/weir-build/weir/loadgen/scenario"
 	"github.com/weir-build/weir/reports/result"
 	"github.com/weir-build/weir/system/digest"
+	"github.com/weir-build/weir/system/queue"
 	"github.com/weir-build/weir/system/remote"
 	"github.com/weir-build/weir/system/stack"
 	"github.com/weir-build/weir/system/telemetry"
@@ -160,6 +161,11 @@ func readScenario(from string) (*scenario.Scenario, []byte, error) {
 	if err != nil {
 		return nil, nil, fmt.Errorf("scenario %s:\n%w", from, err)
 	}
+	if c := s.Cluster; c != nil && c.Policy != "" {
+		if _, err := queue.ParsePolicy(c.Policy); err != nil {
+			return nil, nil, fmt.Errorf("scenario %s:\nline %d: cluster.policy: %w", from, c.PolicyLine, err)
+		}
+	}
 	return s, text, nil
 }
 
@@ -274,6 +280,7 @@ func asDescribed(cluster *stack.Cluster, s *scenario.Scenario) error {
 	c := s.Cluster
 	cluster.Runner, cluster.Groups = runnerOf(c.Runner), groupsOf(c)
 	cluster.Execution.SessionTimeout = c.SessionTimeout
+	cluster.Execution.NoWorkerTimeout = stack.Patience(c.NoWorkerTimeout)
 	if c.Policy != "" {
 		if err := cluster.Execution.Policy.UnmarshalText([]byte(c.Policy)); err != nil {
 			return fmt.Errorf("scenario %s: cluster.policy: %w", s.Name, err)

@@ -5,6 +5,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"text/tabwriter"
 
 	"github.com/weir-build/weir/reports/result"
@@ -34,8 +35,9 @@ func printResult(out io.Writer, r *result.Result, record string) {
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	if len(r.Actions) > 0 {
 		fmt.Fprintln(w, "action\toutcome\tcount\tp50\tp90\tp99\tmax\tqueue\tfetch\trun\tupload\toverhead\t")
-		for i := range r.Actions {
-			a := &r.Actions[i]
+		rows := slices.Concat(r.Grouped(false, result.ByOutcome), r.Grouped(true, result.ByOutcome))
+		for i := range rows {
+			a := &rows[i]
 			fmt.Fprintf(w, "%s\t%s\t%d\t", a.Class, a.Outcome, a.Count)
 			quantiles(w, &a.Response)
 			for _, s := range []*result.Sketch{&a.Queue, &a.Fetch, &a.Run, &a.Upload, &a.Overhead} {

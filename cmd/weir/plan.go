@@ -6,7 +6,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -115,7 +114,7 @@ func runPlan(c *cobra.Command, x *experiment.Experiment, from string, objectives
 	if err != nil {
 		return f.interrupted(x, fmt.Errorf("plan %s: %w", x.Scenario.Name, err))
 	}
-	out := c.OutOrStdout()
+	out := onScreen(c.OutOrStdout(), f.format)
 	texts := make([]string, len(objectives))
 	for i, e := range objectives {
 		texts[i] = e.Text
@@ -196,7 +195,7 @@ func printPlanAnswer(out io.Writer, plan *experiment.Plan, objectives []result.E
 
 func printPlan(out io.Writer, plan *experiment.Plan, objectives []result.Expr) {
 	fmt.Fprintln(out)
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	w := newGrid(out)
 	fmt.Fprint(w, "workers\tslots\tρ\tbusy\truns\t")
 	for _, e := range objectives {
 		fmt.Fprintf(w, "%s\t", e.Text)

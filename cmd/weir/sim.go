@@ -110,7 +110,7 @@ weir load.`,
 	f.record.add(c)
 	j.add(c)
 	f.precise.add(c)
-	c.AddCommand(sweepCommand(), compareCommand(), simVerifyCommand(), simFuzzCommand())
+	c.AddCommand(sweepCommand(), compareCommand(), branchCommand(), simVerifyCommand(), simFuzzCommand())
 	return c
 }
 
@@ -149,7 +149,7 @@ func runSim(ctx context.Context, out, progress io.Writer, from string, f *simFla
 		warnOverload(progress, s.Name, experiment.Offered(s))
 	}
 	for i, fault := range s.Faults {
-		if fault.At > s.Duration {
+		if fault.At >= s.Duration {
 			fmt.Fprintf(progress, "warning: faults[%d] is at %v, and builds begin until %v: it may be over by then\n", i, fault.At, s.Duration)
 		}
 	}
@@ -175,6 +175,7 @@ func runSim(ctx context.Context, out, progress io.Writer, from string, f *simFla
 	}
 	// The report is of the first, which has the scenario's own seed.
 	r, outcome := runs[0].Result, runs[0].Outcome
+	record.fill(r, outcome)
 	if err := errors.Join(record.close(outcome), writeTrajectory(folder.Path, s, f, runs[0])); err != nil {
 		return err
 	}
@@ -187,6 +188,7 @@ func runSim(ctx context.Context, out, progress io.Writer, from string, f *simFla
 		}
 		return verdictOf(r)
 	}
+	out = onScreen(out, f.format)
 	verdict := verdictOf(r)
 	if f.runs > 1 {
 		verdict = printAnswers(out, experiment.Answers(runs, s.Objectives), f.runs)

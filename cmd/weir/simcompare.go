@@ -8,7 +8,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 
 	"github.com/spf13/cobra"
 
@@ -146,22 +145,18 @@ func runCompare(c *cobra.Command, x *experiment.Experiment, from string, a, b ex
 	if err != nil {
 		return f.interrupted(x, fmt.Errorf("compare %s: %w", x.Scenario.Name, err))
 	}
-	out := c.OutOrStdout()
+	out := onScreen(c.OutOrStdout(), f.format)
 	if f.format == "json" {
 		doc := newLabJSON("compare", x, points, nil)
 		for _, d := range compared {
-			one := comparedJSON{Measure: d.Measure, Verdict: string(d.Verdict), Problem: d.Problem}
-			if d.Problem == "" {
-				one.A, one.B, one.Difference, one.Low, one.High = d.A, d.B, d.Mean, d.Low(), d.High()
-				one.Margin, one.Runs, one.Reduction = d.Margin, d.N, finite(d.Reduction)
-			}
-			doc.Comparisons = append(doc.Comparisons, one)
+			doc.Comparisons = append(doc.Comparisons, newComparedJSON(d))
 		}
 		if err := doc.write(out); err != nil {
 			return err
 		}
 	} else {
-		printCompared(out, compared, a, b)
+		printCompared(out, compared, a.String(), b.String())
+		fmt.Fprintln(out, "\nsaved: so many times as many runs it would have taken with other builds for A and B")
 		evidence(out, x, from, fmt.Sprintf("verdicts are all right with %.0f %%, however often was looked; margin %s of B", experiment.Confidence*100, f.margin), points...)
 	}
 	var undecided []string
@@ -176,13 +171,22 @@ func runCompare(c *cobra.Command, x *experiment.Experiment, from string, a, b ex
 	return nil
 }
 
-func printCompared(out io.Writer, compared []experiment.Compared, a, b experiment.Variant) {
+func newComparedJSON(d experiment.Compared) comparedJSON {
+	one := comparedJSON{Measure: d.Measure, Verdict: string(d.Verdict), Problem: d.Problem}
+	if d.Problem == "" {
+		one.A, one.B, one.Difference, one.Low, one.High = d.A, d.B, d.Mean, d.Low(), d.High()
+		one.Margin, one.Runs, one.Reduction = d.Margin, d.N, finite(d.Reduction)
+	}
+	return one
+}
+
+func printCompared(out io.Writer, compared []experiment.Compared, a, b string) {
 	fmt.Fprintf(out, "A: %s\nB: %s\n\n", a, b)
 	for _, d := range compared {
 		fmt.Fprintln(out, sentence(d))
 	}
 	fmt.Fprintln(out)
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	w := newGrid(out)
 	fmt.Fprintln(w, "\tA\tB\tA − B\tinterval\truns\tsaved\tverdict\t")
 	for _, d := range compared {
 		if d.Problem != "" {
@@ -199,7 +203,6 @@ func printCompared(out io.Writer, compared []experiment.Compared, a, b experimen
 			signed(d.Measure, d.Mean), signed(d.Measure, d.Low()), signed(d.Measure, d.High()), d.N, saved, d.Verdict)
 	}
 	w.Flush()
-	fmt.Fprintln(out, "\nsaved: so many times as many runs it would have taken with other builds for A and B")
 }
 
 // sentence says what came of a measure.

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/weir-build/weir/loadgen/scenario"
+	"github.com/weir-build/weir/reports/result"
 	"github.com/weir-build/weir/sim/model"
 	"github.com/weir-build/weir/sim/observe"
 )
@@ -62,6 +63,8 @@ type simRecord struct {
 	levels   observe.Levels
 	waits    observe.Waits
 	fleets   observe.Fleets
+	shares   *observe.Shares
+	faults   *observe.Faults
 	file     *os.File // of the timeline
 }
 
@@ -79,15 +82,22 @@ func newSimRecord(folder *runFolder, s *scenario.Scenario, f *recordFlags) (*sim
 		spans:    observe.NewSpans(folder.spans, observe.SpanConfig{Scenario: s, Base: f.begin, Run: folder.manifest.ID, Traces: traces}),
 		metrics:  observe.NewMetrics(s, f.begin),
 		timeline: observe.NewTimeline(file, s),
+		shares:   observe.NewShares(s),
+		faults:   observe.NewFaults(s),
 	}, nil
 }
 
 // observe has the first of several runs written down.
 func (r *simRecord) observe(i int, c *model.Config) {
 	if i == 0 {
-		c.Observers = append(c.Observers, r.spans, r.metrics, r.timeline, &r.levels, &r.waits, &r.fleets)
+		c.Observers = append(c.Observers, r.spans, r.metrics, r.timeline, &r.levels, &r.waits, &r.fleets, r.shares, r.faults)
 		c.Explain, c.Trace = true, r.spans.Trace
 	}
+}
+
+// fill puts into a result what only a simulation knows.
+func (r *simRecord) fill(res *result.Result, o model.Outcome) {
+	res.Fairness, res.Faults = r.shares.Fairness(), r.faults.Effects(o.End)
 }
 
 // close writes what is left, once the run is over.

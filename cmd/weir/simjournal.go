@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -181,6 +180,7 @@ func runSimJournal(out io.Writer, from string, j *journalFlags, f *simFlags) err
 	}
 	r.compare(of)
 	r.result = recorder.Result(of.From.Add(last.outcome.End))
+	record.fill(r.result, last.outcome)
 	r.result.Judge(objectives)
 	if err := errors.Join(writeRun(folder.Path, r.result, nil), folder.close(nil)); err != nil {
 		return err
@@ -188,7 +188,7 @@ func runSimJournal(out io.Writer, from string, j *journalFlags, f *simFlags) err
 	if f.format == "json" {
 		err = printJSON(out, r)
 	} else {
-		err = r.print(out)
+		err = r.print(onScreen(out, f.format))
 	}
 	return errors.Join(err, verdictOf(r.result))
 }
@@ -364,7 +364,7 @@ func (r *replay) print(out io.Writer) error {
 		fmt.Fprintf(out, "the same builds take %s\n", r.Change.Makespan.text())
 	}
 	fmt.Fprintln(out)
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	w := newGrid(out)
 	errorHead(w, r.Changed != nil)
 	var queued, took *spreadJSON
 	if r.Changed != nil {

@@ -86,7 +86,7 @@ func runPrecise(c *cobra.Command, from string, sim *simFlags) error {
 	if err := writeSim(folder, r, text); err != nil {
 		return err
 	}
-	out := c.OutOrStdout()
+	out := onScreen(c.OutOrStdout(), sim.format)
 	if sim.format == "json" {
 		if err := newLabJSON("sim", x, points, objectives).write(out); err != nil {
 			return err

@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"text/tabwriter"
 	"unicode/utf8"
 
 	"github.com/spf13/cobra"
@@ -103,7 +102,7 @@ func runSweep(c *cobra.Command, x *experiment.Experiment, from string, grid []ex
 	if err := x.Estimate(c.Context(), points, f.precise); err != nil {
 		return f.interrupted(x, fmt.Errorf("sweep %s: %w", x.Scenario.Name, err))
 	}
-	out := c.OutOrStdout()
+	out := onScreen(c.OutOrStdout(), f.format)
 	var missed []string
 	switch f.format {
 	case "json":
@@ -141,7 +140,7 @@ func printSweep(out io.Writer, x *experiment.Experiment, points []*experiment.Po
 	}
 	drawn := max(slices.Index(shown, plotted), 0)
 	printSweepAnswer(out, x, points, names, drawn, objectives)
-	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	w := newGrid(out)
 	fmt.Fprint(w, "\tslots\tρ\tbusy\truns\t")
 	for _, m := range shown {
 		fmt.Fprintf(w, "%s\t", m)
@@ -227,8 +226,12 @@ func estimate(e experiment.Estimate) string {
 	return format(e.Measure, e.Mean) + " ± " + format(e.Measure, e.Half)
 }
 
-// bandWidth is how many characters the widest plot takes, beside its names.
-const bandWidth = 56
+// Plots of bands have what names and numbers leave of the screen, within these bounds.
+const (
+	minBand    = 24
+	maxBand    = 56
+	bandNumber = 8 // of the value beside it
+)
 
 // plotBands draws the interval of a measure for each variant, a line each, so that long names and
 // many variants have room.
@@ -254,16 +257,18 @@ func plotBands(out io.Writer, points []*experiment.Point, names []string, measur
 	// below the rest is at its edge.
 	low = max(low, high/1e4)
 	logarithmic := high/low > 50
+	wide := 0
+	for _, name := range names {
+		wide = max(wide, utf8.RuneCountInString(name))
+	}
+	wide = min(wide, screenWidth-minBand-bandNumber-2)
+	bandWidth := min(max(screenWidth-wide-bandNumber-2, minBand), maxBand)
 	at := func(v float64) int {
 		share := v / high
 		if logarithmic {
 			share = math.Log(max(v, low)/low) / math.Log(high/low)
 		}
-		return int(math.Round(min(max(share, 0), 1) * (bandWidth - 1)))
-	}
-	wide := 0
-	for _, name := range names {
-		wide = max(wide, utf8.RuneCountInString(name))
+		return int(math.Round(min(max(share, 0), 1) * float64(bandWidth-1)))
 	}
 	name := points[0].Estimates[measure].Measure
 	for i, p := range points {
@@ -281,7 +286,8 @@ func plotBands(out io.Writer, points []*experiment.Point, names []string, measur
 			line[from], line[to], line[at(e.Mean)] = '├', '┤', '●'
 			text = format(name, e.Mean)
 		}
-		fmt.Fprintf(out, "%s%s %s %s\n", strings.Repeat(" ", wide-utf8.RuneCountInString(names[i])), names[i], string(line), text)
+		short := shorten(names[i], wide)
+		fmt.Fprintf(out, "%s%s %s %s\n", strings.Repeat(" ", wide-utf8.RuneCountInString(short)), short, string(line), text)
 	}
 	from, scale := 0.0, "equal steps"
 	if logarithmic {

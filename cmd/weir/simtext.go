@@ -1,10 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"strings"
-	"text/tabwriter"
 	"time"
 
 	"github.com/weir-build/weir/reports/result"
@@ -24,7 +24,10 @@ func (r *simRecord) print(out io.Writer, res *result.Result, o model.Outcome, to
 	fmt.Fprintf(out, "%s: %s\n\n", res.Verdict.Outcome, r.folder.Path)
 	r.printStory(out, res, o)
 	printClasses(out, res)
+	printStreams(out, res)
+	printPlatforms(out, res)
 	r.printFleets(out)
+	printFaults(out, res)
 	intervals := r.levels.Intervals(o.End, plotWidth)
 	fmt.Fprintln(out)
 	plotQueue(out, intervals)
@@ -38,7 +41,7 @@ func (r *simRecord) print(out io.Writer, res *result.Result, o model.Outcome, to
 		fmt.Fprintln(out, "note:", note)
 	}
 	r.printKept(out)
-	fmt.Fprintf(out, "%v simulated in %v: %d events, slots %.1f%% busy, fingerprint %016x\n",
+	fmt.Fprintf(out, "%v simulated in %v: %d events, slots %.1f%% busy,\nfingerprint %016x\n",
 		result.Round(o.End), result.Round(took), o.Events, o.Busy*100, o.Fingerprint)
 }
 
@@ -63,7 +66,7 @@ func (r *simRecord) printStory(out io.Writer, res *result.Result, o model.Outcom
 	}
 	fmt.Fprintf(out, ".\n")
 	if b.Makespan.Count() > 0 {
-		fmt.Fprintf(out, "Makespan p50 %v, p95 %v; slowdown against the ideal schedule p50 %.3g, p95 %.3g.\n",
+		fmt.Fprintf(out, "Makespan p50 %v, p95 %v; slowdown p50 %.3g, p95 %.3g.\n",
 			result.Round(b.Makespan.Quantile(0.5)), result.Round(b.Makespan.Quantile(0.95)),
 			float64(b.Slowdown.Quantile(0.5))/1000, float64(b.Slowdown.Quantile(0.95))/1000)
 	}
@@ -79,13 +82,6 @@ func (r *simRecord) printStory(out io.Writer, res *result.Result, o model.Outcom
 	fmt.Fprintf(out, ".\n")
 	if o.Lost > 0 {
 		fmt.Fprintf(out, "%s came to nothing since the worker was gone.\n", plural(o.Lost, "attempt"))
-	}
-	if faults := r.scenario.Faults; len(faults) > 0 {
-		texts := make([]string, len(faults))
-		for i := range faults {
-			texts[i] = faults[i].String()
-		}
-		fmt.Fprintf(out, "Faults: %s.\n", strings.Join(texts, "; "))
 	}
 	for _, e := range res.Errors {
 		fmt.Fprintf(out, "%s: %s, first at %v: %s.\n", e.Method, plural(e.Count, "error"), result.Round(e.First.Sub(res.Run.Start)), e.Message)
@@ -112,19 +108,108 @@ func plural(n int64, what string) string {
 
 // printClasses prints a row for each class and outcome of actions.
 func printClasses(out io.Writer, res *result.Result) {
-	if len(res.Actions) == 0 {
+	rows := res.Grouped(false, result.ByOutcome)
+	if len(rows) == 0 {
 		return
 	}
-	w := tabwriter.NewWriter(out, 0, 0, 1, ' ', tabwriter.AlignRight)
+	w := newGrid(out)
 	fmt.Fprintln(w, "\t\t\tqueue\t\t\trun\tresponse\t\t\t")
 	fmt.Fprintln(w, "action\toutcome\tcount\tp50\tp95\tp99\tp50\tp50\tp95\tp99\t")
-	for i := range res.Actions {
-		a := &res.Actions[i]
+	for i := range rows {
+		a := &rows[i]
 		fmt.Fprintf(w, "%s\t%s\t%d\t", a.Class, a.Outcome, a.Count)
 		cells(w, &a.Queue, 0.5, 0.95, 0.99)
 		cells(w, &a.Run, 0.5)
 		cells(w, &a.Response, 0.5, 0.95, 0.99)
 		fmt.Fprintln(w)
+	}
+	w.Flush()
+}
+
+// printStreams prints a row for each stream of the scenario, if there are several, and how
+// fairly workers were shared.
+func printStreams(out io.Writer, res *result.Result) {
+	rows := res.Grouped(false, result.ByStream)
+	if len(rows) < 2 {
+		return
+	}
+	var all time.Duration
+	for i := range rows {
+		all += rows[i].Work()
+	}
+	w := newGrid(out)
+	fmt.Fprintln(w, "\n\t\t\tqueue\t\t\trun\tslowdown\t\tworker\tof an even\t")
+	fmt.Fprintln(w, "stream\tbuilds\tactions\tp50\tp95\tp99\tp50\tp50\tp95\ttime\tshare\t")
+	for i := range rows {
+		a := &rows[i]
+		b := new(result.BuildCounts)
+		for j := range res.Builds.Streams {
+			if s := &res.Builds.Streams[j]; s.Stream == a.Stream {
+				b = &s.BuildCounts
+			}
+		}
+		fmt.Fprintf(w, "%s\t%d\t%d\t", a.Stream, b.Count, a.Count)
+		cells(w, &a.Queue, 0.5, 0.95, 0.99)
+		cells(w, &a.Run, 0.5)
+		for _, q := range []float64{0.5, 0.95} {
+			if b.Slowdown.Count() == 0 {
+				fmt.Fprint(w, "–\t")
+				continue
+			}
+			fmt.Fprintf(w, "%.3g×\t", float64(b.Slowdown.Quantile(q))/1000)
+		}
+		share, even := 0.0, "–"
+		if all > 0 {
+			share = float64(a.Work()) / float64(all)
+		}
+		if f := res.Fairness; f != nil {
+			for _, s := range f.Streams {
+				if s.Stream == a.Stream {
+					share = s.Share
+					if s.Contended > 0 {
+						even = fmt.Sprintf("%.2f×", s.OfEven)
+					}
+				}
+			}
+		}
+		fmt.Fprintf(w, "%.1f%%\t%s\t\n", share*100, even)
+	}
+	w.Flush()
+	printFairness(out, res.Fairness)
+}
+
+func printFairness(out io.Writer, f *result.Fairness) {
+	switch {
+	case f == nil:
+	case f.Contended == 0:
+		fmt.Fprintln(out, "Streams didn't wait for the same workers at one time: there was nothing to share.")
+	default:
+		n := 0
+		for _, s := range f.Streams {
+			if s.Contended > 0 {
+				n++
+			}
+		}
+		fmt.Fprintf(out, "Several streams waited for the same workers for %v. An even share is of what\nthose had then. Jain's index of fairness: %.2f (all alike 1, one has all %.2g).\n",
+			result.Round(f.Contended), f.Jain, 1/float64(n))
+	}
+}
+
+// printPlatforms prints a row for each platform that is asked for, if there are several.
+func printPlatforms(out io.Writer, res *result.Result) {
+	rows := res.Grouped(false, result.ByPlatform)
+	if len(rows) < 2 {
+		return
+	}
+	w := newGrid(out)
+	fmt.Fprintln(w, "\n\t\tqueue\t\t\trun\t\t\t\t")
+	fmt.Fprintln(w, "platform\tactions\tp50\tp95\tp99\tp50\tp95\tp99\tstretch\t")
+	for i := range rows {
+		a := &rows[i]
+		fmt.Fprintf(w, "%s\t%d\t", cmp.Or(a.Platform, "any"), a.Count)
+		cells(w, &a.Queue, 0.5, 0.95, 0.99)
+		cells(w, &a.Run, 0.5, 0.95, 0.99)
+		fmt.Fprintf(w, "%.3g×\t\n", a.Stretch())
 	}
 	w.Flush()
 }
@@ -141,7 +226,7 @@ func cells(w io.Writer, s *result.Sketch, quantiles ...float64) {
 
 // printFleets prints a row for each kind of workers.
 func (r *simRecord) printFleets(out io.Writer) {
-	w := tabwriter.NewWriter(out, 0, 0, 1, ' ', tabwriter.AlignRight)
+	w := newGrid(out)
 	fmt.Fprintln(w, "\nworkers\tslots\tplatform\tever\tat the end\tbusy\tattempts\tlost\t")
 	for i, f := range r.fleets.All {
 		spec := &r.scenario.Cluster.Workers[i]
@@ -149,6 +234,31 @@ func (r *simRecord) printFleets(out io.Writer) {
 		fmt.Fprintf(w, "%d\t%d each\t%s\t%d\t%d\t%.1f%%\t%d\t%d\t\n", spec.Count, spec.Slots, platform, f.Born, f.There, f.Busy*100, f.Attempts, f.Lost)
 	}
 	w.Flush()
+}
+
+// printFaults prints a row for what followed each fault.
+func printFaults(out io.Writer, res *result.Result) {
+	if len(res.Faults) == 0 {
+		return
+	}
+	w := newGrid(out)
+	fmt.Fprintln(w, "\n\tattempts\twork\tactions\t\tqueue\t\tback\t")
+	fmt.Fprintln(w, "fault\tlost\tlost\tretried\tfailed\tbefore\tmost\tafter\t")
+	for i := range res.Faults {
+		f := &res.Faults[i]
+		back := "never"
+		switch {
+		case f.Recovered != nil && *f.Recovered == 0:
+			back = "–"
+		case f.Recovered != nil:
+			back = result.Round(*f.Recovered).String()
+		case i+1 < len(res.Faults):
+			back = "> " + result.Round(f.Until-f.At).String()
+		}
+		fmt.Fprintf(w, "%s\t%d\t%v\t%d\t%d\t%.3g\t%d\t%s\t\n", f.Fault, f.Lost, result.Round(f.LostWork), f.Retried, f.Errors, f.QueueBefore, f.QueuePeak, back)
+	}
+	w.Flush()
+	fmt.Fprintln(out, "Each row is what followed until the next fault, or the end, whatever its cause.")
 }
 
 // printKept says how much of the run is in the files that don't have all of it.

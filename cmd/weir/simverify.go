@@ -94,7 +94,8 @@ func writeTrajectory(folder string, s *scenario.Scenario, f *simFlags, run exper
 }
 
 func simVerifyCommand() *cobra.Command {
-	return &cobra.Command{
+	format := "text"
+	c := &cobra.Command{
 		Use:   "verify RUN",
 		Short: "Simulate a run again, and name the first event that differs",
 		Long: `Verify runs the scenario in the folder of a simulated run again, with its seed and flags, by
@@ -108,13 +109,89 @@ such. The first 1,048,576 events are recorded whole; of later ones only each 409
 told apart.
 
 Exit codes: 0 the same; 3 not the same; 1 it couldn't be run, or the record is damaged.`,
-		Example: `  weir sim verify runs/20261126T101500Z-1f2e`,
-		Args:    args(cobra.ExactArgs(1)),
-		RunE:    func(c *cobra.Command, a []string) error { return runSimVerify(c.OutOrStdout(), a[0]) },
+		Example: `  weir sim verify runs/20261126T101500Z-1f2e
+  weir sim verify runs/20261126T101500Z-1f2e --format json`,
+		Args: args(cobra.ExactArgs(1)),
+		RunE: func(c *cobra.Command, a []string) error {
+			if format != "text" && format != "json" {
+				return usageError{fmt.Errorf("--format %q: want text or json", format)}
+			}
+			return runSimVerify(c.OutOrStdout(), a[0], format)
+		},
 	}
+	c.Flags().StringVar(&format, "format", format, "text or json")
+	return c
 }
 
-func runSimVerify(out io.Writer, folder string) error {
+// verification is what weir sim verify prints as JSON.
+type verification struct {
+	Same     bool        `json:"same"`
+	Recorded simulatedBy `json:"recorded"`
+	Replayed simulatedBy `json:"replayed"`
+	// Divergence is where they part; null if they don't.
+	Divergence *divergenceJSON `json:"divergence"`
+}
+
+type simulatedBy struct {
+	Fingerprint string `json:"fingerprint"`
+	Events      uint64 `json:"events"`
+	Weir        string `json:"weir"`
+	Go          string `json:"go"`
+	Platform    string `json:"platform"`
+}
+
+func madeBy(s *simulation, t *des.Trajectory) simulatedBy {
+	return simulatedBy{fingerprintOf(t), t.Events(), s.Weir, s.Go, s.Platform}
+}
+
+// divergenceJSON is the first event that differs, or of which that is known, with those before
+// it and after it.
+type divergenceJSON struct {
+	Event uint64 `json:"event"`
+	// Exact is false if it is one of the Block events from there on.
+	Exact bool `json:"exact"`
+	// Decided says that the event is alike in both, but not what the scheduler decided before.
+	Decided bool        `json:"decided"`
+	Events  []eventPair `json:"events"`
+}
+
+// eventPair is what happened as an event in both runs; null where one had none.
+type eventPair struct {
+	Event    uint64     `json:"event"`
+	Recorded *eventJSON `json:"recorded"`
+	Replayed *eventJSON `json:"replayed"`
+}
+
+type eventJSON struct {
+	AtNanos int64  `json:"atNanos"`
+	Kind    string `json:"kind"`
+	A       uint32 `json:"a"`
+	B       uint64 `json:"b"`
+}
+
+func divergence(d des.Divergence, recorded, replayed *des.Trajectory) *divergenceJSON {
+	out := &divergenceJSON{Event: d.Event, Exact: d.Exact, Decided: d.Decided, Events: []eventPair{}}
+	from, to := around(d)
+	a, b := recorded.Look(from, to), replayed.Look(from, to)
+	one := func(list []des.Event, i int) *eventJSON {
+		if i >= len(list) {
+			return nil
+		}
+		e := list[i]
+		return &eventJSON{e.At, model.EventName(e.Kind), e.A, e.B}
+	}
+	for i := range max(len(a), len(b)) {
+		out.Events = append(out.Events, eventPair{from + uint64(i), one(a, i), one(b, i)})
+	}
+	return out
+}
+
+// around is which events are shown, from one up to, but not, another.
+func around(d des.Divergence) (from, to uint64) {
+	return d.Event - min(d.Event, contextEvents), d.Event + contextEvents + 1
+}
+
+func runSimVerify(out io.Writer, folder, format string) error {
 	before, recorded, s, err := readSimulation(folder)
 	if err != nil {
 		return err
@@ -132,13 +209,29 @@ func runSimVerify(out io.Writer, folder string) error {
 	}
 	replayed := runs[0].Trajectory
 	d, differ := recorded.Diverges(replayed)
+	now := newSimulation(s, f, s.Seed, replayed)
+	if format == "json" {
+		doc := verification{Same: !differ, Recorded: madeBy(before, recorded), Replayed: madeBy(now, replayed)}
+		if differ {
+			doc.Divergence = divergence(d, recorded, replayed)
+		}
+		if err := printJSON(out, doc); err != nil || !differ {
+			return err
+		}
+		return notTheSame(d)
+	}
 	if !differ {
 		fmt.Fprintf(out, "same, fingerprint %s, %d events\n", fingerprintOf(replayed), replayed.Events())
 		return nil
 	}
 	fmt.Fprintf(out, "recorded: fingerprint %s, %d events, by %s\n", fingerprintOf(recorded), recorded.Events(), before.by())
-	fmt.Fprintf(out, "replayed: fingerprint %s, %d events, by %s\n", fingerprintOf(replayed), replayed.Events(), newSimulation(s, f, s.Seed, replayed).by())
+	fmt.Fprintf(out, "replayed: fingerprint %s, %d events, by %s\n", fingerprintOf(replayed), replayed.Events(), now.by())
 	printDivergence(out, d, recorded, replayed)
+	return notTheSame(d)
+}
+
+// notTheSame says where two runs part.
+func notTheSame(d des.Divergence) error {
 	what := "event %d is the first that differs"
 	switch {
 	case !d.Exact:
@@ -185,8 +278,7 @@ func readSimulation(folder string) (*simulation, *des.Trajectory, *scenario.Scen
 // printDivergence prints what happened around the first event that differs, recorded
 // beside replayed.
 func printDivergence(out io.Writer, d des.Divergence, recorded, replayed *des.Trajectory) {
-	from := d.Event - min(d.Event, contextEvents)
-	to := d.Event + contextEvents + 1
+	from, to := around(d)
 	a, b := recorded.Look(from, to), replayed.Look(from, to)
 	if len(a)+len(b) == 0 {
 		return

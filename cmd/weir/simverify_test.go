@@ -1,10 +1,12 @@
 package main
 
 import (
+	"encoding/json"
 	"errors"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -45,7 +47,7 @@ func edit(t *testing.T, folder, file, from, to string) {
 func TestARunIsVerified(t *testing.T) {
 	folder := recordedRun(t)
 	var out strings.Builder
-	if err := runSimVerify(&out, folder); err != nil {
+	if err := runSimVerify(&out, folder, "text"); err != nil {
 		t.Fatalf("%v\n%s", err, &out)
 	}
 	if !strings.HasPrefix(out.String(), "same, fingerprint ") || !strings.HasSuffix(out.String(), " events\n") {
@@ -59,7 +61,7 @@ func TestAnotherRunIsToldByItsFirstEvent(t *testing.T) {
 	folder := recordedRun(t)
 	edit(t, folder, scenarioFile, "cluster:", "faults: [{at: 7s, kill_workers: 1}]\ncluster:")
 	var out strings.Builder
-	err := runSimVerify(&out, folder)
+	err := runSimVerify(&out, folder, "text")
 	var verdict verdictError
 	if !errors.As(err, &verdict) || verdict.code != exitMissed || !strings.Contains(err.Error(), "is the first that differs") {
 		t.Fatalf("got %v\n%s", err, &out)
@@ -100,16 +102,46 @@ func TestDamagedRecordsAreTold(t *testing.T) {
 		if err := os.WriteFile(path, c.data, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		err := runSimVerify(&strings.Builder{}, folder)
+		err := runSimVerify(&strings.Builder{}, folder, "text")
 		if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), trajectoryFile) {
 			t.Errorf("%s: got %v, want %q", name, err, c.want)
 		}
 	}
 	edit(t, folder, simulationFile, "{", "")
-	if err := runSimVerify(&strings.Builder{}, folder); err == nil || !strings.Contains(err.Error(), simulationFile) {
+	if err := runSimVerify(&strings.Builder{}, folder, "text"); err == nil || !strings.Contains(err.Error(), simulationFile) {
 		t.Errorf("got %v", err)
 	}
-	if err := runSimVerify(&strings.Builder{}, "nowhere"); err == nil || !strings.Contains(err.Error(), "holds no simulation.json: want the folder of a run") {
+	if err := runSimVerify(&strings.Builder{}, "nowhere", "text"); err == nil || !strings.Contains(err.Error(), "holds no simulation.json: want the folder of a run") {
 		t.Errorf("got %v", err)
+	}
+}
+
+// TestVerificationIsJSONToo: the same facts, for programs.
+func TestVerificationIsJSONToo(t *testing.T) {
+	folder := recordedRun(t)
+	verify := func() (doc verification, err error) {
+		var out strings.Builder
+		err = runSimVerify(&out, folder, "json")
+		if err := json.Unmarshal([]byte(out.String()), &doc); err != nil {
+			t.Fatalf("%v: %s", err, &out)
+		}
+		return doc, err
+	}
+	doc, err := verify()
+	if err != nil || !doc.Same || doc.Divergence != nil || doc.Recorded != doc.Replayed || doc.Recorded.Events == 0 || len(doc.Recorded.Fingerprint) != 32 {
+		t.Errorf("got %+v, %v", doc, err)
+	}
+	edit(t, folder, scenarioFile, "cluster:", "faults: [{at: 7s, kill_workers: 1}]\ncluster:")
+	doc, err = verify()
+	if !errors.As(err, &verdictError{}) || doc.Same || doc.Divergence == nil || doc.Recorded.Fingerprint == doc.Replayed.Fingerprint {
+		t.Fatalf("got %+v, %v", doc, err)
+	}
+	d := doc.Divergence
+	first := slices.IndexFunc(d.Events, func(p eventPair) bool { return p.Event == d.Event })
+	if !d.Exact || first < 1 || first > contextEvents || *d.Events[first-1].Recorded != *d.Events[first-1].Replayed {
+		t.Errorf("got %+v", d)
+	}
+	if p := d.Events[first]; !d.Decided && *p.Recorded == *p.Replayed {
+		t.Errorf("event %d is alike: %+v", d.Event, p)
 	}
 }

@@ -84,7 +84,7 @@ func (b *Builder) Build(ctx context.Context, build *workload.Build, intended tim
 	}
 	start := time.Now()
 	out := result.Build{
-		ID: fmt.Sprintf("%s/%d", build.Stream, build.Number), Invocation: r.invocation, Start: start.UTC(), Delay: start.Sub(intended), Actions: len(build.Actions),
+		ID: fmt.Sprintf("%s/%d", build.Stream, build.Number), Stream: build.Stream, Invocation: r.invocation, Start: start.UTC(), Delay: start.Sub(intended), Actions: len(build.Actions),
 	}
 	buildCtx, end := r.begin(ctx, &out)
 	if build.CancelAfter > 0 {
@@ -182,7 +182,7 @@ func (r *buildRun) action(ctx context.Context, i int, intended time.Time) done {
 	class := &r.Classes[a.Class]
 	name := fmt.Sprintf("//%s:%s-%d", r.build.Stream, class.Name, i)
 	told := &result.Action{
-		ActionKey: result.ActionKey{Class: class.Name}, Name: fmt.Sprintf("%s build %d", name, r.build.Number),
+		ActionKey: result.ActionKey{Class: class.Name, Stream: r.build.Stream, Platform: result.PlatformName(class.Platform)}, Name: fmt.Sprintf("%s build %d", name, r.build.Number),
 		Intended: intended, Sent: time.Now(), TraceID: r.trace,
 	}
 	build := ctx

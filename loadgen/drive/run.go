@@ -342,7 +342,7 @@ func (r *run) pace(starting context.Context, begin time.Time, arrivals workload.
 				return
 			}
 		}
-		if deadline, _ := starting.Deadline(); starting.Err() != nil || intended.After(deadline) {
+		if deadline, _ := starting.Deadline(); starting.Err() != nil || !intended.Before(deadline) {
 			return
 		}
 		select {

@@ -16,6 +16,7 @@ import (
 	"github.com/weir-build/weir/loadgen/fake"
 	"github.com/weir-build/weir/loadgen/scenario"
 	"github.com/weir-build/weir/reports/result"
+	"github.com/weir-build/weir/sim/model"
 	"github.com/weir-build/weir/system/remote"
 	"github.com/weir-build/weir/system/stack"
 )
@@ -295,5 +296,24 @@ func TestSameSeedSameActions(t *testing.T) {
 	}
 	if got := keys(); got != "33 0" {
 		t.Errorf("the second run has %s cached and executed, want 33 0", got)
+	}
+}
+
+// TestNothingBeginsAtTheEnd: builds begin from the first moment to the last but not at it, in a
+// simulation as live; what is to begin then would depend on which of two timers is first.
+func TestNothingBeginsAtTheEnd(t *testing.T) {
+	s := parse(t, `
+version: 1
+duration: 1s
+demand: {arrivals: {constant: {rate: 2}}, dag: [{class: a}], actions: [{name: a, duration: 1ms}]}
+cluster: {workers: [{}]}
+`)
+	live := run(t, s, server(t, fake.Config{}).URL)
+	recorder := result.NewRecorder(result.Run{})
+	if _, err := model.Run(model.Config{Scenario: s, Recorder: recorder}); err != nil {
+		t.Fatal(err)
+	}
+	if simulated := recorder.Result(time.Time{}); live.Builds.Count != 2 || simulated.Builds.Count != 2 {
+		t.Errorf("%d builds live and %d simulated, want 2: at 0s and 500ms", live.Builds.Count, simulated.Builds.Count)
 	}
 }

@@ -84,7 +84,7 @@ func (p *pacer) next() {
 		p.number++
 		at, ok = p.times()
 	}
-	if !ok || at > p.length || p.m.vu.Context().Err() != nil {
+	if !ok || at >= p.length || p.m.vu.Context().Err() != nil {
 		p.done = true
 		p.finish()
 		return

@@ -1,6 +1,7 @@
 package scenario
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -59,6 +60,28 @@ func (f *Fault) String() string {
 	}
 	say(f.For > 0, "for %v", f.For)
 	return fmt.Sprintf("%v %s", f.At, strings.Join(words, " "))
+}
+
+// ParseFault reads one fault as a file has it, such as {kill_workers: 3}, for a cluster. It is
+// at a time unless it says another.
+func ParseFault(text string, at time.Duration, c *Cluster) (Fault, error) {
+	var document yaml.Node
+	if err := yaml.Unmarshal([]byte(text), &document); err != nil || len(document.Content) == 0 || document.Content[0].Kind != yaml.MappingNode || cyclic(document.Content[0], nil) {
+		return Fault{}, fmt.Errorf("%q: want what goes wrong, such as {kill_workers: 3}", text)
+	}
+	r := new(reader)
+	f := r.fault(document.Content[0], "fault", c)
+	var all []string
+	for _, p := range r.problems {
+		all = append(all, p.text)
+	}
+	if all != nil {
+		return Fault{}, errors.New(strings.Join(all, "; "))
+	}
+	if f.At == 0 {
+		f.At = at
+	}
+	return f, nil
 }
 
 func (r *reader) fault(n *yaml.Node, what string, c *Cluster) Fault {

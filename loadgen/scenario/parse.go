@@ -392,6 +392,17 @@ func (r *reader) cluster(n *yaml.Node) *Cluster {
 		SessionTimeout: r.duration(o.get("session_timeout"), "cluster.session_timeout", 0),
 		Runner:         r.choice(o.get("runner"), "cluster.runner", "sleep", "hosttools", "namespaces"),
 	}
+	if n := o.get("policy"); n != nil {
+		c.PolicyLine = n.Line
+	}
+	switch n := o.get("no_worker_timeout"); {
+	case n != nil && n.Value == "immediately":
+		c.NoWorkerTimeout = Immediately
+	case n != nil && n.Value == "never":
+		c.NoWorkerTimeout = Never
+	default:
+		c.NoWorkerTimeout = r.duration(n, "cluster.no_worker_timeout", 0)
+	}
 	if !o.require("workers") {
 		return c
 	}

@@ -20,6 +20,7 @@ package scenario
 import (
 	"embed"
 	"io/fs"
+	"math"
 	"path"
 	"slices"
 	"strings"
@@ -121,9 +122,15 @@ const (
 type Cluster struct {
 	Workers []Workers
 	Policy  string
+	// PolicyLine is where the file has the policy, for errors of who knows policies; 0 if it
+	// has none.
+	PolicyLine int
 	// SessionTimeout is how long a worker may be silent before it counts as lost; 0 is the
 	// scheduler's default.
 	SessionTimeout time.Duration
+	// NoWorkerTimeout is how long an action waits while no worker serves its platform, before
+	// it fails; 0 is a server's default, Immediately or Never.
+	NoWorkerTimeout time.Duration
 	// Storage is what transfers have to share; nil if they take no time. Only the simulator
 	// can have one as described.
 	Storage *Storage
@@ -131,6 +138,12 @@ type Cluster struct {
 	// another: hosttools, namespaces.
 	Runner string
 }
+
+// Of Cluster.NoWorkerTimeout.
+const (
+	Immediately time.Duration = -1
+	Never       time.Duration = math.MaxInt64
+)
 
 // Workers are workers that are alike.
 type Workers struct {

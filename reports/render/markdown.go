@@ -50,6 +50,16 @@ func Markdown(w io.Writer, r *result.Result, o Options) error {
 	if t := actions(r, false); len(t.Rows) > 0 {
 		d.table("Actions: response times, and means of the stages", t)
 	}
+	if t := streams(r); len(t.Rows) > 0 {
+		d.table("Actions, by who asked", t)
+		if text := fairness(r); text != "" {
+			d.line("")
+			d.line(escape(text))
+		}
+	}
+	if t := platforms(r); len(t.Rows) > 0 {
+		d.table("Actions, by what they ask of a worker", t)
+	}
 	if t := calls(r, false, false); len(t.Rows) > 0 {
 		d.table("Calls: response times", t)
 	}
@@ -61,6 +71,9 @@ func Markdown(w io.Writer, r *result.Result, o Options) error {
 		}
 		d.line("")
 		d.line(strings.Join(counts, " · "))
+	}
+	if t := faults(r); len(t.Rows) > 0 {
+		d.table("Faults, and what followed each", t)
 	}
 	if t := failures(r, link); len(t.Rows) > 0 {
 		d.table("Errors", t)

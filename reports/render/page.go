@@ -42,6 +42,9 @@ type page struct {
 	Notes               []string
 
 	Actions, Calls, Sizes          *table
+	Faults                         *table
+	Streams, Platforms             *table
+	Fairness                       string
 	PreparedActions, PreparedCalls *table
 	Percentiles                    []*plot
 	Series                         []*plot
@@ -73,6 +76,7 @@ func HTML(w io.Writer, r *result.Result, o Options) error {
 		opening: newOpening(r), Objectives: objectives(r),
 		Server: facts(r.Run.Server), Environment: facts(r.Run.Environment), Notes: notes(r),
 		Actions: actions(r, false), Calls: calls(r, false, false),
+		Streams: streams(r), Platforms: platforms(r), Fairness: fairness(r), Faults: faults(r),
 		PreparedActions: actions(r, true), PreparedCalls: calls(r, true, false),
 		Series: m.overview(), Width: brief(m.shorten(maxPoints).width), Numbers: numbers(m),
 		BuildFacts: buildFacts(r), Builds: builds(r), Longest: longestBuilds(r, link), Gantt: gantt(r),

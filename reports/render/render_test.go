@@ -357,3 +357,31 @@ func TestColoursAreThoseOfTheWaterfall(t *testing.T) {
 		t.Errorf("only %d colours are the same", same)
 	}
 }
+
+// TestWhoAskedHasATable: of several streams, on the page and in Markdown; of one there is none.
+func TestWhoAskedHasATable(t *testing.T) {
+	recorder := result.NewRecorder(result.Run{ID: "1", Scenario: "s", Start: start, Origin: "simulated"})
+	for i, stream := range []string{"batch", "people", "people"} {
+		recorder.Action(&result.Action{
+			ActionKey: result.ActionKey{Class: "compile", Outcome: result.Executed, Stream: stream, Platform: []string{"size=large", "", ""}[i]},
+			Intended:  start, Sent: start, End: start.Add(6 * time.Second), Queue: 4 * time.Second, Run: 2 * time.Second,
+		})
+		recorder.Build(result.Build{Stream: stream, Start: start, Makespan: 6 * time.Second, Ideal: 2 * time.Second})
+	}
+	r := recorder.Result(start.Add(time.Minute))
+	r.Fairness = &result.Fairness{Resolution: 10 * time.Millisecond, Contended: 4 * time.Second, Jain: 0.9, Streams: []result.StreamShare{
+		{Stream: "batch", Share: 0.25, Contended: 4 * time.Second, OfEven: 1.25}, {Stream: "people", Share: 0.75, Contended: 4 * time.Second, OfEven: 0.75},
+	}}
+	md := markdown(t, r, render.Options{})
+	for _, want := range []string{"| batch | 1 | 3× | 3× | 1 | 4s | 4s | 4s | 2s | 3× | 25 % | 1.25× |", "| people | 2 |", "| any | 2 |", "| size=large | 1 |", "Jain's index of their shares is 0.9"} {
+		if !strings.Contains(md, want) {
+			t.Errorf("no %q in\n%s", want, md)
+		}
+	}
+	if page := html(t, r, render.Options{}); !strings.Contains(page, "by who asked") || !strings.Contains(page, "size=large") {
+		t.Error("the page has no tables of streams and platforms")
+	}
+	if one := markdown(t, small(t), render.Options{}); strings.Contains(one, "who asked") {
+		t.Error("there is a table although nobody is known to have asked")
+	}
+}

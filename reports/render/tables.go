@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/weir-build/weir/reports/result"
 )
@@ -116,22 +117,136 @@ func actions(r *result.Result, prepare bool) *table {
 		t.Rows = append(t.Rows, one)
 		return &t.Rows[len(t.Rows)-1]
 	}
-	var keys []*result.Actions
-	for i := range r.Actions {
-		if (r.Actions[i].Phase != "") == prepare {
-			keys = append(keys, &r.Actions[i])
-		}
-	}
+	keys := r.Grouped(prepare, result.ByOutcome)
 	shown, left := head(keys, maxRows)
 	t.Left = leftOut(left)
-	for _, a := range shown {
-		add(a.Class, a.Outcome, a)
+	for i := range shown {
+		add(shown[i].Class, shown[i].Outcome, &shown[i])
 	}
 	if len(keys) > 1 {
 		all := allActions(r, prepare)
 		add("all", "", all).Class = "sum"
 	}
 	return t
+}
+
+// faults has a row for what followed each fault of a simulation.
+func faults(r *result.Result) *table {
+	t := &table{Columns: []column{
+		{"fault", "with its time since the run's start; the row is what followed until the next one, or the end", false},
+		{"attempts lost", "that came to nothing", true}, {"work lost", "slot time of those", true}, {"retried", "actions that ended well after such an attempt", true},
+		{"errors", "actions without a result", true}, {"queue before", "mean of how many waited, since the fault before or the start", true}, {"queue, most", "how many waited", true},
+		{"most after", "since the fault", true}, {"back after", "since the fault: no more waited than before", true},
+	}}
+	list, left := head(r.Faults, maxRows)
+	t.Left = leftOut(left)
+	for i := range list {
+		f := &list[i]
+		back := "not until " + duration(f.Until)
+		if f.Recovered != nil {
+			back = duration(*f.Recovered)
+		}
+		t.Rows = append(t.Rows, texts(name(f.Fault), count(f.Lost), duration(f.LostWork), count(f.Retried), count(f.Errors), number(f.QueueBefore), count(f.QueuePeak), duration(f.PeakAfter), back))
+	}
+	return t
+}
+
+// streams has a row for each stream of the scenario; none if there aren't several.
+func streams(r *result.Result) *table {
+	t := &table{Columns: slices.Concat([]column{
+		{"stream", "the demand of the scenario whose builds asked", false}, {"builds", "that ended", true},
+		{"slowdown p50", "of its builds: makespan ÷ ideal", true}, {"slowdown p95", "of its builds: makespan ÷ ideal", true},
+	}, groupColumns)}
+	if r.Fairness != nil {
+		t.Columns = append(t.Columns, column{"of an even share", "what it had of the workers while it waited beside other streams, ÷ an even share of what those that waited had", true})
+	}
+	rows := r.Grouped(false, result.ByStream)
+	if len(rows) < 2 {
+		return t
+	}
+	shown, left := head(rows, maxRows)
+	t.Left = leftOut(left)
+	all := workOf(rows)
+	for i := range shown {
+		a := &shown[i]
+		counts := new(result.BuildCounts)
+		if at := slices.IndexFunc(r.Builds.Streams, func(s result.StreamBuilds) bool { return s.Stream == a.Stream }); at >= 0 {
+			counts = &r.Builds.Streams[at].BuildCounts
+		}
+		half, most := none, none
+		if s := &counts.Slowdown; s.Count() > 0 {
+			half, most = ratio(s.Quantile(0.5)), ratio(s.Quantile(0.95))
+		}
+		one := slices.Concat([]string{name(a.Stream), count(counts.Count), half, most}, group(a, all))
+		if r.Fairness != nil {
+			even := none
+			if at := slices.IndexFunc(r.Fairness.Streams, func(s result.StreamShare) bool { return s.Stream == a.Stream }); at >= 0 {
+				s := &r.Fairness.Streams[at]
+				one[len(one)-1] = percent(s.Share)
+				if s.Contended > 0 {
+					even = number(s.OfEven) + "×"
+				}
+			}
+			one = append(one, even)
+		}
+		t.Rows = append(t.Rows, texts(one...))
+	}
+	return t
+}
+
+// platforms has a row for what actions ask of a worker; none if all ask the same.
+func platforms(r *result.Result) *table {
+	t := &table{Columns: slices.Concat([]column{{"platform", "what actions ask of a worker", false}}, groupColumns)}
+	rows := r.Grouped(false, result.ByPlatform)
+	if len(rows) < 2 {
+		return t
+	}
+	shown, left := head(rows, maxRows)
+	t.Left = leftOut(left)
+	all := workOf(rows)
+	for i := range shown {
+		t.Rows = append(t.Rows, texts(append([]string{name(cmp.Or(shown[i].Platform, "any"))}, group(&shown[i], all)...)...))
+	}
+	return t
+}
+
+var groupColumns = []column{
+	{"actions", "", true}, {"queue p50", "waiting for a worker", true}, {"queue p95", "waiting for a worker", true}, {"queue p99", "waiting for a worker", true},
+	{"run p50", "the command runs", true}, {"stretch", "time from the queue to the upload ÷ time on workers, over all that ran", true}, {"worker time", "share of the time that workers gave to all", true},
+}
+
+func group(a *result.Actions, all time.Duration) []string {
+	stretch, share := none, none
+	if work := a.Work(); work > 0 {
+		stretch, share = number(a.Stretch())+"×", percent(float64(work)/float64(all))
+	}
+	return []string{count(a.Count), quantile(&a.Queue, 0.5), quantile(&a.Queue, 0.95), quantile(&a.Queue, 0.99), quantile(&a.Run, 0.5), stretch, share}
+}
+
+func workOf(rows []result.Actions) (all time.Duration) {
+	for i := range rows {
+		all += rows[i].Work()
+	}
+	return all
+}
+
+// fairness says how workers were shared; "" if that isn't known.
+func fairness(r *result.Result) string {
+	f := r.Fairness
+	switch {
+	case f == nil:
+		return ""
+	case f.Contended == 0:
+		return "Streams didn't wait for the same workers at one time: there was nothing to share."
+	}
+	n := 0
+	for _, s := range f.Streams {
+		if s.Contended > 0 {
+			n++
+		}
+	}
+	return "Several streams waited for the same workers for " + duration(f.Contended) + " (in intervals of " + duration(f.Resolution) + "). Jain's index of their shares is " +
+		number(f.Jain) + ": 1 if all have the same, " + number(1/float64(n)) + " if one has all."
 }
 
 // allActions are those of a phase as one.

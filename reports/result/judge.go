@@ -38,10 +38,13 @@ var exprForm = regexp.MustCompile(`^\s*([a-zA-Z0-9_./-]+(?:\{[^{}]*\})?(?:\.[a-z
 //
 //	action.response.p99 < 2s
 //	action{class=link}.queue.mean <= 500ms
+//	action{stream=people}.queue.p95 < 1s
+//	action{platform=OSFamily=linux size=large}.queue.p95 < 1m
 //	call{method=Execute}.service.p50 < 10ms
 //	errors < 0.1%
 //	actions.rate > 100
 //	build.slowdown.p90 < 1.5
+//	build{stream=people}.makespan.p95 < 5s
 //	cache_hits > 80%
 //	integrity == 0
 //	dropped == 0
@@ -135,8 +138,8 @@ func (r *Result) measure(name string) (float64, unit, error) {
 		}
 		return float64(part) / float64(all), share, nil
 	}
-	if one := strings.TrimSuffix(head, "s"); labels != nil && one != "action" && one != "call" {
-		return 0, 0, fmt.Errorf("measure %q: %s has no labels; action and call have", name, head)
+	if one := strings.TrimSuffix(head, "s"); labels != nil && one != "action" && one != "call" && one != "build" {
+		return 0, 0, fmt.Errorf("measure %q: %s has no labels; action, call and build have", name, head)
 	}
 	switch head {
 	case "action", "actions":
@@ -178,17 +181,21 @@ func (r *Result) measure(name string) (float64, unit, error) {
 		}
 		return quantile(name, map[string]*Sketch{"response": &c.Response, "service": &c.Service, "delay": &c.Delay}, rest, duration, 1)
 	case "build", "builds":
+		b, err := r.selectBuilds(labels)
+		if err != nil {
+			return 0, 0, err
+		}
 		switch rest[0] {
 		case "rate":
-			return rate(r.Builds.Count)
+			return rate(b.Count)
 		case "count":
-			return float64(r.Builds.Count), plain, nil
+			return float64(b.Count), plain, nil
 		case "failed":
-			return ratio(r.Builds.Failed, r.Builds.Count)
+			return ratio(b.Failed, b.Count)
 		case "slowdown":
-			return quantile(name, map[string]*Sketch{"slowdown": &r.Builds.Slowdown}, rest, plain, 1000)
+			return quantile(name, map[string]*Sketch{"slowdown": &b.Slowdown}, rest, plain, 1000)
 		}
-		return quantile(name, map[string]*Sketch{"makespan": &r.Builds.Makespan}, rest, duration, 1)
+		return quantile(name, map[string]*Sketch{"makespan": &b.Makespan}, rest, duration, 1)
 	case "errors":
 		return r.errorShare(ratio)
 	case "cache_hits":
@@ -259,17 +266,32 @@ func splitMeasure(name string) (head string, labels map[string]string, rest []st
 
 func (r *Result) selectActions(labels map[string]string) (*Actions, map[string]int64, error) {
 	all, outcomes := new(Actions), make(map[string]int64)
-	if err := known(labels, "class", "outcome"); err != nil {
+	if err := known(labels, "class", "outcome", "stream", "platform"); err != nil {
 		return nil, nil, err
 	}
 	for i := range r.Actions {
 		a := &r.Actions[i]
-		if a.Phase == "" && matches(labels, "class", a.Class) && matches(labels, "outcome", a.Outcome) {
+		if a.Phase == "" && matches(labels, "class", a.Class) && matches(labels, "outcome", a.Outcome) &&
+			matches(labels, "stream", a.Stream) && matches(labels, "platform", a.Platform) {
 			all.Merge(a)
 			outcomes[a.Outcome] += a.Count
 		}
 	}
 	return all, outcomes, nil
+}
+
+func (r *Result) selectBuilds(labels map[string]string) (*BuildCounts, error) {
+	if err := known(labels, "stream"); err != nil {
+		return nil, err
+	}
+	stream, ok := labels["stream"]
+	if !ok {
+		return &r.Builds.BuildCounts, nil
+	}
+	if at := slices.IndexFunc(r.Builds.Streams, func(s StreamBuilds) bool { return s.Stream == stream }); at >= 0 {
+		return &r.Builds.Streams[at].BuildCounts, nil
+	}
+	return new(BuildCounts), nil
 }
 
 func (r *Result) selectCalls(labels map[string]string) (*Calls, error) {

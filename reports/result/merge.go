@@ -139,15 +139,28 @@ func mergeError(into, e *Error) {
 }
 
 func (b *Builds) merge(o *Builds) {
-	b.Count += o.Count
-	b.Failed += o.Failed
-	b.Cancelled += o.Cancelled
+	b.BuildCounts.merge(&o.BuildCounts)
 	b.Dropped += o.Dropped
-	b.Makespan.Merge(&o.Makespan)
-	b.Slowdown.Merge(&o.Slowdown)
+	for i := range o.Streams {
+		of := &o.Streams[i]
+		at := slices.IndexFunc(b.Streams, func(s StreamBuilds) bool { return s.Stream == of.Stream })
+		if at < 0 {
+			at = len(b.Streams)
+			b.Streams = append(b.Streams, StreamBuilds{Stream: of.Stream})
+		}
+		b.Streams[at].merge(&of.BuildCounts)
+	}
 	for _, build := range o.Longest {
 		b.keep(build)
 	}
+}
+
+func (c *BuildCounts) merge(o *BuildCounts) {
+	c.Count += o.Count
+	c.Failed += o.Failed
+	c.Cancelled += o.Cancelled
+	c.Makespan.Merge(&o.Makespan)
+	c.Slowdown.Merge(&o.Slowdown)
 }
 
 // merge keeps the worst: each generator must have been well.

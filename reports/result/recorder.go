@@ -58,6 +58,7 @@ type Recorder struct {
 	actions  map[ActionKey]*actionSeries
 	errors   map[errorKey]*Error
 	slow     map[string]*slowest
+	streams  map[string]*StreamBuilds
 	broken   map[string]*Violation
 	timeline timeline
 	skip     time.Time // what was intended before isn't recorded
@@ -73,6 +74,7 @@ func NewRecorder(run Run) *Recorder {
 		actions:  make(map[ActionKey]*actionSeries),
 		errors:   make(map[errorKey]*Error),
 		slow:     make(map[string]*slowest),
+		streams:  make(map[string]*StreamBuilds),
 		broken:   make(map[string]*Violation),
 		timeline: timeline{width: time.Second},
 	}
@@ -120,7 +122,7 @@ func (r *Recorder) Action(a *Action) {
 	if a.Intended.Before(r.skip) {
 		return
 	}
-	s, key := bounded(r.actions, a.ActionKey, ActionKey{Class: other, Outcome: a.Outcome, Phase: a.Phase})
+	s, key := bounded(r.actions, a.ActionKey, ActionKey{Class: other, Outcome: a.Outcome, Phase: a.Phase, Stream: other, Platform: other})
 	s.ActionKey = key
 	delay := a.Sent.Sub(a.Intended)
 	response := a.End.Sub(a.Intended)
@@ -179,20 +181,28 @@ func (r *Recorder) Build(b Build) {
 		return
 	}
 	all := &r.result.Builds
-	all.Count++
-	switch {
-	case b.Cancelled:
-		all.Cancelled++
-	case b.Err != "" || b.FailedCount > 0:
-		all.Failed++
-	}
-	if !b.Cancelled {
-		all.Makespan.Record(b.Makespan)
-		if b.Ideal > 0 {
-			all.Slowdown.Record(time.Duration(float64(b.Makespan) / float64(b.Ideal) * 1000))
-		}
+	all.add(&b)
+	if b.Stream != "" {
+		s, name := bounded(r.streams, b.Stream, other)
+		s.Stream = name
+		s.add(&b)
 	}
 	all.keep(b)
+}
+
+func (c *BuildCounts) add(b *Build) {
+	c.Count++
+	switch {
+	case b.Cancelled:
+		c.Cancelled++
+		return
+	case b.Err != "" || b.FailedCount > 0:
+		c.Failed++
+	}
+	c.Makespan.Record(b.Makespan)
+	if b.Ideal > 0 {
+		c.Slowdown.Record(time.Duration(float64(b.Makespan) / float64(b.Ideal) * 1000))
+	}
 }
 
 // Keeps tells whether a build that took so long would be among the longest that are kept:
@@ -331,6 +341,9 @@ func (r *Recorder) Result(end time.Time) *Result {
 	out := r.result
 	out.Run.End = end.UTC()
 	out.Builds.Longest = slices.Clone(out.Builds.Longest)
+	for _, s := range r.streams {
+		out.Builds.Streams = append(out.Builds.Streams, *s)
+	}
 	for _, c := range r.calls {
 		out.Calls = append(out.Calls, *c)
 	}
@@ -361,9 +374,8 @@ func (r *Result) sort() {
 		return cmp.Or(cmp.Compare(a.Method, b.Method), cmp.Compare(a.Phase, b.Phase), cmp.Compare(a.Status, b.Status),
 			cmp.Compare(a.SizeClass, b.SizeClass), cmp.Compare(a.Cache, b.Cache))
 	})
-	slices.SortFunc(r.Actions, func(a, b Actions) int {
-		return cmp.Or(cmp.Compare(a.Class, b.Class), cmp.Compare(a.Phase, b.Phase), cmp.Compare(a.Outcome, b.Outcome))
-	})
+	sortActions(r.Actions)
+	slices.SortFunc(r.Builds.Streams, func(a, b StreamBuilds) int { return cmp.Compare(a.Stream, b.Stream) })
 	slices.SortFunc(r.Errors, func(a, b Error) int {
 		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Method, b.Method), cmp.Compare(a.Status, b.Status), cmp.Compare(a.Message, b.Message))
 	})

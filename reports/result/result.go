@@ -42,7 +42,11 @@ type Result struct {
 	Slowest []Slow `json:"slowest"`
 	// Integrity counts what no correct server does, by kind.
 	Integrity []Violation `json:"integrity"`
-	Generator Generator   `json:"generator"`
+	// Faults are what followed the faults of a simulated run, in their order.
+	Faults []FaultEffect `json:"faults,omitempty"`
+	// Fairness is of simulated runs with several streams.
+	Fairness  *Fairness `json:"fairness,omitempty"`
+	Generator Generator `json:"generator"`
 }
 
 // Run is what was run, where and when.
@@ -128,6 +132,10 @@ type ActionKey struct {
 	// cancelled.
 	Outcome string `json:"outcome" jsonschema:"enum=executed,enum=cached,enum=merged,enum=failed,enum=error,enum=cancelled"`
 	Phase   string `json:"phase,omitempty"`
+	// Stream is the demand of the scenario whose builds asked for them.
+	Stream string `json:"stream,omitempty"`
+	// Platform is what they ask of a worker, as [PlatformName] has it; empty is any.
+	Platform string `json:"platform,omitempty"`
 }
 
 // Outcomes of an action.
@@ -156,8 +164,19 @@ type Actions struct {
 	Overhead Sketch `json:"overhead"`
 }
 
-// Builds are what builds took, and the first and the worst of them.
+// Builds are what builds took, and the worst of them.
 type Builds struct {
+	BuildCounts
+	// Longest are those with the longest makespans, at most MaxBuilds.
+	Longest []Build `json:"longest,omitempty"`
+	// Dropped is how many weren't begun, since the bound on builds in flight was met.
+	Dropped int64 `json:"dropped"`
+	// Streams are the builds by the demand that they are of, if that is known.
+	Streams []StreamBuilds `json:"streams,omitempty"`
+}
+
+// BuildCounts are what builds took.
+type BuildCounts struct {
 	Count     int64 `json:"count"`
 	Failed    int64 `json:"failed"`
 	Cancelled int64 `json:"cancelled,omitempty"`
@@ -166,15 +185,69 @@ type Builds struct {
 	// Slowdown is makespan ÷ what a list schedule of the same actions takes on
 	// machines without queue or overhead, at the same number of jobs; in thousandths.
 	Slowdown Sketch `json:"slowdownMilli"`
-	// Longest are those with the longest makespans, at most MaxBuilds.
-	Longest []Build `json:"longest,omitempty"`
-	// Dropped is how many weren't begun, since the bound on builds in flight was met.
-	Dropped int64 `json:"dropped"`
+}
+
+// StreamBuilds are the builds of one stream.
+type StreamBuilds struct {
+	Stream string `json:"stream"`
+	BuildCounts
+}
+
+// FaultEffect is what followed a fault, or several of one moment, until the next one or the
+// end. Times are since the run's start, or since the fault.
+type FaultEffect struct {
+	Fault string        `json:"fault"`
+	At    time.Duration `json:"at"`
+	Until time.Duration `json:"until"`
+	// Lost is how many attempts came to nothing, which had held slots for LostWork. Retried is
+	// how many actions ended well that had such an attempt at any time, Errors how many have no
+	// result.
+	Lost     int64         `json:"lost"`
+	LostWork time.Duration `json:"lostWork"`
+	Retried  int64         `json:"retried"`
+	Errors   int64         `json:"errors"`
+	// QueueBefore is how many attempts waited in the mean since the fault before, or the start.
+	QueueBefore float64 `json:"queueBefore"`
+	// QueuePeak is the most that waited, first PeakAfter the fault.
+	QueuePeak int64         `json:"queuePeak"`
+	PeakAfter time.Duration `json:"peakAfter"`
+	// Recovered is how long after the fault, and after its peak, no more waited than before; 0
+	// if at no time more did. Missing if that didn't come about.
+	Recovered *time.Duration `json:"recovered,omitempty"`
+}
+
+// Fairness is how worker time was shared by streams that wanted it at the same time: who
+// wants little gets little, which is nobody's fault.
+type Fairness struct {
+	// Resolution is how finely time is cut. A stream waits in an interval if one attempt of
+	// its or more wait there in the mean; streams contend in it, for the workers of a
+	// platform, if several wait for that.
+	Resolution time.Duration `json:"resolution"`
+	// Contended is for how long some did.
+	Contended time.Duration `json:"contended"`
+	// Jain is the index of R. Jain, D. Chiu and W. Hawe (DEC-TR-301, 1984) of the streams'
+	// OfEven: 1 if all have the same, 1 ÷ their number if one has all; 0 if none contended.
+	Jain    float64       `json:"jain"`
+	Streams []StreamShare `json:"streams"`
+}
+
+// StreamShare is what one stream had of the workers.
+type StreamShare struct {
+	Stream string `json:"stream"`
+	// Work is the time that its attempts held slots, those of which nothing came too, and
+	// Share what part that is of all.
+	Work  time.Duration `json:"work"`
+	Share float64       `json:"share"`
+	// Contended is for how long it waited beside others, and OfEven what it had then of an
+	// even share of what those that waited had: 1 is just that.
+	Contended time.Duration `json:"contended"`
+	OfEven    float64       `json:"ofEven"`
 }
 
 // Build is one build.
 type Build struct {
 	ID          string        `json:"id"`
+	Stream      string        `json:"stream,omitempty"`
 	Invocation  string        `json:"invocation,omitempty"`
 	TraceID     string        `json:"traceId,omitempty"`
 	Start       time.Time     `json:"start"`

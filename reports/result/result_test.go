@@ -302,7 +302,7 @@ func TestObjectives(t *testing.T) {
 	}
 	for text, want := range map[string]string{
 		"fast": "want MEASURE < VALUE", "speed < 1": "no measure", "action.response.p99 < 5": "not a duration", "action.response.q < 5s": "not mean",
-		"errors < much": "not a share", "actions.rate > NaN": "finite", "action{size=1}.count > 1": "no label", "build{stream=a}.makespan.p50 < 1s": "build has no labels", "action.respons.p99 < 1s": "no measure", "action.response.p101 < 1s": "quantile",
+		"errors < much": "not a share", "actions.rate > NaN": "finite", "action{size=1}.count > 1": "no label", "dropped{stream=a} == 0": "dropped has no labels", "action.respons.p99 < 1s": "no measure", "action.response.p101 < 1s": "quantile",
 	} {
 		if _, err := result.ParseExpr(text); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q in it", text, err, want)

@@ -70,8 +70,7 @@ func Sections(values []float64, p float64, sections int, confidence float64) Sec
 
 // QuantileOfRuns is the interval of a quantile of what independent runs measured: one
 // quantile of each, and Student's t. Values of a run may hang together as they like. It wants
-// some twenty runs, and in each some hundred values beyond the quantile: [Jackknife] tells
-// whether they are too few.
+// some twenty runs, and in each some hundred values beyond the quantile.
 func QuantileOfRuns(runs [][]float64, p, confidence float64) Interval {
 	each := make([]float64, len(runs))
 	for i, run := range runs {
@@ -114,22 +113,4 @@ func Order(values []float64, p, confidence float64) (r Range, ok bool) {
 	sorted := slices.Clone(values)
 	slices.Sort(sorted)
 	return Range{sorted[low], sorted[high]}, true
-}
-
-// Jackknife estimates by how much an estimate is off because the values are few, from what it
-// is without each of them (Quenouille, Biometrika 43, 1956): subtract bias. An estimate whose
-// bias is a good part of its interval needs more values.
-func Jackknife(values []float64, estimate func([]float64) float64) (bias float64) {
-	n := len(values)
-	if n < 2 {
-		return math.NaN()
-	}
-	without := make([]float64, n-1)
-	var sum Adder
-	for i := range values {
-		copy(without, values[:i])
-		copy(without[i:], values[i+1:])
-		sum.Add(estimate(without))
-	}
-	return float64(n-1) * (sum.Sum()/float64(n) - estimate(values))
 }

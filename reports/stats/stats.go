@@ -67,22 +67,6 @@ func (m *Moments) Add(v float64) {
 	m.m2 += float64(d * (v - m.Mean))
 }
 
-// Merge adds the values of another, by Chan, Golub and LeVeque (1983).
-func (m *Moments) Merge(o Moments) {
-	if o.N == 0 {
-		return
-	}
-	if m.N == 0 {
-		*m = o
-		return
-	}
-	n, more := float64(m.N), float64(o.N)
-	d := o.Mean - m.Mean
-	m.m2 += o.m2 + float64(d*d)*(n*more/(n+more))
-	m.Mean += d * more / (n + more)
-	m.N += o.N
-}
-
 // Variance is that of the sample; NaN of fewer than two values.
 func (m Moments) Variance() float64 {
 	if m.N < 2 {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math"
+	"slices"
 	"strings"
 
 	"github.com/weir-build/weir/reports/result"
@@ -86,11 +87,11 @@ func (x *Experiment) Estimate(ctx context.Context, points []*Point, p Precision)
 		var open []*Point
 		for _, point := range left {
 			point.Estimates = x.estimates(point, p)
-			for _, e := range point.Estimates {
-				if !e.Reached && e.Problem == "" {
-					open = append(open, point)
-					break
-				}
+			unsure := func(e Estimate) bool { return !e.Reached && e.Problem == "" }
+			if n < most && slices.ContainsFunc(point.Estimates, unsure) {
+				open = append(open, point)
+			} else {
+				x.finished(point)
 			}
 		}
 		if err := x.measured(points); err != nil {

@@ -37,6 +37,7 @@ import (
 	"github.com/weir-build/weir/loadgen/scenario"
 	"github.com/weir-build/weir/loadgen/workload"
 	"github.com/weir-build/weir/reports/result"
+	"github.com/weir-build/weir/reports/stats"
 	"github.com/weir-build/weir/sim/des"
 	"github.com/weir-build/weir/sim/model"
 )
@@ -53,6 +54,9 @@ type Experiment struct {
 	Kept Kept
 	// Progress is told of each run that ended, one call at a time; it may be nil.
 	Progress func(Progress)
+	// Finished is told of each point of Estimate and Plan that no more runs are made of; it may
+	// be nil.
+	Finished func(*Point)
 
 	needs map[string][]need // by Variant.demand
 
@@ -156,20 +160,29 @@ func seed(s *scenario.Scenario, run int) uint64 {
 	return workload.Seed(s.Seed, uint64(run))
 }
 
+// part is which part of a run is measured: all of it, of a terminating one, or what comes after
+// a warm-up.
+type part struct {
+	steady bool
+	skip   time.Duration
+}
+
+func (p *Point) part(x *Experiment) part { return part{x.Steady, p.Warmup} }
+
 // simulate makes one run of a scenario, which is written down in trajectory unless that is
-// nil. What was intended before skip isn't recorded.
+// nil.
 func simulate(
-	s *scenario.Scenario, run int, base time.Time, skip time.Duration, describe func(seed uint64) result.Run, trajectory *des.Trajectory,
+	s *scenario.Scenario, run int, base time.Time, measured part, describe func(seed uint64) result.Run, trajectory *des.Trajectory,
 	configure ...func(run int, c *model.Config),
 ) (model.Outcome, *result.Result, error) {
 	own := *s
 	own.Seed = seed(s, run)
 	recorder := result.NewRecorder(describe(own.Seed))
 	recorder.Begin(base)
-	if skip > 0 {
-		recorder.Skip(base.Add(skip))
+	if measured.skip > 0 {
+		recorder.Skip(base.Add(measured.skip))
 	}
-	recorder.Note(modeNote(skip, s.Duration))
+	recorder.Note(measured.note(s.Duration))
 	config := model.Config{Scenario: &own, Recorder: recorder, Base: base, Trajectory: trajectory}
 	for _, c := range configure {
 		c(run, &config)
@@ -183,12 +196,15 @@ func simulate(
 	return outcome, r, nil
 }
 
-// modeNote says which part of a run its numbers are of.
-func modeNote(skip, duration time.Duration) string {
-	if skip == 0 {
+// note says which part of a run its numbers are of.
+func (p part) note(duration time.Duration) string {
+	switch {
+	case !p.steady:
 		return "terminating: from an empty cluster to the end of the last build"
+	case p.skip == 0:
+		return fmt.Sprintf("steady state: of the %v in which builds begin, nothing is left out, for no warm-up was found", duration)
 	}
-	return fmt.Sprintf("steady state: of the %v in which builds begin, the first %v are left out", duration, skip)
+	return fmt.Sprintf("steady state: of the %v in which builds begin, the first %v are left out", duration, p.skip)
 }
 
 // base is when simulated time begins: what is kept must not depend on the day.
@@ -202,7 +218,7 @@ func (x *Experiment) Result(
 	if err := x.prepare(ctx, []*Point{p}); err != nil {
 		return model.Outcome{}, nil, err
 	}
-	return simulate(p.scenario, run, base, p.Warmup, describe, nil, configure...)
+	return simulate(p.scenario, run, base, p.part(x), describe, nil, configure...)
 }
 
 // run makes a run of a point, or reads it.
@@ -211,7 +227,7 @@ func (x *Experiment) run(p *Point, number int) (Run, bool, error) {
 	if x.Kept.read(p.key, runFile(number), &r) && len(r.Values) == len(x.Measures) && r.Seed == seed(p.scenario, number) {
 		return r, true, nil
 	}
-	outcome, all, err := simulate(p.scenario, number, base, p.Warmup, func(uint64) result.Run { return result.Run{Origin: "simulated"} }, nil)
+	outcome, all, err := simulate(p.scenario, number, base, p.part(x), func(uint64) result.Run { return result.Run{Origin: "simulated"} }, nil)
 	if err != nil {
 		return r, false, fmt.Errorf("%s: %w", p.Variant, err)
 	}
@@ -299,6 +315,25 @@ func (x *Experiment) report(more Progress) {
 	if x.Progress != nil {
 		x.Progress(x.progress)
 	}
+}
+
+// finished tells of points.
+func (x *Experiment) finished(points ...*Point) {
+	if x.Finished != nil {
+		for _, p := range points {
+			x.Finished(p)
+		}
+	}
+}
+
+// Mean is that of what the runs measured, by the number of the measure; false if a run has
+// nothing of it.
+func (p *Point) Mean(measure int) (float64, bool) {
+	values, err := p.values(measure, "")
+	if err != nil || len(values) == 0 {
+		return 0, false
+	}
+	return stats.Sum(values) / float64(len(values)), true
 }
 
 // Made is how many runs there were.

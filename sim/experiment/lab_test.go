@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/weir-build/weir/loadgen/scenario"
 	"github.com/weir-build/weir/reports/result"
 	"github.com/weir-build/weir/reports/stats"
 	"github.com/weir-build/weir/sim/experiment"
@@ -639,5 +640,33 @@ func TestKnobs(t *testing.T) {
 	}
 	if got := parse(t, small); x.Scenario.Cluster.Workers[0].Count != got.Cluster.Workers[0].Count || x.Scenario.Demand[0].Jobs != got.Demand[0].Jobs {
 		t.Error("the scenario itself was changed")
+	}
+}
+
+// TestSteadyAnswersSayNothingElse: where no warm-up was found neither.
+func TestSteadyAnswersSayNothingElse(t *testing.T) {
+	s, err := scenario.Parse("even", []byte(`
+version: 1
+duration: 100s
+demand: {arrivals: {poisson: {rate: 2}}, dag: [{class: a}], actions: [{name: a, duration: 1ms}]}
+cluster: {workers: [{count: 100}]}
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	x := &experiment.Experiment{Scenario: s, Measures: []string{"action.response.mean"}, Steady: true}
+	points, err := x.Points([]experiment.Variant{nil})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, r, err := x.Result(t.Context(), points[0], 0, time.Unix(0, 0), func(uint64) result.Run { return result.Run{} })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if points[0].Warmup != 0 {
+		t.Fatalf("found a warm-up of %v, where all actions take as long", points[0].Warmup)
+	}
+	if notes := strings.Join(r.Run.Notes, "\n"); strings.Contains(notes, "terminating") || !strings.Contains(notes, "steady state: ") {
+		t.Errorf("got %q", notes)
 	}
 }

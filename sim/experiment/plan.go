@@ -235,6 +235,7 @@ func (s *search) try(ctx context.Context, workers int) (*Tried, error) {
 		}
 	}
 	s.tried[workers] = t
+	s.x.finished(point)
 	return t, nil
 }
 

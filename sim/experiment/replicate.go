@@ -42,7 +42,7 @@ func Replicate(
 			if i == 0 {
 				trajectory = new(des.Trajectory)
 			}
-			outcome, r, err := simulate(s, i, base, 0, describe, trajectory, configure...)
+			outcome, r, err := simulate(s, i, base, part{}, describe, trajectory, configure...)
 			all[i] = Replication{seed(s, i), outcome, r, trajectory}
 			return err
 		})

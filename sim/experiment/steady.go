@@ -112,7 +112,7 @@ func (x *Experiment) findWarmup(ctx context.Context, p *Point) error {
 func (x *Experiment) pilot(ctx context.Context, s *scenario.Scenario, w *warmup) error {
 	timelines := make([]result.Timeline, firstRuns)
 	err := x.each(ctx, firstRuns, func(i int) (bool, error) {
-		_, r, err := simulate(s, i, base, 0, func(uint64) result.Run { return result.Run{Origin: "simulated"} }, nil)
+		_, r, err := simulate(s, i, base, part{}, func(uint64) result.Run { return result.Run{Origin: "simulated"} }, nil)
 		if err == nil {
 			timelines[i] = r.Timeline
 		}

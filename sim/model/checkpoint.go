@@ -8,6 +8,7 @@ import (
 
 	"github.com/weir-build/weir/loadgen/scenario"
 	"github.com/weir-build/weir/loadgen/workload"
+	"github.com/weir-build/weir/reports/result"
 	"github.com/weir-build/weir/sim/des"
 	"github.com/weir-build/weir/system/queue"
 )
@@ -35,6 +36,9 @@ func New(c Config) (*Simulation, error) {
 
 // Now is the time of what happened last.
 func (s *Simulation) Now() time.Duration { return time.Duration(s.sim.k.Now()) }
+
+// Ended tells whether no build is open or to come.
+func (s *Simulation) Ended() bool { return s.sim.open == 0 && s.sim.waiting == 0 }
 
 // Events is how many have happened.
 func (s *Simulation) Events() uint64 { return s.sim.k.Events() }
@@ -118,10 +122,17 @@ type Change struct {
 	Policy string
 	// Workers is how many there are to be of each kind of the scenario's workers, if it isn't
 	// nil: more are started, and boot; those that are too many end what they have, and go.
+	// Unchanged leaves a kind as it is.
 	Workers []int
+	// Recorder, if there is one, is told of the branch as Config.Recorder is of a run: of what
+	// ends from then on, whenever it began.
+	Recorder *result.Recorder
 	// Observers are told of the branch. Those of what it comes of aren't.
 	Observers []Observer
 }
+
+// Unchanged is of Change.Workers.
+const Unchanged = -1
 
 // Clone returns a copy that goes on as this one does: to the same outcome, fingerprint and
 // all. Nobody observes it.
@@ -130,11 +141,14 @@ func (s *Simulation) Clone() (*Simulation, error) { return s.Branch(Change{}) }
 // Branch returns a copy that goes on differently, and leaves this one as it is. It takes as
 // long as there is memory in use, and some 20 ns for each build that has arrived.
 func (s *Simulation) Branch(change Change) (*Simulation, error) {
-	c, err := s.sim.clone(change.Policy)
+	c, err := s.sim.clone(change.Policy, len(change.Faults) > 0 || change.Workers != nil)
 	if err != nil {
 		return nil, err
 	}
 	c.Observers = change.Observers
+	if c.Recorder = change.Recorder; c.Recorder != nil {
+		c.Observers = append([]Observer{newRecording(&c.Config)}, c.Observers...)
+	}
 	c.addSamplers()
 	if err := c.change(&change); err != nil {
 		return nil, err
@@ -164,6 +178,9 @@ func (s *sim) change(change *Change) error {
 		return fmt.Errorf("numbers of %d kinds of workers: the scenario has %d", len(change.Workers), len(s.fleets))
 	}
 	for i, want := range change.Workers {
+		if want == Unchanged {
+			continue
+		}
 		if want < 0 {
 			return fmt.Errorf("%d workers of kind %d: want no fewer than none", want, i)
 		}
@@ -190,8 +207,8 @@ func (s *sim) resize(f *fleet, want int) {
 }
 
 // clone returns a copy that shares nothing that changes. The policy is another one, unless
-// it is empty.
-func (s *sim) clone(policy string) (*sim, error) {
+// it is empty. It strands if workers may be gone that wouldn't be otherwise.
+func (s *sim) clone(policy string, strands bool) (*sim, error) {
 	c := *s
 	c.Recorder, c.Observers, c.Check, c.account = nil, nil, false, nil
 	c.samplers, c.sampleAt, c.Watch, c.Trajectory, c.Trace = nil, des.End, nil, nil, nil
@@ -203,6 +220,9 @@ func (s *sim) clone(policy string) (*sim, error) {
 			return nil, err
 		}
 		c.with.Policy = p
+	}
+	if strands {
+		c.with.NoWorkerTimeout = queue.NoWorkerTimeout(s.Scenario.Cluster.NoWorkerTimeout)
 	}
 	var err error
 	if c.q, err = queue.Load(c.with, s.q.Save(nil)); err != nil {
@@ -289,7 +309,7 @@ func (st *stream) clone(seed uint64) *stream {
 	for range st.drawn {
 		c.times()
 	}
-	c.platforms, c.expected = slices.Clone(st.platforms), slices.Clone(st.expected)
+	c.platforms, c.expected, c.reads = slices.Clone(st.platforms), slices.Clone(st.expected), slices.Clone(st.reads)
 	return &c
 }
 

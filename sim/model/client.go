@@ -147,7 +147,7 @@ func (s *sim) enqueue(at int32, b *build, a int32) {
 	s.asked = asked{at, a, b}
 	out := s.step(&queue.Input{
 		Kind: queue.Enqueue, Platform: st.platforms[action.Class], Key: keyOf(action.Key), Priority: action.Priority,
-		Tenant: st.tenant, Correlated: max(1, b.Group), Invocation: b.group, Expected: st.guess(action), Affinity: action.Affinity,
+		Tenant: st.tenant, Correlated: max(1, b.Group), Invocation: b.group, Expected: st.guess(action), Affinity: st.affinity(action),
 	})
 	if out[0].Kind == queue.Refused {
 		s.cause = out[0].Reason

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/weir-build/weir/loadgen/scenario"
 	"github.com/weir-build/weir/reports/result"
 	"github.com/weir-build/weir/sim/des"
 	"github.com/weir-build/weir/sim/model"
@@ -370,14 +371,65 @@ faults: [{at: %ds, freeze_workers: 2, for: 70s}, {at: %ds, kill_workers: 1, star
 	}
 }
 
-// TestLostForGoodIsSaid: a run whose workers can't come again ends with an error, and soon;
-// one that a rule brings back from none doesn't.
+// TestNoWorkerTimeout: what no worker serves is given up after the server's ten minutes, or
+// when the cluster says; a fleet that boots for longer than it is waited for gets nothing.
+func TestNoWorkerTimeout(t *testing.T) {
+	const text = `
+version: 1
+demand: {arrivals: {burst: 1}, dag: [{class: a}], actions: [{name: a, duration: 1s}]}
+cluster: {%s workers: [{%s}]}
+faults: [%s]
+`
+	for _, test := range []struct {
+		key, workers, faults string
+		end                  time.Duration
+		failed               int64
+	}{
+		// The worker's session ends a minute after its last report, and the ten begin.
+		{"", "", "{at: 500ms, kill_workers: 1}", 11 * time.Minute, 1},
+		{"no_worker_timeout: 30s,", "", "{at: 500ms, kill_workers: 1}", 90 * time.Second, 1},
+		{"no_worker_timeout: immediately,", "", "{at: 500ms, kill_workers: 1}", time.Minute, 1},
+		{"no_worker_timeout: never,", "", "{at: 500ms, kill_workers: 1}, {at: 1h, start_workers: 1}", time.Hour + time.Second, 0},
+		{"", "", "{at: 500ms, kill_workers: 1}, {at: 10m, start_workers: 1}", 10*time.Minute + time.Second, 0},
+		{"", "count: 0, boot: 9m", "{at: 1s, start_workers: 1}", 9*time.Minute + 2*time.Second, 0},
+		{"", "count: 0, boot: 11m", "{at: 1s, start_workers: 1}", 10 * time.Minute, 1},
+	} {
+		r, o := simulate(t, parse(t, fmt.Sprintf(text, test.key, test.workers, test.faults)))
+		if o.End != test.end || r.Builds.Failed != test.failed {
+			t.Errorf("%+v: the end is at %v with %d failed builds", test, o.End, r.Builds.Failed)
+		}
+	}
+}
+
+// TestABranchGivesUpToo: it may come to faults although what it comes of can't.
+func TestABranchGivesUpToo(t *testing.T) {
+	s, err := model.New(model.Config{Scenario: parse(t, "version: 1\ndemand: {arrivals: {burst: 1}, dag: [{class: a}], actions: [{name: a, duration: 1h}]}\ncluster: {workers: [{}]}\n")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.RunUntil(time.Second); err != nil {
+		t.Fatal(err)
+	}
+	for name, change := range map[string]model.Change{"a fault": {Faults: []scenario.Fault{{At: time.Second, KillWorkers: 1}}}, "no workers": {Workers: []int{0}}} {
+		b, err := s.Branch(change)
+		if err != nil {
+			t.Fatal(err)
+		}
+		o, err := b.Finish()
+		if want := map[string]time.Duration{"a fault": 11 * time.Minute, "no workers": time.Hour}[name]; err != nil || o.End.Round(time.Minute) != want {
+			t.Errorf("%s: the end is at %v, want about %v, %v", name, o.End, want, err)
+		}
+	}
+}
+
+// TestLostForGoodIsSaid: a run whose workers can't come again, and which waits for ever, ends
+// with an error, and soon; one that a rule brings back from none doesn't.
 func TestLostForGoodIsSaid(t *testing.T) {
 	const text = `
 version: 1
 duration: 3h
 demand: {arrivals: {trace: [1s, 2h]}, dag: [{class: a}], actions: [{name: a, duration: 1m}]}
-cluster: {workers: [{zone: a, autoscaler: {rule: quantile, min: 0, max: 5, window: 1h, quantile: 100%%}}]}
+cluster: {no_worker_timeout: never, workers: [{zone: a, autoscaler: {rule: quantile, min: 0, max: 5, window: 1h, quantile: 100%%}}]}
 faults: [%s]
 `
 	for faults, want := range map[string]string{

@@ -74,6 +74,7 @@ type taskAccount struct {
 	ops      int
 	arrival  uint64
 	since    des.Time
+	affinity uint64
 	groups   [2]uint32 // by level of shares: tenant, invocation
 }
 
@@ -93,7 +94,21 @@ type workerAccount struct {
 	slots, held    int
 	serves         []queue.PlatformID
 	waits, drained bool
-	wanted         bool // as its platforms count
+	wanted         bool      // as its platforms count
+	ran            [4]uint64 // affinities of the latest tasks that had one
+}
+
+// prefers tells whether a task may be taken before others since its worker ran one with the
+// same inputs.
+func (w *workerAccount) prefers(t *taskAccount) bool {
+	return t.affinity != 0 && slices.Contains(w.ran[:], t.affinity)
+}
+
+func (w *workerAccount) runs(t *taskAccount) {
+	if t.affinity != 0 {
+		copy(w.ran[1:], w.ran[:])
+		w.ran[0] = t.affinity
+	}
 }
 
 type platformAccount struct {
@@ -282,7 +297,7 @@ func (a *account) output(in *queue.Input, o *queue.Output) {
 		}
 		a.arrivals++
 		a.tasks[o.Task.Index()] = taskAccount{
-			id: o.Task, platform: a.enqueued.Platform, arrival: a.arrivals, groups: [2]uint32{a.enqueued.Tenant, a.enqueued.Invocation},
+			id: o.Task, platform: a.enqueued.Platform, arrival: a.arrivals, affinity: a.enqueued.Affinity, groups: [2]uint32{a.enqueued.Tenant, a.enqueued.Invocation},
 		}
 		t = &a.tasks[o.Task.Index()]
 		a.queue(t)
@@ -319,6 +334,7 @@ func (a *account) output(in *queue.Input, o *queue.Output) {
 		must(slices.Contains(w.serves, t.platform), "the worker doesn't serve its platform")
 		a.unqueue(t)
 		a.first(t, w)
+		w.runs(t)
 		a.shared(t)
 		t.state, t.attempt, t.worker = taskLeased, o.Attempt, o.Worker
 		a.platforms[t.platform].leased++
@@ -438,9 +454,9 @@ func (a *account) unqueue(t *taskAccount) {
 }
 
 // first has a lease be of the first that arrived, of all platforms of its worker: under
-// fifo, but for tasks that have just failed on it.
+// fifo, but for tasks that have just failed on it, and those whose inputs it has.
 func (a *account) first(t *taskAccount, w *workerAccount) {
-	if !a.fifo {
+	if !a.fifo || w.prefers(t) {
 		return
 	}
 	for _, p := range w.serves {

@@ -21,6 +21,7 @@ package model
 import (
 	"cmp"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/weir-build/weir/loadgen/scenario"
@@ -199,6 +200,9 @@ func newSim(c Config) (*sim, error) {
 		return nil, fmt.Errorf("scenario %s has no builds: only those are simulated, not single calls of a storage", c.Scenario.Name)
 	}
 	config := queue.Config{SessionTimeout: cluster.SessionTimeout}
+	if strands(c.Scenario) {
+		config.NoWorkerTimeout = queue.NoWorkerTimeout(cluster.NoWorkerTimeout)
+	}
 	if cluster.Policy != "" {
 		policy, err := queue.ParsePolicy(cluster.Policy)
 		if err != nil {
@@ -234,6 +238,15 @@ func newSim(c Config) (*sim, error) {
 	s.addFaults(0)
 	s.settle()
 	return s, nil
+}
+
+// strands tells whether actions may come to wait for workers of which there are none. Where
+// they can't, nothing is given up for that, and the scheduler needn't keep who waits in the
+// order of coming.
+func strands(s *scenario.Scenario) bool {
+	return len(s.Faults) > 0 || slices.ContainsFunc(s.Cluster.Workers, func(w scenario.Workers) bool {
+		return w.Boot.Mean() > 0 || w.Lifetime != nil || w.Autoscaler != nil
+	})
 }
 
 // happen lets an event happen.

@@ -241,9 +241,9 @@ func TestWhatCannotBeSimulated(t *testing.T) {
 		"version: 1\ncalls: [{arrivals: {burst: 1}, mix: [{op: read}]}]\ncluster: {workers: [{}]}": "has no builds",
 		one:                              "describes no cluster",
 		one + "cluster: {workers: [{}]}": "OSFamily:windows",
-		strings.Replace(one, ", platform: {OSFamily: windows}", "", 1) + "cluster: {workers: [{count: 0}]}":                               "wants any worker, of which the cluster has none",
-		strings.Replace(one, ", platform: {OSFamily: windows}", "", 1) + "cluster: {workers: [{}], policy: best}":                         `"best"`,
-		strings.Replace(one, ", platform: {OSFamily: windows}", "", 1) + "cluster: {workers: [{}]}\nfaults: [{at: 1ms, kill_workers: 1}]": "nothing more happens",
+		strings.Replace(one, ", platform: {OSFamily: windows}", "", 1) + "cluster: {workers: [{count: 0}]}":                                                         "wants any worker, of which the cluster has none",
+		strings.Replace(one, ", platform: {OSFamily: windows}", "", 1) + "cluster: {workers: [{}], policy: best}":                                                   `"best"`,
+		strings.Replace(one, ", platform: {OSFamily: windows}", "", 1) + "cluster: {no_worker_timeout: never, workers: [{}]}\nfaults: [{at: 1ms, kill_workers: 1}]": "nothing more happens",
 	} {
 		s := parse(t, text)
 		_, err := model.Run(model.Config{Scenario: s, Recorder: result.NewRecorder(result.Run{}), Base: base})
@@ -349,7 +349,7 @@ demand:
 cluster: {workers: [{count: 3, slots: 2}], policy: fair}
 faults: [{at: 5s, kill_workers: 1}]
 `))
-	const want = 0x5755dd59bddfcbf5
+	const want = 0x2ba51cc79fa3c266
 	if o.Fingerprint != want {
 		t.Errorf("got %#x, want %#x", o.Fingerprint, uint64(want))
 	}

@@ -16,14 +16,23 @@ type recording struct {
 	scenario *scenario.Scenario
 	base     time.Time
 	trace    func(stream, build int) string
-	action   *Action       // that is told
-	told     result.Action // of it
+	action   *Action              // that is told
+	told     result.Action        // of it
+	keys     [][]result.ActionKey // by stream and class, without an outcome
 }
 
 func newRecording(c *Config) *recording {
 	to := &recording{recorder: c.Recorder, scenario: c.Scenario, base: c.Base, trace: c.Trace}
 	if to.trace == nil {
 		to.trace = func(int, int) string { return "" }
+	}
+	for i := range to.scenario.Demand {
+		d := &to.scenario.Demand[i]
+		keys := make([]result.ActionKey, len(d.Classes))
+		for c := range d.Classes {
+			keys[c] = result.ActionKey{Class: d.Classes[c].Name, Stream: d.Name, Platform: result.PlatformName(d.Classes[c].Platform)}
+		}
+		to.keys = append(to.keys, keys)
 	}
 	to.told.Named = func() string { return to.name(to.action.Stream, to.action.Build) }
 	return to
@@ -43,7 +52,8 @@ func (r *recording) name(stream, build int) string {
 func (r *recording) Action(a *Action) {
 	r.action = a
 	told := &r.told
-	told.ActionKey = result.ActionKey{Class: r.scenario.Demand[a.Stream].Classes[a.Class].Name, Outcome: outcomes[a.Ended]}
+	told.ActionKey = r.keys[a.Stream][a.Class]
+	told.Outcome = outcomes[a.Ended]
 	told.Intended, told.End = r.at(a.Due), r.at(a.End)
 	told.Sent = told.Intended
 	told.Queue, told.Fetch, told.Run, told.Upload = 0, 0, 0, 0
@@ -77,7 +87,7 @@ func (r *recording) Build(b *Build) {
 		id = r.name(b.Stream, b.Number)
 	}
 	r.recorder.Build(result.Build{
-		ID: id, Start: r.at(b.Begun).UTC(), Makespan: makespan, Ideal: time.Duration(b.Ideal),
+		ID: id, Stream: r.scenario.Demand[b.Stream].Name, Start: r.at(b.Begun).UTC(), Makespan: makespan, Ideal: time.Duration(b.Ideal),
 		Actions: b.Actions, CacheHits: b.CacheHits, FailedCount: b.Failed, Cancelled: b.Cancelled,
 		TraceID: r.trace(b.Stream, b.Number),
 	})

@@ -19,6 +19,7 @@ type stream struct {
 	drawn     int                // how many of them
 	platforms []queue.PlatformID // by class
 	expected  []time.Duration    // by class, as measured so far
+	reads     []bool             // by class: its actions have inputs of their own
 	recurs    bool               // a result may be asked for again
 	tenant    uint32
 	next      int // number of the next build
@@ -40,6 +41,7 @@ func (s *sim) addStream(d *scenario.Demand) error {
 			return fmt.Errorf("%s: action %s wants %s, of which the cluster has none", d.Name, class.Name, kind)
 		}
 		st.platforms = append(st.platforms, s.platform(class.Platform))
+		st.reads = append(st.reads, class.InputFiles.Mean() > 0)
 	}
 	// Tenants are told apart by their instances, as production does.
 	for _, other := range s.streams {
@@ -62,15 +64,25 @@ func (s *sim) addStream(d *scenario.Demand) error {
 	return nil
 }
 
+// affinity is what the server makes of an action's inputs, which the load generator has be
+// its own: equal for equal actions, and 0 for one that has none.
+func (st *stream) affinity(a *workload.Action) uint64 {
+	if a.Affinity != 0 || len(st.Tape) > 0 || len(a.Deps) == 0 && !st.reads[a.Class] {
+		return a.Affinity
+	}
+	return a.Key.Lo | 1
+}
+
 // closedLoop marks arrivals of a closed loop.
 const closedLoop = 1
 
-// scheduleNext schedules the next arrival of an open stream, if it is in time.
+// scheduleNext schedules the next arrival of an open stream, if it is in time: at the end of the
+// duration none comes any more, live neither.
 func (s *sim) scheduleNext(i int) {
 	st := s.streams[i]
 	st.drawn++
 	at, ok := st.times()
-	if !ok || at > s.Scenario.Duration {
+	if !ok || at >= s.Scenario.Duration {
 		return
 	}
 	s.waiting++

@@ -124,7 +124,7 @@ func expected(s *scenario.Scenario, d *scenario.Demand) int {
 	}
 	next := d.Times(s.Seed)
 	for n := 0; ; n++ {
-		if at, ok := next(); !ok || at > s.Duration || n >= maxExpected {
+		if at, ok := next(); !ok || at >= s.Duration || n >= maxExpected {
 			return n
 		}
 	}

@@ -197,7 +197,7 @@ cluster: {workers: [{count: 1, slots: 100}]}
 	if _, err := model.Run(model.Config{Scenario: s, Observers: []model.Observer{spans}}); err != nil {
 		t.Fatal(err)
 	}
-	if kept, of, n := spans.Kept(); of != 101 || kept < 8 || n > most || n < most/2 {
+	if kept, of, n := spans.Kept(); of != 100 || kept < 8 || n > most || n < most/2 {
 		t.Errorf("kept %d of %d builds, %d spans", kept, of, n)
 	}
 }

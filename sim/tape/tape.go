@@ -140,6 +140,15 @@ type Options struct {
 	Joins bool
 }
 
+// patience is how long the recorded scheduler let actions wait that no worker served, as a
+// scenario has it.
+func patience(noWorker time.Duration) time.Duration {
+	if noWorker == 0 {
+		return scenario.Never
+	}
+	return noWorker
+}
+
 // Scenario is a tape under options.
 func (t *Tape) Scenario(o Options) (*scenario.Scenario, error) {
 	s := &scenario.Scenario{Name: "journal", Duration: t.Length + time.Second, Client: scenario.Client{TraceSample: 1, MaxInFlight: t.Counts.Builds + 1}}
@@ -148,7 +157,7 @@ func (t *Tape) Scenario(o Options) (*scenario.Scenario, error) {
 		own.Workers = slices.Clone(own.Workers)
 		s.Cluster = &own
 	} else {
-		s.Cluster = &scenario.Cluster{Policy: t.Config.Policy.String(), SessionTimeout: t.Config.SessionTimeout}
+		s.Cluster = &scenario.Cluster{Policy: t.Config.Policy.String(), SessionTimeout: t.Config.SessionTimeout, NoWorkerTimeout: patience(t.Config.NoWorkerTimeout)}
 		if o.Joins {
 			if err := t.Fleet.Joins(); err != nil {
 				return nil, err

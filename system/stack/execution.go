@@ -107,16 +107,13 @@ type Sizes struct {
 // negative not at all.
 type Patience time.Duration
 
-// forEver is what counts as never giving up: no server runs for as long.
-const forEver = Patience(100 * 365 * 24 * time.Hour)
-
 // UnmarshalText reads a time, immediately or never.
 func (p *Patience) UnmarshalText(text []byte) error {
 	switch word := string(text); word {
 	case "immediately":
 		*p = -1
 	case "never":
-		*p = forEver
+		*p = Patience(queue.ForEver)
 	default:
 		d, err := time.ParseDuration(word)
 		if err != nil {
@@ -125,25 +122,6 @@ func (p *Patience) UnmarshalText(text []byte) error {
 		*p = Patience(d)
 	}
 	return nil
-}
-
-// defaultNoWorkerTimeout is what users of other servers have asked for from both
-// sides: where an action that no worker can take waits for ever, builds hang without
-// a word (buildfarm#1172, nativelink#2784), and where it fails at once, a cluster
-// that starts its machines on demand never gets to (bb-deployments#17). Machines of a
-// cloud take a few minutes. It is twice LongWait, so that the log has told of it.
-const defaultNoWorkerTimeout = 10 * time.Minute
-
-// forQueue is the time as the queue has it: there 0 is for ever.
-func (p Patience) forQueue(byDefault time.Duration) time.Duration {
-	switch {
-	case p == 0:
-		return byDefault
-	case p >= forEver:
-		return 0
-	default:
-		return time.Duration(max(p, -1))
-	}
 }
 
 // Journal configures the journal of an execution-server.
@@ -174,7 +152,7 @@ func NewExecution(c Execution, t *telemetry.Telemetry, listener net.Listener) (*
 			Policy:         c.Policy,
 			SessionTimeout: c.SessionTimeout, LeaseTimeout: c.LeaseTimeout, OrphanGrace: c.OrphanGrace,
 			MaxAttempts: c.MaxAttempts, BackOff: c.BackOff, MaxBackOff: c.MaxBackOff,
-			MaxQueued: c.MaxQueued, NoWorkerTimeout: c.NoWorkerTimeout.forQueue(defaultNoWorkerTimeout),
+			MaxQueued: c.MaxQueued, NoWorkerTimeout: queue.NoWorkerTimeout(time.Duration(c.NoWorkerTimeout)),
 		},
 		Matching: execution.Matching{
 			Ignore: c.Platform.Ignore, Unknown: c.Platform.UnknownKeys, Known: c.Platform.KnownKeys, Defaults: c.Platform.Defaults,

@@ -1,0 +1,77 @@
+package result
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// PlatformName is how a platform is called in a result: its properties by name, such as
+// "OSFamily=linux size=large"; empty if there are none.
+func PlatformName(properties map[string]string) string {
+	words := make([]string, 0, len(properties))
+	for _, key := range slices.Sorted(maps.Keys(properties)) {
+		words = append(words, key+"="+properties[key])
+	}
+	return strings.Join(words, " ")
+}
+
+// Grouped are the actions of the measured part, or of the preparation, added up by what is
+// left of their keys, in the order of the keys:
+//
+//	r.Grouped(false, func(k ActionKey) ActionKey { return ActionKey{Stream: k.Stream} })
+//
+// Nothing of it is shared with the result.
+func (r *Result) Grouped(prepare bool, by func(ActionKey) ActionKey) []Actions {
+	groups := make(map[ActionKey]*Actions)
+	for i := range r.Actions {
+		if a := &r.Actions[i]; (a.Phase != "") == prepare {
+			entry(groups, by(a.ActionKey)).Merge(a)
+		}
+	}
+	all := make([]Actions, 0, len(groups))
+	for key, a := range groups {
+		a.ActionKey = key
+		all = append(all, *a)
+	}
+	sortActions(all)
+	return all
+}
+
+// ByOutcome is for Grouped: by class, outcome and phase, whoever asked for them.
+func ByOutcome(k ActionKey) ActionKey {
+	return ActionKey{Class: k.Class, Outcome: k.Outcome, Phase: k.Phase}
+}
+
+// ByStream, ByPlatform and ByClass are for Grouped.
+func ByStream(k ActionKey) ActionKey { return ActionKey{Stream: k.Stream} }
+
+// ByPlatform is by what they ask of a worker.
+func ByPlatform(k ActionKey) ActionKey { return ActionKey{Platform: k.Platform} }
+
+// ByClass is by the name of the class alone.
+func ByClass(k ActionKey) ActionKey { return ActionKey{Class: k.Class} }
+
+func sortActions(all []Actions) {
+	slices.SortFunc(all, func(a, b Actions) int {
+		return cmp.Or(cmp.Compare(a.Class, b.Class), cmp.Compare(a.Phase, b.Phase), cmp.Compare(a.Outcome, b.Outcome),
+			cmp.Compare(a.Stream, b.Stream), cmp.Compare(a.Platform, b.Platform))
+	})
+}
+
+// Work is the time that they held workers, of those whose result counts.
+func (a *Actions) Work() time.Duration {
+	return plus(plus(a.Fetch.Sum(), a.Run.Sum()), a.Upload.Sum())
+}
+
+// Stretch is how many times as long they took from the queue to the upload as workers worked
+// on them, over all: 1 if none waited, 0 if none ran.
+func (a *Actions) Stretch() float64 {
+	work := a.Work()
+	if work == 0 {
+		return 0
+	}
+	return float64(plus(work, a.Queue.Sum())) / float64(work)
+}
