@@ -96,6 +96,7 @@ type task struct {
 	service  time.Duration
 	done     bool // there is a result
 	actions  []int32
+	leader   *notes.Operation // of a snapshot, until it comes itself
 }
 
 // Record takes the next record of a journal.
@@ -240,17 +241,21 @@ func (e *Extraction) taskWas(n *notes.Task) {
 		t.first = min(t.first, at)
 		t.held = a.Ended == 0
 	}
-	t.done = len(n.Response) > 0
+	t.done, t.leader = len(n.Response) > 0, n.Leader
 }
 
-// operationWas takes an operation of a snapshot.
+// operationWas takes an operation of a snapshot. Of one that leads its task, the task has
+// told all but its handle.
 func (e *Extraction) operationWas(n *notes.Operation) {
-	t := e.taskOf(queue.TaskID(n.Task))
+	t, id := e.taskOf(queue.TaskID(n.Task)), queue.OperationID(n.Id)
 	if t == nil {
 		return
 	}
+	if t.leader != nil && t.leader.Name == n.Name {
+		n, t.leader = t.leader, nil
+	}
 	c := class{platform: t.platform, priority: n.Priority}
-	e.ask(queue.OperationID(n.Id), t, &action{asked: e.queueTime(cmp.Or(n.Joined, n.Received))}, c, n, groups{})
+	e.ask(id, t, &action{asked: e.queueTime(cmp.Or(n.Joined, n.Received))}, c, n, groups{})
 }
 
 // queueTime is when a time since 1970 was. It may be before 0, which was the queue's begin.
