@@ -55,8 +55,11 @@ type Kernel struct {
 	tape   *Trajectory
 }
 
-// Now is the time of the last event.
+// Now is the time of the last event, or what Wait has made of it.
 func (k *Kernel) Now() Time { return k.now }
+
+// Wait has time go by in which nothing happens: up to a time, or to the next event.
+func (k *Kernel) Wait(until Time) { k.now = max(k.now, min(until, k.NextAt())) }
 
 // Events is how many have happened.
 func (k *Kernel) Events() uint64 { return k.count }

@@ -20,6 +20,22 @@ func TestTimeDoesNotRunBackwards(t *testing.T) {
 	}
 }
 
+func TestWaitingLeavesNoEventBehind(t *testing.T) {
+	var k des.Kernel
+	k.Schedule(des.Event{At: 10})
+	for until, want := range []des.Time{0, 1, 2} {
+		if k.Wait(des.Time(until)); k.Now() != want {
+			t.Errorf("after waiting until %d it is %d", until, k.Now())
+		}
+	}
+	if k.Wait(20); k.Now() != 10 {
+		t.Errorf("it is %d, and an event is at 10", k.Now())
+	}
+	if k.Wait(5); k.Now() != 10 {
+		t.Errorf("time runs backwards, to %d", k.Now())
+	}
+}
+
 func TestFingerprintsTellTrajectoriesApart(t *testing.T) {
 	run := func(order ...uint64) uint64 {
 		var k des.Kernel

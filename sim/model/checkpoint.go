@@ -34,7 +34,7 @@ func New(c Config) (*Simulation, error) {
 	return &Simulation{s}, nil
 }
 
-// Now is the time of what happened last.
+// Now is the time until which RunUntil has gone on, or of what happened last.
 func (s *Simulation) Now() time.Duration { return time.Duration(s.sim.k.Now()) }
 
 // Ended tells whether no build is open or to come.
@@ -43,8 +43,15 @@ func (s *Simulation) Ended() bool { return s.sim.open == 0 && s.sim.waiting == 0
 // Events is how many have happened.
 func (s *Simulation) Events() uint64 { return s.sim.k.Events() }
 
-// RunUntil lets happen what happens up to, and with, a time. A run may end before.
-func (s *Simulation) RunUntil(t time.Duration) error { return s.sim.run(int64(t)) }
+// RunUntil lets happen what happens up to, and with, a time, which it is then: a branch begins
+// there, not at the last event before. A run may end before.
+func (s *Simulation) RunUntil(t time.Duration) error {
+	err := s.sim.run(int64(t))
+	if err == nil && !s.Ended() {
+		s.sim.k.Wait(int64(t))
+	}
+	return err
+}
 
 // Finish goes on to the end.
 func (s *Simulation) Finish() (Outcome, error) {

@@ -144,7 +144,7 @@ func TestBranchesDiffer(t *testing.T) {
 		}
 	}
 	for want, change := range map[string]model.Change{
-		"it is 19.":            {Faults: []scenario.Fault{{At: time.Second, KillWorkers: 1}}},
+		"it is 20s already":    {Faults: []scenario.Fault{{At: time.Second, KillWorkers: 1}}},
 		"want no fewer than":   {Workers: []int{-2, 0}},
 		"the scenario has 2":   {Workers: []int{1}},
 		`there is no preset "`: {Policy: "best"},
@@ -155,6 +155,29 @@ func TestBranchesDiffer(t *testing.T) {
 	}
 	if o, err := held.Finish(); err != nil || o != calm {
 		t.Errorf("what was branched comes to %+v, %v, its copy came to %+v", o, err, calm)
+	}
+}
+
+// TestBranchesBeginWhenTheyAreSaidTo, though nothing happens at that time: a worker that is
+// ordered at 50 s has booted at 60 s, and not when one would have that was ordered at the last
+// event before.
+func TestBranchesBeginWhenTheyAreSaidTo(t *testing.T) {
+	held, err := model.New(model.Config{Scenario: parse(t, `
+version: 1
+demand: {arrivals: {burst: 1}, dag: [{class: a, actions: 2}], actions: [{name: a, duration: 100s}]}
+cluster: {session_timeout: 24h, workers: [{boot: 10s}]}
+`)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := held.RunUntil(50 * time.Second); err != nil || held.Now() != 50*time.Second {
+		t.Fatalf("it is %v, %v", held.Now(), err)
+	}
+	if o := finish(t, held, model.Change{Workers: []int{2}}); o.End != 160*time.Second {
+		t.Errorf("the end is at %v, want 2m40s", o.End)
+	}
+	if o := finish(t, held, model.Change{}); o.End != 200*time.Second {
+		t.Errorf("without it the end is at %v, want 3m20s", o.End)
 	}
 }
 
