@@ -70,7 +70,7 @@ func ParseFault(text string, at time.Duration, c *Cluster) (Fault, error) {
 		return Fault{}, fmt.Errorf("%q: want what goes wrong, such as {kill_workers: 3}", text)
 	}
 	r := new(reader)
-	f := r.fault(document.Content[0], "fault", c)
+	f := r.fault(document.Content[0], "fault", at, c)
 	var all []string
 	for _, p := range r.problems {
 		all = append(all, p.text)
@@ -78,17 +78,15 @@ func ParseFault(text string, at time.Duration, c *Cluster) (Fault, error) {
 	if all != nil {
 		return Fault{}, errors.New(strings.Join(all, "; "))
 	}
-	if f.At == 0 {
-		f.At = at
-	}
 	return f, nil
 }
 
-func (r *reader) fault(n *yaml.Node, what string, c *Cluster) Fault {
+// fault reads a fault, which is at a time unless it says another.
+func (r *reader) fault(n *yaml.Node, what string, at time.Duration, c *Cluster) Fault {
 	o := r.object(n, what)
 	defer o.end()
 	f := Fault{
-		At:            r.duration(o.get("at"), what+".at", 0),
+		At:            r.duration(o.get("at"), what+".at", at),
 		KillWorkers:   r.whole(o.get("kill_workers"), what+".kill_workers", 0, 0, maxWorkers),
 		KillShare:     r.share(o.get("kill_share"), what+".kill_share", 0),
 		KillZone:      r.text(o.get("kill_zone"), what+".kill_zone", ""),

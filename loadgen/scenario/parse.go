@@ -118,7 +118,7 @@ func (r *reader) scenario(name string, n *yaml.Node) *Scenario {
 		s.Cluster = r.cluster(c)
 	}
 	for i, one := range r.list(o.get("faults"), "faults") {
-		s.Faults = append(s.Faults, r.fault(one, fmt.Sprintf("faults[%d]", i), s.Cluster))
+		s.Faults = append(s.Faults, r.fault(one, fmt.Sprintf("faults[%d]", i), 0, s.Cluster))
 	}
 	for i, one := range r.list(o.get("objectives"), "objectives") {
 		e, err := result.ParseExpr(r.text(one, fmt.Sprintf("objectives[%d]", i), ""))

@@ -100,6 +100,9 @@ func TestBranchesThatCannotBe(t *testing.T) {
 		"fault={kill_worker: 1}":          "kill_worker",
 		"fault={at: 5s}":                  "nothing goes wrong",
 		"fault={at: 5s, kill_workers: 1}": "it is at 5s, before 10s",
+		"fault={at: 0s, kill_workers: 1}": "it is at 0s, before 10s",
+		"fault={at: 0, kill_workers: 1}":  "it is at 0s, before 10s",
+		"fault={at: x, kill_workers: 1}":  "fault.at",
 		"fault={kill_zone: a}":            "no workers are in zone",
 		"policy=fair; workers.1=x":        "workers.1=x: ",
 	} {
