@@ -182,7 +182,7 @@ func printFairness(out io.Writer, f *result.Fairness) {
 	switch {
 	case f == nil:
 	case f.Contended == 0:
-		fmt.Fprintln(out, "Streams didn't wait for the same workers at one time: there was nothing to share.")
+		fmt.Fprintln(out, "Streams didn't wait for the same workers at one time, or had none of them: there was nothing to share.")
 	default:
 		n := 0
 		for _, s := range f.Streams {

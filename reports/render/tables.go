@@ -237,7 +237,7 @@ func fairness(r *result.Result) string {
 	case f == nil:
 		return ""
 	case f.Contended == 0:
-		return "Streams didn't wait for the same workers at one time: there was nothing to share."
+		return "Streams didn't wait for the same workers at one time, or had none of them: there was nothing to share."
 	}
 	n := 0
 	for _, s := range f.Streams {

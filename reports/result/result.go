@@ -220,8 +220,8 @@ type FaultEffect struct {
 // wants little gets little, which is nobody's fault.
 type Fairness struct {
 	// Resolution is how finely time is cut. A stream waits in an interval if one attempt of
-	// its or more wait there in the mean; streams contend in it, for the workers of a
-	// platform, if several wait for that.
+	// its or more wait there in the mean; streams contend in it, for workers that serve the
+	// platforms of each, if several wait for those and have some of them.
 	Resolution time.Duration `json:"resolution"`
 	// Contended is for how long some did.
 	Contended time.Duration `json:"contended"`

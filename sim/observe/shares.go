@@ -1,6 +1,7 @@
 package observe
 
 import (
+	"strconv"
 	"time"
 
 	"github.com/weir-build/weir/loadgen/scenario"
@@ -21,11 +22,11 @@ type Shares struct {
 	last    des.Time
 }
 
-// shareCell is a stream and what it asks of a worker.
+// shareCell is a stream and the kinds of workers that can serve it.
 type shareCell struct {
-	stream, platform int
-	waited, worked   covered
-	work             float64
+	stream, workers int
+	waited, worked  covered
+	work            float64
 }
 
 // maxShares bounds the intervals: of a day they are of two minutes at most.
@@ -34,24 +35,24 @@ const maxShares = 1024
 // NewShares returns an observer of a run of a scenario.
 func NewShares(s *scenario.Scenario) *Shares {
 	f := &Shares{width: firstWidth}
-	platforms := make(map[string]int)
+	sets := make(map[string]int) // of kinds of workers
 	for i := range s.Demand {
 		d := &s.Demand[i]
 		f.streams = append(f.streams, d.Name)
-		own := make(map[int]int) // of this stream, by platform
+		own := make(map[int]int) // of this stream, by set
 		var cells []int
 		for c := range d.Classes {
-			name := result.PlatformName(d.Classes[c].Platform)
-			p, ok := platforms[name]
+			name := serving(s.Cluster, d.Classes[c].Platform)
+			set, ok := sets[name]
 			if !ok {
-				p = len(platforms)
-				platforms[name] = p
+				set = len(sets)
+				sets[name] = set
 			}
-			cell, ok := own[p]
+			cell, ok := own[set]
 			if !ok {
 				cell = len(f.cells)
-				own[p] = cell
-				f.cells = append(f.cells, shareCell{stream: i, platform: p})
+				own[set] = cell
+				f.cells = append(f.cells, shareCell{stream: i, workers: set})
 			}
 			cells = append(cells, cell)
 		}
@@ -60,9 +61,43 @@ func NewShares(s *scenario.Scenario) *Shares {
 	return f
 }
 
+// serving names the kinds of workers that serve a platform. Platforms that the same ones serve
+// are one here: who asks for anything and who asks for Linux wait for each other, if all
+// workers run Linux.
+func serving(c *scenario.Cluster, platform map[string]string) string {
+	var name []byte
+	for i := range c.Workers {
+		if c.Workers[i].Serves(platform) {
+			name = strconv.AppendInt(append(name, ' '), int64(i), 10)
+		}
+	}
+	return string(name)
+}
+
 // Attempt is of model.Observer.
 func (f *Shares) Attempt(a *model.Attempt) {
-	f.last = max(f.last, a.End)
+	f.until(a.End)
+	c := &f.cells[f.of[a.Stream][a.Class]]
+	c.waited.add(a.Queued, a.Leased, f.width)
+	c.worked.add(a.Leased, a.End, f.width)
+	c.work += float64(a.End - a.Leased)
+}
+
+// Action is of model.Observer. What ended without ever getting a worker has waited, too. Of
+// several that waited for one task, the first that asked counts.
+func (f *Shares) Action(a *model.Action) {
+	leased := a.Leased > 0 || a.Attempts > len(a.Lost) // that may have been at 0
+	first := a.Asker == model.Asker{Stream: a.Stream, Build: a.Build, Index: a.Index}
+	if a.Task == 0 || leased || !first || a.Ended != model.Errored && a.Ended != model.Stopped {
+		return
+	}
+	f.until(a.End)
+	f.cells[f.of[a.Stream][a.Class]].waited.add(a.Waited, a.End, f.width)
+}
+
+// until makes intervals longer until they reach a time.
+func (f *Shares) until(t des.Time) {
+	f.last = max(f.last, t)
 	for f.last/f.width >= maxShares {
 		for i := range f.cells {
 			f.cells[i].waited.double(f.width)
@@ -70,10 +105,6 @@ func (f *Shares) Attempt(a *model.Attempt) {
 		}
 		f.width *= 2
 	}
-	c := &f.cells[f.of[a.Stream][a.Class]]
-	c.waited.add(a.Queued, a.Leased, f.width)
-	c.worked.add(a.Leased, a.End, f.width)
-	c.work += float64(a.End - a.Leased)
 }
 
 // Fairness is what came of it; nil unless there are several streams.
@@ -84,28 +115,28 @@ func (f *Shares) Fairness() *result.Fairness {
 	out := &result.Fairness{Resolution: time.Duration(f.width), Streams: make([]result.StreamShare, len(f.streams))}
 	waited, worked := make([][]float64, len(f.cells)), make([][]float64, len(f.cells))
 	var all float64
-	platforms := 0
+	sets := 0
 	for i := range f.cells {
 		c := &f.cells[i]
 		waited[i], worked[i] = c.waited.levels(f.width), c.worked.levels(f.width)
 		out.Streams[c.stream].Work += time.Duration(c.work)
 		all += c.work
-		platforms = max(platforms, c.platform+1)
+		sets = max(sets, c.workers+1)
 	}
 	got, even := make([]float64, len(f.streams)), make([]float64, len(f.streams))
 	beside := make([]bool, len(f.streams))
 	for t := range int(f.last/f.width) + 1 {
 		clear(beside)
 		contended := false
-		for p := range platforms {
+		for set := range sets {
 			n, held := 0, 0.0
-			waits := func(i int) bool { return f.cells[i].platform == p && at(waited[i], t) >= 1 }
+			waits := func(i int) bool { return f.cells[i].workers == set && at(waited[i], t) >= 1 }
 			for i := range f.cells {
 				if waits(i) {
 					n, held = n+1, held+at(worked[i], t)
 				}
 			}
-			if n < 2 {
+			if n < 2 || held == 0 { // with nothing among them, others have it all
 				continue
 			}
 			contended = true

@@ -6,7 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/weir-build/weir/loadgen/scenario"
 	"github.com/weir-build/weir/sim/des"
 	"github.com/weir-build/weir/sim/model"
 	"github.com/weir-build/weir/sim/observe"
@@ -55,6 +54,9 @@ func TestSharesOfWhoWaits(t *testing.T) {
 		},
 		"one that waits for another platform is in nobody's way": {
 			[]model.Attempt{attempt(0, 0, 0, 10, 20), attempt(2, 1, 0, 10, 20)}, 0, [3]float64{}, 0,
+		},
+		"others have it all": {
+			[]model.Attempt{attempt(0, 0, 0, 0, 10), attempt(1, 0, 0, 10, 11), attempt(2, 0, 0, 10, 11)}, 0, [3]float64{}, 0,
 		},
 		"three alike": {
 			[]model.Attempt{
@@ -129,6 +131,46 @@ func TestSharesDoNotDependOnHowTimeWasCut(t *testing.T) {
 	}
 }
 
+// TestWhoGetsNothingHasWaited: a stream whose users give up before they get a worker waited
+// beside the one that had them, which asks for the same workers in other words.
+func TestWhoGetsNothingHasWaited(t *testing.T) {
+	s := parse(t, `
+version: 1
+duration: 60s
+demand:
+  - {name: all, priority: -1, arrivals: {burst: 1}, jobs: 100, dag: [{class: a, actions: 100}], actions: [{name: a, duration: 1s}]}
+  - name: nothing
+    arrivals: {trace: [1s]}
+    cancel: 100%
+    patience: 30s
+    jobs: 10
+    dag: [{class: b, actions: 10}]
+    actions: [{name: b, duration: 1s, platform: {OSFamily: linux}}]
+cluster: {workers: [{count: 1}]}
+`)
+	f := &lasted{Shares: observe.NewShares(s)}
+	if _, err := model.Run(model.Config{Scenario: s, Observers: []model.Observer{f}}); err != nil {
+		t.Fatal(err)
+	}
+	got := f.Fairness()
+	if near := 2 * got.Resolution; f.cancelled < time.Second || (got.Contended-f.cancelled).Abs() > near || math.Abs(got.Jain-0.5) > 0.01 ||
+		got.Streams[1].OfEven != 0 || got.Streams[1].Contended != got.Contended {
+		t.Errorf("a build is given up after %v: got %+v", f.cancelled, got)
+	}
+}
+
+// lasted knows how long a cancelled build lasted, too.
+type lasted struct {
+	*observe.Shares
+	cancelled time.Duration
+}
+
+func (l *lasted) Build(b *model.Build) {
+	if b.Cancelled {
+		l.cancelled = time.Duration(b.End - b.Begun)
+	}
+}
+
 // TestOneStreamSharesWithNobody: there is nothing to tell then.
 func TestOneStreamSharesWithNobody(t *testing.T) {
 	s := parse(t, tenants)
@@ -136,7 +178,7 @@ func TestOneStreamSharesWithNobody(t *testing.T) {
 	if f := observe.NewShares(s).Fairness(); f != nil {
 		t.Errorf("got %+v", f)
 	}
-	none := observe.NewShares(&scenario.Scenario{Demand: parse(t, tenants).Demand}).Fairness()
+	none := observe.NewShares(parse(t, tenants)).Fairness()
 	if none.Contended != 0 || none.Jain != 0 || len(none.Streams) != 3 {
 		t.Errorf("of nothing: %+v", none)
 	}
