@@ -142,12 +142,7 @@ func printStreams(out io.Writer, res *result.Result) {
 	fmt.Fprintln(w, "stream\tbuilds\tactions\tp50\tp95\tp99\tp50\tp50\tp95\ttime\tshare\t")
 	for i := range rows {
 		a := &rows[i]
-		b := new(result.BuildCounts)
-		for j := range res.Builds.Streams {
-			if s := &res.Builds.Streams[j]; s.Stream == a.Stream {
-				b = &s.BuildCounts
-			}
-		}
+		b := res.Builds.Of(a.Stream)
 		fmt.Fprintf(w, "%s\t%d\t%d\t", a.Stream, b.Count, a.Count)
 		cells(w, &a.Queue, 0.5, 0.95, 0.99)
 		cells(w, &a.Run, 0.5)
@@ -162,14 +157,10 @@ func printStreams(out io.Writer, res *result.Result) {
 		if all > 0 {
 			share = float64(a.Work()) / float64(all)
 		}
-		if f := res.Fairness; f != nil {
-			for _, s := range f.Streams {
-				if s.Stream == a.Stream {
-					share = s.Share
-					if s.Contended > 0 {
-						even = fmt.Sprintf("%.2f×", s.OfEven)
-					}
-				}
+		if s := res.Fairness.Of(a.Stream); s != nil {
+			share = s.Share
+			if s.Contended > 0 {
+				even = fmt.Sprintf("%.2f×", s.OfEven)
 			}
 		}
 		fmt.Fprintf(w, "%.1f%%\t%s\t\n", share*100, even)
@@ -184,14 +175,8 @@ func printFairness(out io.Writer, f *result.Fairness) {
 	case f.Contended == 0:
 		fmt.Fprintln(out, "Streams didn't wait for the same workers at one time, or had none of them: there was nothing to share.")
 	default:
-		n := 0
-		for _, s := range f.Streams {
-			if s.Contended > 0 {
-				n++
-			}
-		}
-		fmt.Fprintf(out, "Several streams waited for the same workers for %v. An even share is of what\nthose had then. Jain's index of fairness: %.2f (all alike 1, one has all %.2g).\n",
-			result.Round(f.Contended), f.Jain, 1/float64(n))
+		fmt.Fprintf(out, "Several streams waited for the same workers for %v. An even share is of what those had then. Jain's index of fairness: %.2f (all alike 1, one has all %.2g).\n",
+			result.Round(f.Contended), f.Jain, f.Least())
 	}
 }
 

@@ -169,19 +169,14 @@ func streams(r *result.Result) *table {
 	all := workOf(rows)
 	for i := range shown {
 		a := &shown[i]
-		counts := new(result.BuildCounts)
-		if at := slices.IndexFunc(r.Builds.Streams, func(s result.StreamBuilds) bool { return s.Stream == a.Stream }); at >= 0 {
-			counts = &r.Builds.Streams[at].BuildCounts
-		}
-		half, most := none, none
+		counts, half, most := r.Builds.Of(a.Stream), none, none
 		if s := &counts.Slowdown; s.Count() > 0 {
 			half, most = ratio(s.Quantile(0.5)), ratio(s.Quantile(0.95))
 		}
 		one := slices.Concat([]string{name(a.Stream), count(counts.Count), half, most}, group(a, all))
 		if r.Fairness != nil {
 			even := none
-			if at := slices.IndexFunc(r.Fairness.Streams, func(s result.StreamShare) bool { return s.Stream == a.Stream }); at >= 0 {
-				s := &r.Fairness.Streams[at]
+			if s := r.Fairness.Of(a.Stream); s != nil {
 				one[len(one)-1] = percent(s.Share)
 				if s.Contended > 0 {
 					even = number(s.OfEven) + "×"
@@ -239,14 +234,8 @@ func fairness(r *result.Result) string {
 	case f.Contended == 0:
 		return "Streams didn't wait for the same workers at one time, or had none of them: there was nothing to share."
 	}
-	n := 0
-	for _, s := range f.Streams {
-		if s.Contended > 0 {
-			n++
-		}
-	}
 	return "Several streams waited for the same workers for " + duration(f.Contended) + " (in intervals of " + duration(f.Resolution) + "). Jain's index of their shares is " +
-		number(f.Jain) + ": 1 if all have the same, " + number(1/float64(n)) + " if one has all."
+		number(f.Jain) + ": 1 if all have the same, " + number(f.Least()) + " if one has all."
 }
 
 // allActions are those of a phase as one.

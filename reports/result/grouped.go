@@ -75,3 +75,39 @@ func (a *Actions) Stretch() float64 {
 	}
 	return float64(plus(work, a.Queue.Sum())) / float64(work)
 }
+
+// Of returns the builds of a stream: none, if there were none.
+func (b *Builds) Of(stream string) *BuildCounts {
+	for i := range b.Streams {
+		if s := &b.Streams[i]; s.Stream == stream {
+			return &s.BuildCounts
+		}
+	}
+	return new(BuildCounts)
+}
+
+// Of returns what a stream had; nil if that isn't known.
+func (f *Fairness) Of(stream string) *StreamShare {
+	if f != nil {
+		for i := range f.Streams {
+			if s := &f.Streams[i]; s.Stream == stream {
+				return s
+			}
+		}
+	}
+	return nil
+}
+
+// Least is Jain's index if one of the streams that waited beside others had all; 0 if none did.
+func (f *Fairness) Least() float64 {
+	n := 0
+	for i := range f.Streams {
+		if f.Streams[i].Contended > 0 {
+			n++
+		}
+	}
+	if n == 0 {
+		return 0
+	}
+	return 1 / float64(n)
+}

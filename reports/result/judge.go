@@ -288,10 +288,7 @@ func (r *Result) selectBuilds(labels map[string]string) (*BuildCounts, error) {
 	if !ok {
 		return &r.Builds.BuildCounts, nil
 	}
-	if at := slices.IndexFunc(r.Builds.Streams, func(s StreamBuilds) bool { return s.Stream == stream }); at >= 0 {
-		return &r.Builds.Streams[at].BuildCounts, nil
-	}
-	return new(BuildCounts), nil
+	return r.Builds.Of(stream), nil
 }
 
 func (r *Result) selectCalls(labels map[string]string) (*Calls, error) {
