@@ -194,7 +194,11 @@ func printPlatforms(out io.Writer, res *result.Result) {
 		fmt.Fprintf(w, "%s\t%d\t", cmp.Or(a.Platform, "any"), a.Count)
 		cells(w, &a.Queue, 0.5, 0.95, 0.99)
 		cells(w, &a.Run, 0.5, 0.95, 0.99)
-		fmt.Fprintf(w, "%.3g×\t\n", a.Stretch())
+		stretch := "–" // nothing ran
+		if a.Work() > 0 {
+			stretch = fmt.Sprintf("%.3g×", a.Stretch())
+		}
+		fmt.Fprintf(w, "%s\t\n", stretch)
 	}
 	w.Flush()
 }
@@ -231,14 +235,12 @@ func printFaults(out io.Writer, res *result.Result) {
 	fmt.Fprintln(w, "fault\tlost\tlost\tretried\tfailed\tbefore\tmost\tafter\t")
 	for i := range res.Faults {
 		f := &res.Faults[i]
-		back := "never"
+		back := "> " + result.Round(f.Until-f.At).String()
 		switch {
 		case f.Recovered != nil && *f.Recovered == 0:
 			back = "–"
 		case f.Recovered != nil:
 			back = result.Round(*f.Recovered).String()
-		case i+1 < len(res.Faults):
-			back = "> " + result.Round(f.Until-f.At).String()
 		}
 		fmt.Fprintf(w, "%s\t%d\t%v\t%d\t%d\t%.3g\t%d\t%s\t\n", f.Fault, f.Lost, result.Round(f.LostWork), f.Retried, f.Errors, f.QueueBefore, f.QueuePeak, back)
 	}

@@ -2,11 +2,13 @@ package main
 
 import (
 	"bytes"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 	"unicode/utf8"
 
+	"github.com/weir-build/weir/reports/result"
 	"github.com/weir-build/weir/sim/model"
 	"github.com/weir-build/weir/sim/observe"
 )
@@ -101,5 +103,29 @@ func TestProgressIsShownFiveTimesASecondAtMost(t *testing.T) {
 	silent.watch(t.Context())(0, &configs[0])
 	if err := configs[0].Watch(model.Progress{}); err != nil || out.Len() > 0 {
 		t.Errorf("%v, %q where nobody asked for it", err, out.String())
+	}
+}
+
+// TestWhatIsNotKnownIsNotClaimed: a run that ends before the queue is short again doesn't say
+// that it never would be, and what never ran has no stretch.
+func TestWhatIsNotKnownIsNotClaimed(t *testing.T) {
+	back := 3 * time.Second
+	var out strings.Builder
+	printFaults(&out, &result.Result{Faults: []result.FaultEffect{
+		{Fault: "10s kill_workers 1", At: 10 * time.Second, Until: 30 * time.Second, QueuePeak: 5},
+		{Fault: "30s kill_workers 1", At: 30 * time.Second, Until: 40 * time.Second, QueuePeak: 5, Recovered: &back},
+		{Fault: "40s kill_workers 1", At: 40 * time.Second, Until: 45 * time.Second, QueuePeak: 5},
+	}})
+	for _, want := range []string{`10s kill_workers 1 .* > 20s\n`, `30s kill_workers 1 .* 3s\n`, `40s kill_workers 1 .* > 5s\n`} {
+		if !regexp.MustCompile(want).MatchString(out.String()) {
+			t.Errorf("no %s in\n%s", want, &out)
+		}
+	}
+	out.Reset()
+	printPlatforms(&out, &result.Result{Actions: []result.Actions{
+		{ActionKey: result.ActionKey{Outcome: result.ActionError, Platform: "os=mac"}, Count: 2}, {ActionKey: result.ActionKey{Outcome: result.ActionError}, Count: 1},
+	}})
+	if got := strings.Fields(out.String()); got[len(got)-1] != "–" {
+		t.Errorf("the last row doesn't end with –:\n%s", &out)
 	}
 }

@@ -72,7 +72,7 @@ was slow. OTEL_TRACES_SAMPLER and OTEL_TRACES_SAMPLER_ARG say the same.`,
 	}
 	flags := c.Flags()
 	cluster := &f.options.cluster
-	flags.StringVar(&f.scenario, "scenario", "", "a scenario's cluster: its workers, runner, policy and session_timeout")
+	flags.StringVar(&f.scenario, "scenario", "", "a scenario's cluster: its workers, runner, policy, session_timeout and no_worker_timeout")
 	flags.IntVar(&cluster.Workers, "workers", 1, "number of workers")
 	flags.IntVar(&cluster.Slots, "slots", runtime.NumCPU(), "actions that each worker runs at a time")
 	flags.StringSliceVar(&cluster.Platform, "platform", []string{"OSFamily=linux"}, "what workers offer, key=value, repeatable")

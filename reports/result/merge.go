@@ -10,8 +10,9 @@ import (
 
 // Merge joins the results of generators that ran one scenario beside each other. It
 // is exact: counts and sketches are those that one generator would have had. What
-// only some may have, such as the slowest, is cut to its bound again. The verdict is
-// left empty: see Judge. The results aren't changed.
+// only some may have, such as the slowest, is cut to its bound again. What is told of one
+// simulated run, Faults and Fairness, is left out. The verdict is left empty: see Judge. The
+// results aren't changed.
 func Merge(results ...*Result) (*Result, error) {
 	if len(results) == 0 {
 		return nil, errors.New("there are no results to merge")
