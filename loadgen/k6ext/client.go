@@ -80,7 +80,7 @@ func (m *instance) newClient(call sobek.ConstructorCall) *sobek.Object {
 	if err := c.config.Validate(); err != nil {
 		common.Throw(rt, err)
 	}
-	return clientClass.of(rt, c)
+	return constructed(call, clientClass.of(rt, c))
 }
 
 var clientClass = newClass(map[string]property[*Client]{

@@ -45,7 +45,7 @@ func (m *instance) newCorpus(call sobek.ConstructorCall) *sobek.Object {
 	c.shared.Sizes = o.sizes("sizes")
 	o.end()
 	c.random, c.rt = workload.NewRand(c.seed, "picks"), rt
-	return corpusClass.of(rt, c)
+	return constructed(call, corpusClass.of(rt, c))
 }
 
 var corpusClass = newClass(map[string]property[*Corpus]{

@@ -37,6 +37,15 @@ func (c *class[T]) of(rt *sobek.Runtime, value T) *sobek.Object {
 	return rt.NewDynamicObject(&object[T]{class: c, rt: rt, value: value})
 }
 
+// constructed makes an object one of those of a constructor that scripts call, or of a class of
+// theirs that extends it: instanceof tells, and methods of such a class are found.
+func constructed(call sobek.ConstructorCall, o *sobek.Object) *sobek.Object {
+	if err := o.SetPrototype(call.This.Prototype()); err != nil {
+		panic(err) // an error of JavaScript, which the script gets
+	}
+	return o
+}
+
 // object is the sobek.DynamicObject of a value of a class. It can't be changed.
 type object[T any] struct {
 	class *class[T]

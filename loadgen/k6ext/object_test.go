@@ -20,6 +20,12 @@ func TestObjectsAreThoseOfJavaScript(t *testing.T) {
 		if (typeof client.close !== "function" || typeof reapi.Client !== "function") throw "typeof";
 		if (new reapi.Client(target).execute === client.execute) throw "two clients share a method";
 		const { take } = corpus; // bound to its corpus
+		if (!(client instanceof reapi.Client) || !(corpus instanceof reapi.Corpus) || client instanceof reapi.Corpus || !(new reapi.FakeServer() instanceof reapi.FakeServer)) throw "instanceof";
+		class Mine extends reapi.Corpus { two() { return this.take(2).count } }
+		const mine = new Mine({count: 3});
+		if (mine.two() !== 2 || !(mine instanceof Mine) || !(mine instanceof reapi.Corpus)) throw "a class that extends one of ours";
+		same("spread", {...corpus}.take(1).count, 1);
+		same("JSON", corpus, {});
 		same("take", [take(2).count, corpus.all().count, corpus.pick().count], [2, 3, 1]);
 		let failure = "";
 		try { corpus.take(-1) } catch (e) { failure = String(e) }

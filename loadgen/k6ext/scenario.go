@@ -165,7 +165,7 @@ func (m *instance) newFakeServer(call sobek.ConstructorCall) *sobek.Object {
 	if err != nil {
 		common.Throw(rt, err)
 	}
-	return rt.ToValue(&FakeServer{URL: server.URL, server: server}).ToObject(rt)
+	return constructed(call, rt.ToValue(&FakeServer{URL: server.URL, server: server}).ToObject(rt))
 }
 
 // fake returns the server of a configuration: the init code of a script runs once for each
