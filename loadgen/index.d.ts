@@ -44,8 +44,9 @@ declare module 'k6/x/reapi' {
     timeout?: Duration;
   }
 
-  /** What names blobs, as REAPI calls it; small letters do as well. */
-  export type DigestFunction = 'SHA256' | 'SHA1' | 'MD5' | 'SHA384' | 'SHA512' | 'BLAKE3';
+  /** What names blobs, as REAPI calls it, or in small letters. */
+  export type DigestFunction = DigestFunctionName | Lowercase<DigestFunctionName>;
+  type DigestFunctionName = 'SHA256' | 'SHA1' | 'MD5' | 'SHA384' | 'SHA512' | 'BLAKE3';
 
   export interface ClientOptions {
     /** REAPI instance name. */
