@@ -97,7 +97,8 @@ func (r *simRecord) observe(i int, c *model.Config) {
 
 // fill puts into a result what only a simulation knows.
 func (r *simRecord) fill(res *result.Result, o model.Outcome) {
-	res.Fairness, res.Faults = r.shares.Fairness(), r.faults.Effects(o.End)
+	res.Fairness = r.shares.Fairness()
+	res.TellFaults(r.faults.Effects(o.End))
 }
 
 // close writes what is left, once the run is over.

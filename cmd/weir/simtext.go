@@ -225,6 +225,9 @@ func (r *simRecord) printFleets(out io.Writer) {
 	w.Flush()
 }
 
+// maxFaultRows is how many faults are printed: more are a list to search, not an answer.
+const maxFaultRows = 20
+
 // printFaults prints a row for what followed each fault.
 func printFaults(out io.Writer, res *result.Result) {
 	if len(res.Faults) == 0 {
@@ -233,8 +236,9 @@ func printFaults(out io.Writer, res *result.Result) {
 	w := newGrid(out)
 	fmt.Fprintln(w, "\n\tattempts\twork\tactions\t\tqueue\t\tback\t")
 	fmt.Fprintln(w, "fault\tlost\tlost\tretried\tfailed\tbefore\tmost\tafter\t")
-	for i := range res.Faults {
-		f := &res.Faults[i]
+	shown := res.Faults[:min(len(res.Faults), maxFaultRows)]
+	for i := range shown {
+		f := &shown[i]
 		back := "> " + result.Round(f.Until-f.At).String()
 		switch {
 		case f.Recovered != nil && *f.Recovered == 0:
@@ -245,6 +249,9 @@ func printFaults(out io.Writer, res *result.Result) {
 		fmt.Fprintf(w, "%s\t%d\t%v\t%d\t%d\t%.3g\t%d\t%s\t\n", f.Fault, f.Lost, result.Round(f.LostWork), f.Retried, f.Errors, f.QueueBefore, f.QueuePeak, back)
 	}
 	w.Flush()
+	if left := len(res.Faults) - len(shown); left > 0 {
+		fmt.Fprintf(out, "%s more: %s\n", plural(int64(left), "fault"), resultsFile)
+	}
 	fmt.Fprintln(out, "Each row is what followed until the next fault, or the end, whatever its cause.")
 }
 

@@ -122,6 +122,11 @@ func TestWhatIsNotKnownIsNotClaimed(t *testing.T) {
 		}
 	}
 	out.Reset()
+	printFaults(&out, &result.Result{Faults: make([]result.FaultEffect, maxFaultRows+2)})
+	if got := out.String(); strings.Count(got, "\n") != 3+maxFaultRows+2 || !strings.Contains(got, "2 faults more: results.json\n") {
+		t.Errorf("of many faults there are\n%s", got)
+	}
+	out.Reset()
 	printPlatforms(&out, &result.Result{Actions: []result.Actions{
 		{ActionKey: result.ActionKey{Outcome: result.ActionError, Platform: "os=mac"}, Count: 2}, {ActionKey: result.ActionKey{Outcome: result.ActionError}, Count: 1},
 	}})

@@ -19,6 +19,9 @@ const (
 	MaxSlow = 20
 	// MaxBuilds is how many of the longest builds are kept.
 	MaxBuilds = 100
+	// MaxFaults is how many faults are told of, the first: the workers of a journal of weeks come
+	// and go by thousands of them.
+	MaxFaults = 200
 	// maxIntervals is how long a timeline gets before its intervals are doubled.
 	maxIntervals = 600
 	// maxWidth is how long an interval gets: 600 of them are three centuries.

@@ -32,7 +32,9 @@ type Result struct {
 	// Verdict is the answer: did the run meet its objectives, and can it be trusted?
 	Verdict Verdict `json:"verdict"`
 
-	Calls   []Calls   `json:"calls"`
+	Calls []Calls `json:"calls"`
+	// Actions are those with equal keys: of a class and an outcome there are several if
+	// several streams asked for it. Grouped adds them up.
 	Actions []Actions `json:"actions"`
 	Builds  Builds    `json:"builds"`
 	// Timeline is the run cut into intervals of equal length.
@@ -42,7 +44,7 @@ type Result struct {
 	Slowest []Slow `json:"slowest"`
 	// Integrity counts what no correct server does, by kind.
 	Integrity []Violation `json:"integrity"`
-	// Faults are what followed the faults of a simulated run, in their order.
+	// Faults are what followed the faults of a simulated run, in their order, at most MaxFaults.
 	Faults []FaultEffect `json:"faults,omitempty"`
 	// Fairness is of simulated runs with several streams.
 	Fairness  *Fairness `json:"fairness,omitempty"`
