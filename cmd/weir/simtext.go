@@ -252,7 +252,7 @@ func printFaults(out io.Writer, res *result.Result) {
 	if left := len(res.Faults) - len(shown); left > 0 {
 		fmt.Fprintf(out, "%s more: %s\n", plural(int64(left), "fault"), resultsFile)
 	}
-	fmt.Fprintln(out, "Each row is what followed until the next fault, or the end, whatever its cause; the queue before is its mean since the fault before, or the start, whether or not that was over.")
+	fmt.Fprintln(out, "Each row is what followed until the next fault, or the end, whatever its cause; the queue before is its mean since the fault before, or the start; if that fault wasn't over yet, what was before it.")
 }
 
 // printKept says how much of the run is in the files that don't have all of it.

@@ -135,7 +135,7 @@ func faults(r *result.Result) *table {
 	t := &table{Columns: []column{
 		{"fault", "with its time since the run's start; the row is what followed until the next one, or the end", false},
 		{"attempts lost", "that came to nothing", true}, {"work lost", "slot time of those", true}, {"retried", "actions that ended well after such an attempt", true},
-		{"errors", "actions without a result", true}, {"queue before", "mean of how many waited, since the fault before or the start", true}, {"queue, most", "how many waited", true},
+		{"errors", "actions without a result", true}, {"queue before", "mean of how many waited, since the fault before or the start; what was before that fault if it wasn't over yet", true}, {"queue, most", "how many waited", true},
 		{"most after", "since the fault", true}, {"back after", "since the fault: no more waited than before; with > that wasn't so by the next fault, or the end", true},
 	}}
 	list, left := head(r.Faults, maxRows)

@@ -208,7 +208,8 @@ type FaultEffect struct {
 	LostWork time.Duration `json:"lostWork"`
 	Retried  int64         `json:"retried"`
 	Errors   int64         `json:"errors"`
-	// QueueBefore is how many attempts waited in the mean since the fault before, or the start.
+	// QueueBefore is how many attempts waited in the mean since the fault before, or the start;
+	// if that fault wasn't over yet, it is what was before that.
 	QueueBefore float64 `json:"queueBefore"`
 	// QueuePeak is the most that waited, first PeakAfter the fault.
 	QueuePeak int64         `json:"queuePeak"`

@@ -92,6 +92,11 @@ func (f *Faults) until(at des.Time) {
 		if lasted := f.at - f.from; lasted > 0 {
 			e.QueueBefore = f.integral / float64(lasted)
 		}
+		if f.begun > 0 {
+			if last := &f.effects[f.begun-1]; last.Recovered == nil && float64(last.QueuePeak) > last.QueueBefore {
+				e.QueueBefore = last.QueueBefore // the time since was no better one
+			}
+		}
 		f.from, f.integral = f.at, 0
 		f.begun++
 		f.see()

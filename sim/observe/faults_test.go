@@ -57,6 +57,29 @@ faults: [{at: 30s, kill_workers: 1}, {at: 10s, kill_workers: 2}, {at: 10s, start
 	}
 }
 
+// TestBeforeIsBeforeTheTrouble: a fault that comes while as many wait as never before isn't over
+// when as many wait again, but when as few do as before the first.
+func TestBeforeIsBeforeTheTrouble(t *testing.T) {
+	f := observe.NewFaults(parse(t, `
+version: 1
+duration: 100s
+demand: {arrivals: {burst: 1}, dag: [{class: a}], actions: [{name: a, duration: 1s}]}
+cluster: {workers: [{count: 9}]}
+faults: [{at: 10s, kill_workers: 1}, {at: 20s, kill_workers: 1}, {at: 60s, kill_workers: 1}]
+`))
+	for _, l := range []struct{ seconds, queued int64 }{{0, 2}, {11, 30}, {25, 40}, {30, 25}, {45, 2}, {70, 3}} {
+		f.Level(des.Time(l.seconds)*des.Time(time.Second), model.Level{Queued: l.queued})
+	}
+	all := f.Effects(80 * time.Second)
+	if len(all) != 3 || all[0].Recovered != nil || all[0].QueueBefore != 2 || all[1].QueueBefore != 2 || all[1].Recovered == nil || *all[1].Recovered != 25*time.Second {
+		t.Fatalf("got %+v", all)
+	}
+	// By the third all was as before, and it has a mean of its own.
+	if want := (30*5 + 40*5 + 25*15 + 2*15) / 40.; all[2].QueueBefore != want {
+		t.Errorf("the third has %v before, want %v", all[2].QueueBefore, want)
+	}
+}
+
 // TestAFaultThatLetsNobodyWait has nothing to recover from.
 func TestAFaultThatLetsNobodyWait(t *testing.T) {
 	s := parse(t, `
