@@ -14,7 +14,9 @@ import (
 
 	"github.com/weir-build/weir/loadgen/scenario"
 	"github.com/weir-build/weir/reports/result"
+	"github.com/weir-build/weir/sim/des"
 	"github.com/weir-build/weir/sim/experiment"
+	"github.com/weir-build/weir/sim/observe"
 	"github.com/weir-build/weir/sim/theory"
 	"github.com/weir-build/weir/system/telemetry"
 )
@@ -145,8 +147,11 @@ func runSim(ctx context.Context, out, progress io.Writer, from string, f *simFla
 		return err
 	}
 	f.change(s)
+	alone := false // a run that must say by itself how sure it is
 	if s.Cluster != nil {
-		warnOverload(progress, s.Name, experiment.Offered(s))
+		load := experiment.Offered(s)
+		warnOverload(progress, s.Name, load)
+		alone = f.runs == 1 && experiment.SteadyState(s, load) == nil
 	}
 	for i, fault := range s.Faults {
 		if fault.At >= s.Duration {
@@ -161,6 +166,9 @@ func runSim(ctx context.Context, out, progress io.Writer, from string, f *simFla
 	record, err := newSimRecord(folder, s, &f.record)
 	if err != nil {
 		return err
+	}
+	if alone {
+		record.responses = observe.NewResponses(des.Time(s.Duration))
 	}
 	bar := newSimProgress(progress, s.Duration, f.runs, f.record.progress)
 	runs, err := experiment.Replicate(s, f.runs, f.record.begin, func(seed uint64) result.Run {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/weir-build/weir/loadgen/scenario"
 	"github.com/weir-build/weir/reports/result"
+	"github.com/weir-build/weir/sim/experiment"
 	"github.com/weir-build/weir/sim/model"
 	"github.com/weir-build/weir/sim/observe"
 )
@@ -65,7 +66,9 @@ type simRecord struct {
 	fleets   observe.Fleets
 	shares   *observe.Shares
 	faults   *observe.Faults
-	file     *os.File // of the timeline
+	// responses are only of one that is to have an interval by itself; else nil.
+	responses *observe.Responses
+	file      *os.File // of the timeline
 }
 
 func newSimRecord(folder *runFolder, s *scenario.Scenario, f *recordFlags) (*simRecord, error) {
@@ -91,6 +94,9 @@ func newSimRecord(folder *runFolder, s *scenario.Scenario, f *recordFlags) (*sim
 func (r *simRecord) observe(i int, c *model.Config) {
 	if i == 0 {
 		c.Observers = append(c.Observers, r.spans, r.metrics, r.timeline, &r.levels, &r.waits, &r.fleets, r.shares, r.faults)
+		if r.responses != nil {
+			c.Observers = append(c.Observers, r.responses)
+		}
 		c.Explain, c.Trace = true, r.spans.Trace
 	}
 }
@@ -98,6 +104,19 @@ func (r *simRecord) observe(i int, c *model.Config) {
 // fill puts into a result what only a simulation knows.
 func (r *simRecord) fill(res *result.Result, o model.Outcome) {
 	res.Fairness, res.Faults = r.shares.Fairness(), r.faults.Effects(o.End)
+	if r.responses != nil {
+		res.Run.Notes = append(res.Run.Notes, oneRun(r.responses))
+	}
+}
+
+// oneRun says how well one run of a steady scenario knows the mean that it measured.
+func oneRun(r *observe.Responses) string {
+	mean, cut, err := experiment.OneRun(r.Means())
+	if err != nil {
+		return fmt.Sprintf("this one run doesn't say how sure its means are: %v (--steady --precision 5%% makes as many and as long ones as it takes)", err)
+	}
+	return fmt.Sprintf("one run, in its steady state: action.response.mean %v ± %v, the %.0f%% interval by %d batch means, without the first %s",
+		result.Round(time.Duration(mean.Mean)), result.Round(time.Duration(mean.Half)), experiment.Confidence*100, mean.N, plural(int64(cut*r.Per()), "action"))
 }
 
 // close writes what is left, once the run is over.

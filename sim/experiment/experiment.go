@@ -133,8 +133,8 @@ func (x *Experiment) point(v Variant) (*Point, error) {
 	}
 	p := &Point{Variant: v, Load: held(s, x.asked(v, s)), Slots: slots(s), Duration: s.Duration, scenario: s}
 	if x.Steady {
-		if err := steady(p); err != nil {
-			return p, err
+		if err := SteadyState(s, p.Load); err != nil {
+			return p, fmt.Errorf("%s: %w", v, err)
 		}
 	}
 	return p, nil
