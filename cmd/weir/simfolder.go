@@ -64,7 +64,6 @@ type simRecord struct {
 	levels   observe.Levels
 	waits    observe.Waits
 	fleets   observe.Fleets
-	shares   *observe.Shares
 	faults   *observe.Faults
 	// responses are only of one that is to have an interval by itself; else nil.
 	responses *observe.Responses
@@ -85,7 +84,6 @@ func newSimRecord(folder *runFolder, s *scenario.Scenario, f *recordFlags) (*sim
 		spans:    observe.NewSpans(folder.spans, observe.SpanConfig{Scenario: s, Base: f.begin, Run: folder.manifest.ID, Traces: traces}),
 		metrics:  observe.NewMetrics(s, f.begin),
 		timeline: observe.NewTimeline(file, s),
-		shares:   observe.NewShares(s),
 		faults:   observe.NewFaults(s),
 	}, nil
 }
@@ -93,7 +91,7 @@ func newSimRecord(folder *runFolder, s *scenario.Scenario, f *recordFlags) (*sim
 // observe has the first of several runs written down.
 func (r *simRecord) observe(i int, c *model.Config) {
 	if i == 0 {
-		c.Observers = append(c.Observers, r.spans, r.metrics, r.timeline, &r.levels, &r.waits, &r.fleets, r.shares, r.faults)
+		c.Observers = append(c.Observers, r.spans, r.metrics, r.timeline, &r.levels, &r.waits, &r.fleets, r.faults)
 		if r.responses != nil {
 			c.Observers = append(c.Observers, r.responses)
 		}
@@ -103,7 +101,7 @@ func (r *simRecord) observe(i int, c *model.Config) {
 
 // fill puts into a result what only a simulation knows.
 func (r *simRecord) fill(res *result.Result, o model.Outcome) {
-	res.Fairness, res.Faults = r.shares.Fairness(), r.faults.Effects(o.End)
+	res.Faults = r.faults.Effects(o.End)
 	if r.responses != nil {
 		res.Run.Notes = append(res.Run.Notes, oneRun(r.responses))
 	}

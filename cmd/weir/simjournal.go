@@ -17,6 +17,7 @@ import (
 	"github.com/weir-build/weir/reports/result"
 	"github.com/weir-build/weir/sim/experiment"
 	"github.com/weir-build/weir/sim/model"
+	"github.com/weir-build/weir/sim/observe"
 	"github.com/weir-build/weir/sim/tape"
 	"github.com/weir-build/weir/system/queue"
 	"github.com/weir-build/weir/system/queue/journal"
@@ -165,8 +166,10 @@ func runSimJournal(out io.Writer, from string, j *journalFlags, f *simFlags) err
 	// What it leaves is of the last run, at the times of the journal.
 	f.record.begin = of.From
 	var record *simRecord
+	var shares *observe.Shares
 	err = last.run(of, changed, func(s *scenario.Scenario) (c model.Config, err error) {
-		c = model.Config{Recorder: recorder, Base: of.From}
+		shares = observe.NewShares(s, 0)
+		c = model.Config{Recorder: recorder, Base: of.From, Observers: []model.Observer{shares}}
 		if record, err = newSimRecord(folder, s, &f.record); err == nil {
 			record.observe(0, &c)
 		}
@@ -181,6 +184,7 @@ func runSimJournal(out io.Writer, from string, j *journalFlags, f *simFlags) err
 	r.compare(of)
 	r.result = recorder.Result(of.From.Add(last.outcome.End))
 	record.fill(r.result, last.outcome)
+	r.result.Fairness = shares.Fairness()
 	r.result.Judge(objectives)
 	if err := errors.Join(writeRun(folder.Path, r.result, nil), folder.close(nil)); err != nil {
 		return err

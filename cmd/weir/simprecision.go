@@ -80,6 +80,7 @@ func runPrecise(c *cobra.Command, from string, sim *simFlags) error {
 		return err
 	}
 	took := time.Since(started)
+	record.fill(r, outcome)
 	if err := record.close(outcome); err != nil {
 		return err
 	}

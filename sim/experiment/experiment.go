@@ -40,6 +40,7 @@ import (
 	"github.com/weir-build/weir/reports/stats"
 	"github.com/weir-build/weir/sim/des"
 	"github.com/weir-build/weir/sim/model"
+	"github.com/weir-build/weir/sim/observe"
 )
 
 // Experiment is what is measured, of what.
@@ -184,6 +185,11 @@ func simulate(
 	}
 	recorder.Note(measured.note(s.Duration))
 	config := model.Config{Scenario: &own, Recorder: recorder, Base: base, Trajectory: trajectory}
+	var shares *observe.Shares
+	if len(s.Demand) > 1 { // one stream has all of what there is
+		shares = observe.NewShares(s, des.Time(measured.skip))
+		config.Observers = append(config.Observers, shares)
+	}
 	for _, c := range configure {
 		c(run, &config)
 	}
@@ -192,6 +198,9 @@ func simulate(
 		return outcome, nil, fmt.Errorf("replication %d, seed %d: %w", run, own.Seed, err)
 	}
 	r := recorder.Result(base.Add(outcome.End))
+	if shares != nil {
+		r.Fairness = shares.Fairness()
+	}
 	r.Judge(s.Objectives)
 	return outcome, r, nil
 }

@@ -17,6 +17,7 @@ type Shares struct {
 	streams []string
 	cells   []shareCell
 	of      [][]int // by stream and class: the cell
+	from    des.Time
 	width   des.Time
 	last    des.Time
 }
@@ -31,9 +32,10 @@ type shareCell struct {
 // maxShares bounds the intervals: of a day they are of two minutes at most.
 const maxShares = 1024
 
-// NewShares returns an observer of a run of a scenario.
-func NewShares(s *scenario.Scenario) *Shares {
-	f := &Shares{width: firstWidth}
+// NewShares returns an observer of a run of a scenario, to which nothing matters that was before
+// a time.
+func NewShares(s *scenario.Scenario, from des.Time) *Shares {
+	f := &Shares{from: from, width: firstWidth}
 	platforms := make(map[string]int)
 	for i := range s.Demand {
 		d := &s.Demand[i]
@@ -62,7 +64,8 @@ func NewShares(s *scenario.Scenario) *Shares {
 
 // Attempt is of model.Observer.
 func (f *Shares) Attempt(a *model.Attempt) {
-	f.last = max(f.last, a.End)
+	queued, leased, end := max(a.Queued, f.from), max(a.Leased, f.from), max(a.End, f.from)
+	f.last = max(f.last, end)
 	for f.last/f.width >= maxShares {
 		for i := range f.cells {
 			f.cells[i].waited.double(f.width)
@@ -71,9 +74,9 @@ func (f *Shares) Attempt(a *model.Attempt) {
 		f.width *= 2
 	}
 	c := &f.cells[f.of[a.Stream][a.Class]]
-	c.waited.add(a.Queued, a.Leased, f.width)
-	c.worked.add(a.Leased, a.End, f.width)
-	c.work += float64(a.End - a.Leased)
+	c.waited.add(queued, leased, f.width)
+	c.worked.add(leased, end, f.width)
+	c.work += float64(end - leased)
 }
 
 // Fairness is what came of it; nil unless there are several streams.
