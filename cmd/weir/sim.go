@@ -147,12 +147,13 @@ func runSim(ctx context.Context, out, progress io.Writer, from string, f *simFla
 		return err
 	}
 	f.change(s)
-	alone := false // a run that must say by itself how sure it is
-	if s.Cluster != nil {
-		load := experiment.Offered(s)
-		warnOverload(progress, s.Name, load)
-		alone = f.runs == 1 && experiment.SteadyState(s, load) == nil
+	x := &experiment.Experiment{Scenario: s}
+	points, err := x.Points([]experiment.Variant{nil})
+	if err != nil {
+		return fmt.Errorf("simulate %s: %w", s.Name, err)
 	}
+	p := points[0]
+	warnOverload(progress, s.Name, p.Load)
 	for i, fault := range s.Faults {
 		if fault.At >= s.Duration {
 			fmt.Fprintf(progress, "warning: faults[%d] is at %v, and builds begin until %v: it may be over by then\n", i, fault.At, s.Duration)
@@ -167,11 +168,12 @@ func runSim(ctx context.Context, out, progress io.Writer, from string, f *simFla
 	if err != nil {
 		return err
 	}
-	if alone {
+	if f.runs == 1 && experiment.SteadyState(s, p.Load) == nil {
+		// It has to say by itself how sure it is.
 		record.responses = observe.NewResponses(des.Time(s.Duration))
 	}
 	bar := newSimProgress(progress, s.Duration, f.runs, f.record.progress)
-	runs, err := experiment.Replicate(s, f.runs, f.record.begin, func(seed uint64) result.Run {
+	runs, err := x.Results(ctx, p, f.runs, f.record.begin, func(seed uint64) result.Run {
 		return result.Run{
 			ID: folder.manifest.ID, Scenario: s.Name, Seed: seed, Origin: "simulated", Environment: map[string]string{"weir": version()}, Notes: simNotes(s),
 		}

@@ -522,7 +522,7 @@ cluster: {workers: [{count: 1, slots: 1}]}
 // TestSlotsObeyLittlesLaw: the mean number of busy slots is the rate of executions times how
 // long each takes, over a whole run.
 func TestSlotsObeyLittlesLaw(t *testing.T) {
-	runs, err := experiment.Replicate(parse(t, small), 4, base, run)
+	runs, err := results(t, parse(t, small), 4)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -659,14 +659,14 @@ cluster: {workers: [{count: 100}]}
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, r, err := x.Result(t.Context(), points[0], 0, time.Unix(0, 0), func(uint64) result.Run { return result.Run{} })
+	runs, err := x.Results(t.Context(), points[0], 1, time.Unix(0, 0), func(uint64) result.Run { return result.Run{} })
 	if err != nil {
 		t.Fatal(err)
 	}
 	if points[0].Warmup != 0 {
 		t.Fatalf("found a warm-up of %v, where all actions take as long", points[0].Warmup)
 	}
-	if notes := strings.Join(r.Run.Notes, "\n"); strings.Contains(notes, "terminating") || !strings.Contains(notes, "steady state: ") {
+	if notes := strings.Join(runs[0].Result.Run.Notes, "\n"); strings.Contains(notes, "terminating") || !strings.Contains(notes, "steady state: ") {
 		t.Errorf("got %q", notes)
 	}
 }
