@@ -135,3 +135,20 @@ func (r *simRecord) write(name string, write func(io.Writer) error) error {
 	}
 	return errors.Join(write(f), f.Close())
 }
+
+// writeRun writes what a run came to into its folder, and the scenario if it has one.
+func writeRun(path string, r *result.Result, scenarioText []byte) error {
+	if scenarioText != nil {
+		if err := os.WriteFile(filepath.Join(path, scenarioFile), scenarioText, 0o644); err != nil {
+			return err
+		}
+	}
+	file, err := os.Create(filepath.Join(path, resultsFile))
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(r.Write(file), file.Close()); err != nil {
+		return err
+	}
+	return writeReport(filepath.Join(path, reportFile), r, "")
+}
