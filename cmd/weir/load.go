@@ -3,29 +3,21 @@ package main
 import (
 	"cmp"
 	"context"
-	_ "embed"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"slices"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/spf13/cobra"
-	"golang.org/x/sync/errgroup"
 
-	"github.com/weir-build/weir/loadgen/drive"
 	"github.com/weir-build/weir/loadgen/scenario"
 	"github.com/weir-build/weir/reports/result"
 	"github.com/weir-build/weir/system/digest"
 	"github.com/weir-build/weir/system/queue"
 	"github.com/weir-build/weir/system/remote"
-	"github.com/weir-build/weir/system/stack"
 	"github.com/weir-build/weir/system/telemetry"
 )
 
@@ -50,17 +42,6 @@ const (
 	scriptFile   = "load.js"
 	progressFile = "progress.json"
 	k6LogFile    = "k6.log"
-)
-
-//go:embed load.js
-var loadScript []byte
-
-const (
-	// progressPoll is how often the generator's progress is looked at.
-	progressPoll = 250 * time.Millisecond
-	// generatorPatience is how long the generator has to write its result after it was
-	// told to end; its builds are cancelled at once.
-	generatorPatience = time.Minute
 )
 
 type loadFlags struct {
@@ -205,111 +186,6 @@ type load struct {
 	crew          *crew // if workers are to be killed
 }
 
-// onOwnCluster runs it on a cluster that is started for it.
-func (l *load) onOwnCluster(ctx context.Context) error {
-	c := l.scenario.Cluster
-	if c == nil {
-		return usageError{fmt.Errorf("scenario %s describes no cluster: say by --target whom to load", l.scenario.Name)}
-	}
-	dir, err := os.MkdirTemp("", "weir-load-")
-	if err != nil {
-		return err
-	}
-	defer os.RemoveAll(dir)
-	if err := os.Chmod(dir, 0o711); err != nil { // actions may belong to another user
-		return err
-	}
-	options, err := ownCluster(l.scenario, dir)
-	if err != nil {
-		return err
-	}
-	groups := options.cluster.Groups
-	if len(l.scenario.Faults) > 0 {
-		options.cluster.Groups = []stack.WorkerGroup{}
-	}
-	// The cluster outlives the generator, which is told first when we are interrupted.
-	lasting := context.WithoutCancel(ctx)
-	cl, err := newCluster(lasting, options)
-	if err != nil {
-		return err
-	}
-	l.folder = cl.folder
-	return cl.run(lasting, func(context.Context) error {
-		if len(l.scenario.Faults) > 0 {
-			l.crew = &crew{dir: dir, bots: cl.up.Bots, cas: cl.up.Casd, runner: options.cluster.Runner}
-			return l.withCrew(ctx, cl, groups)
-		}
-		return l.run(ctx, "grpc://"+cl.up.Client)
-	})
-}
-
-// withCrew runs it with workers of which some are to be killed.
-func (l *load) withCrew(ctx context.Context, cl *cluster, groups []stack.WorkerGroup) error {
-	collector, err := newCollector(l.folder.writer)
-	if err != nil {
-		return err
-	}
-	defer collector.stop()
-	l.crew.collector = collector.address
-	defer l.crew.stop()
-	want := 0
-	for _, g := range groups {
-		if err := l.crew.start(g); err != nil {
-			return err
-		}
-		want += g.Count * g.Slots
-	}
-	if err := cl.waitSlots(ctx, want); err != nil {
-		return err
-	}
-	return l.run(ctx, "grpc://"+cl.up.Client)
-}
-
-// ownCluster is the cluster that a scenario describes, with its files in a folder.
-func ownCluster(s *scenario.Scenario, dir string) (clusterOptions, error) {
-	options := clusterOptions{
-		cluster: stack.Cluster{Dir: dir, Memory: true, Client: "127.0.0.1:0", Bots: "127.0.0.1:0", Casd: "127.0.0.1:0"},
-		health:  "127.0.0.1:0", metrics: "127.0.0.1:0", below: ".", command: os.Args, sampling: telemetry.Sampling{Ratio: 1},
-	}
-	return options, asDescribed(&options.cluster, s)
-}
-
-// asDescribed has a cluster be what a scenario describes: its workers, their runner, and the
-// scheduler's policy and patience.
-func asDescribed(cluster *stack.Cluster, s *scenario.Scenario) error {
-	c := s.Cluster
-	cluster.Runner, cluster.Groups = runnerOf(c.Runner), groupsOf(c)
-	cluster.Execution.SessionTimeout = c.SessionTimeout
-	cluster.Execution.NoWorkerTimeout = stack.Patience(c.NoWorkerTimeout)
-	if c.Policy != "" {
-		if err := cluster.Execution.Policy.UnmarshalText([]byte(c.Policy)); err != nil {
-			return fmt.Errorf("scenario %s: cluster.policy: %w", s.Name, err)
-		}
-	}
-	return nil
-}
-
-func runnerOf(name string) string {
-	if name == "sleep" {
-		return stack.InternalSleep
-	}
-	return "buildbox-run-" + name
-}
-
-func groupsOf(c *scenario.Cluster) []stack.WorkerGroup {
-	var groups []stack.WorkerGroup
-	for _, w := range c.Workers {
-		g := stack.WorkerGroup{Count: w.Count, Slots: w.Slots, Platform: []string{"OSFamily=linux"}}
-		for key, value := range w.Platform {
-			g.Platform = append(g.Platform, key+"="+value)
-		}
-		slices.Sort(g.Platform)
-		g.Platform = slices.Compact(g.Platform)
-		groups = append(groups, g)
-	}
-	return groups
-}
-
 // run runs the generator, and says what came of it.
 func (l *load) run(ctx context.Context, target string) error {
 	fmt.Fprintf(l.progress, "weir: %s on %s for %v, record %s\n", l.scenario.Name, target, l.scenario.Duration, l.folder.Path)
@@ -341,190 +217,4 @@ func readResult(path string) (*result.Result, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return r, nil
-}
-
-// generate runs weir-k6 until it ends, and shows how far it is.
-func (l *load) generate(ctx context.Context, target, collector string) error {
-	files := map[string][]byte{scenarioFile: l.text, scriptFile: loadScript}
-	for name, data := range files {
-		if err := os.WriteFile(filepath.Join(l.folder.Path, name), data, 0o644); err != nil {
-			return err
-		}
-	}
-	options, err := l.options(target)
-	if err != nil {
-		return err
-	}
-	log, err := os.Create(filepath.Join(l.folder.Path, k6LogFile))
-	if err != nil {
-		return err
-	}
-	defer log.Close()
-	command := exec.CommandContext(ctx, l.k6, "run", "--quiet", "--no-usage-report", "--no-thresholds", "--summary-mode=disabled", "--no-color",
-		"--log-format=raw", "--address=", "--out", "reapi-report="+resultsFile, "--traces-output", "otel=http://"+collector+",proto=grpc",
-		"--env", "WEIR_OPTIONS="+options, scriptFile)
-	command.Dir = l.folder.Path
-	command.Stdout, command.Stderr = log, log
-	command.Env = append(os.Environ(), "K6_AUTO_EXTENSION_RESOLUTION=false", "K6_NO_USAGE_REPORT=true")
-	// A terminal's interrupt reaches its whole group: the generator is told once, by us.
-	command.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	command.Cancel = func() error { return command.Process.Signal(os.Interrupt) }
-	command.WaitDelay = generatorPatience
-	if err := command.Start(); err != nil {
-		return err
-	}
-	ended := make(chan error, 1)
-	go func() { ended <- command.Wait() }()
-	playing, stop := context.WithCancel(ctx)
-	var faults errgroup.Group
-	err = l.watch(ended, func(begin time.Time) {
-		if l.crew != nil {
-			faults.Go(func() error { return l.crew.play(playing, begin, l.scenario.Faults, groupsOf(l.scenario.Cluster)[0]) })
-		}
-	})
-	stop()
-	err = errors.Join(err, faults.Wait())
-	os.Remove(filepath.Join(l.folder.Path, progressFile))
-	if err != nil && ctx.Err() == nil {
-		return errors.New(cmp.Or(reason(lastLine(log.Name())), "the generator failed: "+err.Error()))
-	}
-	return nil
-}
-
-// options are what the script passes on to the generator.
-func (l *load) options(target string) (string, error) {
-	r := &l.flags.remote
-	o := map[string]any{
-		"target": target, "run": l.folder.manifest.ID, "name": l.scenario.Name, "progress": progressFile, "metrics": "none",
-		"sharesMachine": l.flags.remote.URL == "", // then the cluster is ours
-		"environment":   map[string]string{"weir": version()},
-	}
-	if l.flags.seeded {
-		o["seed"] = l.flags.seed
-	}
-	if l.flags.duration > 0 {
-		o["duration"] = l.flags.duration.String()
-	}
-	for key, path := range map[string]string{"tokenFile": r.AccessToken, "serverCert": r.ServerCert, "clientCert": r.ClientCert, "clientKey": r.ClientKey} {
-		if path == "" {
-			continue
-		}
-		// The generator runs in the run folder.
-		absolute, err := filepath.Abs(path)
-		if err != nil {
-			return "", err
-		}
-		o[key] = absolute
-	}
-	if l.flags.function != "" {
-		o["digestFunction"] = l.flags.function
-	}
-	if notes := notesOn(l.scenario); l.flags.remote.URL != "" && notes != nil {
-		o["notes"] = notes
-	}
-	if r.Instance != "" {
-		o["instanceName"] = r.Instance
-	}
-	text, err := json.Marshal(o)
-	return string(text), err
-}
-
-// watch shows the generator's progress until it has ended, and tells once when the measured
-// part began.
-func (l *load) watch(ended <-chan error, began func(time.Time)) error {
-	ticker := time.NewTicker(progressPoll)
-	defer ticker.Stop()
-	live := terminal(l.progress)
-	shown := time.Time{}
-	for {
-		select {
-		case err := <-ended:
-			if live {
-				fmt.Fprint(l.progress, "\r\033[K")
-			}
-			return err
-		case <-ticker.C:
-		}
-		data, err := os.ReadFile(filepath.Join(l.folder.Path, progressFile))
-		var p drive.Progress
-		if err != nil || json.Unmarshal(data, &p) != nil {
-			continue
-		}
-		if !p.Begin.IsZero() && began != nil {
-			began(p.Begin)
-			began = nil
-		}
-		switch {
-		case live:
-			fmt.Fprintf(l.progress, "\r\033[K%s", progressLine(p, l.scenario.Duration))
-		case time.Since(shown) >= quietProgress:
-			fmt.Fprintln(l.progress, progressLine(p, l.scenario.Duration))
-			shown = time.Now()
-		}
-	}
-}
-
-// quietProgress is how often a line is printed where nobody watches.
-const quietProgress = 10 * time.Second
-
-const barWidth = 20
-
-func progressLine(p drive.Progress, duration time.Duration) string {
-	if p.Phase == "preparing" {
-		return fmt.Sprintf("preparing: %d blobs stored", p.Prepared)
-	}
-	filled := barWidth
-	if duration > 0 {
-		filled = min(barWidth, int(float64(barWidth)*float64(p.Elapsed)/float64(duration)))
-	}
-	bar := strings.Repeat("█", filled) + strings.Repeat("░", barWidth-filled)
-	line := fmt.Sprintf("%s %s %s", p.Phase, bar, p.Elapsed.Round(time.Second))
-	if p.Actions > 0 || p.Builds > 0 {
-		line += fmt.Sprintf("  %d builds, %d actions (%d cached)", p.Builds, p.Actions, p.Cached)
-	}
-	line += fmt.Sprintf("  %d calls  %d in flight  p50 %v p99 %v", p.Calls, p.InFlight, result.Round(p.P50), result.Round(p.P99))
-	if p.Failed > 0 || p.Dropped > 0 {
-		line += fmt.Sprintf("  %d failed, %d dropped", p.Failed, p.Dropped)
-	}
-	return line
-}
-
-// lastLine is what a program said last.
-func lastLine(path string) string {
-	data, err := os.ReadFile(path)
-	if err != nil {
-		return ""
-	}
-	lines := strings.Split(strings.TrimSpace(string(data)), "\n")
-	for _, line := range slices.Backward(lines) {
-		// k6 shows where in the script it was, after what it was.
-		if line = strings.TrimSpace(line); line != "" && !strings.HasPrefix(line, "at ") {
-			return line
-		}
-	}
-	return ""
-}
-
-// reason is what our module said, without what k6 says around it.
-func reason(line string) string {
-	line, _, _ = strings.Cut(line, " at default (file://")
-	if _, after, ok := strings.Cut(line, "runScenario: "); ok {
-		return after
-	}
-	return line
-}
-
-// findK6 finds weir-k6 beside this program, or in PATH.
-func findK6() (string, error) {
-	const name = "weir-k6"
-	if self, err := os.Executable(); err == nil {
-		beside := filepath.Join(filepath.Dir(self), name)
-		if info, err := os.Stat(beside); err == nil && info.Mode().IsRegular() {
-			return beside, nil
-		}
-	}
-	if path, err := exec.LookPath(name); err == nil {
-		return filepath.Abs(path)
-	}
-	return "", fmt.Errorf("%s is neither beside weir nor in PATH: build it by make build, or go build -o bin/ github.com/weir-build/weir/cmd/weir-k6", name)
 }

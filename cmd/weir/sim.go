@@ -14,7 +14,9 @@ import (
 
 	"github.com/weir-build/weir/loadgen/scenario"
 	"github.com/weir-build/weir/reports/result"
+	"github.com/weir-build/weir/sim/des"
 	"github.com/weir-build/weir/sim/experiment"
+	"github.com/weir-build/weir/sim/observe"
 	"github.com/weir-build/weir/sim/theory"
 	"github.com/weir-build/weir/system/telemetry"
 )
@@ -145,9 +147,13 @@ func runSim(ctx context.Context, out, progress io.Writer, from string, f *simFla
 		return err
 	}
 	f.change(s)
-	if s.Cluster != nil {
-		warnOverload(progress, s.Name, experiment.Offered(s))
+	x := &experiment.Experiment{Scenario: s}
+	points, err := x.Points([]experiment.Variant{nil})
+	if err != nil {
+		return fmt.Errorf("simulate %s: %w", s.Name, err)
 	}
+	p := points[0]
+	warnOverload(progress, s.Name, p.Load)
 	for i, fault := range s.Faults {
 		if fault.At >= s.Duration {
 			fmt.Fprintf(progress, "warning: faults[%d] is at %v, and builds begin until %v: it may be over by then\n", i, fault.At, s.Duration)
@@ -162,8 +168,12 @@ func runSim(ctx context.Context, out, progress io.Writer, from string, f *simFla
 	if err != nil {
 		return err
 	}
+	if f.runs == 1 && experiment.SteadyState(s, p.Load) == nil {
+		// It has to say by itself how sure it is.
+		record.responses = observe.NewResponses(des.Time(s.Duration))
+	}
 	bar := newSimProgress(progress, s.Duration, f.runs, f.record.progress)
-	runs, err := experiment.Replicate(s, f.runs, f.record.begin, func(seed uint64) result.Run {
+	runs, err := x.Results(ctx, p, f.runs, f.record.begin, func(seed uint64) result.Run {
 		return result.Run{
 			ID: folder.manifest.ID, Scenario: s.Name, Seed: seed, Origin: "simulated", Environment: map[string]string{"weir": version()}, Notes: simNotes(s),
 		}

@@ -12,6 +12,7 @@ import (
 
 	"github.com/weir-build/weir/loadgen/scenario"
 	"github.com/weir-build/weir/reports/result"
+	"github.com/weir-build/weir/sim/experiment"
 	"github.com/weir-build/weir/sim/model"
 	"github.com/weir-build/weir/sim/observe"
 )
@@ -63,9 +64,10 @@ type simRecord struct {
 	levels   observe.Levels
 	waits    observe.Waits
 	fleets   observe.Fleets
-	shares   *observe.Shares
 	faults   *observe.Faults
-	file     *os.File // of the timeline
+	// responses are only of one that is to have an interval by itself; else nil.
+	responses *observe.Responses
+	file      *os.File // of the timeline
 }
 
 func newSimRecord(folder *runFolder, s *scenario.Scenario, f *recordFlags) (*simRecord, error) {
@@ -82,7 +84,6 @@ func newSimRecord(folder *runFolder, s *scenario.Scenario, f *recordFlags) (*sim
 		spans:    observe.NewSpans(folder.spans, observe.SpanConfig{Scenario: s, Base: f.begin, Run: folder.manifest.ID, Traces: traces}),
 		metrics:  observe.NewMetrics(s, f.begin),
 		timeline: observe.NewTimeline(file, s),
-		shares:   observe.NewShares(s),
 		faults:   observe.NewFaults(s),
 	}, nil
 }
@@ -90,15 +91,30 @@ func newSimRecord(folder *runFolder, s *scenario.Scenario, f *recordFlags) (*sim
 // observe has the first of several runs written down.
 func (r *simRecord) observe(i int, c *model.Config) {
 	if i == 0 {
-		c.Observers = append(c.Observers, r.spans, r.metrics, r.timeline, &r.levels, &r.waits, &r.fleets, r.shares, r.faults)
+		c.Observers = append(c.Observers, r.spans, r.metrics, r.timeline, &r.levels, &r.waits, &r.fleets, r.faults)
+		if r.responses != nil {
+			c.Observers = append(c.Observers, r.responses)
+		}
 		c.Explain, c.Trace = true, r.spans.Trace
 	}
 }
 
 // fill puts into a result what only a simulation knows.
 func (r *simRecord) fill(res *result.Result, o model.Outcome) {
-	res.Fairness = r.shares.Fairness()
 	res.TellFaults(r.faults.Effects(o.End))
+	if r.responses != nil {
+		res.Run.Notes = append(res.Run.Notes, oneRun(r.responses))
+	}
+}
+
+// oneRun says how well one run of a steady scenario knows the mean that it measured.
+func oneRun(r *observe.Responses) string {
+	mean, cut, err := experiment.OneRun(r.Means())
+	if err != nil {
+		return fmt.Sprintf("this one run doesn't say how sure its means are: %v (--steady --precision 5%% makes as many and as long ones as it takes)", err)
+	}
+	return fmt.Sprintf("one run, in its steady state: action.response.mean %v ± %v, the %.0f%% interval by %d batch means, without the first %s",
+		result.Round(time.Duration(mean.Mean)), result.Round(time.Duration(mean.Half)), experiment.Confidence*100, mean.N, plural(int64(cut*r.Per()), "action"))
 }
 
 // close writes what is left, once the run is over.
@@ -118,4 +134,21 @@ func (r *simRecord) write(name string, write func(io.Writer) error) error {
 		return err
 	}
 	return errors.Join(write(f), f.Close())
+}
+
+// writeRun writes what a run came to into its folder, and the scenario if it has one.
+func writeRun(path string, r *result.Result, scenarioText []byte) error {
+	if scenarioText != nil {
+		if err := os.WriteFile(filepath.Join(path, scenarioFile), scenarioText, 0o644); err != nil {
+			return err
+		}
+	}
+	file, err := os.Create(filepath.Join(path, resultsFile))
+	if err != nil {
+		return err
+	}
+	if err := errors.Join(r.Write(file), file.Close()); err != nil {
+		return err
+	}
+	return writeReport(filepath.Join(path, reportFile), r, "")
 }

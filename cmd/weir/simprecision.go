@@ -73,13 +73,15 @@ func runPrecise(c *cobra.Command, from string, sim *simFlags) error {
 		return err
 	}
 	started := time.Now()
-	outcome, r, err := x.Result(c.Context(), p, 0, sim.record.begin, func(seed uint64) result.Run {
+	runs, err := x.Results(c.Context(), p, 1, sim.record.begin, func(seed uint64) result.Run {
 		return result.Run{ID: folder.manifest.ID, Scenario: s.Name, Seed: seed, Origin: "simulated", Environment: map[string]string{"weir": version()}, Notes: simNotes(s)}
 	}, record.observe)
 	if err != nil {
 		return err
 	}
 	took := time.Since(started)
+	outcome, r := runs[0].Outcome, runs[0].Result
+	record.fill(r, outcome)
 	if err := record.close(outcome); err != nil {
 		return err
 	}

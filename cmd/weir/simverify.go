@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -82,7 +83,7 @@ func fingerprintOf(t *des.Trajectory) string {
 }
 
 // writeTrajectory leaves what weir sim verify needs, beside the scenario.
-func writeTrajectory(folder string, s *scenario.Scenario, f *simFlags, run experiment.Replication) error {
+func writeTrajectory(folder string, s *scenario.Scenario, f *simFlags, run experiment.Recorded) error {
 	data, err := json.MarshalIndent(newSimulation(s, f, run.Seed, run.Trajectory), "", "  ")
 	if err != nil {
 		return err
@@ -116,7 +117,7 @@ Exit codes: 0 the same; 3 not the same; 1 it couldn't be run, or the record is d
 			if format != "text" && format != "json" {
 				return usageError{fmt.Errorf("--format %q: want text or json", format)}
 			}
-			return runSimVerify(c.OutOrStdout(), a[0], format)
+			return runSimVerify(c.Context(), c.OutOrStdout(), a[0], format)
 		},
 	}
 	c.Flags().StringVar(&format, "format", format, "text or json")
@@ -191,7 +192,7 @@ func around(d des.Divergence) (from, to uint64) {
 	return d.Event - min(d.Event, contextEvents), d.Event + contextEvents + 1
 }
 
-func runSimVerify(out io.Writer, folder, format string) error {
+func runSimVerify(ctx context.Context, out io.Writer, folder, format string) error {
 	before, recorded, s, err := readSimulation(folder)
 	if err != nil {
 		return err
@@ -201,7 +202,12 @@ func runSimVerify(out io.Writer, folder, format string) error {
 		return fmt.Errorf("%s: %w", filepath.Join(folder, simulationFile), err)
 	}
 	f.change(s)
-	runs, err := experiment.Replicate(s, 1, time.Unix(0, 0).UTC(), func(seed uint64) result.Run {
+	x := &experiment.Experiment{Scenario: s}
+	points, err := x.Points([]experiment.Variant{nil})
+	if err != nil {
+		return fmt.Errorf("simulate %s again: %w", s.Name, err)
+	}
+	runs, err := x.Results(ctx, points[0], 1, time.Unix(0, 0).UTC(), func(seed uint64) result.Run {
 		return result.Run{ID: "verify", Scenario: s.Name, Seed: seed, Origin: "simulated"}
 	})
 	if err != nil {

@@ -47,7 +47,7 @@ func edit(t *testing.T, folder, file, from, to string) {
 func TestARunIsVerified(t *testing.T) {
 	folder := recordedRun(t)
 	var out strings.Builder
-	if err := runSimVerify(&out, folder, "text"); err != nil {
+	if err := runSimVerify(t.Context(), &out, folder, "text"); err != nil {
 		t.Fatalf("%v\n%s", err, &out)
 	}
 	if !strings.HasPrefix(out.String(), "same, fingerprint ") || !strings.HasSuffix(out.String(), " events\n") {
@@ -61,7 +61,7 @@ func TestAnotherRunIsToldByItsFirstEvent(t *testing.T) {
 	folder := recordedRun(t)
 	edit(t, folder, scenarioFile, "cluster:", "faults: [{at: 7s, kill_workers: 1}]\ncluster:")
 	var out strings.Builder
-	err := runSimVerify(&out, folder, "text")
+	err := runSimVerify(t.Context(), &out, folder, "text")
 	var verdict verdictError
 	if !errors.As(err, &verdict) || verdict.code != exitMissed || !strings.Contains(err.Error(), "is the first that differs") {
 		t.Fatalf("got %v\n%s", err, &out)
@@ -102,16 +102,16 @@ func TestDamagedRecordsAreTold(t *testing.T) {
 		if err := os.WriteFile(path, c.data, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		err := runSimVerify(&strings.Builder{}, folder, "text")
+		err := runSimVerify(t.Context(), &strings.Builder{}, folder, "text")
 		if err == nil || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), trajectoryFile) {
 			t.Errorf("%s: got %v, want %q", name, err, c.want)
 		}
 	}
 	edit(t, folder, simulationFile, "{", "")
-	if err := runSimVerify(&strings.Builder{}, folder, "text"); err == nil || !strings.Contains(err.Error(), simulationFile) {
+	if err := runSimVerify(t.Context(), &strings.Builder{}, folder, "text"); err == nil || !strings.Contains(err.Error(), simulationFile) {
 		t.Errorf("got %v", err)
 	}
-	if err := runSimVerify(&strings.Builder{}, "nowhere", "text"); err == nil || !strings.Contains(err.Error(), "holds no simulation.json: want the folder of a run") {
+	if err := runSimVerify(t.Context(), &strings.Builder{}, "nowhere", "text"); err == nil || !strings.Contains(err.Error(), "holds no simulation.json: want the folder of a run") {
 		t.Errorf("got %v", err)
 	}
 }
@@ -121,7 +121,7 @@ func TestVerificationIsJSONToo(t *testing.T) {
 	folder := recordedRun(t)
 	verify := func() (doc verification, err error) {
 		var out strings.Builder
-		err = runSimVerify(&out, folder, "json")
+		err = runSimVerify(t.Context(), &out, folder, "json")
 		if err := json.Unmarshal([]byte(out.String()), &doc); err != nil {
 			t.Fatalf("%v: %s", err, &out)
 		}

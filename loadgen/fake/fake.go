@@ -69,6 +69,9 @@ const (
 	// BreaksStream ends an Execute stream with UNAVAILABLE after its first message, so that
 	// the client has to take it up by WaitExecution.
 	BreaksStream Fault = "breaks_stream"
+	// BreaksUpload ends a Write stream with UNAVAILABLE after its first message, if there is
+	// to be another, so that the client has to take it up by QueryWriteStatus.
+	BreaksUpload Fault = "breaks_upload"
 	// ForgetsOperation answers a WaitExecution with NOT_FOUND, as a server that was
 	// restarted, so that the client has to execute again.
 	ForgetsOperation Fault = "forgets_operation"
@@ -107,6 +110,7 @@ type Server struct {
 	mu         sync.Mutex
 	random     *rand.Rand
 	operations map[string]*operation
+	uploads    map[string][]byte // that broke, by name: what has come
 
 	calls, compressed atomic.Int64
 	zstd              remote.Compressor
@@ -120,7 +124,7 @@ func Start(c Config) (*Server, error) {
 	}
 	s := &Server{
 		URL: "grpc://" + listener.Addr().String(), config: c,
-		zstd: zstd.New(), random: rand.New(rand.NewPCG(c.Seed, 1)), operations: make(map[string]*operation),
+		zstd: zstd.New(), random: rand.New(rand.NewPCG(c.Seed, 1)), operations: make(map[string]*operation), uploads: make(map[string][]byte),
 	}
 	if len(c.Functions) == 0 {
 		s.config.Functions = digest.Funcs()

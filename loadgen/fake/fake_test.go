@@ -3,6 +3,7 @@ package fake_test
 import (
 	"bytes"
 	"errors"
+	"math/rand/v2"
 	"strings"
 	"testing"
 
@@ -12,6 +13,7 @@ import (
 	"github.com/weir-build/weir/system/cas"
 	"github.com/weir-build/weir/system/digest"
 	"github.com/weir-build/weir/system/remote"
+	"github.com/weir-build/weir/system/remote/zstd"
 )
 
 func client(t *testing.T, c fake.Config) *remote.Client {
@@ -103,6 +105,38 @@ func TestBrokenStreamsAreTakenUp(t *testing.T) {
 	c := client(t, fake.Config{Faults: map[fake.Fault]float64{fake.BreaksStream: 1}})
 	if r, err := execute(t, c, "/bin/true"); err != nil || r.Result.GetExitCode() != 0 {
 		t.Errorf("got %v, %v", r, err)
+	}
+}
+
+// TestBrokenUploadsAreTakenUp: each stream breaks after a message, so that none ever brings
+// a whole blob, compressed or not: the client has to go on where the one before broke.
+func TestBrokenUploadsAreTakenUp(t *testing.T) {
+	r := rand.New(rand.NewPCG(1, 1))
+	data := make([]byte, 2<<20)
+	for i := range data {
+		data[i] = "0123456789abcdef"[r.IntN(16)]
+	}
+	d := digest.Of(data)
+	for name, compressor := range map[string]remote.Compressor{"plain": nil, "compressed": zstd.New()} {
+		server, err := fake.Start(fake.Config{Compression: true, Faults: map[fake.Fault]float64{fake.BreaksUpload: 1}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer server.Stop()
+		c, err := remote.Dial(remote.Config{URL: server.URL, RetryLimit: -1, Compressor: compressor})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer c.Close()
+		if err := c.WriteBlob(t.Context(), d, data); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if got, err := c.ReadBlob(t.Context(), d); err != nil || !bytes.Equal(got, data) {
+			t.Errorf("%s: read %d bytes, %v", name, len(got), err)
+		}
+		if used := server.Compressed() > 0; used != (compressor != nil) {
+			t.Errorf("%s: blobs travelled as zstd: %v", name, used)
+		}
 	}
 }
 

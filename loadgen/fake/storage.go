@@ -155,60 +155,118 @@ func (s *Server) Read(r *bspb.ReadRequest, stream bspb.ByteStream_ReadServer) er
 	return nil
 }
 
-// Write takes a blob.
+// upload is a Write under way. What is kept of one that broke are bytes of the blob,
+// decoded, since that is what its next stream begins at: REAPI, "Uploading".
+type upload struct {
+	name       string
+	d          digest.Digest
+	compressed bool
+	kept       []byte // by streams before
+	sent       []byte // by this one
+}
+
+// maxUploads bounds the uploads that are kept of those that broke; another begins anew.
+const maxUploads = 100
+
+func (s *Server) uploadOf(name string) (u upload, err error) {
+	u.name = name
+	_, _, u.d, err = digest.ParseWriteName(name)
+	if err != nil && s.config.Compression {
+		_, _, u.d, err = digest.ParseCompressedWriteName(name)
+		u.compressed = true
+	}
+	if err != nil {
+		return u, status.Error(codes.InvalidArgument, err.Error())
+	}
+	s.mu.Lock()
+	u.kept = s.uploads[name]
+	s.mu.Unlock()
+	return u, s.check(u.d)
+}
+
+// keep keeps what has come of an upload that broke: of compressed data all that it decodes
+// to so far.
+func (s *Server) keep(u *upload) {
+	if u.compressed {
+		r := s.zstd.NewReader(bytes.NewReader(u.sent), u.d.SizeBytes)
+		defer r.Close()
+		u.sent, _ = io.ReadAll(r) // the error is that the frame has no end
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.uploads[u.name]; ok || len(s.uploads) < maxUploads {
+		s.uploads[u.name] = slices.Concat(u.kept, u.sent)
+	}
+}
+
+// Write takes a blob, or the rest of one.
 func (s *Server) Write(stream bspb.ByteStream_WriteServer) error {
-	var d digest.Digest
-	var data []byte
-	compressed := false
-	for first := true; ; first = false {
-		r, err := stream.Recv()
-		if errors.Is(err, io.EOF) {
-			return status.Error(codes.InvalidArgument, "the stream ended before the blob did")
+	r, err := stream.Recv()
+	if err != nil {
+		return err
+	}
+	u, err := s.uploadOf(r.ResourceName)
+	if err != nil {
+		return err
+	}
+	first, breaks := r.WriteOffset, s.does(BreaksUpload)
+	if first == 0 {
+		u.kept = nil
+	} else if first != int64(len(u.kept)) {
+		return status.Errorf(codes.InvalidArgument, "the upload goes on at %d, where %d of %d bytes are", first, len(u.kept), u.d.SizeBytes)
+	}
+	for {
+		// Of compressed data this adds what is sent to an offset in the blob, as REAPI has it.
+		end := first + int64(len(u.sent))
+		if r.WriteOffset != end || end+int64(len(r.Data)) > u.d.SizeBytes && !u.compressed {
+			return status.Errorf(codes.InvalidArgument, "%d bytes at %d, where %d of %d are", len(r.Data), r.WriteOffset, end, u.d.SizeBytes)
 		}
-		if err != nil {
-			return err
-		}
-		if first {
-			_, _, d, err = digest.ParseWriteName(r.ResourceName)
-			if err != nil && s.config.Compression {
-				_, _, d, err = digest.ParseCompressedWriteName(r.ResourceName)
-				compressed = true
-			}
-			if err != nil {
-				return status.Error(codes.InvalidArgument, err.Error())
-			}
-			if err := s.check(d); err != nil {
-				return err
-			}
-		}
-		if r.WriteOffset != int64(len(data)) || int64(len(data)+len(r.Data)) > d.SizeBytes && !compressed {
-			return status.Errorf(codes.InvalidArgument, "%d bytes at %d, where %d of %d are", len(r.Data), r.WriteOffset, len(data), d.SizeBytes)
-		}
-		if data = append(data, r.Data...); r.FinishWrite {
+		if u.sent = append(u.sent, r.Data...); r.FinishWrite {
 			break
 		}
-	}
-	size := int64(len(data))
-	if compressed {
-		var err error
-		if data, err = s.decode(d, data); err != nil {
+		if breaks {
+			s.keep(&u)
+			return status.Error(codes.Unavailable, "fault: breaks_upload")
+		}
+		r, err = stream.Recv()
+		if err != nil {
+			s.keep(&u)
+			if errors.Is(err, io.EOF) {
+				err = status.Error(codes.InvalidArgument, "the stream ended before the blob did")
+			}
 			return err
 		}
 	}
-	if err := s.store(d, data); err != nil {
+	size := first + int64(len(u.sent))
+	if u.compressed {
+		if u.sent, err = s.decode(u.d, u.sent); err != nil {
+			return err
+		}
+	}
+	data := u.sent
+	if u.kept != nil {
+		data = slices.Concat(u.kept, u.sent)
+		s.mu.Lock()
+		delete(s.uploads, u.name)
+		s.mu.Unlock()
+	}
+	if err := s.store(u.d, data); err != nil {
 		return err
 	}
 	return stream.SendAndClose(&bspb.WriteResponse{CommittedSize: size})
 }
 
-// QueryWriteStatus knows no unfinished uploads.
+// QueryWriteStatus tells how much of a blob is there, in bytes of the blob.
 func (s *Server) QueryWriteStatus(_ context.Context, r *bspb.QueryWriteStatusRequest) (*bspb.QueryWriteStatusResponse, error) {
-	_, _, d, err := digest.ParseWriteName(r.ResourceName)
+	u, err := s.uploadOf(r.ResourceName)
 	if err != nil {
-		return nil, status.Error(codes.InvalidArgument, err.Error())
+		return nil, err
 	}
-	if _, ok := s.blobs.Load(d); ok {
-		return &bspb.QueryWriteStatusResponse{CommittedSize: d.SizeBytes, Complete: true}, nil
+	if _, ok := s.blobs.Load(u.d); ok {
+		return &bspb.QueryWriteStatusResponse{CommittedSize: u.d.SizeBytes, Complete: true}, nil
 	}
-	return nil, status.Error(codes.NotFound, "no such upload")
+	if u.kept == nil {
+		return nil, status.Error(codes.NotFound, "no such upload")
+	}
+	return &bspb.QueryWriteStatusResponse{CommittedSize: int64(len(u.kept))}, nil
 }

@@ -48,6 +48,7 @@ var exprForm = regexp.MustCompile(`^\s*([a-zA-Z0-9_./-]+(?:\{[^{}]*\})?(?:\.[a-z
 //	cache_hits > 80%
 //	integrity == 0
 //	dropped == 0
+//	fairness.jain > 0.9
 //
 // Quantiles are p50, p99, p99.9 and the like, beside mean, min and max.
 func ParseExpr(text string) (Expr, error) {
@@ -217,8 +218,16 @@ func (r *Result) measure(name string) (float64, unit, error) {
 		return float64(n), plain, nil
 	case "dropped":
 		return float64(r.Builds.Dropped), plain, nil
+	case "fairness":
+		if rest[0] != "jain" || len(rest) > 1 {
+			return 0, 0, fmt.Errorf("measure %q: want fairness.jain", name)
+		}
+		if r.Fairness == nil || r.Fairness.Contended == 0 {
+			return 0, plain, errNothing
+		}
+		return r.Fairness.Jain, plain, nil
 	}
-	return 0, 0, fmt.Errorf("there is no measure %q; there are action, call, build, errors, cache_hits, integrity, dropped", head)
+	return 0, 0, fmt.Errorf("there is no measure %q; there are action, call, build, errors, cache_hits, integrity, dropped, fairness", head)
 }
 
 // errorShare is of actions, where there are any, else of calls.

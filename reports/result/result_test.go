@@ -280,7 +280,9 @@ func TestObjectives(t *testing.T) {
 	}
 	recorder.Build(result.Build{ID: "1", Makespan: 3 * time.Second, Ideal: 2 * time.Second})
 	r := recorder.Result(start.Add(10 * time.Second))
+	r.Fairness = &result.Fairness{Contended: time.Second, Jain: 0.75}
 	for text, met := range map[string]bool{
+		"fairness.jain > 0.74": true, "fairness.jain > 0.76": false,
 		"action.response.p50 < 60ms": true, "action.response.p50 < 40ms": false, "action{class=link}.response.max <= 100ms": true,
 		"action{class=link,outcome=executed}.queue.mean == 1ms": true, "actions.rate >= 10": true, "actions.rate > 10": false,
 		"call{method=Execute}.service.p99 < 2ms": true, "call{method=Execute}.count == 100": true,

@@ -4,10 +4,9 @@
 // taken for decides which interval is right:
 //
 //   - Several runs, a value of each (a mean, a quantile, a makespan): the values are
-//     independent, [Mean] is their interval by Student's t. [Order] is one of their quantile
-//     that supposes nothing of how they are distributed.
+//     independent, [Mean] is their interval by Student's t.
 //   - One long run in a steady state: [MSER5] says how much of its beginning to leave out,
-//     [BatchMeans] is the interval of the mean, [Sections] that of a quantile.
+//     [BatchMeans] is the interval of the mean.
 //   - Two variants that saw the same random numbers: [Pair] is the interval of their
 //     difference, [Difference.Verdict] says whether it matters.
 //
@@ -85,15 +84,4 @@ func meanVariance(values []float64) (mean, variance float64) {
 		s.Add(float64(d * d))
 	}
 	return mean, s.Sum() / (n - 1)
-}
-
-// Little is what is left of Little's law, |L − λW| / L: of the mean number in a system, the
-// rate at which they come and the mean time that each stays. It is 0 but for rounding if all
-// three were counted over one time that begins and ends with nobody in the system.
-func Little(number, rate, stay float64) float64 {
-	residual := math.Abs(number - float64(rate*stay))
-	if residual == 0 {
-		return 0
-	}
-	return residual / number
 }

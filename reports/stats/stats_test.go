@@ -88,32 +88,6 @@ func TestPrecisionIsOfTheTruth(t *testing.T) {
 	}
 }
 
-// TestKnownQuantiles: R's quantile(1:10, type = 8), and the textbook's interval of a median:
-// of ten values, the second and the ninth hold it with 97.9 %.
-func TestKnownQuantiles(t *testing.T) {
-	values := []float64{10, 9, 8, 7, 6, 5, 4, 3, 2, 1}
-	for p, want := range map[float64]float64{0: 1, 0.1: 1 + 11.0/30, 0.25: 2 + 11.0/12, 0.5: 5.5, 0.95: 10, 1: 10} {
-		if got := stats.Quantile(values, p); !near(got, want, 1e-12) {
-			t.Errorf("quantile %v is %v, want %v", p, got, want)
-		}
-	}
-	if values[0] != 10 {
-		t.Error("the caller's values were sorted")
-	}
-	if r, ok := stats.Order(values, 0.5, 0.95); !ok || r != (stats.Range{Low: 2, High: 9}) {
-		t.Errorf("the median of ten: %v %v, want 2 to 9", r, ok)
-	}
-	if _, ok := stats.Order(values[:5], 0.5, 0.95); ok {
-		t.Error("five values hold a median with 93.75 %, not 95 %")
-	}
-	if _, ok := stats.Order(values, 0.99, 0.95); ok {
-		t.Error("ten values tell nothing of a p99")
-	}
-	if q := stats.Quantile(nil, 0.5); !math.IsNaN(q) {
-		t.Errorf("a quantile of nothing is %v", q)
-	}
-}
-
 func TestWarmUp(t *testing.T) {
 	r := rand.New(rand.NewPCG(3, 1))
 	// A beginning far off, for 200 values, then a steady state.
@@ -171,9 +145,6 @@ func TestBatchesThatAreTooShortAreFound(t *testing.T) {
 	if b := stats.BatchMeans(independent[:2], 3, 0.95); !math.IsInf(b.Half, 1) {
 		t.Errorf("two values in three batches: %+v", b)
 	}
-	if s := stats.Sections(independent[:2], 0.5, 3, 0.95); !math.IsInf(s.Half, 1) {
-		t.Errorf("two values in three sections: %+v", s)
-	}
 	// What doesn't fill a batch is left out, at the beginning.
 	if b := stats.BatchMeans([]float64{100, 1, 2, 3}, 3, 0.95); b.Mean != 2 {
 		t.Errorf("the mean of 1, 2, 3 is %v", b.Mean)
@@ -205,21 +176,6 @@ func TestPairs(t *testing.T) {
 	}
 	if v := stats.Pair(a[:1], b[:1], 0.95).Verdict(5); v != stats.Undecided {
 		t.Errorf("one pair is %s", v)
-	}
-}
-
-func TestLittle(t *testing.T) {
-	if r := stats.Little(6, 3, 2); r != 0 {
-		t.Errorf("6 = 3·2 leaves %v", r)
-	}
-	if r := stats.Little(6, 3, 1); r != 0.5 {
-		t.Errorf("6 against 3·1 leaves %v, want 0.5", r)
-	}
-	if r := stats.Little(0, 0, 5); r != 0 {
-		t.Errorf("an empty system leaves %v", r)
-	}
-	if r := stats.Little(0, 1, 5); !math.IsInf(r, 1) {
-		t.Errorf("nobody inside, though some stay: %v", r)
 	}
 }
 

@@ -13,8 +13,6 @@ import (
 	"time"
 
 	"github.com/weir-build/weir/loadgen/scenario"
-	"github.com/weir-build/weir/reports/result"
-	"github.com/weir-build/weir/sim/experiment"
 )
 
 // asProcess is the variable by which BenchmarkCores has a process of its own do some runs.
@@ -34,7 +32,7 @@ cluster: {workers: [{count: 1000}]}
 `
 
 func runs(tb testing.TB, s *scenario.Scenario, n int) {
-	if _, err := experiment.Replicate(s, n, time.Unix(0, 0), func(uint64) result.Run { return result.Run{} }); err != nil {
+	if _, err := results(tb, s, n); err != nil {
 		tb.Fatal(err)
 	}
 }

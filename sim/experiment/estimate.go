@@ -136,6 +136,9 @@ func (x *Experiment) measured(points []*Point) error {
 			if strings.HasPrefix(m, "call") {
 				return fmt.Errorf("no run has anything of %s: a simulation makes no single calls", m)
 			}
+			if strings.HasPrefix(m, "fairness") {
+				return fmt.Errorf("no run has anything of %s: no two streams waited for the same workers at one time", m)
+			}
 			return fmt.Errorf("no run has anything of %s: is there such an action, and is it executed?", m)
 		}
 	}

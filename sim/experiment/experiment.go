@@ -2,7 +2,7 @@
 //
 // One run is one draw. A measure of it, a quantile of the waits say, differs from seed to
 // seed by more than its own thousands of waits suggest, since those hang together. So the
-// unit is the run: [Experiment.Run] numbers them, and each has a seed of its own, which
+// unit is the run: an [Experiment] numbers them, and each has a seed of its own, which
 // follows from the scenario's. Run 7 of every variant sees the same builds (common random
 // numbers), so that variants differ by what was varied and not by luck.
 //
@@ -12,7 +12,8 @@
 //
 // [Experiment.Estimate] grows the number of runs until what they measure is known to the
 // precision asked, [Experiment.Compare] until two variants differ or don't, [Experiment.Plan]
-// looks for the least number of workers with which objectives are met.
+// looks for the least number of workers with which objectives are met. [Experiment.Results] makes
+// a number of runs and returns all that they recorded, not only the measures.
 //
 // Runs are terminating simulations, a horizon from an empty cluster to the last build's end
 // (Law, Simulation Modeling and Analysis, 5th ed., section 9.4), or, if asked, of the steady
@@ -40,12 +41,14 @@ import (
 	"github.com/weir-build/weir/reports/stats"
 	"github.com/weir-build/weir/sim/des"
 	"github.com/weir-build/weir/sim/model"
+	"github.com/weir-build/weir/sim/observe"
 )
 
 // Experiment is what is measured, of what.
 type Experiment struct {
 	Scenario *scenario.Scenario
-	// Measures are what of a run is looked at, as objectives name them. There is at least one.
+	// Measures are what of a run is looked at, as objectives name them. There is at least one,
+	// unless only Results are wanted.
 	Measures []string
 	// Steady looks at the steady state: the warm-up is left out, and the duration grows until
 	// there is one. Otherwise runs are terminating.
@@ -104,9 +107,6 @@ type Run struct {
 // errors, and so is a steady state of what has none. A terminating run may be asked for more
 // than it can serve: its Load says so.
 func (x *Experiment) Points(variants []Variant) ([]*Point, error) {
-	if len(x.Measures) == 0 {
-		return nil, errors.New("nothing to measure")
-	}
 	for _, m := range x.Measures {
 		if err := result.CheckMeasure(m); err != nil {
 			return nil, err
@@ -133,8 +133,8 @@ func (x *Experiment) point(v Variant) (*Point, error) {
 	}
 	p := &Point{Variant: v, Load: held(s, x.asked(v, s)), Slots: slots(s), Duration: s.Duration, scenario: s}
 	if x.Steady {
-		if err := steady(p); err != nil {
-			return p, err
+		if err := SteadyState(s, p.Load); err != nil {
+			return p, fmt.Errorf("%s: %w", v, err)
 		}
 	}
 	return p, nil
@@ -184,6 +184,11 @@ func simulate(
 	}
 	recorder.Note(measured.note(s.Duration))
 	config := model.Config{Scenario: &own, Recorder: recorder, Base: base, Trajectory: trajectory}
+	var shares *observe.Shares
+	if len(s.Demand) > 1 { // one stream has all of what there is
+		shares = observe.NewShares(s, des.Time(measured.skip))
+		config.Observers = append(config.Observers, shares)
+	}
 	for _, c := range configure {
 		c(run, &config)
 	}
@@ -192,6 +197,9 @@ func simulate(
 		return outcome, nil, fmt.Errorf("replication %d, seed %d: %w", run, own.Seed, err)
 	}
 	r := recorder.Result(base.Add(outcome.End))
+	if shares != nil {
+		r.Fairness = shares.Fairness()
+	}
 	r.Judge(s.Objectives)
 	return outcome, r, nil
 }
@@ -209,17 +217,6 @@ func (p part) note(duration time.Duration) string {
 
 // base is when simulated time begins: what is kept must not depend on the day.
 var base = time.Unix(0, 0).UTC()
-
-// Result makes a run of a point again, and returns all that it recorded, and has configure
-// observe it.
-func (x *Experiment) Result(
-	ctx context.Context, p *Point, run int, base time.Time, describe func(seed uint64) result.Run, configure ...func(run int, c *model.Config),
-) (model.Outcome, *result.Result, error) {
-	if err := x.prepare(ctx, []*Point{p}); err != nil {
-		return model.Outcome{}, nil, err
-	}
-	return simulate(p.scenario, run, base, p.part(x), describe, nil, configure...)
-}
 
 // run makes a run of a point, or reads it.
 func (x *Experiment) run(p *Point, number int) (Run, bool, error) {
@@ -242,6 +239,9 @@ func (x *Experiment) run(p *Point, number int) (Run, bool, error) {
 
 // grow makes runs until each point has at least as many as asked.
 func (x *Experiment) grow(ctx context.Context, points []*Point, want int) error {
+	if len(x.Measures) == 0 {
+		return errors.New("nothing to measure")
+	}
 	if err := x.prepare(ctx, points); err != nil {
 		return err
 	}

@@ -20,6 +20,16 @@ func run(seed uint64) result.Run {
 	return result.Run{ID: "r", Scenario: "s", Seed: seed, Origin: "simulated"}
 }
 
+// results makes the first runs of a scenario as it is.
+func results(t testing.TB, s *scenario.Scenario, n int) ([]experiment.Recorded, error) {
+	x := &experiment.Experiment{Scenario: s}
+	points, err := x.Points([]experiment.Variant{nil})
+	if err != nil {
+		return nil, err
+	}
+	return x.Results(t.Context(), points[0], n, base, run)
+}
+
 func parse(t *testing.T, text string) *scenario.Scenario {
 	t.Helper()
 	s, err := scenario.Parse("test", []byte(text))
@@ -42,12 +52,12 @@ cluster: {workers: [{count: 2, slots: 4}]}
 objectives: [action.queue.p90 < 10s, action.queue.mean < 1ms, build.makespan.p50 < 2s, errors == 0, "action{class=none}.queue.p50 < 1s"]
 `
 
-// TestReplicationsDoNotHangOnTheCPUs: results are those of their numbers.
-func TestReplicationsDoNotHangOnTheCPUs(t *testing.T) {
+// TestRunsDoNotHangOnTheCPUs: results are those of their numbers.
+func TestRunsDoNotHangOnTheCPUs(t *testing.T) {
 	var files [2]bytes.Buffer
 	for i, cpus := range []int{1, 4} {
 		before := runtime.GOMAXPROCS(cpus)
-		runs, err := experiment.Replicate(parse(t, small), 6, base, run)
+		runs, err := results(t, parse(t, small), 6)
 		runtime.GOMAXPROCS(before)
 		if err != nil {
 			t.Fatal(err)
@@ -70,7 +80,7 @@ func TestReplicationsDoNotHangOnTheCPUs(t *testing.T) {
 
 func TestAnswers(t *testing.T) {
 	s := parse(t, small)
-	runs, err := experiment.Replicate(s, 20, base, run)
+	runs, err := results(t, s, 20)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,12 +127,12 @@ func TestIntervalsCover(t *testing.T) {
 	}
 }
 
-func TestBadReplications(t *testing.T) {
-	if _, err := experiment.Replicate(parse(t, small), 0, base, run); err == nil {
+func TestBadRuns(t *testing.T) {
+	if _, err := results(t, parse(t, small), 0); err == nil {
 		t.Error("none were run without an error")
 	}
 	s := parse(t, strings.Replace(small, "cluster: {workers: [{count: 2, slots: 4}]}", "", 1))
-	if _, err := experiment.Replicate(s, 3, base, run); err == nil || !strings.Contains(err.Error(), "no cluster") {
+	if _, err := results(t, s, 3); err == nil || !strings.Contains(err.Error(), "no cluster") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -522,7 +522,7 @@ cluster: {workers: [{count: 1, slots: 1}]}
 // TestSlotsObeyLittlesLaw: the mean number of busy slots is the rate of executions times how
 // long each takes, over a whole run.
 func TestSlotsObeyLittlesLaw(t *testing.T) {
-	runs, err := experiment.Replicate(parse(t, small), 4, base, run)
+	runs, err := results(t, parse(t, small), 4)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -533,8 +533,8 @@ func TestSlotsObeyLittlesLaw(t *testing.T) {
 		}
 		seconds := r.Outcome.End.Seconds()
 		busy := r.Outcome.Busy * 8
-		if residual := stats.Little(busy, float64(executed.Count())/seconds, executed.Sum().Seconds()/float64(executed.Count())); residual > 1e-9 {
-			t.Errorf("seed %d: %v slots are busy, the law leaves %v", r.Seed, busy, residual)
+		if want := float64(executed.Count()) / seconds * executed.Mean().Seconds(); math.Abs(busy-want) > 1e-6*want {
+			t.Errorf("seed %d: %v slots are busy, by the law %v", r.Seed, busy, want)
 		}
 	}
 }
@@ -659,14 +659,14 @@ cluster: {workers: [{count: 100}]}
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, r, err := x.Result(t.Context(), points[0], 0, time.Unix(0, 0), func(uint64) result.Run { return result.Run{} })
+	runs, err := x.Results(t.Context(), points[0], 1, time.Unix(0, 0), func(uint64) result.Run { return result.Run{} })
 	if err != nil {
 		t.Fatal(err)
 	}
 	if points[0].Warmup != 0 {
 		t.Fatalf("found a warm-up of %v, where all actions take as long", points[0].Warmup)
 	}
-	if notes := strings.Join(r.Run.Notes, "\n"); strings.Contains(notes, "terminating") || !strings.Contains(notes, "steady state: ") {
+	if notes := strings.Join(runs[0].Result.Run.Notes, "\n"); strings.Contains(notes, "terminating") || !strings.Contains(notes, "steady state: ") {
 		t.Errorf("got %q", notes)
 	}
 }

@@ -35,9 +35,9 @@ var errUnstable = errors.New("no steady state")
 // errUnsettled is that runs of a length that can be waited for don't come to it.
 var errUnsettled = errors.New("no steady state")
 
-// steady says why a point has no steady state.
-func steady(p *Point) error {
-	s := p.scenario
+// SteadyState says why a scenario has no steady state, if it has none: its load is what Offered
+// says of it.
+func SteadyState(s *scenario.Scenario, l Load) error {
 	if len(s.Faults) > 0 {
 		return errors.New("no steady state: the scenario has faults")
 	}
@@ -47,9 +47,9 @@ func steady(p *Point) error {
 			return fmt.Errorf("no steady state: the arrivals of %s %w", d.Name, err)
 		}
 	}
-	if p.Load.Rho >= 1 {
-		return fmt.Errorf("%s: %w: ρ = %.3g, the work of %.3g slots arrives for %d of them, so that waits grow without end; want at least %d slots",
-			p.Variant, errUnstable, p.Load.Rho, p.Load.Erlang, p.Load.Slots, int(p.Load.Erlang)+1)
+	if l.Rho >= 1 {
+		return fmt.Errorf("%w: ρ = %.3g, the work of %.3g slots arrives for %d of them, so that waits grow without end; want at least %d slots",
+			errUnstable, l.Rho, l.Erlang, l.Slots, int(l.Erlang)+1)
 	}
 	return nil
 }

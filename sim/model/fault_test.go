@@ -64,32 +64,33 @@ faults: [%s]
 		faults                string
 		want                  time.Duration
 		attempts              int64
+		ended                 model.Ended
 	}{
-		{"none", "30s, output: 0", "1m", 5, "{at: 900s, kill_workers: 1}", 30 * time.Second, 1},
-		{"a worker stands still", "30s, output: 0", "1m", 5, "{at: 10s, freeze_workers: 1, for: 20s}", 50 * time.Second, 1},
-		{"twice", "30s, output: 0", "1m", 5, "{at: 10s, freeze_workers: 1, for: 20s}, {at: 35s, freeze_workers: 1, for: 5s}", 55 * time.Second, 1},
-		{"again before it would have ended", "30s, output: 0", "1m", 5, "{at: 10s, freeze_workers: 1, for: 10s}, {at: 25s, freeze_workers: 1, for: 10s}", 50 * time.Second, 1},
+		{"none", "30s, output: 0", "1m", 5, "{at: 900s, kill_workers: 1}", 30 * time.Second, 1, model.Executed},
+		{"a worker stands still", "30s, output: 0", "1m", 5, "{at: 10s, freeze_workers: 1, for: 20s}", 50 * time.Second, 1, model.Executed},
+		{"twice", "30s, output: 0", "1m", 5, "{at: 10s, freeze_workers: 1, for: 20s}, {at: 35s, freeze_workers: 1, for: 5s}", 55 * time.Second, 1, model.Executed},
+		{"again before it would have ended", "30s, output: 0", "1m", 5, "{at: 10s, freeze_workers: 1, for: 10s}, {at: 25s, freeze_workers: 1, for: 10s}", 50 * time.Second, 1, model.Executed},
 		// 1 s, 10 s of upload, 1 s of latency.
-		{"nothing", "1s, output: 100M", "1m", 5, "{at: 900s, kill_workers: 1}", 12 * time.Second, 1},
-		{"a worker stands still while it uploads", "1s, output: 100M", "1m", 5, "{at: 5s, freeze_workers: 1, for: 20s}", 32 * time.Second, 1},
-		{"and in the latency", "1s, output: 100M", "1m", 5, "{at: 11500ms, freeze_workers: 1, for: 20s}", 32 * time.Second, 1},
-		{"the storage is away", "1s, output: 100M", "1m", 5, "{at: 6s, storage_outage: 20s}", 32 * time.Second, 1},
+		{"nothing", "1s, output: 100M", "1m", 5, "{at: 900s, kill_workers: 1}", 12 * time.Second, 1, model.Executed},
+		{"a worker stands still while it uploads", "1s, output: 100M", "1m", 5, "{at: 5s, freeze_workers: 1, for: 20s}", 32 * time.Second, 1, model.Executed},
+		{"and in the latency", "1s, output: 100M", "1m", 5, "{at: 11500ms, freeze_workers: 1, for: 20s}", 32 * time.Second, 1, model.Executed},
+		{"the storage is away", "1s, output: 100M", "1m", 5, "{at: 6s, storage_outage: 20s}", 32 * time.Second, 1, model.Executed},
 		// 50 MB by 6 s, 20 MB in the next 20 s, 30 MB in 3 s.
-		{"the storage is slow", "1s, output: 100M", "1m", 5, "{at: 6s, storage_slow: 10%, for: 20s}", 30 * time.Second, 1},
+		{"the storage is slow", "1s, output: 100M", "1m", 5, "{at: 6s, storage_slow: 10%, for: 20s}", 30 * time.Second, 1, model.Executed},
 		// 50 MB by 6 s, none by 11 s, 25 MB by 16 s, 25 MB in 2.5 s.
-		{"both", "1s, output: 100M", "1m", 5, "{at: 6s, storage_slow: 50%, for: 10s}, {at: 6s, storage_outage: 5s}", 19500 * time.Millisecond, 1},
+		{"both", "1s, output: 100M", "1m", 5, "{at: 6s, storage_slow: 50%, for: 10s}, {at: 6s, storage_outage: 5s}", 19500 * time.Millisecond, 1, model.Executed},
 		// Its last report is at 10/3 s; the scheduler gives it up 10 s later.
-		{"a worker is given up", "30s, output: 0", "10s", 5, "{at: 5s, freeze_workers: 1, for: 90s}", 30*time.Second + 13333333333, 2},
-		{"a worker comes back in time", "30s, output: 0", "10s", 5, "{at: 5s, freeze_workers: 1, for: 8s}", 38 * time.Second, 1},
+		{"a worker is given up", "30s, output: 0", "10s", 5, "{at: 5s, freeze_workers: 1, for: 90s}", 30*time.Second + 13333333333, 2, model.Executed},
+		{"a worker comes back in time", "30s, output: 0", "10s", 5, "{at: 5s, freeze_workers: 1, for: 8s}", 38 * time.Second, 1, model.Executed},
 		// The client calls 0.1, 0.3, 0.7, 1.5, 3.1 s after the scheduler went.
-		{"the scheduler is away at the end", "10s, output: 0", "1m", 5, "{at: 9500ms, scheduler_restart: 2s}", 12600 * time.Millisecond, 1},
-		{"and before the end", "10s, output: 0", "1m", 5, "{at: 5s, scheduler_restart: 2s}", 10 * time.Second, 1},
-		{"and for too long", "10s, output: 0", "1m", 5, "{at: 5s, scheduler_restart: 4s}", 8100 * time.Millisecond, 1},
-		{"a client that tries again once", "10s, output: 0", "1m", 1, "{at: 5s, scheduler_restart: 1s}", 5100 * time.Millisecond, 1},
+		{"the scheduler is away at the end", "10s, output: 0", "1m", 5, "{at: 9500ms, scheduler_restart: 2s}", 12600 * time.Millisecond, 1, model.Executed},
+		{"and before the end", "10s, output: 0", "1m", 5, "{at: 5s, scheduler_restart: 2s}", 10 * time.Second, 1, model.Executed},
+		{"and for too long", "10s, output: 0", "1m", 5, "{at: 5s, scheduler_restart: 4s}", 8100 * time.Millisecond, 1, model.Errored},
+		{"a client that tries again once", "10s, output: 0", "1m", 1, "{at: 5s, scheduler_restart: 1s}", 5100 * time.Millisecond, 1, model.Errored},
 		// … 6.3, and from then on every 5 s: 11.3.
-		{"a patient client", "10s, output: 0", "1m", 9, "{at: 5s, scheduler_restart: 10s}", 16300 * time.Millisecond, 1},
-		{"away longer than workers may be silent", "10s, output: 0", "2s", 99, "{at: 5s, scheduler_restart: 60s}", 66300 * time.Millisecond, 1},
-		{"at the beginning", "10s, output: 0", "1m", 5, "{at: 0s, scheduler_restart: 1s}", 11500 * time.Millisecond, 1},
+		{"a patient client", "10s, output: 0", "1m", 9, "{at: 5s, scheduler_restart: 10s}", 16300 * time.Millisecond, 1, model.Executed},
+		{"away longer than workers may be silent", "10s, output: 0", "2s", 99, "{at: 5s, scheduler_restart: 60s}", 66300 * time.Millisecond, 1, model.Executed},
+		{"at the beginning", "10s, output: 0", "1m", 5, "{at: 0s, scheduler_restart: 1s}", 11500 * time.Millisecond, 1, model.Executed},
 	} {
 		l, o := observe(t, fmt.Sprintf(text, c.action, c.session, c.retries, c.faults))
 		if len(l.actions) != 1 || len(l.builds) != 1 {
@@ -97,12 +98,8 @@ faults: [%s]
 			continue
 		}
 		a := l.actions[0]
-		want := model.Executed
-		if strings.Contains(c.name, "for too long") || strings.Contains(c.name, "once") {
-			want = model.Errored
-		}
-		if d := time.Duration(a.End) - c.want; d.Abs() > time.Microsecond || a.Ended != want || o.Attempts != c.attempts {
-			t.Errorf("%s: ended as %d at %v after %d attempts, want %d at %v after %d", c.name, a.Ended, time.Duration(a.End), o.Attempts, want, c.want, c.attempts)
+		if d := time.Duration(a.End) - c.want; d.Abs() > time.Microsecond || a.Ended != c.ended || o.Attempts != c.attempts {
+			t.Errorf("%s: ended as %d at %v after %d attempts, want %d at %v after %d", c.name, a.Ended, time.Duration(a.End), o.Attempts, c.ended, c.want, c.attempts)
 		}
 	}
 }

@@ -18,6 +18,7 @@ type Shares struct {
 	streams []string
 	cells   []shareCell
 	of      [][]int // by stream and class: the cell
+	from    des.Time
 	width   des.Time
 	last    des.Time
 }
@@ -32,9 +33,10 @@ type shareCell struct {
 // maxShares bounds the intervals: of a day they are of two minutes at most.
 const maxShares = 1024
 
-// NewShares returns an observer of a run of a scenario.
-func NewShares(s *scenario.Scenario) *Shares {
-	f := &Shares{width: firstWidth}
+// NewShares returns an observer of a run of a scenario, to which nothing matters that was before
+// a time.
+func NewShares(s *scenario.Scenario, from des.Time) *Shares {
+	f := &Shares{from: from, width: firstWidth}
 	sets := make(map[string]int) // of kinds of workers
 	for i := range s.Demand {
 		d := &s.Demand[i]
@@ -76,11 +78,12 @@ func serving(c *scenario.Cluster, platform map[string]string) string {
 
 // Attempt is of model.Observer.
 func (f *Shares) Attempt(a *model.Attempt) {
-	f.until(a.End)
+	queued, leased, end := max(a.Queued, f.from), max(a.Leased, f.from), max(a.End, f.from)
+	f.until(end)
 	c := &f.cells[f.of[a.Stream][a.Class]]
-	c.waited.add(a.Queued, a.Leased, f.width)
-	c.worked.add(a.Leased, a.End, f.width)
-	c.work += float64(a.End - a.Leased)
+	c.waited.add(queued, leased, f.width)
+	c.worked.add(leased, end, f.width)
+	c.work += float64(end - leased)
 }
 
 // Action is of model.Observer. What ended without ever getting a worker has waited, too. Of
@@ -91,8 +94,9 @@ func (f *Shares) Action(a *model.Action) {
 	if a.Task == 0 || leased || !first || a.Ended != model.Errored && a.Ended != model.Stopped {
 		return
 	}
-	f.until(a.End)
-	f.cells[f.of[a.Stream][a.Class]].waited.add(a.Waited, a.End, f.width)
+	waited, end := max(a.Waited, f.from), max(a.End, f.from)
+	f.until(end)
+	f.cells[f.of[a.Stream][a.Class]].waited.add(waited, end, f.width)
 }
 
 // until makes intervals longer until they reach a time.

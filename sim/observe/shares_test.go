@@ -3,6 +3,7 @@ package observe_test
 import (
 	"math"
 	"math/rand/v2"
+	"reflect"
 	"testing"
 	"time"
 
@@ -29,6 +30,26 @@ cluster: {workers: [{count: 1, slots: 4}, {count: 1, slots: 4, platform: {os: ma
 func attempt(stream, class int, queued, leased, end float64) model.Attempt {
 	at := func(seconds float64) des.Time { return des.Time(seconds * 1e9) }
 	return model.Attempt{Stream: stream, Class: class, Queued: at(queued), Leased: at(leased), End: at(end)}
+}
+
+// TestSharesLeaveAWarmUpOut: what was before counts for nothing, of what goes on beyond it the
+// rest does.
+func TestSharesLeaveAWarmUpOut(t *testing.T) {
+	s := parse(t, tenants)
+	whole, rest := observe.NewShares(s, des.Time(10e9)), observe.NewShares(s, 0)
+	for _, a := range []model.Attempt{
+		attempt(0, 0, 0, 0, 9), attempt(1, 0, 0, 4, 9), // over by then
+		attempt(0, 0, 0, 5, 30), attempt(1, 0, 0, 20, 40), attempt(0, 0, 15, 30, 40),
+	} {
+		whole.Attempt(&a)
+	}
+	for _, a := range []model.Attempt{attempt(0, 0, 10, 10, 30), attempt(1, 0, 10, 20, 40), attempt(0, 0, 15, 30, 40)} {
+		rest.Attempt(&a)
+	}
+	got, want := whole.Fairness(), rest.Fairness()
+	if got.Jain == 0 || got.Streams[0].Work != 30*time.Second || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
+	}
 }
 
 // TestSharesOfWhoWaits: what a stream has counts while it waits beside another, for the same
@@ -66,7 +87,7 @@ func TestSharesOfWhoWaits(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			f := observe.NewShares(parse(t, tenants))
+			f := observe.NewShares(parse(t, tenants), 0)
 			var work time.Duration
 			for _, a := range test.attempts {
 				f.Attempt(&a)
@@ -107,7 +128,7 @@ func TestSharesDoNotDependOnHowTimeWasCut(t *testing.T) {
 			longest = a
 		}
 	}
-	grown, told := observe.NewShares(s), observe.NewShares(s)
+	grown, told := observe.NewShares(s, 0), observe.NewShares(s, 0)
 	for _, a := range all {
 		grown.Attempt(&a)
 	}
@@ -148,7 +169,7 @@ demand:
     actions: [{name: b, duration: 1s, platform: {OSFamily: linux}}]
 cluster: {workers: [{count: 1}]}
 `)
-	f := &lasted{Shares: observe.NewShares(s)}
+	f := &lasted{Shares: observe.NewShares(s, 0)}
 	if _, err := model.Run(model.Config{Scenario: s, Observers: []model.Observer{f}}); err != nil {
 		t.Fatal(err)
 	}
@@ -175,10 +196,10 @@ func (l *lasted) Build(b *model.Build) {
 func TestOneStreamSharesWithNobody(t *testing.T) {
 	s := parse(t, tenants)
 	s.Demand = s.Demand[:1]
-	if f := observe.NewShares(s).Fairness(); f != nil {
+	if f := observe.NewShares(s, 0).Fairness(); f != nil {
 		t.Errorf("got %+v", f)
 	}
-	none := observe.NewShares(parse(t, tenants)).Fairness()
+	none := observe.NewShares(parse(t, tenants), 0).Fairness()
 	if none.Contended != 0 || none.Jain != 0 || len(none.Streams) != 3 {
 		t.Errorf("of nothing: %+v", none)
 	}

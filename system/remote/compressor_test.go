@@ -449,17 +449,19 @@ func TestWrongDataIsNotFinishedCompressed(t *testing.T) {
 	}
 }
 
+// What the server has decoded isn't sent again: of what is left a new frame is made, whose
+// first offset is in the blob.
 func TestBrokenCompressedUploadIsTakenUpWhereItBroke(t *testing.T) {
 	for _, c := range []struct {
 		name    string
 		cutter  *cutter
-		offsets []int64
+		streams int
 	}{
-		{"unbroken", &cutter{}, []int64{0}},
-		{"after two messages", &cutter{after: 2, cuts: 1}, []int64{0, 2 * chunk}},
-		{"twice", &cutter{after: 1, cuts: 2}, []int64{0, chunk, 2 * chunk}},
-		{"before anything", &cutter{after: 0, cuts: 1}, []int64{0}},
-		{"as often as we bear", &cutter{after: 1, cuts: remote.MaxResumes}, []int64{0, chunk, 2 * chunk, 3 * chunk, 4 * chunk}},
+		{"unbroken", &cutter{}, 1},
+		{"half-way", &cutter{after: 3, cuts: 1}, 2},
+		{"twice", &cutter{after: 1, cuts: 2}, 3},
+		{"before anything", &cutter{after: 0, cuts: 1}, 1},
+		{"as often as we bear", &cutter{after: 1, cuts: remote.MaxResumes}, remote.MaxResumes + 1},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			server := newZstd(t, nil, grpc.ChainStreamInterceptor(c.cutter.intercept))
@@ -470,20 +472,30 @@ func TestBrokenCompressedUploadIsTakenUpWhereItBroke(t *testing.T) {
 			if got, err := server.blobs.Read(t.Context(), d); err != nil || !bytes.Equal(got, data) {
 				t.Errorf("stored %d bytes, error %v", len(got), err)
 			}
-			if !slices.Equal(c.cutter.offsets, c.offsets) || c.cutter.bytes > len(data)*2/3 {
-				t.Errorf("streams began at %v and brought %d bytes, want %v and about half of %d", c.cutter.offsets, c.cutter.bytes, c.offsets, len(data))
+			offsets := c.cutter.offsets
+			if len(offsets) != c.streams || offsets[0] != 0 || !slices.IsSorted(offsets) {
+				t.Fatalf("streams began at %v, want %d of them", offsets, c.streams)
+			}
+			// A message decodes to more than it has, so that each stream got on by more than that.
+			for i := 1; i < len(offsets); i++ {
+				if offsets[i] <= offsets[i-1]+int64(c.cutter.after*chunk) {
+					t.Errorf("stream %d began at %d after %d messages from %d on", i, offsets[i], c.cutter.after, offsets[i-1])
+				}
+			}
+			// For each break at most a block is lost, and a frame of what is left is a little larger.
+			once := len(zstd.New().Encode(data))
+			if most := once + (c.streams-1)*chunk/2; c.cutter.bytes > most {
+				t.Errorf("%d bytes were sent, want %d and at most %d more", c.cutter.bytes, once, most-once)
 			}
 		})
 	}
 }
 
-// A server for which the first offset counts decoded bytes, as REAPI has it, gets the
-// blob all the same: from the start, under another name.
+// A server that counts what it was sent gets the blob all the same: from the start, under
+// another name.
 func TestCompressedUploadStartsAgainWhereOffsetsMeanAnother(t *testing.T) {
 	cutter := cutter{after: 2, cuts: 1}
-	server := newZstd(t, func(s *zstdServer) {
-		s.began = func(sent []byte) int64 { return int64(len(sent)) + 1000 }
-	}, grpc.ChainStreamInterceptor(cutter.intercept))
+	server := newZstd(t, func(s *zstdServer) { s.asSent = true }, grpc.ChainStreamInterceptor(cutter.intercept))
 	data, d := text(1, 10*chunk)
 	if err := dialZstd(t, server).WriteBlob(t.Context(), d, data); err != nil {
 		t.Fatal(err)
@@ -491,11 +503,27 @@ func TestCompressedUploadStartsAgainWhereOffsetsMeanAnother(t *testing.T) {
 	if got, err := server.blobs.Read(t.Context(), d); err != nil || !bytes.Equal(got, data) {
 		t.Errorf("stored %d bytes, error %v", len(got), err)
 	}
-	if want := []int64{0, 2*chunk + 1000, 0}; !slices.Equal(cutter.offsets, want) {
+	if want := []int64{0, 2 * chunk, 0}; !slices.Equal(cutter.offsets, want) {
 		t.Errorf("streams began at %v, want %v", cutter.offsets, want)
 	}
 	if n := server.names; len(n) != 3 || n[0] != n[1] || n[1] == n[2] {
 		t.Errorf("streams are %q, want the third under another name", n)
+	}
+}
+
+// All of the blob has come, and not that it is all: an empty frame says so.
+func TestCompressedUploadOfWhichAllHasComeIsFinished(t *testing.T) {
+	data, d := text(1, 10*chunk)
+	cutter := cutter{after: 1, cuts: 1}
+	server := newZstd(t, func(s *zstdServer) { s.whole = data }, grpc.ChainStreamInterceptor(cutter.intercept))
+	if err := dialZstd(t, server).WriteBlob(t.Context(), d, data); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := server.blobs.Read(t.Context(), d); err != nil || !bytes.Equal(got, data) {
+		t.Errorf("stored %d bytes, error %v", len(got), err)
+	}
+	if want := []int64{0, 10 * chunk}; !slices.Equal(cutter.offsets, want) {
+		t.Errorf("streams began at %v, want %v", cutter.offsets, want)
 	}
 }
 

@@ -227,20 +227,34 @@ func (r *streamReader) Close() error {
 type upload struct {
 	d          digest.Digest
 	name       string
-	data       []byte // what goes over the wire
+	data       []byte // of the blob
 	compressed bool
+	encoded    []byte // all of the data, for a stream from the start; nil unless compressed
+}
+
+// from is what goes over the wire for the blob from an offset on.
+func (u *upload) from(c *Client, offset int64) []byte {
+	switch {
+	case !u.compressed:
+		return u.data[offset:]
+	case offset == 0:
+		return u.encoded
+	}
+	return c.compressor.Encode(u.data[offset:])
 }
 
 // writeStream sends a whole blob over ByteStream and takes an upload that was
 // interrupted up again where the server has it.
+//
+// How far that is counts in bytes of the blob, compressed or not: REAPI has the first
+// offset of a stream of compressed data "refer to the offset in the uncompressed form of
+// the blob", and the committed size that QueryWriteStatus tells is where ByteStream has
+// the next stream begin. What is left of the blob is encoded anew.
 func (c *Client) writeStream(ctx context.Context, d digest.Digest, data []byte) error {
 	u := upload{d: d, data: data}
 	if c.compressesStream(ctx, int64(len(data))) {
-		// All at once, so that there is something to take up again: an encoder
-		// can't be relied on to make the same bytes twice.
-		if encoded := c.compress(data); encoded != nil {
-			u.data, u.compressed = encoded, true
-		}
+		u.encoded = c.compress(data)
+		u.compressed = u.encoded != nil
 	}
 	u.name = c.writeName(d, u.compressed)
 	var offset int64
@@ -260,7 +274,7 @@ func (c *Client) writeStream(ctx context.Context, d digest.Digest, data []byte) 
 		switch {
 		case queryErr == nil && answer.Complete && u.compressed:
 			return nil // whatever size it tells, see whole
-		case queryErr != nil || answer.CommittedSize < 0 || answer.CommittedSize > int64(len(u.data)):
+		case queryErr != nil || answer.CommittedSize < 0 || answer.CommittedSize > int64(len(data)):
 			offset = 0
 		case answer.Complete:
 			return nil
@@ -271,19 +285,18 @@ func (c *Client) writeStream(ctx context.Context, d digest.Digest, data []byte) 
 }
 
 // misunderstood tells whether an upload failed for being taken up again in the middle
-// of compressed data. We take the committed size to count what was sent, as for all
-// other uploads, and as Bazel does (Chunker.seek at 024835c). But REAPI has the first
-// offset of a stream of compressed data count what it decodes to, and later ones a sum
-// of both, "which is nonsensical": a server that goes by that finds no zstd where we
-// go on, and refuses it. A new upload from the start means the same to everybody.
+// of compressed data. A server may count what it was sent, as for all other uploads, and
+// as Bazel does (Chunker.seek at 024835c): it finds no zstd where we go on, and refuses
+// the blob. A new upload from the start means the same to everybody.
 func (u *upload) misunderstood(err error, offset int64) bool {
 	return u.compressed && offset > 0 && status.Code(err) == codes.InvalidArgument
 }
 
 // whole tells whether a server that committed so many bytes has all of the blob. Of a
 // compressed one REAPI says only that -1 means that it was there already. Apart from
-// that, servers answer with the size as sent (Buildbarn, bazel-remote), the size of
-// the blob (RBE, Kajiya) or always -1 (Buildfarm): see bazelbuild/bazel#30000.
+// that, servers answer with the size as sent (Buildbarn, bazel-remote), which is after
+// the offset that the last stream began at, the size of the blob (RBE, Kajiya) or always
+// -1 (Buildfarm): see bazelbuild/bazel#30000.
 func whole(committed, sent int64, d digest.Digest, compressed bool) bool {
 	return committed == sent || compressed && (committed == -1 || committed == d.SizeBytes)
 }
@@ -295,6 +308,9 @@ func (c *Client) writeName(d digest.Digest, compressed bool) string {
 	return digest.WriteName(c.instance, newUUID(), d)
 }
 
+// send sends a blob from an offset on. Later offsets of compressed data are the sum of
+// the first, which counts bytes of the blob, and of what was sent since: REAPI calls that
+// "nonsensical", and done "to fit the semantics of the existing ByteStream protocol".
 func (c *Client) send(ctx context.Context, u *upload, offset int64) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -302,18 +318,19 @@ func (c *Client) send(ctx context.Context, u *upload, offset int64) error {
 	if err != nil {
 		return err
 	}
-	size := int64(len(u.data))
+	rest := u.from(c, offset)
+	size := offset + int64(len(rest))
 	request := &bspb.WriteRequest{ResourceName: u.name}
 	for {
-		end := min(offset+chunkBytes, size)
-		request.WriteOffset, request.Data, request.FinishWrite = offset, u.data[offset:end], end == size
+		n := min(chunkBytes, len(rest))
+		request.WriteOffset, request.Data, request.FinishWrite = offset, rest[:n], n == len(rest)
 		err := stream.Send(request)
 		if err != nil || request.FinishWrite {
 			// After io.EOF the reason, or an early success, is in the reply.
 			break
 		}
 		request = &bspb.WriteRequest{}
-		offset = end
+		offset, rest = offset+int64(n), rest[n:]
 	}
 	reply, err := stream.CloseAndRecv()
 	if err == nil && !whole(reply.CommittedSize, size, u.d, u.compressed) {

@@ -23,7 +23,8 @@ import (
 )
 
 // zstdServer is a CAS that takes and gives blobs compressed, and counts what goes
-// over the wire. It takes uploads up again as servers do that count what they got.
+// over the wire. It takes uploads up again as REAPI has it: of compressed ones it keeps
+// what they decoded to.
 type zstdServer struct {
 	repb.UnimplementedCapabilitiesServer
 	repb.UnimplementedContentAddressableStorageServer
@@ -40,7 +41,8 @@ type zstdServer struct {
 	// What it does otherwise than it should, nil for nothing.
 	give      func(data []byte) ([]byte, repb.Compressor_Value) // what it gives for a blob, compressed
 	committed func(sent, size int64) int64                      // what it answers to a compressed upload
-	began     func(sent []byte) int64                           // what it says that it has of one
+	asSent    bool                                              // it keeps and counts compressed bytes
+	whole     []byte                                            // what it has of one that breaks
 	complete  bool                                              // it says of any that it has all
 
 	mu       sync.Mutex
@@ -62,7 +64,6 @@ func newZstd(t testing.TB, change func(*zstdServer), options ...grpc.ServerOptio
 	}
 	s.give = func(data []byte) ([]byte, repb.Compressor_Value) { return s.coder.Encode(data), repb.Compressor_ZSTD }
 	s.committed = func(sent, _ int64) int64 { return sent }
-	s.began = func(sent []byte) int64 { return int64(len(sent)) }
 	if change != nil {
 		change(s)
 	}
@@ -212,39 +213,64 @@ func (s *zstdServer) Write(stream bspb.ByteStream_WriteServer) error {
 		return stream.SendAndClose(&bspb.WriteResponse{CommittedSize: size})
 	}
 	s.mu.Lock()
-	data := s.uploads[name]
+	kept := s.uploads[name]
 	s.mu.Unlock()
-	if began := s.began(data); message.WriteOffset == 0 {
-		data = nil
-	} else if message.WriteOffset != began {
-		return status.Errorf(codes.InvalidArgument, "offset %d, of this there are %d bytes", message.WriteOffset, began)
-	}
 	first := message.WriteOffset
-	begin := len(data)
+	if first == 0 {
+		kept = nil
+	} else if first != int64(len(kept)) {
+		return status.Errorf(codes.InvalidArgument, "offset %d, of this there are %d bytes", first, len(kept))
+	}
+	decodes := format == repb.Compressor_ZSTD && !s.asSent
+	var sent []byte
 	for {
-		if sum := first + int64(len(data)-begin); message.WriteOffset != sum {
+		if sum := first + int64(len(sent)); message.WriteOffset != sum {
 			return status.Errorf(codes.InvalidArgument, "offset %d after %d bytes", message.WriteOffset, sum)
 		}
-		data = append(data, message.Data...)
+		sent = append(sent, message.Data...)
 		s.mu.Lock()
-		s.uploads[name] = data
 		s.received += len(message.Data)
 		s.mu.Unlock()
 		if message.FinishWrite {
 			break
 		}
 		if message, err = stream.Recv(); err != nil {
+			if decodes {
+				sent = s.begun(sent, d.SizeBytes)
+			}
+			s.mu.Lock()
+			if s.uploads[name] = slices.Concat(kept, sent); s.whole != nil {
+				s.uploads[name] = s.whole
+			}
+			s.mu.Unlock()
 			return err
 		}
 	}
-	if err := s.store(stream.Context(), d, data, format); err != nil {
+	size := first + int64(len(sent))
+	if decodes {
+		if sent, err = s.coder.Decode(sent, d.SizeBytes-first); err != nil {
+			return status.Error(codes.InvalidArgument, err.Error())
+		}
+	}
+	data, stored := slices.Concat(kept, sent), format
+	if decodes {
+		stored = repb.Compressor_IDENTITY
+	}
+	if err := s.store(stream.Context(), d, data, stored); err != nil {
 		return wireStatus(err).Err()
 	}
-	size := int64(len(data))
 	if format == repb.Compressor_ZSTD {
 		size = s.committed(size, d.SizeBytes)
 	}
 	return stream.SendAndClose(&bspb.WriteResponse{CommittedSize: size})
+}
+
+// begun is what the beginning of a frame decodes to: all of its blocks that are whole.
+func (s *zstdServer) begun(sent []byte, sizeBytes int64) []byte {
+	r := s.coder.NewReader(bytes.NewReader(sent), sizeBytes)
+	defer r.Close()
+	data, _ := io.ReadAll(r) // it ends with an error, unless the frame was whole
+	return data
 }
 
 func (s *zstdServer) QueryWriteStatus(_ context.Context, r *bspb.QueryWriteStatusRequest) (*bspb.QueryWriteStatusResponse, error) {
@@ -254,7 +280,7 @@ func (s *zstdServer) QueryWriteStatus(_ context.Context, r *bspb.QueryWriteStatu
 	if s.complete {
 		return &bspb.QueryWriteStatusResponse{CommittedSize: d.SizeBytes, Complete: true}, nil
 	}
-	return &bspb.QueryWriteStatusResponse{CommittedSize: s.began(s.uploads[r.ResourceName])}, nil
+	return &bspb.QueryWriteStatusResponse{CommittedSize: int64(len(s.uploads[r.ResourceName]))}, nil
 }
 
 // wireStatus is what a server answers for an error of cas.

@@ -1,21 +1,21 @@
 package experiment
 
 import (
+	"context"
 	"errors"
 	"runtime"
 	"time"
 
 	"golang.org/x/sync/errgroup"
 
-	"github.com/weir-build/weir/loadgen/scenario"
 	"github.com/weir-build/weir/reports/result"
 	"github.com/weir-build/weir/reports/stats"
 	"github.com/weir-build/weir/sim/des"
 	"github.com/weir-build/weir/sim/model"
 )
 
-// Replication is one of several runs, with all that it recorded.
-type Replication struct {
+// Recorded is a run of a point with all that it recorded.
+type Recorded struct {
 	Seed    uint64
 	Outcome model.Outcome
 	Result  *result.Result
@@ -23,34 +23,40 @@ type Replication struct {
 	Trajectory *des.Trajectory
 }
 
-// Replicate runs a scenario n times, on all CPUs, and returns the runs in the order of
-// their numbers, whichever ended first. The first has the scenario's own seed; those of the
-// others follow from it. A run's result carries what describe says of it. Each of configure
-// may add observers to a run, by its number; they are called from several goroutines.
-func Replicate(
-	s *scenario.Scenario, n int, base time.Time, describe func(seed uint64) result.Run, configure ...func(run int, c *model.Config),
-) ([]Replication, error) {
+// Results makes the first n runs of a point, on all CPUs, and returns all that they recorded, by
+// number, whichever ended first. They are made whether or not they were before, count for no
+// estimate and are told to no Progress. A run's result carries what describe says of it. Each of
+// configure may add observers to a run, by its number; they are called from several goroutines.
+func (x *Experiment) Results(
+	ctx context.Context, p *Point, n int, base time.Time, describe func(seed uint64) result.Run, configure ...func(run int, c *model.Config),
+) ([]Recorded, error) {
 	if n < 1 {
-		return nil, errors.New("want at least one replication")
+		return nil, errors.New("want at least one run")
 	}
-	all := make([]Replication, n)
-	var group errgroup.Group
+	if err := x.prepare(ctx, []*Point{p}); err != nil {
+		return nil, err
+	}
+	all := make([]Recorded, n)
+	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(runtime.GOMAXPROCS(0))
 	for i := range all {
 		group.Go(func() error {
+			if err := context.Cause(ctx); err != nil {
+				return err
+			}
 			var trajectory *des.Trajectory
 			if i == 0 {
 				trajectory = new(des.Trajectory)
 			}
-			outcome, r, err := simulate(s, i, base, part{}, describe, trajectory, configure...)
-			all[i] = Replication{seed(s, i), outcome, r, trajectory}
+			outcome, r, err := simulate(p.scenario, i, base, p.part(x), describe, trajectory, configure...)
+			all[i] = Recorded{seed(p.scenario, i), outcome, r, trajectory}
 			return err
 		})
 	}
 	return all, group.Wait()
 }
 
-// Interval is a mean of replications with its confidence interval: Mean ± Half.
+// Interval is a mean of runs with its confidence interval: Mean ± Half.
 type Interval = stats.Interval
 
 // Confidence is that of an answer. Where it consists of several intervals, each of them is
@@ -67,11 +73,11 @@ type Verdict string
 const (
 	Met          Verdict = "met"          // all of the interval holds
 	Missed       Verdict = "missed"       // none of it does
-	Inconclusive Verdict = "inconclusive" // the bound is in it: more replications
+	Inconclusive Verdict = "inconclusive" // the bound is in it: more runs
 	Unknown      Verdict = "unknown"      // a run has nothing of the measure
 )
 
-// Answer is an objective, by several replications.
+// Answer is an objective, by several runs.
 type Answer struct {
 	Objective result.Expr
 	Interval  Interval
@@ -79,7 +85,7 @@ type Answer struct {
 }
 
 // Answers judges objectives by the means of their measures.
-func Answers(runs []Replication, objectives []result.Expr) []Answer {
+func Answers(runs []Recorded, objectives []result.Expr) []Answer {
 	answers := make([]Answer, len(objectives))
 	for i, e := range objectives {
 		a := Answer{Objective: e, Verdict: Unknown}
