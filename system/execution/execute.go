@@ -307,12 +307,12 @@ func (s *Server) enqueue(ctx context.Context, op *operation) error {
 // whose result is on its way to the cache may have it there already. To have an action
 // run once more beside one that runs, as flaky tests are hunted, is do_not_cache.
 func (s *Server) enqueueLoaded(op *operation, found *loaded) error {
-	action, data, command := found.action, found.data, found.command
+	action, data := found.action, found.data
 	timeout, err := s.timeout(action)
 	if err != nil {
 		return err
 	}
-	wanted, err := properties(action, command)
+	wanted, err := properties(action, found.platform)
 	if err != nil {
 		return err
 	}
