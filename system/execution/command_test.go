@@ -52,8 +52,9 @@ func TestThePlatformOfACommandIsThatOfTheMessage(t *testing.T) {
 				t.Fatalf("the message's own code can use it: %v", decodes)
 			}
 			//lint:ignore SA1019 see command
-			if test.ok && !proto.Equal(got, m.Platform) {
-				t.Errorf("got %v, want %v", got, m.Platform)
+			want := m.Platform
+			if test.ok && !proto.Equal(got, want) {
+				t.Errorf("got %v, want %v", got, want)
 			}
 		})
 	}
