@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/weir-build/weir/system/digest"
@@ -175,8 +176,21 @@ func (s *Server) hold(ctx context.Context, wake chan struct{}) string {
 	return "nothing"
 }
 
+// Numbers of fields.
+var (
+	sessionLeases = new(bots.BotSession).ProtoReflect().Descriptor().Fields().ByName("leases").Number()
+
+	ofLease      = new(bots.Lease).ProtoReflect().Descriptor().Fields()
+	leaseState   = ofLease.ByName("state").Number()
+	leaseID      = ofLease.ByName("id").Number()
+	leasePayload = ofLease.ByName("payload").Number()
+)
+
 // answer is the session as the server sees it, with a trailer for each lease
 // that is offered: its trace context. The lock is held.
+//
+// It is for the wire alone: leases are as they are going to be written, for the reason
+// that operation.message has; but for those that are gone, which are rare.
 func (s *Server) answer(now time.Time, session *session, bot *bots.BotSession, gone []*bots.Lease) (*bots.BotSession, metadata.MD) {
 	session.changed = false
 	reply := &bots.BotSession{
@@ -184,23 +198,47 @@ func (s *Server) answer(now time.Time, session *session, bot *bots.BotSession, g
 		ExpireTime: timestamppb.New(now.Add(s.sessionTimeout())),
 		Leases:     gone,
 	}
-	var offers metadata.MD
-	for _, id := range slices.Sorted(maps.Keys(session.leases)) {
+	sh := &s.shell
+	sh.leaseIDs = slices.AppendSeq(sh.leaseIDs[:0], maps.Keys(session.leases))
+	slices.Sort(sh.leaseIDs)
+	size := 0
+	for _, id := range sh.leaseIDs {
+		size += leaseRoom + len(session.leases[id].task.payload)
+	}
+	var (
+		offers metadata.MD
+		leases = make([]byte, 0, size)
+	)
+	for _, id := range sh.leaseIDs {
 		l := session.leases[id]
-		told := &bots.Lease{Id: id, State: l.state}
+		leases = appendNested(leases, sessionLeases, l.append)
 		switch l.state {
 		case bots.LeaseState_PENDING:
-			told.Payload = l.task.payload
 			if work := build.Worker(l.task.leader.client.action, l.attempt); work.Valid() {
 				if offers == nil {
-					offers = make(metadata.MD)
+					offers = make(metadata.MD, 1)
 				}
 				offers.Set(tracecontext.LeasePrefix+id, work.String())
 			}
 		case bots.LeaseState_CANCELLED:
 			delete(session.leases, id)
 		}
-		reply.Leases = append(reply.Leases, told)
 	}
+	reply.ProtoReflect().SetUnknown(leases)
 	return reply, offers
+}
+
+// leaseRoom is what a lease takes besides its payload.
+const leaseRoom = 160
+
+// append appends a lease as its worker is told of it: with its Action while it is
+// offered.
+func (l *lease) append(b []byte) []byte {
+	b = appendText(b, leaseID, l.id)
+	b = protowire.AppendTag(b, leaseState, protowire.VarintType)
+	b = protowire.AppendVarint(b, uint64(l.state))
+	if l.state != bots.LeaseState_PENDING {
+		return b
+	}
+	return appendNested(b, leasePayload, func(b []byte) []byte { return appendAny(b, actionType, l.task.payload) })
 }

@@ -11,7 +11,6 @@ import (
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/weir-build/weir/system/digest"
 	"github.com/weir-build/weir/system/proto/notes"
@@ -24,9 +23,9 @@ import (
 
 // Names of messages in an Any.
 var (
-	actionType   = pack(new(repb.Action)).TypeUrl
-	metadataType = pack(new(repb.ExecuteOperationMetadata)).TypeUrl
-	responseType = pack(new(repb.ExecuteResponse)).TypeUrl
+	actionType   = typeURL(new(repb.Action))
+	metadataType = typeURL(new(repb.ExecuteOperationMetadata))
+	responseType = typeURL(new(repb.ExecuteResponse))
 )
 
 // lookupPatience is how long the first message may wait for the answer of the
@@ -179,9 +178,9 @@ func (s *Server) endEarly(now time.Time, op *operation, response *repb.ExecuteRe
 // endTaskless ends an operation that has no task; the lock is held. Whoever prepares it
 // finds that by endedMeanwhile.
 func (s *Server) endTaskless(now time.Time, op *operation, response *repb.ExecuteResponse) {
-	s.end(now, op, response, pack(response))
+	s.end(now, op, response, marshal(response))
 	if op.place > 0 {
-		s.journalNote(now, &notes.Note{Ended: op.name, Response: op.response.Value})
+		s.journalNote(now, &notes.Note{Ended: op.name, Response: op.response})
 	}
 	if op.giveUp != nil {
 		op.giveUp()
@@ -258,7 +257,7 @@ func (s *Server) open(ctx context.Context, at *instance, action digest.Digest, r
 
 // about is what an operation's metadata say but for what changes.
 func about(action digest.Digest) []byte {
-	return pack(&repb.ExecuteOperationMetadata{ActionDigest: action.Proto(), DigestFunction: function.Value()}).Value
+	return marshal(&repb.ExecuteOperationMetadata{ActionDigest: action.Proto(), DigestFunction: function.Value()})
 }
 
 // lookup asks the action cache. Trouble with it costs an execution, not the
@@ -308,12 +307,12 @@ func (s *Server) enqueue(ctx context.Context, op *operation) error {
 // whose result is on its way to the cache may have it there already. To have an action
 // run once more beside one that runs, as flaky tests are hunted, is do_not_cache.
 func (s *Server) enqueueLoaded(op *operation, found *loaded) error {
-	action, data, command := found.action, found.data, found.command
+	action, data := found.action, found.data
 	timeout, err := s.timeout(action)
 	if err != nil {
 		return err
 	}
-	wanted, err := properties(action, command)
+	wanted, err := properties(action, found.platform)
 	if err != nil {
 		return err
 	}
@@ -334,7 +333,7 @@ func (s *Server) enqueueLoaded(op *operation, found *loaded) error {
 	}
 	fresh := &task{
 		instance: op.instance, digest: op.action,
-		payload: &anypb.Any{TypeUrl: actionType, Value: data},
+		payload: data,
 		noCache: action.DoNotCache, timeout: timeout, size: size, leader: op,
 	}
 	var noted []byte
@@ -457,12 +456,18 @@ func key(instance string, action digest.Digest) queue.Key {
 	return queue.Key(sum[:16])
 }
 
-func pack(m proto.Message) *anypb.Any {
-	packed, err := anypb.New(m)
+// typeURL names a kind of message in an Any.
+func typeURL(m proto.Message) string {
+	return "type.googleapis.com/" + string(m.ProtoReflect().Descriptor().FullName())
+}
+
+// marshal returns a message on the wire, which is not nil.
+func marshal(m proto.Message) []byte {
+	data, err := proto.Marshal(m)
 	if err != nil {
 		// Only strings that aren't UTF-8 could cause it; ours are made here or
 		// have been decoded, which checks them.
-		panic("pack " + string(m.ProtoReflect().Descriptor().FullName()) + ": " + err.Error())
+		panic("marshal " + string(m.ProtoReflect().Descriptor().FullName()) + ": " + err.Error())
 	}
-	return packed
+	return data
 }

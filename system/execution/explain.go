@@ -46,7 +46,7 @@ func (s *Server) Explain(_ context.Context, request *admin.ExplainRequest) (*adm
 	s.shell.mu.Unlock()
 	switch {
 	case response != nil:
-		return &admin.Explanation{Name: op.name, State: stateDone, Text: endText(response.Value)}, nil
+		return &admin.Explanation{Name: op.name, State: stateDone, Text: endText(response)}, nil
 	case early:
 		return &admin.Explanation{Name: op.name, State: stateEarly,
 			Text: "It has no work yet: the action cache is asked for a result, or the action is read."}, nil

@@ -10,6 +10,7 @@ import (
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/weir-build/weir/system/queue"
@@ -66,14 +67,49 @@ func (op *operation) ignore(f *follower) {
 	op.waiting = slices.DeleteFunc(op.waiting, func(c chan struct{}) bool { return c == f.news })
 }
 
+// Numbers of fields.
+var (
+	ofOperation = new(longrunningpb.Operation).ProtoReflect().Descriptor().Fields()
+	ofAny       = new(anypb.Any).ProtoReflect().Descriptor().Fields()
+
+	operationName     = ofOperation.ByName("name").Number()
+	operationMetadata = ofOperation.ByName("metadata").Number()
+	operationDone     = ofOperation.ByName("done").Number()
+	operationResponse = ofOperation.ByName("response").Number()
+
+	anyType  = ofAny.ByName("type_url").Number()
+	anyValue = ofAny.ByName("value").Number()
+)
+
 // message is the operation at a stage. Its response is known when it is done.
-func (op *operation) message(stage repb.ExecutionStage_Value, response *anypb.Any, about *progress) *longrunningpb.Operation {
-	m := &longrunningpb.Operation{Name: op.name, Metadata: op.metadata(stage, about)}
+//
+// It is for the wire alone: all its fields are among those that the message doesn't
+// know, already as they are going to be written. As messages in messages they were five
+// objects for each that is sent, and encoding them took longer than all else here.
+func (op *operation) message(stage repb.ExecutionStage_Value, response []byte, about *progress) *longrunningpb.Operation {
+	b := make([]byte, 0, len(op.name)+len(op.about)+len(about.partial)+len(response)+messageRoom)
+	b = appendText(b, operationName, op.name)
+	b = appendNested(b, operationMetadata, func(b []byte) []byte {
+		b = appendText(b, anyType, metadataType)
+		return appendNested(b, anyValue, func(b []byte) []byte { return op.appendMetadata(b, stage, about) })
+	})
 	if stage == repb.ExecutionStage_COMPLETED {
-		m.Done = true
-		m.Result = &longrunningpb.Operation_Response{Response: response}
+		b = protowire.AppendTag(b, operationDone, protowire.VarintType)
+		b = protowire.AppendVarint(b, 1)
+		b = appendNested(b, operationResponse, func(b []byte) []byte { return appendAny(b, responseType, response) })
 	}
+	m := new(longrunningpb.Operation)
+	m.ProtoReflect().SetUnknown(b)
 	return m
+}
+
+// messageRoom is what a message takes besides what varies much in length.
+const messageRoom = 640
+
+// appendAny appends an Any.
+func appendAny(b []byte, typeURL string, value []byte) []byte {
+	b = appendText(b, anyType, typeURL)
+	return protowire.AppendBytes(protowire.AppendTag(b, anyValue, protowire.BytesType), value)
 }
 
 // follow sends stages until the operation is done, the client leaves or the

@@ -86,6 +86,14 @@ func startAll(t *testing.T, q queue.Config, sampler *telemetry.Sampler, wrap fun
 	return startOn(t, serve(t, grpc.NewServer(grpc.MaxRecvMsgSize(storage.MaxRecvMsgBytes)), store), q, sampler, change...)
 }
 
+// observed are services that are registered as stack.NewExecution does.
+type observed struct {
+	*execution.Server
+	by *telemetry.Telemetry
+}
+
+func (o observed) Register(r grpc.ServiceRegistrar) { o.Server.Register(o.by.Observed(r)) }
+
 // startOn starts an execution-server on a storage-server that is there.
 func startOn(t *testing.T, storageAddress string, q queue.Config, sampler *telemetry.Sampler, change ...func(*execution.Config)) *cluster {
 	t.Helper()
@@ -112,8 +120,8 @@ func startOn(t *testing.T, storageAddress string, q queue.Config, sampler *telem
 	ctx, stop := context.WithCancel(context.Background())
 	ran := make(chan error, 1)
 	go func() { ran <- server.Run(ctx) }()
-	g := grpc.NewServer(grpc.StatsHandler(tel.ServerHandler()))
-	address := serve(t, g, server)
+	g := grpc.NewServer(grpc.UnknownServiceHandler(tel.UnknownMethods()))
+	address := serve(t, g, observed{server, tel})
 	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {
 		t.Fatal(err)

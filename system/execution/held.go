@@ -53,7 +53,7 @@ func (op *operation) pack(p telemetry.Packed) telemetry.Packed {
 	// The response is there as bytes, unless the server stops before there is one.
 	// The work's result is the same, unless the operation was cancelled.
 	if op.response != nil {
-		p = telemetry.AppendText(p, op.response.Value)
+		p = telemetry.AppendText(p, op.response)
 	} else {
 		p = appendMessage(p, o.executed)
 	}

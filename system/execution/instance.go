@@ -3,8 +3,10 @@ package execution
 import (
 	"context"
 	"errors"
+	"unicode/utf8"
 
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
+	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/weir-build/weir/system/cas"
@@ -61,11 +63,12 @@ func (i *instance) update(ctx context.Context, action digest.Digest, result *rep
 	return err
 }
 
-// loaded is an action, also as bytes, and its command.
+// loaded is an action, also as bytes, and the platform that its command asks for: nil,
+// unless the client is of before REAPI 2.2.
 type loaded struct {
-	action  *repb.Action
-	data    []byte
-	command *repb.Command
+	action   *repb.Action
+	data     []byte
+	platform *repb.Platform
 }
 
 // found is what find came to: a result, or an action, or neither, and then the action is
@@ -95,7 +98,7 @@ func decodeFound(d digest.Digest, f *remote.FoundAction) *loaded {
 	if l.action, command, err = decodeAction(d, f.Action); err != nil || digest.Of(f.Command) != command {
 		return nil
 	}
-	if l.command, err = decodeCommand(d, command, f.Command); err != nil {
+	if l.platform, err = platformOf(d, command, f.Command); err != nil {
 		return nil
 	}
 	return l
@@ -122,7 +125,7 @@ func loadAll(ctx context.Context, from *remote.Client, actions []digest.Digest) 
 	for i, blob := range readAll(ctx, from, "command", commands, maxCommandBytes) {
 		r := &results[of[i]]
 		if r.Err = blob.Err; r.Err == nil {
-			r.Value.command, r.Err = decodeCommand(actions[of[i]], commands[i], blob.Value)
+			r.Value.platform, r.Err = platformOf(actions[of[i]], commands[i], blob.Value)
 		}
 	}
 	return results
@@ -142,15 +145,50 @@ func decodeAction(d digest.Digest, data []byte) (action *repb.Action, command di
 	return action, command, nil
 }
 
-func decodeCommand(action, d digest.Digest, data []byte) (*repb.Command, error) {
-	command := new(repb.Command)
-	if err := proto.Unmarshal(data, command); err != nil {
-		return nil, invalid("command %v can't be decoded: %v", d, err)
+// Numbers of fields.
+var (
+	ofCommand        = new(repb.Command).ProtoReflect().Descriptor().Fields()
+	commandArguments = ofCommand.ByName("arguments").Number()
+	commandPlatform  = ofCommand.ByName("platform").Number()
+)
+
+// platformOf returns the platform of a command, or what is wrong with the command.
+// Arguments, of which there may be hundreds, are looked at where they are, as nobody needs
+// them here. What is within other fields is the worker's to decode.
+func platformOf(action, d digest.Digest, data []byte) (platform *repb.Platform, err error) {
+	arguments := 0
+	for rest := data; len(rest) > 0; {
+		number, kind, n := protowire.ConsumeField(rest)
+		if n < 0 {
+			return nil, invalid("command %v can't be decoded: %v", d, protowire.ParseError(n))
+		}
+		field := rest[:n]
+		rest = rest[n:]
+		if kind != protowire.BytesType {
+			continue
+		}
+		_, _, tag := protowire.ConsumeTag(field)
+		value, _ := protowire.ConsumeBytes(field[tag:])
+		switch number {
+		case commandArguments:
+			arguments++
+			if !utf8.Valid(value) {
+				return nil, invalid("command %v can't be decoded: argument %d is not UTF-8", d, arguments)
+			}
+		case commandPlatform:
+			if platform == nil {
+				platform = new(repb.Platform)
+			}
+			// What is there several times merges (Protocol Buffers, Encoding).
+			if err := (proto.UnmarshalOptions{Merge: true}).Unmarshal(value, platform); err != nil {
+				return nil, invalid("command %v can't be decoded: platform: %v", d, err)
+			}
+		}
 	}
-	if len(command.Arguments) == 0 {
+	if arguments == 0 {
 		return nil, invalid("command %v of action %v has no arguments", d, action)
 	}
-	return command, nil
+	return platform, nil
 }
 
 // readAll reads blobs of which none may be larger than the limit.

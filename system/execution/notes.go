@@ -8,7 +8,6 @@ import (
 
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/weir-build/weir/system/digest"
 	"github.com/weir-build/weir/system/proto/bots"
@@ -54,7 +53,7 @@ func (op *operation) state() *notes.Operation {
 	n := op.note()
 	n.Stage = int32(op.stage)
 	if op.response != nil {
-		n.Done, n.Response, n.Ended = true, op.response.Value, stamp(op.endedAt)
+		n.Done, n.Response, n.Ended = true, op.response, stamp(op.endedAt)
 		return n
 	}
 	if op.task != nil {
@@ -82,13 +81,13 @@ func (op *operation) end() *notes.Operation {
 	return &notes.Operation{
 		Name: op.name, Instance: op.instance.name, ActionHash: op.action.Hash[:], ActionSizeBytes: op.action.SizeBytes,
 		Sequence: op.sequence, Priority: op.priority,
-		Stage: int32(op.stage), Done: true, Response: op.response.Value, Ended: stamp(op.endedAt),
+		Stage: int32(op.stage), Done: true, Response: op.response, Ended: stamp(op.endedAt),
 	}
 }
 
 // note describes a task as it was asked for. Its platform is the input's.
 func (t *task) note() *notes.Task {
-	return &notes.Task{Action: t.payload.Value, Uncached: t.noCache, Timeout: int64(t.timeout)}
+	return &notes.Task{Action: t.payload, Uncached: t.noCache, Timeout: int64(t.timeout)}
 }
 
 // state describes a task as it is; the lock is held.
@@ -97,7 +96,7 @@ func (t *task) state(workers map[queue.WorkerID]*session) *notes.Task {
 	n.Id, n.Platform = uint64(t.id), uint32(t.platform.id)
 	n.Leader = t.leader.state()
 	if t.packed != nil {
-		n.Response = t.packed.Value
+		n.Response = t.packed
 	}
 	for i := range t.attempts {
 		a := &t.attempts[i]
@@ -257,7 +256,7 @@ func (s *Server) taskOf(n *notes.Task, leader *operation, p queue.PlatformID) (*
 		return nil, fmt.Errorf("the task of operation %q is of platform %d, of which the journal doesn't tell", leader.name, p)
 	}
 	return &task{
-		instance: leader.instance, digest: leader.action, payload: &anypb.Any{TypeUrl: actionType, Value: slices.Clone(n.Action)},
+		instance: leader.instance, digest: leader.action, payload: slices.Clone(n.Action),
 		platform: all[p], noCache: n.Uncached, timeout: time.Duration(n.Timeout), size: unsized, leader: leader,
 	}, nil
 }

@@ -46,11 +46,10 @@ type platforms struct {
 
 // properties returns what an action asks for: its own platform, or that of its
 // command, which is where clients before REAPI 2.2 put it.
-func properties(action *repb.Action, command *repb.Command) ([]property, error) {
+func properties(action *repb.Action, ofCommand *repb.Platform) ([]property, error) {
 	from := action.GetPlatform()
 	if from == nil {
-		//lint:ignore SA1019 clients of REAPI 2.0 and 2.1 have no other place for it
-		from = command.GetPlatform()
+		from = ofCommand
 	}
 	list := make([]property, 0, len(from.GetProperties()))
 	for _, p := range from.GetProperties() {

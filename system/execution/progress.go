@@ -6,7 +6,6 @@ import (
 
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
 	"google.golang.org/protobuf/encoding/protowire"
-	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/weir-build/weir/traces/tracecontext"
@@ -20,7 +19,7 @@ import (
 // where BuildBox looks for a Digest. docs/queue.md says what its fields mean.
 //
 // It is made for each message, hence by hand: messages of messages in maps take six
-// times as long (BenchmarkMetadata).
+// times as long (BenchmarkMessage).
 
 // Names of fields of the record, beside tracecontext.Header.
 const (
@@ -63,30 +62,30 @@ func (op *operation) progress() progress {
 
 // Numbers of fields.
 var (
-	ofOperation = new(repb.ExecuteOperationMetadata).ProtoReflect().Descriptor().Fields()
+	ofMetadata  = new(repb.ExecuteOperationMetadata).ProtoReflect().Descriptor().Fields()
 	ofExecution = new(repb.ExecutedActionMetadata).ProtoReflect().Descriptor().Fields()
 
-	stageField   = ofOperation.ByName("stage").Number()
-	partialField = ofOperation.ByName("partial_execution_metadata").Number()
+	stageField   = ofMetadata.ByName("stage").Number()
+	partialField = ofMetadata.ByName("partial_execution_metadata").Number()
 
 	workerField    = ofExecution.ByName("worker").Number()
 	queuedField    = ofExecution.ByName("queued_timestamp").Number()
 	auxiliaryField = ofExecution.ByName("auxiliary_metadata").Number()
 
-	structType = pack(new(structpb.Struct)).TypeUrl
+	structType = typeURL(new(structpb.Struct))
 )
 
-// metadata is an ExecuteOperationMetadata of the operation at a stage. What doesn't
-// change is the same bytes each time: concatenated messages merge (Protocol Buffers,
-// Encoding).
-func (op *operation) metadata(stage repb.ExecutionStage_Value, p *progress) *anypb.Any {
-	value := append(make([]byte, 0, len(op.about)+len(p.partial)+400), op.about...)
-	value = protowire.AppendTag(value, stageField, protowire.VarintType)
-	value = protowire.AppendVarint(value, uint64(stage))
+// appendMetadata appends an ExecuteOperationMetadata of the operation at a stage. What
+// doesn't change is the same bytes each time: concatenated messages merge (Protocol
+// Buffers, Encoding).
+func (op *operation) appendMetadata(b []byte, stage repb.ExecutionStage_Value, p *progress) []byte {
+	b = append(b, op.about...)
+	b = protowire.AppendTag(b, stageField, protowire.VarintType)
+	b = protowire.AppendVarint(b, uint64(stage))
 	if p.attempt > 0 {
-		value = appendNested(value, partialField, p.appendExecution)
+		b = appendNested(b, partialField, p.appendExecution)
 	}
-	return &anypb.Any{TypeUrl: metadataType, Value: value}
+	return b
 }
 
 // appendExecution appends an ExecutedActionMetadata. The worker's comes first, so
@@ -110,7 +109,7 @@ func (p *progress) appendRecord(b []byte) []byte {
 		return appendNested(b, 2, func(b []byte) []byte { return appendNumber(b, float64(p.attempt)) })
 	})
 	if !p.leased.IsZero() {
-		b = appendEntry(b, fieldDispatched, p.leased.UTC().Format(time.RFC3339Nano))
+		b = appendEntryBy(b, fieldDispatched, func(b []byte) []byte { return p.leased.UTC().AppendFormat(b, time.RFC3339Nano) })
 	}
 	if p.reason != "" {
 		b = appendEntry(b, fieldQueueReason, p.reason)
@@ -119,7 +118,7 @@ func (p *progress) appendRecord(b []byte) []byte {
 		b = appendEntry(b, fieldDeduplicated, p.onto)
 	}
 	if p.work.Valid() {
-		b = appendEntry(b, tracecontext.Header, p.work.String())
+		b = appendEntryBy(b, tracecontext.Header, p.work.Append)
 	}
 	return b
 }
@@ -129,6 +128,14 @@ func appendEntry(b []byte, key, text string) []byte {
 	return appendNested(b, 1, func(b []byte) []byte {
 		b = appendText(b, 1, key)
 		return appendNested(b, 2, func(b []byte) []byte { return appendText(b, 3, text) })
+	})
+}
+
+// appendEntryBy is appendEntry of the text that text appends.
+func appendEntryBy(b []byte, key string, text func([]byte) []byte) []byte {
+	return appendNested(b, 1, func(b []byte) []byte {
+		b = appendText(b, 1, key)
+		return appendNested(b, 2, func(b []byte) []byte { return appendNested(b, 3, text) })
 	})
 }
 

@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"cloud.google.com/go/longrunning/autogen/longrunningpb"
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
@@ -70,10 +71,7 @@ func TestMetadataByHand(t *testing.T) {
 			want.PartialExecutionMetadata = m
 		}
 		op := &operation{about: about(action)}
-		got := new(repb.ExecuteOperationMetadata)
-		if err := op.metadata(repb.ExecutionStage_EXECUTING, &p).UnmarshalTo(got); err != nil {
-			t.Fatalf("%s: %v", name, err)
-		}
+		got := told(t, op, &p)
 		// The same map may be written in any order.
 		unpackStruct(t, got)
 		unpackStruct(t, want)
@@ -105,10 +103,7 @@ func TestFieldsAreDocumented(t *testing.T) {
 		work: tracecontext.OfInvocation("9e1d3ab6-7f5e-4f9b-9d53-0d6c1fbd6a01"),
 	}
 	op := &operation{about: about(digest.Of([]byte("a")))}
-	m := new(repb.ExecuteOperationMetadata)
-	if err := op.metadata(repb.ExecutionStage_EXECUTING, &p).UnmarshalTo(m); err != nil {
-		t.Fatal(err)
-	}
+	m := told(t, op, &p)
 	record := new(structpb.Struct)
 	if err := m.PartialExecutionMetadata.AuxiliaryMetadata[0].UnmarshalTo(record); err != nil {
 		t.Fatal(err)
@@ -129,16 +124,60 @@ func TestFieldsAreDocumented(t *testing.T) {
 	}
 }
 
-func BenchmarkMetadata(b *testing.B) {
-	op := &operation{about: about(digest.Of([]byte("a")))}
+// told returns the metadata of the message of an operation that executes.
+func told(t testing.TB, op *operation, p *progress) *repb.ExecuteOperationMetadata {
+	t.Helper()
+	m := new(repb.ExecuteOperationMetadata)
+	if err := asClient(t, op.message(repb.ExecutionStage_EXECUTING, nil, p)).Metadata.UnmarshalTo(m); err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+// asClient returns an operation as who gets it over the wire has it.
+func asClient(t testing.TB, m *longrunningpb.Operation) *longrunningpb.Operation {
+	t.Helper()
+	got := new(longrunningpb.Operation)
+	if err := proto.Unmarshal(marshal(m), got); err != nil {
+		t.Fatal(err)
+	}
+	if left := got.ProtoReflect().GetUnknown(); len(left) > 0 {
+		t.Errorf("%d bytes of the message are of no field", len(left))
+	}
+	return got
+}
+
+func pack(m proto.Message) *anypb.Any { return &anypb.Any{TypeUrl: typeURL(m), Value: marshal(m)} }
+
+func TestTheLastMessageHasTheResponse(t *testing.T) {
+	op := &operation{name: "operations/x", about: about(digest.Of([]byte("a")))}
+	for name, response := range map[string]*repb.ExecuteResponse{
+		"empty": {}, "a result": {Result: &repb.ActionResult{ExitCode: 1, StdoutRaw: make([]byte, 1<<17)}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			got := asClient(t, op.message(repb.ExecutionStage_COMPLETED, marshal(response), new(progress)))
+			told := new(repb.ExecuteResponse)
+			if err := got.GetResponse().UnmarshalTo(told); err != nil {
+				t.Fatal(err)
+			}
+			if got.Name != op.name || !got.Done || !proto.Equal(told, response) {
+				t.Errorf("got %v", got)
+			}
+		})
+	}
+}
+
+func BenchmarkMessage(b *testing.B) {
+	op := &operation{name: "operations/9e1d3ab6-7f5e-4f9b-9d53-0d6c1fbd6a02", about: about(digest.Of([]byte("a")))}
 	p := progress{
 		attempt: 1, queued: time.Now(), leased: time.Now(), worker: "worker-1", reason: "workers_busy",
 		work: tracecontext.OfInvocation("9e1d3ab6-7f5e-4f9b-9d53-0d6c1fbd6a01"),
 	}
+	// Both as gRPC writes them.
 	b.Run("by=hand", func(b *testing.B) {
 		b.ReportAllocs()
 		for b.Loop() {
-			op.metadata(repb.ExecutionStage_EXECUTING, &p)
+			marshal(op.message(repb.ExecutionStage_EXECUTING, nil, &p))
 		}
 	})
 	// What the messages' own code takes for the same.
@@ -149,12 +188,13 @@ func BenchmarkMetadata(b *testing.B) {
 				fieldAttempt: structpb.NewNumberValue(float64(p.attempt)), fieldDispatched: structpb.NewStringValue(p.leased.UTC().Format(time.RFC3339Nano)),
 				fieldQueueReason: structpb.NewStringValue(p.reason), tracecontext.Header: structpb.NewStringValue(p.work.String()),
 			}})
-			pack(&repb.ExecuteOperationMetadata{
+			told := pack(&repb.ExecuteOperationMetadata{
 				ActionDigest: op.action.Proto(), DigestFunction: repb.DigestFunction_SHA256, Stage: repb.ExecutionStage_EXECUTING,
 				PartialExecutionMetadata: &repb.ExecutedActionMetadata{
 					Worker: p.worker, QueuedTimestamp: timestamppb.New(p.queued), AuxiliaryMetadata: []*anypb.Any{record},
 				},
 			})
+			marshal(&longrunningpb.Operation{Name: op.name, Metadata: told})
 		}
 	})
 }
@@ -183,10 +223,7 @@ func FuzzPartialOf(f *testing.F) {
 			return
 		}
 		p := progress{attempt: 1, queued: time.Unix(1_700_000_000, 5), worker: "one", partial: partial}
-		m := new(repb.ExecuteOperationMetadata)
-		if err := op.metadata(repb.ExecutionStage_EXECUTING, &p).UnmarshalTo(m); err != nil {
-			t.Fatalf("%q: %v", value, err)
-		}
+		m := told(t, op, &p)
 		told := m.PartialExecutionMetadata
 		if told.Worker != "one" || !told.QueuedTimestamp.AsTime().Equal(p.queued) {
 			t.Errorf("%q: the worker is %q, queued %v", value, told.Worker, told.QueuedTimestamp)

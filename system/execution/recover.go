@@ -15,7 +15,6 @@ import (
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
 	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/weir-build/weir/system/proto/bots"
 	"github.com/weir-build/weir/system/proto/notes"
@@ -174,7 +173,7 @@ func (s *Server) replayTask(n *notes.Task) error {
 	t.id = queue.TaskID(n.Id)
 	leader.task = t
 	if n.Leader.Done {
-		leader.response = &anypb.Any{TypeUrl: responseType, Value: slices.Clone(n.Leader.Response)}
+		leader.response = own(n.Leader.Response)
 	}
 	if len(n.Attempts) == 0 {
 		return fmt.Errorf("the task of operation %q has no attempt, not even one that waits", leader.name)
@@ -236,9 +235,12 @@ func (s *Server) replayEnd(at time.Time, op *operation, data []byte) error {
 	if err := proto.Unmarshal(data, response); err != nil {
 		return fmt.Errorf("the response of operation %q: %w", op.name, err)
 	}
-	s.end(at, op, response, &anypb.Any{TypeUrl: responseType, Value: slices.Clone(data)})
+	s.end(at, op, response, own(data))
 	return nil
 }
+
+// own copies a response out of what was read. It is not nil, even if it is empty.
+func own(response []byte) []byte { return append([]byte{}, response...) }
 
 // cameTo notes the response that a task came to.
 func (t *task) cameTo(data []byte) error {
@@ -246,7 +248,7 @@ func (t *task) cameTo(data []byte) error {
 	if err := proto.Unmarshal(data, t.response); err != nil {
 		return fmt.Errorf("the result of operation %q: %w", t.leader.name, err)
 	}
-	t.packed = &anypb.Any{TypeUrl: responseType, Value: slices.Clone(data)}
+	t.packed = own(data)
 	return nil
 }
 

@@ -57,7 +57,7 @@ func BenchmarkRecovery(b *testing.B) {
 		for i, d := range actions {
 			action := &repb.Action{CommandDigest: d.Proto(), InputRootDigest: digest.Empty.Proto()}
 			data, _, err := digest.OfMessage(action)
-			results[i] = remote.Result[loaded]{Value: loaded{action: action, data: data, command: &repb.Command{Arguments: []string{"cc"}}}, Err: err}
+			results[i] = remote.Result[loaded]{Value: loaded{action: action, data: data}, Err: err}
 		}
 		return results
 	})

@@ -6,7 +6,6 @@ import (
 	"time"
 
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
-	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/weir-build/weir/system/digest"
 	"github.com/weir-build/weir/system/queue"
@@ -43,6 +42,7 @@ type shell struct {
 	sequence   uint64
 	ended      []*operation // kept for the TTL, oldest first
 	endedBytes int          // of their responses
+	leaseIDs   []string     // of an answer to a worker, used again
 	finished   []*operation // over and done with, to be recorded after the step
 
 	// publishing counts the results on their way to the action cache.
@@ -83,9 +83,9 @@ type operation struct {
 	place    int64             // in the journal, 0 if it has no record
 	task     *task
 	stage    repb.ExecutionStage_Value
-	changes  int        // how often there was something new
-	recent   bool       // its clients are told in a moment
-	response *anypb.Any // an ExecuteResponse, once done
+	changes  int    // how often there was something new
+	recent   bool   // its clients are told in a moment
+	response []byte // an ExecuteResponse on the wire, once done
 	endedAt  time.Time
 	waiting  []chan struct{} // one token each when something is new
 	outcome  outcome
@@ -114,7 +114,7 @@ type task struct {
 	id       queue.TaskID
 	instance *instance
 	digest   digest.Digest
-	payload  *anypb.Any // the Action
+	payload  []byte // the Action, as its worker gets it
 	platform *platform
 	noCache  bool
 	timeout  time.Duration
@@ -125,8 +125,8 @@ type task struct {
 	attempts []build.Attempt
 	leases   []*lease
 	response *repb.ExecuteResponse
-	packed   *anypb.Any // response, for the wire
-	partial  []byte     // what the worker tells of the attempt under way, an ExecutedActionMetadata
+	packed   []byte // response, on the wire
+	partial  []byte // what the worker tells of the attempt under way, an ExecutedActionMetadata
 	usage    []build.Attribute
 
 	place place // among those of its invocation
@@ -258,7 +258,7 @@ func (s *Server) operationDone(now time.Time, o queue.Output) {
 			why = s.shell.lacks(t.platform)
 		}
 		response = failure(o.Reason, t, why)
-		packed = pack(response)
+		packed = marshal(response)
 	}
 	s.end(now, op, response, packed)
 	if t.leader != op {
@@ -267,7 +267,7 @@ func (s *Server) operationDone(now time.Time, o queue.Output) {
 }
 
 // end gives an operation its response; the lock is held.
-func (s *Server) end(now time.Time, op *operation, response *repb.ExecuteResponse, packed *anypb.Any) {
+func (s *Server) end(now time.Time, op *operation, response *repb.ExecuteResponse, packed []byte) {
 	op.response, op.endedAt = packed, now
 	op.outcome.executed, op.outcome.doneAt = response, now
 	op.kept = s.reasonToKeep(op, now)
@@ -275,7 +275,7 @@ func (s *Server) end(now time.Time, op *operation, response *repb.ExecuteRespons
 	op.changes++
 	op.signal()
 	s.shell.ended = append(s.shell.ended, op)
-	s.shell.endedBytes += len(packed.Value)
+	s.shell.endedBytes += len(packed)
 }
 
 // taskDone forgets a task; the lock is held. Now the trace of the operation that
@@ -307,7 +307,7 @@ func (s *shell) forget(now time.Time, ttl time.Duration) {
 		if s.names[op.name] == op {
 			delete(s.names, op.name)
 		}
-		s.endedBytes -= len(op.response.Value)
+		s.endedBytes -= len(op.response)
 		s.ended[n] = nil
 		n++
 	}

@@ -64,10 +64,10 @@ func (r *Role) Run(ctx context.Context) error {
 // registrar is a set of gRPC services.
 type registrar interface{ Register(grpc.ServiceRegistrar) }
 
-// newServer returns a gRPC server with a role's telemetry.
-func newServer(t *telemetry.Telemetry) *grpc.Server {
+// newServer returns a gRPC server, with what observes its calls.
+func newServer(observer grpc.ServerOption) *grpc.Server {
 	return grpc.NewServer(
-		grpc.StatsHandler(t.ServerHandler()),
+		observer,
 		grpc.MaxRecvMsgSize(storage.MaxRecvMsgBytes),
 		grpc.MaxSendMsgSize(storage.MaxRecvMsgBytes),
 		grpc.InitialConnWindowSize(connectionWindow),
@@ -82,10 +82,21 @@ func newServer(t *telemetry.Telemetry) *grpc.Server {
 // before, which may be nil, ends, waits for the calls under way, and closes the
 // listener.
 func serve(ctx context.Context, t *telemetry.Telemetry, listener net.Listener, services registrar, before func()) error {
-	server := newServer(t)
-	services.Register(server)
+	server := newServer(grpc.StatsHandler(t.ServerHandler()))
+	return serveOn(ctx, server, server, listener, services, before)
+}
+
+// serveSmall is serve where all calls are small, and many (telemetry.Observed).
+func serveSmall(ctx context.Context, t *telemetry.Telemetry, listener net.Listener, services registrar, before func()) error {
+	server := newServer(grpc.UnknownServiceHandler(t.UnknownMethods()))
+	return serveOn(ctx, server, t.Observed(server), listener, services, before)
+}
+
+// serveOn registers services with r, which is of the server, and serves them.
+func serveOn(ctx context.Context, server *grpc.Server, r grpc.ServiceRegistrar, listener net.Listener, services registrar, before func()) error {
+	services.Register(r)
 	ready := health.NewServer()
-	healthpb.RegisterHealthServer(server, ready)
+	healthpb.RegisterHealthServer(r, ready)
 	failed := make(chan error, 1)
 	go func() { failed <- server.Serve(listener) }()
 	select {

@@ -54,7 +54,7 @@ func TestHealthFollowsTheRoles(t *testing.T) {
 
 func TestMetricsOfAllRolesAreOnOnePage(t *testing.T) {
 	storage, proxy := newRole(t, "storage-server"), newRole(t, "proxy-server")
-	s := serve(t, storage, func(s *grpc.Server) {
+	s := serve(t, storage, func(s grpc.ServiceRegistrar) {
 		repb.RegisterContentAddressableStorageServer(s, &backend{find: func(context.Context) error { return nil }})
 	})
 	parent, err := tracecontext.Parse(traceparent)

@@ -28,14 +28,14 @@ func TestCallThroughProxyIsOneTrace(t *testing.T) {
 	raw := header(t, &repb.RequestMetadata{ToolInvocationId: invocationID, ActionId: "a1"}) + "\xfa\x07\x01x"
 	var received metadata.MD
 	var derivedAtProxy, derivedAtStorage bool
-	back := serve(t, storage, func(s *grpc.Server) {
+	back := serve(t, storage, func(s grpc.ServiceRegistrar) {
 		repb.RegisterContentAddressableStorageServer(s, &backend{find: func(ctx context.Context) error {
 			received, derivedAtStorage = incoming(ctx), telemetry.Derived(ctx)
 			return nil
 		}})
 	})
 	upstream := dial(t, back, proxy)
-	front := serve(t, proxy, func(s *grpc.Server) {
+	front := serve(t, proxy, func(s grpc.ServiceRegistrar) {
 		repb.RegisterContentAddressableStorageServer(s, &backend{find: func(ctx context.Context) error {
 			derivedAtProxy = telemetry.Derived(ctx)
 			return find(ctx, upstream)
@@ -86,7 +86,7 @@ func TestCallThroughProxyIsOneTrace(t *testing.T) {
 func TestPassedThroughMetadataKeepsAllButTheTraceparent(t *testing.T) {
 	caller := newRole(t, "proxy-server")
 	var received metadata.MD
-	s := serve(t, nil, func(s *grpc.Server) {
+	s := serve(t, nil, func(s grpc.ServiceRegistrar) {
 		repb.RegisterContentAddressableStorageServer(s, &backend{find: func(ctx context.Context) error {
 			received = incoming(ctx)
 			return nil
@@ -120,7 +120,7 @@ func TestPassedThroughMetadataKeepsAllButTheTraceparent(t *testing.T) {
 func TestCallWithRequestMetadataOfItsOwn(t *testing.T) {
 	caller := newRole(t, "worker")
 	var received metadata.MD
-	s := serve(t, nil, func(s *grpc.Server) {
+	s := serve(t, nil, func(s grpc.ServiceRegistrar) {
 		repb.RegisterContentAddressableStorageServer(s, &backend{find: func(ctx context.Context) error {
 			received = incoming(ctx)
 			return nil
@@ -147,7 +147,7 @@ func TestCallWithRequestMetadataOfItsOwn(t *testing.T) {
 func TestKeptHeaderIsPassedOnAsItCame(t *testing.T) {
 	caller := newRole(t, "execution-server")
 	var received metadata.MD
-	s := serve(t, nil, func(s *grpc.Server) {
+	s := serve(t, nil, func(s grpc.ServiceRegistrar) {
 		repb.RegisterContentAddressableStorageServer(s, &backend{find: func(ctx context.Context) error {
 			received = incoming(ctx)
 			return nil
@@ -178,7 +178,7 @@ func TestKeptHeaderIsPassedOnAsItCame(t *testing.T) {
 func TestUnsampledCallPassesItsContextOn(t *testing.T) {
 	caller := newRole(t, "worker")
 	var received metadata.MD
-	s := serve(t, nil, func(s *grpc.Server) {
+	s := serve(t, nil, func(s grpc.ServiceRegistrar) {
 		repb.RegisterContentAddressableStorageServer(s, &backend{find: func(ctx context.Context) error {
 			received = incoming(ctx)
 			return nil

@@ -160,16 +160,26 @@ type server struct {
 	done sync.WaitGroup
 }
 
+// byRegistrar makes servers be observed by Observed rather than by ServerHandler. See
+// TestObservedIsLikeTheHandler.
+var byRegistrar bool
+
 // serve starts a server. Stop it before looking at its telemetry: a call ends
 // at the server after the client has its answer.
-func serve(t testing.TB, r *role, register func(*grpc.Server)) *server {
+func serve(t testing.TB, r *role, register func(grpc.ServiceRegistrar)) *server {
 	t.Helper()
-	var options []grpc.ServerOption
-	if r != nil {
-		options = append(options, grpc.StatsHandler(r.ServerHandler()))
+	s := new(server)
+	switch {
+	case r == nil:
+		s.grpc = grpc.NewServer()
+		register(s.grpc)
+	case byRegistrar:
+		s.grpc = grpc.NewServer(grpc.UnknownServiceHandler(r.UnknownMethods()))
+		register(r.Observed(s.grpc))
+	default:
+		s.grpc = grpc.NewServer(grpc.StatsHandler(r.ServerHandler()))
+		register(s.grpc)
 	}
-	s := &server{grpc: grpc.NewServer(options...)}
-	register(s.grpc)
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)

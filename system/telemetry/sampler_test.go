@@ -191,7 +191,7 @@ func TestCallerLearnsOfKeptBuild(t *testing.T) {
 		t.Run("reason="+reason, func(t *testing.T) {
 			up, down := newProcess(t, telemetry.Sampling{}), newProcess(t, telemetry.Sampling{})
 			proxy, execution := up.role("proxy-server"), down.role("execution-server")
-			s := serve(t, execution, func(s *grpc.Server) {
+			s := serve(t, execution, func(s grpc.ServiceRegistrar) {
 				repb.RegisterContentAddressableStorageServer(s, &backend{find: func(ctx context.Context) error {
 					telemetry.Keep(ctx, reason)
 					return status.Error(codes.Internal, "because")

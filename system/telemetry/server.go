@@ -76,11 +76,17 @@ func (c *serverCall) Value(key any) any {
 
 // TagRPC starts the call's span.
 func (h *serverHandler) TagRPC(ctx context.Context, tag *stats.RPCTagInfo) context.Context {
+	ctx, _ = h.begin(ctx, tag.FullMethodName)
+	return ctx
+}
+
+// begin begins a call of a method, named as gRPC names it: /service/method.
+func (h *serverHandler) begin(ctx context.Context, fullName string) (context.Context, *serverCall) {
 	growStack()
-	c := &serverCall{Context: ctx, owner: h.telemetry, method: h.methods.find(tag.FullMethodName), start: time.Now()}
+	c := &serverCall{Context: ctx, owner: h.telemetry, method: h.methods.find(fullName), start: time.Now()}
 	c.request.header = incomingHeader(ctx)
 	if !c.method.traced {
-		return c
+		return c, c
 	}
 	parent := incomingTrace(ctx)
 	if !parent.Valid() {
@@ -96,8 +102,8 @@ func (h *serverHandler) TagRPC(ctx context.Context, tag *stats.RPCTagInfo) conte
 		ours = h.telemetry.judge(&parent, &c.request)
 		ctx = WithParent(ctx, parent)
 	}
-	ctx, c.span = h.telemetry.startCall(ctx, c.method, tag.FullMethodName, ours)
-	return ctx
+	ctx, c.span = h.telemetry.startCall(ctx, c.method, fullName, ours)
+	return ctx, c
 }
 
 var anywhere int // which the compiler can't know to be 0

@@ -57,7 +57,7 @@ func TestServerSpanFindsItsParent(t *testing.T) {
 			r := newRole(t, "storage-server")
 			var inside tracecontext.Context
 			var derived bool
-			s := serve(t, r, func(s *grpc.Server) {
+			s := serve(t, r, func(s grpc.ServiceRegistrar) {
 				repb.RegisterContentAddressableStorageServer(s, &backend{find: func(ctx context.Context) error {
 					inside, derived = telemetry.TraceContext(ctx), telemetry.Derived(ctx)
 					return nil
@@ -94,7 +94,7 @@ func TestServerSpanCarriesRequestMetadata(t *testing.T) {
 	want := &repb.RequestMetadata{ToolInvocationId: invocationID, ActionId: "a1", ActionMnemonic: "CppCompile", TargetId: "//x:y"}
 	r := newRole(t, "storage-server")
 	var got *repb.RequestMetadata
-	s := serve(t, r, func(s *grpc.Server) {
+	s := serve(t, r, func(s grpc.ServiceRegistrar) {
 		repb.RegisterContentAddressableStorageServer(s, &backend{find: func(ctx context.Context) error {
 			got = telemetry.RequestMetadata(ctx)
 			return nil
@@ -118,7 +118,7 @@ func TestServerSpanCarriesRequestMetadata(t *testing.T) {
 func TestUnsampledCallIsMeasuredButNotTraced(t *testing.T) {
 	r := newRole(t, "storage-server")
 	var inside tracecontext.Context
-	s := serve(t, r, func(s *grpc.Server) {
+	s := serve(t, r, func(s grpc.ServiceRegistrar) {
 		repb.RegisterContentAddressableStorageServer(s, &backend{find: func(ctx context.Context) error {
 			inside = telemetry.TraceContext(ctx)
 			return nil
@@ -146,7 +146,7 @@ func TestSpanStatusSaysWhoFailed(t *testing.T) {
 	} {
 		t.Run(code.String(), func(t *testing.T) {
 			r, caller := newRole(t, "storage-server"), newRole(t, "proxy-server")
-			s := serve(t, r, func(s *grpc.Server) {
+			s := serve(t, r, func(s grpc.ServiceRegistrar) {
 				repb.RegisterContentAddressableStorageServer(s, &backend{find: func(context.Context) error { return status.Error(code, "because") }})
 			})
 			if err := find(t.Context(), dial(t, s, caller)); status.Code(err) != code {
@@ -169,7 +169,7 @@ func TestSpanStatusSaysWhoFailed(t *testing.T) {
 func TestProbesAndLongPollsAreMeasuredButNotTraced(t *testing.T) {
 	r, caller := newRole(t, "execution-server"), newRole(t, "worker")
 	received := map[string][]string{}
-	s := serve(t, r, func(s *grpc.Server) {
+	s := serve(t, r, func(s grpc.ServiceRegistrar) {
 		bots.RegisterBotsServer(s, &pollServer{received: received})
 		healthpb.RegisterHealthServer(s, health.NewServer())
 	})
@@ -218,7 +218,7 @@ func TestUnknownMethodsShareOneSeriesAndName(t *testing.T) {
 	} {
 		t.Run(method, func(t *testing.T) {
 			r := newRole(t, "storage-server")
-			s := serve(t, r, func(s *grpc.Server) {
+			s := serve(t, r, func(s grpc.ServiceRegistrar) {
 				repb.RegisterContentAddressableStorageServer(s, &backend{})
 			})
 			err := dial(t, s, nil).Invoke(t.Context(), method, &emptypb.Empty{}, &emptypb.Empty{})
@@ -243,7 +243,7 @@ func TestUnknownMethodsShareOneSeriesAndName(t *testing.T) {
 func TestOpenStreamIsActiveUntilItEnds(t *testing.T) {
 	r := newRole(t, "storage-server")
 	entered, leave := make(chan struct{}), make(chan struct{})
-	s := serve(t, r, func(s *grpc.Server) {
+	s := serve(t, r, func(s grpc.ServiceRegistrar) {
 		repb.RegisterContentAddressableStorageServer(s, &treeServer{entered: entered, leave: leave})
 	})
 	stream, err := repb.NewContentAddressableStorageClient(dial(t, s, nil)).GetTree(t.Context(), &repb.GetTreeRequest{})
@@ -281,7 +281,7 @@ func (s *treeServer) GetTree(*repb.GetTreeRequest, grpc.ServerStreamingServer[re
 
 func TestSampledCallIsTheExemplar(t *testing.T) {
 	r := newRole(t, "storage-server")
-	s := serve(t, r, func(s *grpc.Server) {
+	s := serve(t, r, func(s grpc.ServiceRegistrar) {
 		repb.RegisterContentAddressableStorageServer(s, &backend{find: func(context.Context) error { return nil }})
 	})
 	if err := find(outgoing(t, "traceparent", traceparent), dial(t, s, nil)); err != nil {

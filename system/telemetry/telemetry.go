@@ -8,7 +8,7 @@
 //
 //	t, err := telemetry.New(ctx, telemetry.Config{Role: "storage-server", LogWriter: os.Stderr})
 //	defer t.Shutdown(ctx)
-//	server := grpc.NewServer(grpc.StatsHandler(t.ServerHandler()))
+//	server := grpc.NewServer(grpc.StatsHandler(t.ServerHandler())) // or see Observed
 //	conn, err := grpc.NewClient(target, grpc.WithStatsHandler(t.ClientHandler()))
 //
 // A call's trace comes from its client: its traceparent, or else the trace that

@@ -84,7 +84,7 @@ func TestRoleNeedsAName(t *testing.T) {
 
 func TestSpansReachACollectorOverOTLP(t *testing.T) {
 	collector := &collector{}
-	s := serve(t, nil, func(s *grpc.Server) { collectorpb.RegisterTraceServiceServer(s, collector) })
+	s := serve(t, nil, func(s grpc.ServiceRegistrar) { collectorpb.RegisterTraceServiceServer(s, collector) })
 	t.Setenv("OTEL_EXPORTER_OTLP_ENDPOINT", "http://"+s.addr)
 	r, err := telemetry.New(t.Context(), telemetry.Config{Role: "proxy-server", OTLP: true})
 	if err != nil {

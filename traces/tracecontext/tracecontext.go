@@ -59,18 +59,28 @@ func (c Context) Valid() bool { return c.Trace != TraceID{} && c.Span != SpanID{
 
 // String returns the value of a traceparent header.
 func (c Context) String() string {
+	b := c.text()
+	return string(b[:])
+}
+
+// Append appends what String returns.
+func (c Context) Append(b []byte) []byte {
+	text := c.text()
+	return append(b, text[:]...)
+}
+
+func (c *Context) text() (b [55]byte) {
 	var flags byte
 	if c.Sampled {
 		flags = 1
 	}
-	var b [55]byte
 	b[0], b[1], b[2] = '0', '0', '-'
 	hex.Encode(b[3:35], c.Trace[:])
 	b[35] = '-'
 	hex.Encode(b[36:52], c.Span[:])
 	b[52] = '-'
-	hex.Encode(b[53:55], []byte{flags})
-	return string(b[:])
+	b[53], b[54] = '0', '0'+flags
+	return b
 }
 
 // Parse reads the value of a traceparent header, of version 00 or a later one
