@@ -8,13 +8,13 @@ import (
 	lcpb "github.com/weir-build/weir/system/proto/localcas"
 )
 
-// BenchmarkStage stages and unstages a warm tree of small files, and with read=1
+// BenchmarkStage stages and unstages a warm tree of small files, and with read=true
 // reads each file once in between.
 func BenchmarkStage(b *testing.B) {
-	for _, count := range []int{3, 30, 100, 1000} {
+	for _, count := range []int{0, 3, 30, 100, 1000} {
 		for _, mode := range []lcpb.StageTreeRequest_StagingMode{lcpb.StageTreeRequest_COPY_OR_LINK, lcpb.StageTreeRequest_FUSE} {
 			for _, reading := range []bool{false, true} {
-				if reading && count > 100 {
+				if reading && (count == 0 || count > 100) {
 					continue
 				}
 				b.Run(fmt.Sprintf("files=%d/mode=%v/read=%v", count, mode, reading), func(b *testing.B) {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"strconv"
 	"time"
 
@@ -208,48 +207,4 @@ func (c *copier) link(dirfd int, f *fileNode, from *os.File) (done bool, err err
 func (c *copier) finish(dirfd int, name string, mtime time.Time) error {
 	stamp := timespec(mtime)
 	return unix.UtimesNanoAt(dirfd, name, []unix.Timespec{stamp, stamp}, unix.AT_SYMLINK_NOFOLLOW)
-}
-
-// emptyTree removes what is in a directory, and the directory too if all. It
-// never follows a symbolic link and never enters a mount: what somebody mounted
-// in there and forgot is unmounted first. At leads where path does, and is gone by.
-func emptyTree(path, at string, all bool) error {
-	points, err := mountPoints()
-	if err != nil {
-		return err
-	}
-	for _, p := range points {
-		if isInside(p.path, path) {
-			if err := unmountPath(p.path); err != nil {
-				return err
-			}
-		}
-	}
-	if all {
-		return removeAll(at)
-	}
-	entries, err := os.ReadDir(at)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	for _, entry := range entries {
-		err = firstError(err, removeAll(filepath.Join(at, entry.Name())))
-	}
-	return err
-}
-
-// removeAll is os.RemoveAll, also of directories that an action has made
-// unwritable.
-func removeAll(path string) error {
-	err := os.RemoveAll(path)
-	if !errors.Is(err, fs.ErrPermission) {
-		return err
-	}
-	_ = filepath.WalkDir(path, func(path string, entry fs.DirEntry, err error) error {
-		if err == nil && entry.IsDir() {
-			_ = os.Chmod(path, 0o700)
-		}
-		return nil
-	})
-	return os.RemoveAll(path)
 }

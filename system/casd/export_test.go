@@ -1,10 +1,17 @@
 package casd
 
 import (
+	"fmt"
 	"sync/atomic"
 
 	"github.com/hanwen/go-fuse/v2/fuse"
 )
+
+// NoteOf is the note that tells of a directory where the client placed a tree.
+func NoteOf(path string) (string, error) {
+	id, err := identity(path)
+	return fmt.Sprintf("%s true\n%s", id, path), err
+}
 
 // CountRequests counts what the kernel asks of mounts made from now on, of files that
 // are looked up, opened, read and closed.

@@ -74,6 +74,20 @@ func TestLeftoversOfAKilledCasdAreRemoved(t *testing.T) {
 	if entries, err := os.ReadDir(filepath.Join(dir, "cache", "staging")); err != nil || len(entries) < 3 {
 		t.Fatalf("what the killed casd has left: got %v, %v, want at least 3 stagings", entries, err)
 	}
+	// What is in a tree isn't casd's word: here is a note of a folder that casd knows
+	// nothing of.
+	innocent := t.TempDir()
+	note, err := casd.NoteOf(innocent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	trees, err := filepath.Glob(filepath.Join(dir, "cache", "staging", "tree-*"))
+	if err != nil || len(trees) != 1 {
+		t.Fatalf("trees without a home: got %v, %v, want one", trees, err)
+	}
+	if err := os.WriteFile(filepath.Join(trees[0], "at"), []byte(note), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	// Something else is at one of the paths by now: it isn't casd's to remove.
 	copied := fmt.Sprint("replaced", int(lcpb.StageTreeRequest_COPY_OR_LINK))
 	if err := os.RemoveAll(filepath.Join(dir, copied)); err != nil {
@@ -103,5 +117,8 @@ func TestLeftoversOfAKilledCasdAreRemoved(t *testing.T) {
 	}
 	if _, err := os.Stat(filepath.Join(dir, copied, "mine")); err != nil {
 		t.Errorf("what somebody else put there: %v", err)
+	}
+	if _, err := os.Stat(innocent); err != nil {
+		t.Errorf("folder that a tree's user told of: %v", err)
 	}
 }

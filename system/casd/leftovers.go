@@ -53,6 +53,9 @@ func removeLeftovers(dir, owner string) error {
 		errs = append(errs, err)
 	}
 	for _, home := range homes {
+		if strings.HasPrefix(home.Name(), bareTree) {
+			continue // what is in there the user of the tree has made
+		}
 		errs = append(errs, removePlaced(filepath.Join(dir, home.Name(), "at")))
 	}
 	if err := errors.Join(errs...); err != nil {

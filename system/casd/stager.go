@@ -30,11 +30,19 @@ const (
 	defaultCopyBytes   = 1 << 20
 )
 
-// A stager makes input roots appear as directories, each in a home of its own:
+// A stager makes input roots appear as directories. A copy that the client leaves the
+// place of is just
+//
+//	<dir>/staging/tree-<random>
+//
+// and the others have a home each:
 //
 //	<dir>/staging/<random>/tree       the tree, unless the client says where
 //	<dir>/staging/<random>/scratch    what is written in a mount
 //	<dir>/staging/<random>/at         where the tree is, if the client said so
+//
+// No directory is used twice: what a process that an action left behind still holds open
+// is gone for all others.
 type stager struct {
 	dir      string // <dir>/staging
 	mounting mounting
@@ -73,11 +81,10 @@ func (s *stager) stage(ctx context.Context, w wish) (*staging, error) {
 	if err != nil {
 		return nil, err
 	}
-	st, err := s.place(w.in.root, w.path)
+	st, err := s.place(w.in.root, w.path, mode)
 	if err != nil {
 		return nil, err
 	}
-	st.mode = mode
 	if mode == semconv.CasdModeFUSE {
 		err = s.mountTree(ctx, st, tree, w)
 	} else {
@@ -118,9 +125,15 @@ func (s *stager) choose(w wish, t totals) (string, error) {
 	return "", &inputError{fmt.Sprintf("staging mode %v is not supported", w.mode)}
 }
 
-// place makes a home and the empty directory where the tree will be.
-func (s *stager) place(within, path string) (*staging, error) {
-	st := &staging{made: true}
+// place makes the empty directory where the tree will be, and a home if it takes one.
+func (s *stager) place(within, path, mode string) (*staging, error) {
+	st := &staging{made: true, mode: mode}
+	if within == "" && path == "" && mode == semconv.CasdModeCopy {
+		if err := st.placeBare(s.dir); err != nil {
+			return nil, err
+		}
+		return st, nil
+	}
 	switch {
 	case within != "":
 		if err := st.placeBelow(within, path); err != nil {

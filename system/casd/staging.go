@@ -19,7 +19,7 @@ type staging struct {
 	at, told string
 	parent   *os.File // nil outside a namespace
 	mode     string
-	home     string
+	home     string   // empty for a tree without
 	made     bool     // path didn't exist before
 	tree     *overlay // nil in copy-or-link mode
 
@@ -33,6 +33,20 @@ type staging struct {
 	err  error // of release
 }
 
+// bareTree begins the names of trees that have no home.
+const bareTree = "tree-"
+
+// placeBare makes the directory of a tree without a home in dir. Making and removing a
+// second directory was a fifth of what casd does for an action with few inputs.
+func (st *staging) placeBare(dir string) (err error) {
+	if st.path, err = os.MkdirTemp(dir, bareTree); err != nil {
+		return fmt.Errorf("make a folder for staging: %w", err)
+	}
+	st.at, st.told = st.path, st.path
+	return nil
+}
+
+// prepare makes the tree's directory, now that there is a home.
 func (st *staging) prepare() error {
 	// The tree is for other users, what else is in the home isn't.
 	if err := os.Chmod(st.home, 0o711); err != nil {
@@ -103,8 +117,10 @@ func (st *staging) takeDown() error {
 	if err != nil {
 		return fmt.Errorf("clean up %s: %w", st.path, err)
 	}
-	if err := removeAll(st.home); err != nil {
-		return fmt.Errorf("clean up %s: %w", st.path, err)
+	if st.home != "" {
+		if err := removeAll(st.home); err != nil {
+			return fmt.Errorf("clean up %s: %w", st.path, err)
+		}
 	}
 	st.letGo()
 	return nil
