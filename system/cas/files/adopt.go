@@ -44,12 +44,21 @@ func (d *Dir[K]) Adopt(file *os.File) (*Temp[K], error) {
 	return t, nil
 }
 
-// take gives an adopted file its second name. By the descriptor, since the first may stand
-// for another file by now.
+// take gives an adopted file its second name, and then makes it the folder's. By the
+// descriptor, since the first name may stand for another file by now.
 func (t *Temp[K]) take() error {
 	if err := unix.Linkat(unix.AT_FDCWD, "/proc/self/fd/"+strconv.Itoa(int(t.file.Fd())), unix.AT_FDCWD, t.name, unix.AT_SYMLINK_FOLLOW); err != nil {
 		return err
 	}
+	// Who else adopts the file at the same time has given it a third name, or has taken it.
+	is := new(unix.Stat_t)
+	if err := unix.Fstat(int(t.file.Fd()), is); err != nil {
+		return err
+	}
+	if is.Nlink != 2 || is.Mtim != t.was.Mtim {
+		return errors.New("it has another name")
+	}
+	t.taken = true
 	// The owner first: until then the old one could give itself the right to write again.
 	if uid, gid := os.Geteuid(), os.Getegid(); int(t.was.Uid) != uid || int(t.was.Gid) != gid {
 		if err := t.file.Chown(uid, gid); err != nil {
@@ -64,9 +73,12 @@ func (t *Temp[K]) take() error {
 	return os.Chtimes(t.name, now, now)
 }
 
-// giveBack undoes take, as far as it came.
+// giveBack undoes take, but for the name. What isn't taken may be somebody else's by now.
 func (t *Temp[K]) giveBack() {
+	if !t.taken {
+		return
+	}
 	_ = t.file.Chown(int(t.was.Uid), int(t.was.Gid))
-	_ = t.file.Chmod(os.FileMode(t.was.Mode & 0o777))
+	_ = unix.Fchmod(int(t.file.Fd()), t.was.Mode&0o7777) // after Chown, which clears some bits
 	_ = os.Chtimes(t.name, time.Unix(t.was.Atim.Unix()), time.Unix(t.was.Mtim.Unix()))
 }
