@@ -1,6 +1,7 @@
 package casd_test
 
 import (
+	"io"
 	"os"
 	"slices"
 	"testing"
@@ -73,6 +74,44 @@ func TestListingsHaveDotAndDotDot(t *testing.T) {
 				t.Errorf("%q: .. has inode %d, listed is %d", dir, inode(s.path+dir+"/.."), found[".."])
 			}
 		}
+		s.end()
+	})
+}
+
+// As POSIX has it of rewinddir(3): from its beginning on, a listing is of the directory as
+// it is.
+func TestListingFromTheBeginningIsAnew(t *testing.T) {
+	modes(t, func(t *testing.T, mode lcpb.StageTreeRequest_StagingMode) {
+		w := newWorld(t)
+		s := w.stage(w.putTree(files{"a": "a", "b": "b"}), mode)
+		dir, err := os.Open(s.path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer dir.Close()
+		list := func() []string {
+			t.Helper()
+			if _, err := dir.Seek(0, io.SeekStart); err != nil {
+				t.Fatal(err)
+			}
+			names, err := dir.Readdirnames(-1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			slices.Sort(names)
+			return names
+		}
+		if got := list(); !slices.Equal(got, []string{"a", "b"}) {
+			t.Errorf("lists %v", got)
+		}
+		writeFile(t, s.path+"/c", "c", 0o644)
+		if err := os.Remove(s.path + "/a"); err != nil {
+			t.Fatal(err)
+		}
+		if got := list(); !slices.Equal(got, []string{"b", "c"}) {
+			t.Errorf("then lists %v", got)
+		}
+		dir.Close()
 		s.end()
 	})
 }
