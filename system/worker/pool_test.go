@@ -301,7 +301,7 @@ func TestLeaseEndsWhileARunnerDoesNotRead(t *testing.T) {
 
 func TestPoolOfOtherRunnersIsRefused(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "buildbox-run")
-	if err := os.WriteFile(path, []byte("#!/bin/sh\necho no-logs-capture\n"), 0o755); err != nil {
+	if err := os.WriteFile(path, []byte("#!/bin/sh\necho no-logs-capture\necho serve-pool\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	w := &Worker{cfg: Config{RunnerPath: path, RunnerPool: 2}}
