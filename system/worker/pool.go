@@ -110,8 +110,8 @@ func (p *pool) await(ctx context.Context, w *warmRunner) (exit, error) {
 	case <-ctx.Done():
 		endWith(ctx, w.cmd.Process, w.ended)
 	}
+	p.discard(w) // if it hasn't ended, but has no more to say
 	<-w.ended
-	p.discard(w)
 	none := left{err: errors.New("it ended without a reply")}
 	return exit{code: w.cmd.ProcessState.ExitCode(), state: w.cmd.ProcessState.String(), stderr: w.log.String(), result: none, reason: none}, nil
 }

@@ -299,6 +299,24 @@ func TestLeaseEndsWhileARunnerDoesNotRead(t *testing.T) {
 	}
 }
 
+// One whose answer can't be read is as good as gone, even if it waits for more.
+func TestRunnerThatTalksNonsenseIsEnded(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "runner")
+	if err := os.WriteFile(path, []byte("#!/bin/sh\nread request <&3\necho what\\? >&4\nexec cat <&3 >/dev/null\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	p := newPool(t, path, 1)
+	r := start(func(ctx context.Context) (exit, error) { return p.run(ctx, runner.PoolRequest{Inline: true}) })
+	select {
+	case <-r.done:
+	case <-time.After(20 * time.Second):
+		t.Fatal("its answer is still being waited for")
+	}
+	if r.err != nil || r.exit.result.err == nil {
+		t.Errorf("it ended with %+v, %v", r.exit, r.err)
+	}
+}
+
 func TestPoolOfOtherRunnersIsRefused(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "buildbox-run")
 	if err := os.WriteFile(path, []byte("#!/bin/sh\necho no-logs-capture\necho serve-pool\n"), 0o755); err != nil {
