@@ -54,6 +54,9 @@ func TestWhatIsDoneEarly(t *testing.T) {
 		{[]string{"--enter-groups=", "--exec-inside", "/bin/true"}, 126, true, "", "enter control groups:  are no descriptors\n"},
 		{[]string{"--enter-groups=3;4", "--exec-inside", "/bin/true"}, 126, true, "", "enter control groups: 3;4 are no descriptors\n"},
 		{[]string{"--enter-groups=99999999999999999999", "--exec-inside", "/bin/true"}, 126, true, "", "enter control groups: 99999999999999999999 are no descriptors\n"},
+		{[]string{"--enter-groups=10000000,,", "--exec-inside", "/bin/true"}, 126, true, "", "enter control groups: 10000000,, are no descriptors\n"},
+		{[]string{"--enter-groups=10000000"}, 0, false, "", ""},
+		{[]string{"--enter-groups=10000000", "--help"}, 0, false, "", ""},
 		{[]string{"--enter-groups=10000000", "--exec-inside", "/bin/true"}, 126, true, "", "enter control group: bad file descriptor\n"},
 	} {
 		code, done, stdout, stderr := run(t, test.args...)
