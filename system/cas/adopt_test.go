@@ -128,6 +128,31 @@ func TestFileIsAdoptedOnce(t *testing.T) {
 	}
 }
 
+func TestFileThatCannotBeStoredIsGivenBack(t *testing.T) {
+	dir, files := folders(t)
+	store := openDisk(t, dir, cas.DiskConfig{})
+	data, want := castest.Blob(8, 1000)
+	path := filepath.Join(files, "file")
+	if err := os.WriteFile(path, data, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	before := stat(t, path)
+	folder := filepath.Dir(objectFile(dir, want))
+	if err := os.Remove(folder); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(folder, nil, 0o644); err != nil { // no folder any more
+		t.Fatal(err)
+	}
+	if _, _, err := store.Adopt(t.Context(), open(t, path, os.O_RDONLY)); err == nil {
+		t.Error("it was stored")
+	}
+	if after := stat(t, path); after.Mode() != before.Mode() || !after.ModTime().Equal(before.ModTime()) {
+		t.Errorf("it changed from %v to %v", before, after)
+	}
+	noTemporaryFiles(t, dir)
+}
+
 func TestFileOfAStoredBlobStays(t *testing.T) {
 	dir, files := folders(t)
 	store := openDisk(t, dir, cas.DiskConfig{})

@@ -16,7 +16,8 @@ var ErrNotMine = errors.New("the file can't be taken into the folder")
 // Adopt begins a file with the content that one elsewhere has, by taking that file
 // itself: it gets a second name, belongs to this process's user and can only be read. The
 // name that it had stays, for the caller to remove after Commit. The caller sees to it that
-// nobody has the file open for writing, and may close it; Discard gives the file back.
+// nobody has the file open for writing, and may close it; Discard, and a Commit that fails,
+// give the file back.
 //
 // The error wraps ErrNotMine if the file is on another file system, has several names or
 // may not be taken; then nothing has changed. It wraps ErrNoSpace if there is no room.
@@ -73,12 +74,13 @@ func (t *Temp[K]) take() error {
 	return os.Chtimes(t.name, now, now)
 }
 
-// giveBack undoes take, but for the name. What isn't taken may be somebody else's by now.
+// giveBack undoes take, but for the name, by which it goes: that one is in a folder of ours,
+// and the descriptor may be closed. What isn't taken may be somebody else's by now.
 func (t *Temp[K]) giveBack() {
 	if !t.taken {
 		return
 	}
-	_ = t.file.Chown(int(t.was.Uid), int(t.was.Gid))
-	_ = unix.Fchmod(int(t.file.Fd()), t.was.Mode&0o7777) // after Chown, which clears some bits
+	_ = os.Chown(t.name, int(t.was.Uid), int(t.was.Gid))
+	_ = unix.Chmod(t.name, t.was.Mode&0o7777) // after Chown, which clears some bits
 	_ = os.Chtimes(t.name, time.Unix(t.was.Atim.Unix()), time.Unix(t.was.Mtim.Unix()))
 }

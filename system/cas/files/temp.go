@@ -100,6 +100,7 @@ func (t *Temp[K]) rename(key K) error {
 	defer place.Unlock()
 	path := d.Path(key)
 	if err := os.Rename(t.name, path); err != nil {
+		t.giveBack()
 		t.remove()
 		return fmt.Errorf("name file: %w", spaceError(err))
 	}
