@@ -33,9 +33,8 @@ type DiskConfig struct {
 //
 //	<dir>/<first 2 hex digits>/<other 62>-<size>
 //
-// with `.blake3` behind it if that is the digest function; others than these two
-// (cas.Functions) are the caller's mistake.
-// A file that can't be decoded is removed and counts as not found.
+// with `.blake3` behind it if that is the digest function. Other functions than those of
+// cas.Functions are the caller's mistake. A file that can't be decoded is removed and counts as not found.
 type Disk struct {
 	files  *files.Dir[digest.Digest]
 	logger *slog.Logger

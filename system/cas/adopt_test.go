@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -78,6 +80,79 @@ func TestAdoptedFileIsTheBlobs(t *testing.T) {
 	}
 }
 
+// A file that is given twice at a time, by two paths to it, is adopted at most once: its
+// second owner must not change what is the blob's by then.
+func TestFileIsAdoptedOnce(t *testing.T) {
+	dir, files := folders(t)
+	store := openDisk(t, dir, cas.DiskConfig{})
+	for round := range 300 {
+		data, want := castest.Blob(uint64(100+round), 4000)
+		path := filepath.Join(files, "file")
+		if err := os.WriteFile(path, data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		var (
+			adopts  sync.WaitGroup
+			adopted atomic.Int64
+			begin   = make(chan struct{})
+		)
+		for range 4 {
+			file := open(t, path, os.O_RDONLY)
+			adopts.Go(func() {
+				defer file.Close()
+				<-begin
+				got, taken, err := store.Adopt(t.Context(), file)
+				if err != nil || got != want {
+					t.Errorf("got %v, %v; want %v", got, err, want)
+				}
+				if taken {
+					adopted.Add(1)
+				}
+			})
+		}
+		close(begin)
+		adopts.Wait()
+		if n := adopted.Load(); n > 1 {
+			t.Errorf("round %d: it was adopted %d times", round, n)
+		}
+		if mode := stat(t, objectFile(dir, want)).Mode(); mode != 0o444 {
+			t.Errorf("round %d: the blob's mode is %v", round, mode)
+		}
+		noTemporaryFiles(t, dir)
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+		if t.Failed() {
+			return
+		}
+	}
+}
+
+func TestFileThatCannotBeStoredIsGivenBack(t *testing.T) {
+	dir, files := folders(t)
+	store := openDisk(t, dir, cas.DiskConfig{})
+	data, want := castest.Blob(8, 1000)
+	path := filepath.Join(files, "file")
+	if err := os.WriteFile(path, data, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	before := stat(t, path)
+	folder := filepath.Dir(objectFile(dir, want))
+	if err := os.Remove(folder); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(folder, nil, 0o644); err != nil { // no folder any more
+		t.Fatal(err)
+	}
+	if _, _, err := store.Adopt(t.Context(), open(t, path, os.O_RDONLY)); err == nil {
+		t.Error("it was stored")
+	}
+	if after := stat(t, path); after.Mode() != before.Mode() || !after.ModTime().Equal(before.ModTime()) {
+		t.Errorf("it changed from %v to %v", before, after)
+	}
+	noTemporaryFiles(t, dir)
+}
+
 func TestFileOfAStoredBlobStays(t *testing.T) {
 	dir, files := folders(t)
 	store := openDisk(t, dir, cas.DiskConfig{})
@@ -109,6 +184,9 @@ func TestFileElsewhereIsCopied(t *testing.T) {
 	data, want := castest.Blob(7, 1000)
 	path := filepath.Join(elsewhere, "file")
 	if err := os.WriteFile(path, data, 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chmod(path, 0o640|os.ModeSetgid); err != nil {
 		t.Fatal(err)
 	}
 	before := stat(t, path)

@@ -45,9 +45,8 @@ type DiskConfig struct {
 //	<dir>/objects/<first 2 hex digits>/<other 62>
 //
 // which is the layout of BuildBox's casd, with temporary files in <dir>/tmp. After the
-// digits of a BLAKE3 hash stands `.blake3`. A
-// blob is hashed when it is written; content that something else changes later
-// without changing the size isn't noticed.
+// digits of a BLAKE3 hash stands `.blake3`. A blob is hashed when it is written; content
+// that something else changes later without changing the size isn't noticed.
 type Disk struct {
 	files  *files.Dir[objectHash]
 	logger *slog.Logger

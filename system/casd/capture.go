@@ -75,11 +75,11 @@ func (c *capture) file(ctx context.Context, it *item) (digest.Digest, error) {
 		}
 		defer file.Close()
 		var adopted bool
-		if d, adopted, err = c.take(ctx, file, it.discard != nil); err != nil {
+		if d, adopted, err = c.take(ctx, file, c.move && it.names != nil && it.names.mayRemove(".")); err != nil {
 			return digest.Digest{}, err
 		}
 		if adopted {
-			if err := it.discard("."); err != nil {
+			if err := it.names.remove("."); err != nil {
 				return digest.Digest{}, err
 			}
 		}
@@ -91,7 +91,7 @@ func (c *capture) file(ctx context.Context, it *item) (digest.Digest, error) {
 // take stores an open file, which may become the cache's own if its name can be taken
 // away; then adopted says that this is to be done.
 func (c *capture) take(ctx context.Context, file *os.File, removable bool) (d digest.Digest, adopted bool, err error) {
-	if c.move && removable {
+	if removable {
 		return c.store.local.Adopt(ctx, file)
 	}
 	d, err = c.store.local.Keep(ctx, file)

@@ -32,7 +32,9 @@ type branch struct {
 	message *repb.Directory
 	files   []*leaf // of message.Files, one each
 	dirs    []*branch
-	// removable says that the names of files can be taken away.
+	// names are the root's if files are given away, else nil; removable says that those in
+	// this directory can be taken away.
+	names     *names
 	removable bool
 }
 
@@ -73,7 +75,10 @@ func (e *entryError) Unwrap() error { return e.err }
 func (c *capture) tree(ctx context.Context, it item) (*capturedTree, error) {
 	group, storing := errgroup.WithContext(ctx)
 	group.SetLimit(captureWorkers)
-	root := &branch{removable: it.discard != nil}
+	root := &branch{}
+	if c.move {
+		root.names = it.names
+	}
 	walked := c.walk(storing, group, it, root, 1)
 	// A file that couldn't be stored is why the walk was stopped.
 	if err := firstError(group.Wait(), walked); err != nil {
@@ -87,21 +92,21 @@ func (c *capture) tree(ctx context.Context, it item) (*capturedTree, error) {
 	if t.rootBlob, _, err = t.add(t.root); err != nil {
 		return nil, err
 	}
-	return t, discardAdopted(it, root)
+	return t, discardAdopted(root.names, root)
 }
 
 // discardAdopted takes away the names of files that are the cache's now.
-func discardAdopted(it item, b *branch) error {
+func discardAdopted(of *names, b *branch) error {
 	for _, file := range b.files {
 		if !file.adopted {
 			continue
 		}
-		if err := it.discard(b.path(file.name)); err != nil {
+		if err := of.remove(b.path(file.name)); err != nil {
 			return b.wrong(file.name, err)
 		}
 	}
 	for _, sub := range b.dirs {
-		if err := discardAdopted(it, sub); err != nil {
+		if err := discardAdopted(of, sub); err != nil {
 			return err
 		}
 	}
@@ -115,6 +120,7 @@ func (c *capture) walk(ctx context.Context, group *errgroup.Group, it item, b *b
 		return &inputError{fmt.Sprintf("the tree is deeper than %d directories", maxDepth)}
 	}
 	b.message = &repb.Directory{NodeProperties: c.record.of(it)}
+	b.removable = b.names != nil && b.names.mayRemove(b.path("file"))
 	return it.list(func(name string, entry item) error {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -132,7 +138,10 @@ func (c *capture) walk(ctx context.Context, group *errgroup.Group, it item, b *b
 func (c *capture) entry(ctx context.Context, group *errgroup.Group, name string, it item, b *branch, depth int) error {
 	switch it.kind {
 	case fs.ModeDir:
-		sub := &branch{parent: b, name: name, removable: b.removable && it.tree == nil}
+		sub := &branch{parent: b, name: name}
+		if it.tree == nil {
+			sub.names = b.names
+		}
 		b.dirs = append(b.dirs, sub)
 		if err := c.walk(ctx, group, it, sub, depth+1); err != nil {
 			return b.wrong(name, err)

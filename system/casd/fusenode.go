@@ -70,9 +70,14 @@ func (f *fuseNode) Lookup(ctx context.Context, name string, out *fuse.EntryOut) 
 	return f.found(ctx, n, out)
 }
 
-// Readdir lists . and .. too, which the kernel doesn't add: there are programs that expect
-// them of getdents(2), or print them.
+// Readdir lists a directory, as it is now and whenever it is read from its beginning.
 func (f *fuseNode) Readdir(context.Context) (fs.DirStream, syscall.Errno) {
+	return &listing{dir: f, entries: f.dirEntries()}, 0
+}
+
+// dirEntries has . and .. too, which the kernel doesn't add: there are programs that expect
+// them of getdents(2), or print them.
+func (f *fuseNode) dirEntries() []fuse.DirEntry {
 	entries := f.tree.list(f.node)
 	all := make([]fuse.DirEntry, 0, 2+len(entries))
 	all = append(all,
@@ -81,8 +86,44 @@ func (f *fuseNode) Readdir(context.Context) (fs.DirStream, syscall.Errno) {
 	for _, e := range entries {
 		all = append(all, fuse.DirEntry{Name: e.name, Mode: e.node.kind, Ino: e.node.ino})
 	}
-	return fs.NewListDirStream(all), 0
+	return all
 }
+
+// A listing is a directory being read. An entry's offset is its number, from 1 on.
+type listing struct {
+	dir     *fuseNode
+	entries []fuse.DirEntry
+	next    int
+}
+
+var _ fs.FileSeekdirer = (*listing)(nil)
+
+// HasNext implements fs.DirStream.
+func (l *listing) HasNext() bool { return l.next < len(l.entries) }
+
+// Next implements fs.DirStream.
+func (l *listing) Next() (fuse.DirEntry, syscall.Errno) {
+	e := l.entries[l.next]
+	l.next++
+	e.Off = uint64(l.next)
+	return e, 0
+}
+
+// Seekdir goes on behind the entry of an offset, or from the beginning, which makes what has
+// changed meanwhile appear: see rewinddir(3).
+func (l *listing) Seekdir(_ context.Context, offset uint64) syscall.Errno {
+	if offset == 0 {
+		l.entries = l.dir.dirEntries()
+	}
+	if offset > uint64(len(l.entries)) {
+		return syscall.EINVAL
+	}
+	l.next = int(offset)
+	return 0
+}
+
+// Close implements fs.DirStream.
+func (l *listing) Close() {}
 
 func (f *fuseNode) Getattr(_ context.Context, _ fs.FileHandle, out *fuse.AttrOut) syscall.Errno {
 	st, errno := f.tree.stat(f.node)

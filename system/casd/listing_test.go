@@ -1,6 +1,9 @@
 package casd_test
 
 import (
+	"encoding/binary"
+	"fmt"
+	"io"
 	"os"
 	"slices"
 	"testing"
@@ -9,6 +12,32 @@ import (
 
 	lcpb "github.com/weir-build/weir/system/proto/localcas"
 )
+
+// A rawEntry is one of getdents(2).
+type rawEntry struct {
+	name string
+	ino  uint64
+	next int64 // where the listing goes on behind it
+}
+
+// rawEntries makes one call of getdents(2).
+func rawEntries(t *testing.T, dir *os.File, size int) (entries []rawEntry) {
+	t.Helper()
+	buffer := make([]byte, size)
+	n, err := unix.ReadDirent(int(dir.Fd()), buffer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for rest := buffer[:n]; len(rest) > 0; {
+		// struct linux_dirent64: d_ino, d_off, d_reclen, d_type, d_name
+		length := binary.NativeEndian.Uint16(rest[16:])
+		entries = append(entries, rawEntry{
+			name: unix.ByteSliceToString(rest[19:length]), ino: binary.NativeEndian.Uint64(rest), next: int64(binary.NativeEndian.Uint64(rest[8:])),
+		})
+		rest = rest[length:]
+	}
+	return entries
+}
 
 // rawNames returns what getdents(2) says is in a directory, and the inode numbers.
 func rawNames(t *testing.T, path string) map[string]uint64 {
@@ -19,28 +48,16 @@ func rawNames(t *testing.T, path string) map[string]uint64 {
 	}
 	defer dir.Close()
 	found := make(map[string]uint64)
-	buffer := make([]byte, 4096)
 	for {
-		n, err := unix.ReadDirent(int(dir.Fd()), buffer)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if n == 0 {
+		entries := rawEntries(t, dir, 4096)
+		if len(entries) == 0 {
 			return found
 		}
-		for rest := buffer[:n]; len(rest) > 0; {
-			// struct linux_dirent64: d_ino, d_off, d_reclen, d_type, d_name
-			length := int(rest[16]) | int(rest[17])<<8
-			ino := uint64(0)
-			for i := 7; i >= 0; i-- {
-				ino = ino<<8 | uint64(rest[i])
+		for _, e := range entries {
+			if _, twice := found[e.name]; twice {
+				t.Errorf("%s is listed twice", e.name)
 			}
-			name := unix.ByteSliceToString(rest[19:length])
-			if _, twice := found[name]; twice {
-				t.Errorf("%s is listed twice", name)
-			}
-			found[name] = ino
-			rest = rest[length:]
+			found[e.name] = e.ino
 		}
 	}
 }
@@ -71,6 +88,94 @@ func TestListingsHaveDotAndDotDot(t *testing.T) {
 			}
 			if dir != "" && found[".."] != inode(s.path+dir+"/..") {
 				t.Errorf("%q: .. has inode %d, listed is %d", dir, inode(s.path+dir+"/.."), found[".."])
+			}
+		}
+		s.end()
+	})
+}
+
+// As POSIX has it of rewinddir(3): from its beginning on, a listing is of the directory as
+// it is.
+func TestListingFromTheBeginningIsAnew(t *testing.T) {
+	modes(t, func(t *testing.T, mode lcpb.StageTreeRequest_StagingMode) {
+		w := newWorld(t)
+		s := w.stage(w.putTree(files{"a": "a", "b": "b"}), mode)
+		dir, err := os.Open(s.path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer dir.Close()
+		list := func() []string {
+			t.Helper()
+			if _, err := dir.Seek(0, io.SeekStart); err != nil {
+				t.Fatal(err)
+			}
+			names, err := dir.Readdirnames(-1)
+			if err != nil {
+				t.Fatal(err)
+			}
+			slices.Sort(names)
+			return names
+		}
+		if got := list(); !slices.Equal(got, []string{"a", "b"}) {
+			t.Errorf("lists %v", got)
+		}
+		writeFile(t, s.path+"/c", "c", 0o644)
+		if err := os.Remove(s.path + "/a"); err != nil {
+			t.Fatal(err)
+		}
+		if got := list(); !slices.Equal(got, []string{"b", "c"}) {
+			t.Errorf("then lists %v", got)
+		}
+		dir.Close()
+		s.end()
+	})
+}
+
+// Programs read in pieces of any size, musl's in 2 KiB, look at what they have found before
+// they go on, and go back to where they were.
+func TestListingsGoOnAnywhere(t *testing.T) {
+	modes(t, func(t *testing.T, mode lcpb.StageTreeRequest_StagingMode) {
+		w := newWorld(t)
+		tree := make(files)
+		for i := range 300 {
+			tree[fmt.Sprintf("file-%03d", i)] = "f"
+		}
+		s := w.stage(w.putTree(tree), mode)
+		for _, size := range []int{64, 500, 2048, 32 << 10} {
+			for _, looks := range []bool{false, true} {
+				dir, err := os.Open(s.path)
+				if err != nil {
+					t.Fatal(err)
+				}
+				var all []rawEntry
+				for more := rawEntries(t, dir, size); len(more) > 0; more = rawEntries(t, dir, size) {
+					all = append(all, more...)
+					for _, e := range more {
+						if _, err := os.Lstat(s.path + "/" + e.name); looks && err != nil {
+							t.Fatal(err)
+						}
+					}
+				}
+				if len(all) != len(tree)+2 {
+					t.Errorf("in pieces of %d bytes, looking at each %v: %d entries, want %d", size, looks, len(all), len(tree)+2)
+				}
+				for i := len(all) - 1; i >= 0; i -= 17 {
+					if _, err := dir.Seek(all[i].next, io.SeekStart); err != nil {
+						t.Fatal(err)
+					}
+					got := 0
+					for more := rawEntries(t, dir, size); len(more) > 0; more = rawEntries(t, dir, size) {
+						if i+1+got < len(all) && more[0].name != all[i+1+got].name {
+							t.Fatalf("behind %s comes %s, want %s", all[i].name, more[0].name, all[i+1].name)
+						}
+						got += len(more)
+					}
+					if got != len(all)-1-i {
+						t.Errorf("in pieces of %d bytes behind entry %d: %d, want %d", size, i, got, len(all)-1-i)
+					}
+				}
+				dir.Close()
 			}
 		}
 		s.end()

@@ -153,3 +153,50 @@ func TestFilesInAMountStayWhoeverGivesThemAway(t *testing.T) {
 	w.checkCache()
 	s.end()
 }
+
+// Who may not change a directory can't take names away: files there are copied.
+func TestNameThatIsTakenAwayIsTheFiles(t *testing.T) {
+	w := newWorld(t)
+	dir := w.folderOnTheCachesDisk()
+	writeFile(t, filepath.Join(dir, "file"), "another", 0o644)
+	in := writeFile(t, filepath.Join(dir, "below/file"), "file", 0o644)
+	writeFile(t, filepath.Join(dir, "below/sub/file"), "deep", 0o644)
+	if err := os.Symlink("below/sub", filepath.Join(dir, "link")); err != nil {
+		t.Fatal(err)
+	}
+	r := w.captureFiles(&lcpb.CaptureFilesRequest{Root: dir, Path: []string{"link/../file"}, MoveFiles: true}).Responses[0]
+	if r.Status.GetCode() != 0 || w.digest(r.Digest) != digest.Of([]byte("file")) || !os.SameFile(in, w.objectOf("file")) {
+		t.Errorf("got %v", r)
+	}
+	if got, want := left(t, dir), []string{"below/sub/file", "file", "link"}; !slices.Equal(got, want) {
+		t.Errorf("left are %v, want %v", got, want)
+	}
+}
+
+func TestFilesInADirectoryThatCannotBeChangedAreCopied(t *testing.T) {
+	if os.Geteuid() == 0 {
+		t.Skip("root may change every directory")
+	}
+	w := newWorld(t)
+	dir := w.folderOnTheCachesDisk()
+	sub := filepath.Join(dir, "sub")
+	in := writeFile(t, filepath.Join(sub, "in"), "in", 0o644)
+	if err := os.Chmod(sub, 0o555); err != nil {
+		t.Fatal(err)
+	}
+	defer os.Chmod(sub, 0o755)
+	if r := w.captureFiles(&lcpb.CaptureFilesRequest{Root: dir, Path: []string{"sub/in"}, MoveFiles: true}).Responses[0]; r.Status.GetCode() != 0 {
+		t.Errorf("as a file: %v", r.Status)
+	}
+	out := writeFile(t, filepath.Join(dir, "out"), "out", 0o644)
+	if r := w.captureTree(&lcpb.CaptureTreeRequest{Path: []string{dir}, MoveFiles: true}).Responses[0]; r.Status.GetCode() != 0 {
+		t.Errorf("as a tree: %v", r.Status)
+	}
+	if got, want := left(t, dir), []string{"sub/in"}; !slices.Equal(got, want) {
+		t.Errorf("left are %v, want %v", got, want)
+	}
+	if os.SameFile(in, w.objectOf("in")) || !os.SameFile(out, w.objectOf("out")) {
+		t.Error("not the one that can be taken away was taken")
+	}
+	w.checkCache()
+}

@@ -41,9 +41,40 @@ type item struct {
 	// is good until do returns.
 	list func(do func(name string, entry item) error) error
 
-	// discard removes a file below a directory, or for "." the file. It is nil for what
-	// is below the path of a request, in a mount, or at the end of a link.
-	discard func(path string) error
+	// names are those of a file, or of what is below a directory: nil for what is below the
+	// path of a request, in a mount, or at the end of a link.
+	names *names
+}
+
+// names are what can be taken away where files are given away.
+type names struct {
+	root *os.Root
+	path string // below root: as the client has it, for what .. behind a link means
+}
+
+// at is a path below, "." for what names itself.
+func (n *names) at(below string) string {
+	if below == "." {
+		return n.path
+	}
+	return n.path + "/" + below
+}
+
+// remove removes a file below.
+func (n *names) remove(below string) error { return n.root.Remove(n.at(below)) }
+
+// mayRemove tells whether this process may remove a file below, of its own.
+func (n *names) mayRemove(below string) bool {
+	dir := "."
+	if path := n.at(below); strings.Contains(path, "/") {
+		dir = path[:strings.LastIndexByte(path, '/')]
+	}
+	handle, err := n.root.Open(dir)
+	if err != nil {
+		return false
+	}
+	defer handle.Close()
+	return unix.Faccessat(int(handle.Fd()), ".", unix.W_OK|unix.X_OK, unix.AT_EACCESS) == nil
 }
 
 // escapes is the error for a path that leads out of where it may lead.
@@ -80,7 +111,7 @@ func diskItem(bounds []string, path string, use func(item) error) error {
 	it := fileItem(r, path, stat)
 	// Of what a link leads to, the link isn't the name.
 	if named, err := r.Lstat(path); err == nil && os.SameFile(named, stat) {
-		it.discard = func(below string) error { return r.Remove(filepath.Join(path, below)) }
+		it.names = &names{r, path}
 	}
 	return use(it)
 }

@@ -58,3 +58,18 @@ func TestAnswersAreReadAsProtobufReadsThem(t *testing.T) {
 func nested(data []byte) []byte {
 	return protowire.AppendBytes(protowire.AppendTag(nil, 1, protowire.BytesType), data)
 }
+
+func FuzzReadAnswer(f *testing.F) {
+	f.Add([]byte{0x0a, 8, 0x0a, 2, 0x10, 1, 0x12, 2, 'h', 'i'}, 3)
+	f.Add([]byte{0x0a, 2, 0x20, 1, 0x0a, 4, 0x1a, 2, 0x08, 5}, 1)
+	f.Fuzz(func(t *testing.T, data []byte, size int) {
+		want := new(repb.BatchReadBlobsResponse)
+		wanted := proto.Unmarshal(data, want)
+		for _, scratch := range []bool{false, true} {
+			got, err := remote.ReadAnswer(slices.Collect(slices.Chunk(data, max(size, 1))), scratch)
+			if (err == nil) != (wanted == nil) || err == nil && !proto.Equal(got, want) {
+				t.Errorf("read %v, %v; want %v, %v", got, err, want, wanted)
+			}
+		}
+	})
+}

@@ -14,7 +14,8 @@ import (
 )
 
 // ReadBlobs reads blobs, many in one call where they are small and of one digest
-// function. Results are in the order of digests; an error wraps cas.ErrNotFound if the server lacks the blob. A call that fails fails its blobs, and no others.
+// function. Results are in the order of digests; an error wraps cas.ErrNotFound if the
+// server lacks the blob. A call that fails fails its blobs, and no others.
 func (c *Client) ReadBlobs(ctx context.Context, digests []digest.Digest) []Result[[]byte] {
 	results := make([]Result[[]byte], len(digests))
 	c.readEach(ctx, digests, false, func(i int, data []byte, err error) { results[i] = Result[[]byte]{data, err} })

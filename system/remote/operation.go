@@ -1,6 +1,7 @@
 package remote
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -25,14 +26,15 @@ type operation struct {
 	err      error                 // instead of it
 }
 
-// Fields of google.longrunning.Operation, and of the Any that its response is packed in.
+// Tags of google.longrunning.Operation, and of the Any that its response is packed in: a
+// field of another wire type than it should have is one that isn't known.
 const (
-	operationName     protowire.Number = 1
-	operationDone     protowire.Number = 3
-	operationError    protowire.Number = 4
-	operationResponse protowire.Number = 5
-	anyType           protowire.Number = 1
-	anyValue          protowire.Number = 2
+	operationName     = 1<<3 | uint64(protowire.BytesType)
+	operationDone     = 3<<3 | uint64(protowire.VarintType)
+	operationError    = 4<<3 | uint64(protowire.BytesType)
+	operationResponse = 5<<3 | uint64(protowire.BytesType)
+	anyType           = 1<<3 | uint64(protowire.BytesType)
+	anyValue          = 2<<3 | uint64(protowire.BytesType)
 )
 
 // read replaces what was read before. A response that can't be read is an operation's
@@ -41,8 +43,8 @@ func (o *operation) read(data []byte) error {
 	var name, failure, response []byte
 	failed, answered := false, false
 	done := false
-	err := eachField(data, func(field protowire.Number, value []byte, number uint64) {
-		switch field {
+	err := eachField(data, func(tag uint64, value []byte, number uint64) {
+		switch tag {
 		case operationName:
 			name = value
 		case operationDone:
@@ -74,6 +76,9 @@ func (o *operation) read(data []byte) error {
 		if o.err = proto.Unmarshal(failure, s); o.err == nil {
 			o.err = status.ErrorProto(s)
 		}
+		if o.err == nil {
+			o.err = errors.New("it ended with an error that has no code")
+		}
 		o.err = fmt.Errorf("operation %s: %w", o.Name, o.err)
 	default:
 		if o.response, o.err = unpack(response, answered); o.err != nil {
@@ -94,8 +99,8 @@ func joined(first, second []byte) []byte {
 // unpack reads the response out of its Any.
 func unpack(data []byte, given bool) (*repb.ExecuteResponse, error) {
 	var url, value []byte
-	err := eachField(data, func(field protowire.Number, bytes []byte, _ uint64) {
-		switch field {
+	err := eachField(data, func(tag uint64, bytes []byte, _ uint64) {
+		switch tag {
 		case anyType:
 			url = bytes
 		case anyValue:
@@ -118,7 +123,7 @@ func unpack(data []byte, given bool) (*repb.ExecuteResponse, error) {
 
 // eachField calls f with the fields of a message: the bytes of those that have a length,
 // the number of varints. The bytes are data's.
-func eachField(data []byte, f func(field protowire.Number, bytes []byte, number uint64)) error {
+func eachField(data []byte, f func(tag uint64, bytes []byte, number uint64)) error {
 	for len(data) > 0 {
 		field, kind, n := protowire.ConsumeTag(data)
 		if n < 0 {
@@ -138,7 +143,7 @@ func eachField(data []byte, f func(field protowire.Number, bytes []byte, number 
 		if n < 0 {
 			return protowire.ParseError(n)
 		}
-		f(field, bytes, number)
+		f(protowire.EncodeTag(field, kind), bytes, number)
 		data = data[n:]
 	}
 	return nil

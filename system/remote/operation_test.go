@@ -53,6 +53,8 @@ func TestOperationsAreReadAsProtobufReadsThem(t *testing.T) {
 		"a failure after a response":         wire(t, done(t), failed),
 		"a response after a failure":         wire(t, failed, done(t)),
 		"fields of a later version":          slices.Concat(unknown, wire(t, done(t)), unknown),
+		"fields of other wire types":         slices.Concat(wire(t, done(t)), []byte{0x08, 1, 0x1a, 1, 'x', 0x20, 1, 0x28, 1, 0x0d, 1, 2, 3, 4, 0x2b, 0x2c}),
+		"a failure that is a number":         slices.Concat(wire(t, done(t)), []byte{0x20, 1}),
 		"a response in two pieces":           wire(t, done(t), bare),
 		"a response that isn't the last one": wire(t, done(t), failed, bare),
 	} {
@@ -104,4 +106,38 @@ func TestWhatIsNoOperationIsRefused(t *testing.T) {
 	if _, _, _, err := remote.ReadOperation("", []byte{0x0a, 1, 0xff}); err == nil || !strings.Contains(err.Error(), "UTF-8") {
 		t.Errorf("a name that is no text: %v", err)
 	}
+}
+
+func TestFailureWithoutACodeIsOne(t *testing.T) {
+	_, response, failure, err := remote.ReadOperation("", wire(t, &longrunningpb.Operation{Name: "o", Done: true, Result: &longrunningpb.Operation_Error{Error: new(statuspb.Status)}}))
+	if response != nil || err != nil || failure == nil || failure.Error() != "operation o: it ended with an error that has no code" {
+		t.Errorf("response %v, failure %v, %v", response, failure, err)
+	}
+}
+
+func FuzzReadOperation(f *testing.F) {
+	for _, data := range [][]byte{nil, {0x0a, 1, 'o', 0x18, 1, 0x22, 2, 0x08, 3}, {0x18, 1, 0x2a, 4, 0x0a, 0, 0x12, 0}, {0x08, 1, 0x2b, 0x2c, 0x2a, 0}} {
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		want := new(longrunningpb.Operation)
+		if proto.Unmarshal(data, want) != nil {
+			_, _, _, _ = remote.ReadOperation("", data) // metadata, which are not looked at, may be what is wrong
+			return
+		}
+		update, response, failure, err := remote.ReadOperation("of before", data)
+		if err != nil || update != (remote.Update{Name: want.Name, Done: want.Done}) {
+			t.Fatalf("read %+v, %v; want %v", update, err, want)
+		}
+		if want.Done != (response != nil || failure != nil) {
+			t.Errorf("done %v, response %v, failure %v", want.Done, response, failure)
+		}
+		if response == nil || failure != nil {
+			return
+		}
+		wanted := new(repb.ExecuteResponse)
+		if err := want.GetResponse().UnmarshalTo(wanted); err != nil || !proto.Equal(response, wanted) {
+			t.Errorf("response %v, want %v, %v", response, wanted, err)
+		}
+	})
 }

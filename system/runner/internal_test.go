@@ -1,14 +1,17 @@
 package runner
 
 import (
+	"net"
 	"path"
 	"strings"
 	"testing"
 
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
+	"google.golang.org/grpc/connectivity"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/weir-build/weir/system/digest"
+	"github.com/weir-build/weir/system/remote"
 )
 
 // Inside the package, because these are decoders of what comes from outside and
@@ -63,5 +66,40 @@ func TestPlacesForControlGroups(t *testing.T) {
 		if strings.Join(got, " ") != test.want {
 			t.Errorf("%q, %s: %q, want %q", test.own, test.controller, got, test.want)
 		}
+	}
+}
+
+// A warm runner that tried to connect while casd was away doesn't fail the action that comes
+// when casd is back.
+func TestConnectionThatFailedIsMadeAnew(t *testing.T) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	listener.Close() // nobody is there
+	connections := pooledConnections{}
+	defer connections.close()
+	config := remote.Config{URL: "grpc://" + listener.Addr().String()}
+	first, err := connections.dial(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if again, err := connections.dial(config); again != first || err != nil {
+		t.Errorf("the connection isn't kept: %v", err)
+	}
+	conn := first.Conn()
+	conn.Connect()
+	for state := conn.GetState(); state != connectivity.TransientFailure; state = conn.GetState() {
+		conn.WaitForStateChange(t.Context(), state)
+	}
+	anew, err := connections.dial(config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if state := anew.Conn().GetState(); state == connectivity.TransientFailure {
+		t.Errorf("the connection is %v", state)
+	}
+	if conn.GetState() != connectivity.Shutdown || len(connections) != 1 {
+		t.Errorf("the connection before is %v, there are %d", conn.GetState(), len(connections))
 	}
 }

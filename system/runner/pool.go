@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+	"google.golang.org/grpc/connectivity"
 
 	"github.com/weir-build/weir/system/options"
 	"github.com/weir-build/weir/system/remote"
@@ -124,7 +125,13 @@ type pooledConnections map[string]*remote.Client
 func (c pooledConnections) dial(config remote.Config) (*remote.Client, error) {
 	name := strings.Join(options.RemoteArgs("", config), "\x00")
 	if client := c[name]; client != nil {
-		return client, nil
+		if client.Conn().GetState() != connectivity.TransientFailure {
+			return client, nil
+		}
+		// Where casd was away, gRPC waits before it tries again, up to two minutes, and
+		// fails calls meanwhile. A process of its own would find casd as it is now.
+		delete(c, name)
+		client.Close()
 	}
 	client, err := remote.Dial(config)
 	if err == nil {

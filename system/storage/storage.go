@@ -11,9 +11,9 @@
 //
 // An instance is a name space of its own. A request for an instance the server
 // doesn't have, or by a digest function that isn't one of the server's, like any other
-// that can't be understood, is INVALID_ARGUMENT with the reason. Sizes that clients claim are checked before anything is
-// allocated for them. The action cache always checks that all outputs of a
-// result are still there.
+// that can't be understood, is INVALID_ARGUMENT with the reason. Sizes that clients claim
+// are checked before anything is allocated for them. The action cache always checks that
+// all outputs of a result are still there.
 //
 // It is not a proxy: it neither authenticates nor balances.
 package storage

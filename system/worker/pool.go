@@ -71,16 +71,27 @@ func (p *pool) run(ctx context.Context, request runner.PoolRequest) (exit, error
 		}
 		w.log.begin()
 		w.actions++
-		if err := w.encoder.Encode(request); err != nil {
+		if err := w.send(ctx, request); err != nil {
 			// One that has ended while it waited did nothing of it.
 			p.discard(w)
-			if !fresh {
+			switch {
+			case ctx.Err() != nil:
+				return exit{}, context.Cause(ctx)
+			case !fresh:
 				continue
 			}
 			return exit{}, fmt.Errorf("send the action to a warm runner: %w; its log ends with: %s", err, w.log)
 		}
 		return p.await(ctx, w)
 	}
+}
+
+// send gives a process its next action, which may be more than the pipe has room for: one
+// that doesn't read must not hold the lease up.
+func (w *warmRunner) send(ctx context.Context, request runner.PoolRequest) error {
+	stop := context.AfterFunc(ctx, func() { _ = w.requests.SetWriteDeadline(time.Now()) })
+	defer stop()
+	return w.encoder.Encode(request)
 }
 
 // await waits for the answer, and makes it come when ctx ends.
@@ -99,8 +110,8 @@ func (p *pool) await(ctx context.Context, w *warmRunner) (exit, error) {
 	case <-ctx.Done():
 		endWith(ctx, w.cmd.Process, w.ended)
 	}
+	p.discard(w) // if it hasn't ended, but has no more to say
 	<-w.ended
-	p.discard(w)
 	none := left{err: errors.New("it ended without a reply")}
 	return exit{code: w.cmd.ProcessState.ExitCode(), state: w.cmd.ProcessState.String(), stderr: w.log.String(), result: none, reason: none}, nil
 }

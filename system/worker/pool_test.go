@@ -268,9 +268,58 @@ func TestWarmRunnersEndWithTheirWorker(t *testing.T) {
 	casd.AwaitUnstaged()
 }
 
+// An action may be larger than a pipe has room for: who sends it to a runner that doesn't
+// read must not wait for ever.
+func TestLeaseEndsWhileARunnerDoesNotRead(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "runner")
+	if err := os.WriteFile(path, []byte("#!/bin/sh\necho $$ >$0.new\nmv $0.new $0.pid\nexec sleep 1000\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	p := newPool(t, path, 1)
+	r := start(func(ctx context.Context) (exit, error) {
+		return p.run(ctx, runner.PoolRequest{Inline: true, Action: make([]byte, 1<<20)})
+	})
+	var pid []byte
+	for err := os.ErrNotExist; err != nil; pid, err = os.ReadFile(path + ".pid") {
+		time.Sleep(time.Millisecond)
+	}
+	r.cancel(errDropped)
+	defer func() { // the pool would wait for it
+		if pid, err := strconv.Atoi(strings.TrimSpace(string(pid))); err == nil {
+			_ = syscall.Kill(pid, syscall.SIGKILL)
+		}
+	}()
+	select {
+	case <-r.done:
+	case <-time.After(20 * time.Second):
+		t.Fatal("the lease is over, and the action is still being sent")
+	}
+	if !errors.Is(r.err, errDropped) {
+		t.Errorf("it ended with %+v, %v", r.exit, r.err)
+	}
+}
+
+// One whose answer can't be read is as good as gone, even if it waits for more.
+func TestRunnerThatTalksNonsenseIsEnded(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "runner")
+	if err := os.WriteFile(path, []byte("#!/bin/sh\nread request <&3\necho what\\? >&4\nexec cat <&3 >/dev/null\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	p := newPool(t, path, 1)
+	r := start(func(ctx context.Context) (exit, error) { return p.run(ctx, runner.PoolRequest{Inline: true}) })
+	select {
+	case <-r.done:
+	case <-time.After(20 * time.Second):
+		t.Fatal("its answer is still being waited for")
+	}
+	if r.err != nil || r.exit.result.err == nil {
+		t.Errorf("it ended with %+v, %v", r.exit, r.err)
+	}
+}
+
 func TestPoolOfOtherRunnersIsRefused(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "buildbox-run")
-	if err := os.WriteFile(path, []byte("#!/bin/sh\necho no-logs-capture\n"), 0o755); err != nil {
+	if err := os.WriteFile(path, []byte("#!/bin/sh\necho no-logs-capture\necho serve-pool\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	w := &Worker{cfg: Config{RunnerPath: path, RunnerPool: 2}}

@@ -137,7 +137,7 @@ func (w *Worker) openPool(ctx context.Context) (*pool, error) {
 	capabilities, err := runner.CapabilitiesOf(ctx, w.cfg.RunnerPath)
 	able := err == nil && slices.Contains(capabilities, runner.PoolCapability)
 	if !able && w.cfg.RunnerPool > 0 {
-		return nil, fmt.Errorf("runner %s can't be kept for the next action, only runners of ours can: choose one of them, or do without a pool of runners", w.cfg.RunnerPath)
+		return nil, fmt.Errorf("runner %s can't be kept for the next action, only runners of ours and of this version can: choose one of them, or do without a pool of runners", w.cfg.RunnerPath)
 	}
 	if !able {
 		return nil, nil

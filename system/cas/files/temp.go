@@ -19,6 +19,7 @@ type Temp[K comparable] struct {
 	size     int64
 	reserved int64
 	was      *unix.Stat_t // what an adopted file was, else nil
+	taken    bool         // it has been changed since, see take
 }
 
 // Create begins a file. It has no key before Commit.
@@ -99,6 +100,7 @@ func (t *Temp[K]) rename(key K) error {
 	defer place.Unlock()
 	path := d.Path(key)
 	if err := os.Rename(t.name, path); err != nil {
+		t.giveBack()
 		t.remove()
 		return fmt.Errorf("name file: %w", spaceError(err))
 	}
@@ -118,9 +120,7 @@ func (t *Temp[K]) rename(key K) error {
 
 // Discard deletes the file, or gives back one that was adopted.
 func (t *Temp[K]) Discard() {
-	if t.was != nil {
-		t.giveBack()
-	}
+	t.giveBack()
 	t.file.Close()
 	t.remove()
 }

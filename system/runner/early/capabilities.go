@@ -3,10 +3,11 @@ package early
 import "runtime"
 
 // Capabilities of programs of ours beside BuildBox's: --run-as, and being kept for the
-// next action.
+// next action. The number counts versions of what worker and runner say to each other then:
+// one of another version is started for each action, as foreign ones are.
 const (
 	RunAs = "run-as"
-	Pool  = "serve-pool"
+	Pool  = "serve-pool-2"
 )
 
 // SocketProperty is the platform property that says where in its inputs an action wants a

@@ -70,40 +70,53 @@ func say(stdout, stderr *os.File, text string) int {
 // inside enters groups and becomes a command. It returns only if that fails, or if the
 // command line asks for neither.
 func inside(args, env []string, stderr *os.File) (code int, done bool) {
-	if len(args) == 0 {
-		return 0, false
-	}
-	if n := len(EnterGroups); len(args[0]) >= n && args[0][:n] == EnterGroups {
-		if err := enter(args[0][n:]); err != nil {
-			_, _ = stderr.WriteString(err.Error() + "\n")
-			return NotExecutable, true
-		}
-		args = args[1:]
+	groups, n := "", len(EnterGroups)
+	entering := len(args) > 0 && len(args[0]) >= n && args[0][:n] == EnterGroups
+	if entering {
+		groups, args = args[0][n:], args[1:]
 	}
 	if len(args) == 0 || args[0] != ExecInside {
 		return 0, false
+	}
+	if entering {
+		if err := enter(groups); err != nil {
+			_, _ = stderr.WriteString(err.Error() + "\n")
+			return NotExecutable, true
+		}
 	}
 	return become(args[1:], env, stderr), true
 }
 
 // enter puts this process into the groups whose descriptors are listed, with commas.
 func enter(list string) error {
-	fd := 0
-	for i, c := range []byte(list + ",") {
-		switch {
-		case c >= '0' && c <= '9' && fd < maxDescriptor:
-			fd = 10*fd + int(c-'0')
-		case c == ',' && i > 0:
-			if _, err := syscall.Write(fd, []byte("0")); err != nil {
-				return errors.New("enter control group: " + err.Error())
-			}
-			_ = syscall.Close(fd)
-			fd = 0
-		default:
-			return errors.New("enter control groups: " + list + " are no descriptors")
+	fds, ok := descriptors(list)
+	if !ok {
+		return errors.New("enter control groups: " + list + " are no descriptors")
+	}
+	for _, fd := range fds {
+		if _, err := syscall.Write(fd, []byte("0")); err != nil {
+			return errors.New("enter control group: " + err.Error())
 		}
+		_ = syscall.Close(fd)
 	}
 	return nil
+}
+
+// descriptors reads a list of numbers, with commas.
+func descriptors(list string) (fds []int, ok bool) {
+	fd, digits := 0, 0
+	for _, c := range []byte(list + ",") {
+		switch {
+		case c >= '0' && c <= '9' && fd < maxDescriptor:
+			fd, digits = 10*fd+int(c-'0'), digits+1
+		case c == ',' && digits > 0:
+			fds = append(fds, fd)
+			fd, digits = 0, 0
+		default:
+			return nil, false
+		}
+	}
+	return fds, true
 }
 
 // maxDescriptor is far more than Linux gives out (fs.nr_open is 2^20 unless it is raised).

@@ -42,7 +42,7 @@ func TestWhatIsDoneEarly(t *testing.T) {
 		done           bool
 		stdout, stderr string
 	}{
-		{[]string{"--capabilities"}, 0, true, "no-logs-capture\nrun-as\nserve-pool\nown\n", ""},
+		{[]string{"--capabilities"}, 0, true, "no-logs-capture\nrun-as\nserve-pool-2\nown\n", ""},
 		{nil, 0, false, "", ""},
 		{[]string{"--version"}, 0, false, "", ""},
 		{[]string{"--log-level=info", "--capabilities"}, 0, false, "", ""},
@@ -54,6 +54,9 @@ func TestWhatIsDoneEarly(t *testing.T) {
 		{[]string{"--enter-groups=", "--exec-inside", "/bin/true"}, 126, true, "", "enter control groups:  are no descriptors\n"},
 		{[]string{"--enter-groups=3;4", "--exec-inside", "/bin/true"}, 126, true, "", "enter control groups: 3;4 are no descriptors\n"},
 		{[]string{"--enter-groups=99999999999999999999", "--exec-inside", "/bin/true"}, 126, true, "", "enter control groups: 99999999999999999999 are no descriptors\n"},
+		{[]string{"--enter-groups=10000000,,", "--exec-inside", "/bin/true"}, 126, true, "", "enter control groups: 10000000,, are no descriptors\n"},
+		{[]string{"--enter-groups=10000000"}, 0, false, "", ""},
+		{[]string{"--enter-groups=10000000", "--help"}, 0, false, "", ""},
 		{[]string{"--enter-groups=10000000", "--exec-inside", "/bin/true"}, 126, true, "", "enter control group: bad file descriptor\n"},
 	} {
 		code, done, stdout, stderr := run(t, test.args...)
