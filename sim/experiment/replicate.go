@@ -33,6 +33,7 @@ func Replicate(
 	if n < 1 {
 		return nil, errors.New("want at least one replication")
 	}
+	ballast()
 	all := make([]Replication, n)
 	var group errgroup.Group
 	group.SetLimit(runtime.GOMAXPROCS(0))
