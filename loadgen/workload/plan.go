@@ -18,8 +18,9 @@ type Plan struct {
 
 // place is what an action of the layers has in all builds.
 type place struct {
-	seed uint64 // of what is drawn for it
-	key  Key    // as far as it doesn't depend on the build
+	seed  uint64 // of what is drawn for it
+	key   Key    // as far as it doesn't depend on the build
+	mixed Key    // key.mixed
 }
 
 // graph is which actions wait for which.
@@ -72,10 +73,9 @@ func (p *Plan) Draw(number int, b *Build) {
 	}
 	b.graph = p.layers()
 	b.Actions = slices.Grow(b.Actions, len(p.places))[:len(p.places)]
-	n := 0
-	for l := range s.Layers {
+	for l, n := 0, 0; l < len(s.Layers); l++ {
 		for i := range s.Layers[l].Actions {
-			p.draw(&b.Actions[n], version, l, i, b.Actions[:n])
+			p.draw(b.Actions, n, version, l, i)
 			n++
 		}
 	}
@@ -94,29 +94,34 @@ func (b *Build) Unshare() {
 // Inputs appends the files that an action reads beside the outputs it depends on.
 func (p *Plan) Inputs(a *Action, files []Blob) []Blob { return p.stream.inputs(p.base, a, files) }
 
-// draw makes a action i of a layer, whose dependencies are among done.
-func (p *Plan) draw(a *Action, version, l, i int, done []Action) {
+// draw makes the action at n, which is i of a layer. Its dependencies are before it.
+func (p *Plan) draw(actions []Action, n, version, l, i int) {
 	s := p.stream
-	layer := &s.Layers[l]
-	class := &s.Classes[layer.Class]
-	place := &p.places[len(done)]
-	*a = Action{Class: layer.Class, Priority: s.Priority + class.Priority, Deps: p.graph.deps[len(done)], Key: place.key}
+	class := &s.Classes[s.Layers[l].Class]
+	place, deps := &p.places[n], p.graph.deps[n]
+	key := place.key
 	if !s.Incremental {
-		a.Key = a.Key.with(uint64(version))
+		key = place.mixed.and(mixed(uint64(version)))
 	} else if l == 0 {
-		a.Key = a.Key.with(p.edited(place.seed, i, version))
+		key = place.mixed.and(mixed(p.edited(place.seed, i, version)))
 	}
-	for _, d := range a.Deps {
-		a.Key = a.Key.with(done[d].Key.Hi).with(done[d].Key.Lo)
+	for _, d := range deps {
+		on := &actions[d].Key
+		key = key.with(on.Hi).with(on.Lo)
 	}
+	warm := false
 	if class.HitRate > 0 {
 		r := source(mix(place.seed, ofWarm, uint64(version)))
 		if r.Unit() < class.HitRate {
-			a.Warm = true
+			warm = true
 			n := r.below(warmPool)
-			a.Key = Key{mix(p.base, ofWarm, uint64(layer.Class), n), mix(p.base, ofWarm, uint64(layer.Class), n, 1)}
+			key = Key{mix(p.base, ofWarm, uint64(s.Layers[l].Class), n), mix(p.base, ofWarm, uint64(s.Layers[l].Class), n, 1)}
 		}
 	}
+	// Part by part: a literal would be made elsewhere and copied.
+	a := &actions[n]
+	*a = Action{}
+	a.Key, a.Class, a.Deps, a.Priority, a.Warm = key, s.Layers[l].Class, deps, s.Priority+class.Priority, warm
 	s.fill(class, a)
 }
 
@@ -148,7 +153,8 @@ func (p *Plan) layers() *graph {
 		for l := range p.stream.Layers {
 			for i := range p.stream.Layers[l].Actions {
 				seed := mix(p.base, uint64(l), uint64(i))
-				p.places = append(p.places, place{seed, Key{mix(seed, ofSource), mix(seed, ofSource, 1)}})
+				key := Key{mix(seed, ofSource), mix(seed, ofSource, 1)}
+				p.places = append(p.places, place{seed, key, key.mixed()})
 			}
 		}
 		deps := p.layered()

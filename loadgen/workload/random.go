@@ -46,15 +46,18 @@ func (r *Rand) normal() float64 {
 
 // mix makes one number of several, each of whose bits depends on all of theirs.
 func mix(first uint64, rest ...uint64) uint64 {
-	h := scramble(first + golden)
-	for _, part := range rest {
-		h = mixIn(h, part)
+	h := mixed(first)
+	for _, number := range rest {
+		h = mixIn(h, number)
 	}
 	return h
 }
 
+// mixed is mix of one number.
+func mixed(number uint64) uint64 { return scramble(number + golden) }
+
 // mixIn is what mix makes of one number more: mixIn(mix(a), b) is mix(a, b).
-func mixIn(mixed, part uint64) uint64 { return scramble(mixed^scramble(part+golden)) + golden }
+func mixIn(mix, number uint64) uint64 { return scramble(mix^mixed(number)) + golden }
 
 // name makes a number of a name: FNV-1a.
 func name(s string) uint64 {

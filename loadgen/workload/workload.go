@@ -204,7 +204,7 @@ const recordedInput = 64
 
 // fill draws what follows from an action's key, so that equal keys are equal actions.
 func (s *Stream) fill(class *Class, a *Action) {
-	key := mixIn(mix(a.Key.Hi), a.Key.Lo)
+	key := mixIn(mixed(a.Key.Hi), a.Key.Lo)
 	r := source(mixIn(key, ofClass))
 	a.Duration = time.Duration(class.Duration.sample(r))
 	a.Fails = !a.Warm && class.FailureRate > 0 && source(mix(a.Key.Hi, ofFailure)).Unit() < class.FailureRate
@@ -284,6 +284,12 @@ func (s *Stream) WarmActions(seed uint64) []Action {
 	return all
 }
 
-func (k Key) with(part uint64) Key {
-	return Key{mixIn(mix(k.Hi), part), mixIn(mixIn(mix(k.Lo), part), 1)}
+// with is the key of what follows from k and a number.
+func (k Key) with(number uint64) Key { return k.mixed().and(mixed(number)) }
+
+// mixed is what with makes of k alone, and and is the rest, with a number that is mixed too.
+func (k Key) mixed() Key { return Key{mixed(k.Hi), mixed(k.Lo)} }
+
+func (k Key) and(number uint64) Key {
+	return Key{scramble(k.Hi^number) + golden, mixIn(scramble(k.Lo^number)+golden, 1)}
 }

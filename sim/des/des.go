@@ -49,7 +49,6 @@ type Event struct {
 type Kernel struct {
 	now    Time
 	set    set
-	never  int // events at End, which aren't kept
 	count  uint64
 	finger fingerprint
 	tape   *Trajectory
@@ -65,17 +64,12 @@ func (k *Kernel) Wait(until Time) { k.now = max(k.now, min(until, k.NextAt())) }
 func (k *Kernel) Events() uint64 { return k.count }
 
 // Pending is how many are to come.
-func (k *Kernel) Pending() int { return k.set.n + k.never }
+func (k *Kernel) Pending() int { return k.set.n + k.set.never }
 
 // Schedule has an event happen at e.At. One before now happens now: time doesn't run
 // backwards. One after End, by a sum that is too large, happens never.
 func (k *Kernel) Schedule(e Event) {
-	e.At = max(e.At, k.now)
-	if e.At == End {
-		k.never++
-		return
-	}
-	k.set.push(uint64(e.At), uint8(e.Class), e.Kind, e.A, e.B)
+	k.set.push(uint64(max(e.At, k.now)), uint8(e.Class), e.Kind, e.A, e.B)
 }
 
 // Next lets the next event happen; ok is false if there is none.

@@ -20,6 +20,7 @@ import (
 // changing.
 type set struct {
 	n     int // pending
+	never int // events at forever, which aren't kept
 	plain bool
 	seq   uint64
 
@@ -95,6 +96,10 @@ const (
 // and reading what was just written in parts as a whole makes a processor wait for as
 // long as a heap takes.
 func (s *set) push(at uint64, class, kind uint8, a uint32, b uint64) {
+	if at == forever {
+		s.never++
+		return
+	}
 	s.seq++
 	key := uint64(class)<<(64-classBits) | s.seq<<kindBits | uint64(kind)
 	slot := s.gone
@@ -132,7 +137,7 @@ func (s *set) more() uint32 {
 
 // later puts an event into the ring or behind it.
 func (s *set) later(slot uint32, at uint64) {
-	bucket := at >> s.shift
+	bucket := at >> (s.shift & 63) // which it is anyway, but for compilers
 	if bucket-s.current < uint64(len(s.heads)) {
 		i := bucket & uint64(len(s.heads)-1)
 		s.nodes[slot].next = s.heads[i]

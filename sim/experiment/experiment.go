@@ -275,6 +275,7 @@ func (x *Experiment) grow(ctx context.Context, points []*Point, want int) error 
 // each does n jobs on all CPUs. Of several errors it returns that of the first job.
 func (x *Experiment) each(ctx context.Context, n int, do func(i int) (kept bool, err error)) error {
 	x.report(Progress{Total: n})
+	ballast()
 	var group errgroup.Group
 	group.SetLimit(runtime.GOMAXPROCS(0))
 	failed, stop := context.WithCancel(ctx)

@@ -36,6 +36,7 @@ func (x *Experiment) Results(
 	if err := x.prepare(ctx, []*Point{p}); err != nil {
 		return nil, err
 	}
+	ballast()
 	all := make([]Recorded, n)
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(runtime.GOMAXPROCS(0))

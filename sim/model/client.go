@@ -13,6 +13,7 @@ import (
 type build struct {
 	workload.Build
 	stream    int32
+	turn      uint64 // of its place
 	begun     des.Time
 	order     workload.Order
 	steps     []step // by action
@@ -72,19 +73,18 @@ func (s *sim) arrive(i int, how uint64) {
 	n := len(b.Actions)
 	b.order.Reset(&b.Build)
 	b.steps = append(b.steps[:0], make([]step, n)...)
-	b.stream, b.begun, b.group = int32(i), s.k.Now(), s.groups.take()
+	b.stream, b.turn, b.begun, b.group = int32(i), s.builds.turn(at), s.k.Now(), s.groups.take()
 	b.running, b.cacheHits, b.failed, b.left = 0, 0, 0, n
 	b.stopped, b.cancelled, b.client = false, false, how&closedLoop != 0
 	s.open++
 	if b.CancelAfter > 0 {
-		s.k.Schedule(des.Event{At: des.Add(s.k.Now(), int64(b.CancelAfter)), Class: evGiveUp, Kind: evGiveUp, A: uint32(at), B: s.builds.turn(at)})
+		s.k.Schedule(des.Event{At: des.Add(s.k.Now(), int64(b.CancelAfter)), Class: evGiveUp, Kind: evGiveUp, A: uint32(at), B: b.turn})
 	}
-	s.advance(at)
+	s.advance(at, b)
 }
 
 // advance begins what can begin, and ends the build when nothing is left.
-func (s *sim) advance(at int32) {
-	b := s.builds.at(at)
+func (s *sim) advance(at int32, b *build) {
 	for !b.stopped && b.running < b.Jobs {
 		a, ok := b.order.Take()
 		if !ok {
@@ -94,7 +94,7 @@ func (s *sim) advance(at int32) {
 		// Clients take no time, but where it was recorded: it begins when it could.
 		if pause := b.Actions[a].Pause; pause > 0 {
 			s.k.Schedule(des.Event{
-				At: des.Add(s.k.Now(), int64(pause)), Class: evAsk, Kind: evAsk, A: uint32(at), B: s.builds.turn(at)<<32 | uint64(a),
+				At: des.Add(s.k.Now(), int64(pause)), Class: evAsk, Kind: evAsk, A: uint32(at), B: b.turn<<32 | uint64(a),
 			})
 			continue
 		}
@@ -116,11 +116,11 @@ func (s *sim) ask(at int32, turn uint64, a int32) {
 	s.inFlight++
 	b.steps[a].due = s.k.Now()
 	if b.stopped {
-		s.actionDone(at, a, Stopped, nil)
+		s.actionDone(b, a, Stopped, nil)
 	} else {
 		s.submit(at, b, a)
 	}
-	s.advance(at)
+	s.advance(at, b)
 }
 
 // submit looks for the result of an action, or asks for its execution.
@@ -128,13 +128,13 @@ func (s *sim) submit(at int32, b *build, a int32) {
 	st := s.streams[b.stream]
 	action := &b.Actions[a]
 	if !st.SkipCache && (action.Warm && s.results.away == 0 || s.results.has(action.Key)) {
-		s.actionDone(at, a, Cached, nil)
+		s.actionDone(b, a, Cached, nil)
 		return
 	}
 	if s.down > 0 {
 		if !s.callLater(at, a, 0) {
 			s.cause = away
-			s.actionDone(at, a, Errored, nil)
+			s.actionDone(b, a, Errored, nil)
 		}
 		return
 	}
@@ -151,15 +151,16 @@ func (s *sim) enqueue(at int32, b *build, a int32) {
 	})
 	if out[0].Kind == queue.Refused {
 		s.cause = out[0].Reason
-		s.actionDone(at, a, Errored, nil)
+		s.actionDone(b, a, Errored, nil)
 	}
 }
 
 // enter notes that the action that is being submitted waits for an operation.
 func (s *sim) enter(o queue.OperationID, t queue.TaskID, merged bool) {
 	s.places = reach(s.places, o.Index())
-	s.places[o.Index()] = place{o, t, s.asked.build, s.asked.action, s.builds.turn(s.asked.build), merged, 0}
-	s.asked.of.steps[s.asked.action].op = o
+	b, p := s.asked.of, &s.places[o.Index()]
+	p.operation, p.task, p.build, p.action, p.turn, p.merged, p.call = o, t, s.asked.build, s.asked.action, b.turn, merged, 0
+	b.steps[s.asked.action].op = o
 }
 
 // taskOf is the task that was the last of an identity, nil if its place is another's by now.
@@ -207,28 +208,28 @@ func (s *sim) operationDone(d *todo, done *task) {
 	default:
 		how, t = Executed, done
 	}
-	s.actionDone(d.place.build, d.place.action, how, t)
-	s.advance(d.place.build)
+	s.actionDone(b, d.place.action, how, t)
+	s.advance(d.place.build, b)
 }
 
 // actionDone notes that an action has ended, and releases what waits for it. The task is
 // that of one that was asked for, as far as it is known.
-func (s *sim) actionDone(at, a int32, how Ended, t *task) {
-	b := s.builds.at(at)
+func (s *sim) actionDone(b *build, a int32, how Ended, t *task) {
+	step := &b.steps[a]
 	if t != nil && how.hasResult() {
 		// Of one that was under way already, only the rest counts.
-		b.steps[a].took = min(t.ran-t.fetched, s.k.Now()-b.steps[a].due)
+		step.took = min(t.ran-t.fetched, s.k.Now()-step.due)
 	}
 	if len(s.Observers) > 0 {
 		s.tellAction(b, a, how, t)
 	}
-	if b.steps[a].ended {
+	if step.ended {
 		s.violate("action %d of build %d of %s ends twice", a, b.Number, s.streams[b.stream].Name)
 	}
 	if s.account != nil {
-		s.account.sojourns += float64(s.k.Now() - b.steps[a].due)
+		s.account.sojourns += float64(s.k.Now() - step.due)
 	}
-	b.steps[a].ended = true
+	step.ended = true
 	b.left--
 	b.running--
 	s.inFlight--
@@ -290,7 +291,7 @@ func (s *sim) giveUp(at int32, turn uint64) {
 		s.places[op.Index()] = place{}
 		s.orphans++
 		s.step(&queue.Input{Kind: queue.Unwatch, Operation: op})
-		s.actionDone(at, int32(a), Stopped, t)
+		s.actionDone(b, int32(a), Stopped, t)
 	}
 	if b.running == 0 {
 		s.finish(at)

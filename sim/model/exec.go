@@ -137,10 +137,13 @@ func (s *sim) lease(o *queue.Output) {
 		s.violate("task %v is leased as attempt %d to worker %v, and was as attempt %d", o.Task, o.Attempt, o.Worker, t.given)
 	}
 	t.given, t.attempt, t.leased, t.fetched, t.ran = o.Attempt, o.Attempt, s.k.Now(), 0, 0
-	if i == gone || !s.workers.at(i).hears() {
-		return // of it nobody hears
+	if i == gone {
+		return
 	}
 	w := s.workers.at(i)
+	if !w.hears() {
+		return // of it nobody hears
+	}
 	if c := w.fleet.scaler; c != nil && o.Kind == queue.Leased {
 		c.use.WaitTime = longer(c.use.WaitTime, s.k.Now()-t.since)
 	}
@@ -161,11 +164,12 @@ func (s *sim) lease(o *queue.Output) {
 	e.since, e.leased = t.since, s.k.Now()
 	e.stream, e.class, e.build, e.action = t.stream, t.class, t.build, t.action
 	w.holds = append(w.holds, at)
-	w.fresh = append(w.fresh, held{at, s.execs.turn(at)})
+	turn := s.execs.turn(at)
+	w.fresh = append(w.fresh, held{at, turn})
 	s.attempts++
 	w.fleet.attempts++
 	s.occupy(w, 1)
-	s.beginStage(at, e)
+	s.beginStage(at, turn, e, w)
 }
 
 func (w *worker) takeSlot() int32 {
@@ -182,12 +186,12 @@ func (w *worker) takeSlot() int32 {
 func (w *worker) freeSlot(slot int32) { w.slots[slot/64] &^= 1 << (slot % 64) }
 
 // beginStage begins the stage that an execution is in.
-func (s *sim) beginStage(at int32, e *exec) {
-	t, w := &s.tasks[e.task.Index()], s.workers.at(e.worker)
+func (s *sim) beginStage(at int32, turn uint64, e *exec, w *worker) {
+	t := &s.tasks[e.task.Index()]
 	switch e.stage {
 	case fetching:
 		if s.link != nil {
-			s.transfer(at, w.cache.missing(t.more.inputs))
+			s.transfer(at, turn, w.cache.missing(t.more.inputs))
 			return
 		}
 		e.fetched, e.stage = s.k.Now(), running
@@ -197,55 +201,58 @@ func (s *sim) beginStage(at int32, e *exec) {
 		if w.slow != 1 {
 			took = scale(took, w.slow)
 		}
-		s.stageEnds(at, des.Add(s.k.Now(), took))
+		s.stageEnds(at, turn, des.Add(s.k.Now(), took))
 	case uploading:
-		s.transfer(at, t.outputBytes)
+		s.transfer(at, turn, t.outputBytes)
 	}
 }
 
 // stageEnds has an execution's stage end at a time.
-func (s *sim) stageEnds(at int32, when des.Time) {
-	s.k.Schedule(des.Event{At: when, Class: evStage, Kind: evStage, A: uint32(at), B: s.execs.turn(at)})
+func (s *sim) stageEnds(at int32, turn uint64, when des.Time) {
+	s.k.Schedule(des.Event{At: when, Class: evStage, Kind: evStage, A: uint32(at), B: turn})
 }
 
 // stageDone ends a stage of an execution, if it is still under way.
 func (s *sim) stageDone(at int32, turn uint64) {
 	e := s.execs.find(at, turn)
-	if e == nil || s.halted(at, e) {
+	if e == nil {
+		return
+	}
+	w := s.workers.at(e.worker)
+	if s.halted(at, turn, e, w) {
 		return
 	}
 	switch e.stage {
 	case fetching:
 		e.fetched, e.stage = s.k.Now(), running
-		s.beginStage(at, e)
+		s.beginStage(at, turn, e, w)
 	case running:
 		e.ran, e.stage = s.k.Now(), uploading
 		if s.link != nil {
-			s.beginStage(at, e)
+			s.beginStage(at, turn, e, w)
 			return
 		}
-		s.complete(at, e)
+		s.complete(at, e, w)
 	case uploading:
-		s.complete(at, e)
+		s.complete(at, e, w)
 	}
 }
 
 // complete has a worker report a result, and ask for more.
-func (s *sim) complete(at int32, e *exec) {
+func (s *sim) complete(at int32, e *exec, w *worker) {
 	if s.down > 0 {
 		e.stage, e.halt.due = unreported, s.k.Now()
 		return
 	}
 	worker := e.worker
-	s.step(&queue.Input{Kind: queue.PollEnd, Worker: s.workers.at(worker).id})
-	s.deliver(at, e, s.k.Now())
-	s.poll(worker)
-	s.leaveIfIdle(worker)
+	s.step(&queue.Input{Kind: queue.PollEnd, Worker: w.id})
+	s.deliver(at, e, w, s.k.Now())
+	s.poll(worker, w)
+	s.leaveIfIdle(worker, w)
 }
 
 // deliver tells the scheduler of a result that was there at a time.
-func (s *sim) deliver(at int32, e *exec, uploaded des.Time) {
-	w := s.workers.at(e.worker)
+func (s *sim) deliver(at int32, e *exec, w *worker, uploaded des.Time) {
 	if t := &s.tasks[e.task.Index()]; t.id == e.task && t.open {
 		t.leased, t.fetched, t.ran, t.uploaded, t.attempt, t.worker = e.leased, e.fetched, e.ran, uploaded, e.attempt, int32(w.number)
 		if !t.fails {
@@ -257,17 +264,16 @@ func (s *sim) deliver(at int32, e *exec, uploaded des.Time) {
 		}
 	}
 	in := queue.Input{Kind: queue.Complete, Worker: w.id, Task: e.task, Attempt: e.attempt, Accepting: true}
-	s.drop(at, false)
+	s.drop(at, e, w, false)
 	s.step(&in)
 }
 
 // drop takes an execution out of a worker's hands.
-func (s *sim) drop(at int32, lost bool) {
-	e := s.execs.at(at)
-	w := s.workers.at(e.worker)
-	last := w.holds[len(w.holds)-1]
-	w.holds[e.place] = last
-	s.execs.at(last).place = e.place
+func (s *sim) drop(at int32, e *exec, w *worker, lost bool) {
+	if last := w.holds[len(w.holds)-1]; last != at {
+		w.holds[e.place] = last
+		s.execs.at(last).place = e.place
+	}
 	w.holds = w.holds[:len(w.holds)-1]
 	w.freeSlot(e.slot)
 	if e.transfer {
@@ -300,12 +306,16 @@ func (s *sim) tellAttempt(e *exec, w *worker, lost bool) {
 // revoke has a worker stop, and ask for more.
 func (s *sim) revoke(o *queue.Output) {
 	i := s.byWorker[o.Worker.Index()]
-	if i == gone || !s.workers.at(i).hears() {
+	if i == gone {
 		return
 	}
-	for _, h := range s.workers.at(i).holds {
-		if s.execs.at(h).task == o.Task {
-			s.drop(h, true)
+	w := s.workers.at(i)
+	if !w.hears() {
+		return
+	}
+	for _, h := range w.holds {
+		if e := s.execs.at(h); e.task == o.Task {
+			s.drop(h, e, w, true)
 			s.todo = append(s.todo, todo{kind: stopped, worker: i})
 			return
 		}

@@ -30,13 +30,13 @@ func (s *sim) freeze(i int32, until des.Time) {
 }
 
 // halted tells whether the end of an execution's stage is put off.
-func (s *sim) halted(at int32, e *exec) bool {
+func (s *sim) halted(at int32, turn uint64, e *exec, w *worker) bool {
 	if e.shifted {
-		s.stageEnds(at, des.Add(s.k.Now(), e.halt.shift))
+		s.stageEnds(at, turn, des.Add(s.k.Now(), e.halt.shift))
 		e.shifted, e.halt.shift = false, 0
 		return true
 	}
-	if s.workers.at(e.worker).frozen {
+	if w.frozen {
 		e.halt.late, e.halt.due = true, s.k.Now()
 		return true
 	}
@@ -59,7 +59,7 @@ func (s *sim) thaw(i int32, turn uint64) {
 			e.halt.left = 0
 		case e.halt.late:
 			e.halt.late = false
-			s.stageEnds(at, des.Add(s.k.Now(), e.halt.due-w.frozeAt))
+			s.stageEnds(at, s.execs.turn(at), des.Add(s.k.Now(), e.halt.due-w.frozeAt))
 		default:
 			e.halt.shift += s.k.Now() - w.frozeAt
 			e.shifted = e.halt.shift > 0
@@ -78,14 +78,14 @@ func (s *sim) hail(i int32) {
 	if w.outcast {
 		w.outcast = false
 		s.join(i)
-		s.leaveIfIdle(i)
+		s.leaveIfIdle(i, w)
 		return
 	}
 	s.step(&queue.Input{Kind: queue.PollEnd, Worker: w.id})
 	for n := 0; n < len(w.holds); {
 		at := w.holds[n]
 		if e := s.execs.at(at); e.stage == unreported {
-			s.deliver(at, e, e.halt.due)
+			s.deliver(at, e, w, e.halt.due)
 			s.settleEnded()
 			continue
 		}
@@ -95,6 +95,6 @@ func (s *sim) hail(i int32) {
 		}
 	}
 	w.fresh, w.renewed = w.fresh[:0], s.k.Now()
-	s.poll(i)
-	s.leaveIfIdle(i)
+	s.poll(i, w)
+	s.leaveIfIdle(i, w)
 }

@@ -119,9 +119,9 @@ func muldiv(a, b, c uint64) uint64 {
 
 // transfer has an execution's stage end when so many bytes have gone to or from the
 // storage. Nothing takes no time.
-func (s *sim) transfer(at int32, bytes int64) {
+func (s *sim) transfer(at int32, turn uint64, bytes int64) {
 	if bytes <= 0 {
-		s.stageEnds(at, s.k.Now())
+		s.stageEnds(at, turn, s.k.Now())
 		return
 	}
 	s.getOn(at, uint64(bytes)*grain)
@@ -166,8 +166,9 @@ func (s *sim) transferred(round uint64) {
 	l.advance(s.k.Now())
 	for len(l.transfers) > 0 && l.transfers[0].ends <= l.got {
 		t := l.pop()
-		s.execs.at(t.exec()).transfer = false
-		s.stageEnds(t.exec(), des.Add(s.k.Now(), l.latency))
+		at := t.exec()
+		s.execs.at(at).transfer = false
+		s.stageEnds(at, s.execs.turn(at), des.Add(s.k.Now(), l.latency))
 	}
 	s.scheduleTransfer()
 }

@@ -307,6 +307,9 @@ type usage struct {
 }
 
 func (u *usage) until(now des.Time) {
+	if now == u.at {
+		return
+	}
 	dt := float64(now - u.at)
 	u.slotTime += float64(float64(u.slots) * dt)
 	u.inUsed += float64(float64(u.running) * dt)

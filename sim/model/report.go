@@ -15,7 +15,7 @@ const reportShare = 3
 // report comes in each, so that one of all comes in two, before a lease is lost for it. What
 // goes wrong within a period may make one.
 func (s *sim) report(w *worker) {
-	if s.reportAll || s.k.Now() >= des.Add(w.renewed, s.period) || s.danger(w) {
+	if s.reportAll || s.k.Now()-w.renewed >= s.period || s.danger(w) {
 		w.renewed = s.k.Now()
 		for _, e := range w.holds {
 			s.renew(w, e)
@@ -37,16 +37,15 @@ func (s *sim) renew(w *worker, i int32) {
 
 // danger tells whether a worker may be gone before it reports again.
 func (s *sim) danger(w *worker) bool {
-	soon := des.Add(s.k.Now(), s.period)
-	for len(s.faultTimes) > 0 && s.faultTimes[0] < s.k.Now() {
+	now := s.k.Now()
+	for len(s.faultTimes) > 0 && s.faultTimes[0] < now {
 		s.faultTimes = s.faultTimes[1:]
 	}
-	return w.dies <= soon || len(s.faultTimes) > 0 && s.faultTimes[0] <= soon
+	return w.dies-now <= s.period || len(s.faultTimes) > 0 && s.faultTimes[0]-now <= s.period
 }
 
 // poll ends a worker's report, and has it wait for more.
-func (s *sim) poll(i int32) {
-	w := s.workers.at(i)
+func (s *sim) poll(i int32, w *worker) {
 	s.report(w)
 	w.polled = s.k.Now()
 	s.line.remove(i)
@@ -82,7 +81,7 @@ func (s *sim) reportDue() {
 			s.line.remove(i)
 			continue
 		}
-		s.poll(i)
+		s.poll(i, w)
 	}
 	s.reporting = false
 }

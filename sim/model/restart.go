@@ -66,8 +66,9 @@ func (s *sim) restart(fault int, takes time.Duration) {
 	for i := range s.places {
 		if p := s.places[i]; p.operation != 0 && p.call == 0 && !s.callLater(p.build, p.action, p.operation) {
 			s.cause = away
-			s.actionDone(p.build, p.action, Errored, nil)
-			s.advance(p.build)
+			b := s.builds.at(p.build)
+			s.actionDone(b, p.action, Errored, nil)
+			s.advance(p.build, b)
 		}
 	}
 }
@@ -159,18 +160,19 @@ func (s *sim) callDue(i int32, turn uint64) {
 		return
 	}
 	c := *found
+	b := s.builds.at(c.build)
 	switch {
 	case s.down > 0:
 		if !s.callAgain(i) {
 			s.cause = away
-			s.actionDone(c.build, c.action, Errored, nil)
-			s.advance(c.build)
+			s.actionDone(b, c.action, Errored, nil)
+			s.advance(c.build, b)
 		}
 		return
 	case c.operation == 0:
 		s.hangUp(i)
-		s.enqueue(c.build, s.builds.at(c.build), c.action)
-		s.advance(c.build) // it may have been refused
+		s.enqueue(c.build, b, c.action)
+		s.advance(c.build, b) // it may have been refused
 	case c.ended:
 		s.hangUp(i)
 		s.operationDone(&c.end, &c.done)
@@ -189,6 +191,6 @@ func (s *sim) stopCalls(build int32, turn uint64) {
 		}
 		action := c.action
 		s.abandon(at)
-		s.actionDone(build, action, Stopped, nil)
+		s.actionDone(s.builds.at(build), action, Stopped, nil)
 	}
 }

@@ -30,19 +30,20 @@ func (s *sim) step(in *queue.Input) []queue.Output {
 		panic("model: somebody speaks to a scheduler that is away")
 	}
 	s.stirred = true
-	s.out = s.q.Step(queue.Time(s.k.Now()-s.stood), in, s.out[:0])
+	out := s.q.Step(queue.Time(s.k.Now()-s.stood), in, s.out[:0])
+	s.out = out
 	if s.account != nil {
-		s.account.step(*in, s.out)
+		s.account.step(*in, out)
 	}
-	for i := range s.out {
-		o := &s.out[i]
+	for i := range out {
+		o := &out[i]
 		if s.tamper != nil && !s.tamper(o) {
 			continue
 		}
 		s.k.Note(uint64(o.Kind)<<32|uint64(o.Reason)<<16|uint64(o.Level), uint64(o.Attempt)<<32|uint64(o.Group), uint64(o.Operation), uint64(o.Task), uint64(o.Worker))
 		s.note(o)
 	}
-	return s.out
+	return out
 }
 
 func (s *sim) note(o *queue.Output) {
@@ -124,13 +125,13 @@ func (s *sim) settle() {
 		case stopped:
 			if w := s.workers.at(t.worker); w.alive {
 				s.step(&queue.Input{Kind: queue.PollEnd, Worker: w.id})
-				s.poll(t.worker)
-				s.leaveIfIdle(t.worker)
+				s.poll(t.worker, w)
+				s.leaveIfIdle(t.worker, w)
 			}
 		case outcast:
 			if w := s.workers.at(t.worker); w.alive {
 				s.join(t.worker)
-				s.leaveIfIdle(t.worker)
+				s.leaveIfIdle(t.worker, w)
 			}
 		}
 	}

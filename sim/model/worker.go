@@ -145,7 +145,7 @@ func (s *sim) join(i int32) {
 	for _, p := range w.fleet.serves {
 		s.step(&queue.Input{Kind: queue.Serve, Worker: w.id, Platform: p})
 	}
-	s.poll(i)
+	s.poll(i, w)
 }
 
 // connect has a worker be there.
@@ -212,7 +212,7 @@ func (s *sim) leave(i int32) {
 	if s.down == 0 {
 		s.step(&queue.Input{Kind: queue.Drain, Worker: w.id})
 	}
-	s.leaveIfIdle(i)
+	s.leaveIfIdle(i, w)
 }
 
 // unready notes that a worker doesn't stay.
@@ -233,8 +233,7 @@ func (s *sim) unready(w *worker) {
 }
 
 // leaveIfIdle has a worker that was told to go, go.
-func (s *sim) leaveIfIdle(i int32) {
-	w := s.workers.at(i)
+func (s *sim) leaveIfIdle(i int32, w *worker) {
 	if !w.leaving || w.noticed || len(w.holds) > 0 || w.frozen || s.down > 0 {
 		return
 	}
@@ -254,9 +253,7 @@ func (s *sim) kill(i int32) {
 	s.unready(w)
 	w.alive = false
 	s.line.remove(i)
-	for len(w.holds) > 0 {
-		s.drop(w.holds[len(w.holds)-1], true)
-	}
+	s.dropAll(w)
 	s.addSlots(w.fleet, -int64(w.fleet.Slots))
 	s.pay(w.fleet, -1)
 	switch {
@@ -264,6 +261,14 @@ func (s *sim) kill(i int32) {
 		s.workers.free(i) // of it nobody knows
 	case s.down == 0:
 		s.step(&queue.Input{Kind: queue.PollEnd, Worker: w.id})
+	}
+}
+
+// dropAll takes all that a worker holds out of its hands.
+func (s *sim) dropAll(w *worker) {
+	for len(w.holds) > 0 {
+		last := w.holds[len(w.holds)-1]
+		s.drop(last, s.execs.at(last), w, true)
 	}
 }
 
@@ -282,9 +287,7 @@ func (s *sim) forget(id queue.WorkerID) {
 		s.workers.free(i)
 		return
 	}
-	for len(w.holds) > 0 {
-		s.drop(w.holds[len(w.holds)-1], true)
-	}
+	s.dropAll(w)
 	if w.outcast = w.frozen; w.outcast {
 		return
 	}

@@ -1,0 +1,27 @@
+package experiment_test
+
+import (
+	"fmt"
+	"runtime"
+	"testing"
+
+	"github.com/weir-build/weir/loadgen/scenario"
+)
+
+// TestRunsDontStopEachOtherForTheirMemory: without a ballast, sixteen runs have a collection
+// each, which stops all.
+func TestRunsDontStopEachOtherForTheirMemory(t *testing.T) {
+	s, err := scenario.Parse("cores", []byte(fmt.Sprintf(cores, 250)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	runs(t, s, 2)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	runs(t, s, 16)
+	runtime.ReadMemStats(&after)
+	t.Logf("%d MiB were allocated, with %d collections", (after.TotalAlloc-before.TotalAlloc)>>20, after.NumGC-before.NumGC)
+	if got := after.NumGC - before.NumGC; got > 3 {
+		t.Errorf("%d collections while %d MiB were allocated, want at most 3", got, (after.TotalAlloc-before.TotalAlloc)>>20)
+	}
+}
