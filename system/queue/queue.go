@@ -182,6 +182,7 @@ type Queue struct {
 	services   slab[service]
 	platforms  []platform
 	groups     [levelCount][]groupState
+	weighs     bool // some group has, or had, a weight
 	byKey      index
 	arrivals   uint64
 
