@@ -24,8 +24,9 @@ func fetch[T any](s *slab[T], index uint32) {
 	}
 }
 
-// fetchLeaf asks for the line of a node that is not about its children.
-func fetchLeaf(s *slab[node], index uint32) { prefetch(unsafe.Pointer(&s.entries[index])) }
+// fetchFirst asks for the first line of an object: of a node that is what is not
+// about its children, of a task its state.
+func fetchFirst[T any](s *slab[T], index uint32) { prefetch(unsafe.Pointer(&s.entries[index])) }
 
 func (l links) fetch(index uint32) {
 	if int(index) < len(l) {
@@ -35,8 +36,10 @@ func (l links) fetch(index uint32) {
 
 // fetch asks for where the search for a key begins.
 func (x *index) fetch(k *Key) {
-	if len(x.slots) > 0 {
-		prefetch(unsafe.Pointer(&x.slots[hashOf(k)&x.mask()]))
+	if len(x.tags) > 0 {
+		at := hashOf(k) & x.mask()
+		prefetch(unsafe.Pointer(&x.tags[at]))
+		prefetch(unsafe.Pointer(&x.slots[at]))
 	}
 }
 
@@ -48,7 +51,7 @@ func (h heap) fetch() {
 }
 
 // fetchEnqueued asks for what is looked at for a new task: the place of its key, and
-// the leaf it is likely to belong to.
+// what is behind the leaf it is likely to belong to, which it waits for meanwhile.
 func (q *Queue) fetchEnqueued(in *Input) {
 	if !q.hasManyTasks() {
 		return
@@ -58,7 +61,9 @@ func (q *Queue) fetchEnqueued(in *Input) {
 		return
 	}
 	if leaf := *q.latestLeaf(in.Invocation); leaf != none {
-		fetchLeaf(&q.nodes, leaf)
+		n := q.nodes.at(leaf)
+		q.queued.fetch(n.tasks.last)
+		fetch(&q.nodes, n.parent)
 	}
 }
 
@@ -76,6 +81,7 @@ func (q *Queue) fetchLeased(index uint32) {
 	}
 	fetch(&q.tasks, n.next)
 	q.queued.fetch(n.next)
+	q.renewed.fetch(n.next)
 	for range len(q.levels) - 1 {
 		n = q.nodes.at(n.waiting[0].index)
 	}
@@ -90,15 +96,17 @@ func (q *Queue) fetchNext(p *platform) {
 	}
 	if next := q.nodes.at(p.root).next; next != none {
 		t := q.tasks.at(next)
-		fetchLeaf(&q.nodes, t.leaf)
+		fetchFirst(&q.nodes, t.leaf)
 		fetch(&q.operations, t.operations.first)
 	}
 }
 
-// fetchHeld asks for the task that a worker is likely to report.
+// fetchHeld asks for the task that a worker is likely to report, and for what the
+// next one writes that is made in its place.
 func (q *Queue) fetchHeld(w *worker) {
 	if first := w.leases.first; first != none && q.hasManyTasks() {
 		fetch(&q.tasks, first)
 		q.renewed.fetch(first)
+		prefetch(unsafe.Pointer(&q.traits[first]))
 	}
 }
