@@ -36,10 +36,15 @@ func (l links) fetch(index uint32) {
 
 // fetch asks for where the search for a key begins.
 func (x *index) fetch(k *Key) {
-	if len(x.tags) > 0 {
-		at := hashOf(k) & x.mask()
-		prefetch(unsafe.Pointer(&x.tags[at]))
-		prefetch(unsafe.Pointer(&x.slots[at]))
+	if len(x.slots) > 0 {
+		prefetch(unsafe.Pointer(&x.slots[hashOf(k)&x.mask()]))
+	}
+}
+
+// fetch asks for where the search for a child begins.
+func (c *children) fetch(parent, id uint32) {
+	if len(c.slots) > 0 {
+		prefetch(unsafe.Pointer(&c.slots[c.home(parent, id)]))
 	}
 }
 
@@ -60,10 +65,21 @@ func (q *Queue) fetchEnqueued(in *Input) {
 	if len(q.levels) == 0 {
 		return
 	}
-	if leaf := *q.latestLeaf(in.Invocation); leaf != none {
-		n := q.nodes.at(leaf)
+	latest := *q.latestNode(in.Invocation)
+	if latest == none {
+		return
+	}
+	n := q.nodes.at(latest)
+	fetch(&q.nodes, n.parent)
+	if q.grouped == len(q.levels) {
 		q.queued.fetch(n.tasks.last)
-		fetch(&q.nodes, n.parent)
+		return
+	}
+	switch q.levels[q.grouped].by {
+	case byPriority:
+		q.children.fetch(latest, uint32(in.Priority))
+	case byDuration:
+		q.children.fetch(latest, durationCode((&traits{expected: in.Expected}).expectedDuration()))
 	}
 }
 
@@ -81,6 +97,9 @@ func (q *Queue) fetchLeased(index uint32) {
 	}
 	fetch(&q.tasks, n.next)
 	q.queued.fetch(n.next)
+	if len(q.levels) == 0 {
+		return // what comes in order is in the cache for the most part
+	}
 	q.renewed.fetch(n.next)
 	for range len(q.levels) - 1 {
 		n = q.nodes.at(n.waiting[0].index)
@@ -97,6 +116,9 @@ func (q *Queue) fetchNext(p *platform) {
 	if next := q.nodes.at(p.root).next; next != none {
 		t := q.tasks.at(next)
 		fetchFirst(&q.nodes, t.leaf)
+		if q.grouped < len(q.levels) { // the leaf of a rule for tasks has few, and ends soon
+			q.children.fetch(*q.latestNode(t.groups[InvocationLevel]), q.group(q.grouped, next))
+		}
 		fetch(&q.operations, t.operations.first)
 	}
 }
@@ -107,6 +129,8 @@ func (q *Queue) fetchHeld(w *worker) {
 	if first := w.leases.first; first != none && q.hasManyTasks() {
 		fetch(&q.tasks, first)
 		q.renewed.fetch(first)
-		prefetch(unsafe.Pointer(&q.traits[first]))
+		if len(q.levels) > 0 { // else most are plain, and have none
+			prefetch(unsafe.Pointer(&q.traits[first]))
+		}
 	}
 }
