@@ -24,8 +24,9 @@ func fetch[T any](s *slab[T], index uint32) {
 	}
 }
 
-// fetchLeaf asks for the line of a node that is not about its children.
-func fetchLeaf(s *slab[node], index uint32) { prefetch(unsafe.Pointer(&s.entries[index])) }
+// fetchFirst asks for the first line of an object: of a node that is what is not
+// about its children, of a task its state.
+func fetchFirst[T any](s *slab[T], index uint32) { prefetch(unsafe.Pointer(&s.entries[index])) }
 
 func (l links) fetch(index uint32) {
 	if int(index) < len(l) {
@@ -40,6 +41,13 @@ func (x *index) fetch(k *Key) {
 	}
 }
 
+// fetch asks for where the search for a child begins.
+func (c *children) fetch(parent, id uint32) {
+	if len(c.slots) > 0 {
+		prefetch(unsafe.Pointer(&c.slots[c.home(parent, id)]))
+	}
+}
+
 // fetch asks for the children of the one at the top.
 func (h heap) fetch() {
 	for i := 0; i < len(h) && i <= arity; i += cacheLine / int(unsafe.Sizeof(h[0])) {
@@ -48,7 +56,7 @@ func (h heap) fetch() {
 }
 
 // fetchEnqueued asks for what is looked at for a new task: the place of its key, and
-// the leaf it is likely to belong to.
+// what is behind the leaf it is likely to belong to, which it waits for meanwhile.
 func (q *Queue) fetchEnqueued(in *Input) {
 	if !q.hasManyTasks() {
 		return
@@ -57,8 +65,21 @@ func (q *Queue) fetchEnqueued(in *Input) {
 	if len(q.levels) == 0 {
 		return
 	}
-	if leaf := *q.latestLeaf(in.Invocation); leaf != none {
-		fetchLeaf(&q.nodes, leaf)
+	latest := *q.latestNode(in.Invocation)
+	if latest == none {
+		return
+	}
+	n := q.nodes.at(latest)
+	fetch(&q.nodes, n.parent)
+	if q.grouped == len(q.levels) {
+		q.queued.fetch(n.tasks.last)
+		return
+	}
+	switch q.levels[q.grouped].by {
+	case byPriority:
+		q.children.fetch(latest, uint32(in.Priority))
+	case byDuration:
+		q.children.fetch(latest, durationCode((&traits{expected: in.Expected}).expectedDuration()))
 	}
 }
 
@@ -76,6 +97,10 @@ func (q *Queue) fetchLeased(index uint32) {
 	}
 	fetch(&q.tasks, n.next)
 	q.queued.fetch(n.next)
+	if len(q.levels) == 0 {
+		return // what comes in order is in the cache for the most part
+	}
+	q.renewed.fetch(n.next)
 	for range len(q.levels) - 1 {
 		n = q.nodes.at(n.waiting[0].index)
 	}
@@ -90,15 +115,22 @@ func (q *Queue) fetchNext(p *platform) {
 	}
 	if next := q.nodes.at(p.root).next; next != none {
 		t := q.tasks.at(next)
-		fetchLeaf(&q.nodes, t.leaf)
+		fetchFirst(&q.nodes, t.leaf)
+		if q.grouped < len(q.levels) { // the leaf of a rule for tasks has few, and ends soon
+			q.children.fetch(*q.latestNode(t.groups[InvocationLevel]), q.group(q.grouped, next))
+		}
 		fetch(&q.operations, t.operations.first)
 	}
 }
 
-// fetchHeld asks for the task that a worker is likely to report.
+// fetchHeld asks for the task that a worker is likely to report, and for what the
+// next one writes that is made in its place.
 func (q *Queue) fetchHeld(w *worker) {
 	if first := w.leases.first; first != none && q.hasManyTasks() {
 		fetch(&q.tasks, first)
 		q.renewed.fetch(first)
+		if len(q.levels) > 0 { // else most are plain, and have none
+			prefetch(unsafe.Pointer(&q.traits[first]))
+		}
 	}
 }

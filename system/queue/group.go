@@ -68,6 +68,9 @@ func (q *Queue) freeAll(g groups) {
 
 // weight is that of a child of a fair node.
 func (q *Queue) weight(n *node) int64 {
+	if !q.weighs { // as mostly: then the group's state is not to be looked for
+		return 1
+	}
 	l := Level(q.levels[n.depth-1].by)
 	if int(n.id) >= len(q.groups[l]) {
 		return 1
@@ -83,6 +86,7 @@ func (q *Queue) weigh(in *Input) {
 		}
 		g := q.groupState(Level(l), id)
 		g.weight = min(in.Weight, MaxWeight)
+		q.weighs = true
 		if g.weight == 1 {
 			g.weight = 0
 		}

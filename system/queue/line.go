@@ -23,6 +23,10 @@ type place struct {
 
 const minLine = 64
 
+// tidyAhead is how far ahead of the place it looks at tidy asks for tasks: whether
+// one stands can't be foretold, so the processor doesn't run ahead by itself.
+const tidyAhead = 16
+
 func (q *Queue) enterLine(index uint32) {
 	t := q.tasks.at(index)
 	p := &q.platforms[t.platform]
@@ -60,7 +64,11 @@ func (q *Queue) oldest(l *line) uint32 {
 // tidy takes out of a line who no longer waits.
 func (q *Queue) tidy(l *line) {
 	kept := l.places[:0]
-	for _, p := range l.places[l.head:] {
+	places := l.places[l.head:]
+	for i, p := range places {
+		if i+tidyAhead < len(places) {
+			fetchFirst(&q.tasks, uint32(places[i+tidyAhead].task))
+		}
 		if q.stands(p) {
 			kept = append(kept, p)
 		}

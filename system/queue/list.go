@@ -2,7 +2,8 @@ package queue
 
 // links holds the neighbours of objects in the doubly linked lists of one kind,
 // of which each object is in one at most. What is before the first isn't kept: who
-// takes the first need not look at the second, which is far away in memory.
+// takes the first need not look at the second, which is far away in memory. Nothing
+// comes after the last, nor after what is in no list.
 type links []struct{ previous, next uint32 }
 
 // list is one such list.
@@ -20,15 +21,17 @@ func (l *links) reach(index uint32) {
 // append puts an object at the end.
 func (l *links) append(to *list, index uint32) {
 	l.reach(index)
-	at := *l
-	if to.last != none {
-		at[to.last].next = index
-	} else {
-		to.first = index
-	}
-	at[index].previous, at[index].next = to.last, none
-	to.last = index
 	to.count++
+	if to.last == none {
+		// Nothing comes after it, and it says so since it was in a list last, which
+		// is long ago: its links are left alone.
+		to.first, to.last = index, index
+		return
+	}
+	at := *l
+	at[to.last].next = index
+	at[index].previous = to.last
+	to.last = index
 }
 
 // insertAfter puts an object behind another one, or first if that is none.
@@ -62,12 +65,14 @@ func (l links) remove(from *list, index uint32) {
 	switch index {
 	case from.first:
 		from.first = at.next
+		l[index].next = none
 	case from.last:
 		from.last = at.previous
 		l[at.previous].next = none
 	default:
 		l[at.previous].next = at.next
 		l[at.next].previous = at.previous
+		l[index].next = none
 	}
 }
 

@@ -225,6 +225,7 @@ func (l *loader) weights() {
 			weight := l.uint32()
 			l.require(weight <= MaxWeight && (id > 0 || weight == 0), "a group has too much weight")
 			l.q.groups[level][id].weight = weight
+			l.q.weighs = l.q.weighs || weight > 0
 		}
 	}
 }

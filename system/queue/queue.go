@@ -167,6 +167,7 @@ func (c Config) withDefaults() Config {
 type Queue struct {
 	config     Config
 	levels     []level // of the policy
+	grouped    int     // of them, those that are groups: the first
 	across     Rule    // between platforms
 	measured   bool    // costs are corrected
 	keepsLines bool
@@ -182,12 +183,13 @@ type Queue struct {
 	services   slab[service]
 	platforms  []platform
 	groups     [levelCount][]groupState
+	weighs     bool // some group has, or had, a weight
 	byKey      index
 	arrivals   uint64
 
 	nodes    slab[node]
 	children children
-	latest   []uint32 // nodes: leaves, of the last task of each invocation
+	latest   []uint32 // nodes: after all groups, of the last task of each invocation
 
 	// Each object is in at most one list of each kind.
 	queued    links // tasks, in their leaf, or of the worker that holds them
@@ -216,6 +218,9 @@ type Queue struct {
 func New(config Config) *Queue {
 	q := &Queue{config: config.withDefaults()}
 	q.levels = q.config.Policy.levels()
+	for q.grouped < len(q.levels) && q.levels[q.grouped].by <= byInvocation {
+		q.grouped++
+	}
 	q.across = FIFO
 	for i := len(q.levels) - 1; i >= 0; i-- {
 		if q.levels[i].rule != Fair {

@@ -97,30 +97,33 @@ func (q *Queue) nextOf(n *node) uint32 {
 	return n.waiting[0].gives
 }
 
-// leafOf finds or makes the leaf that a task belongs to. Mostly it is that of the
-// last task of the same invocation.
+// leafOf finds or makes the leaf that a task belongs to. Mostly it is below the same
+// groups as the last task of the same invocation.
 func (q *Queue) leafOf(index uint32) uint32 {
 	t := q.tasks.at(index)
-	latest := q.latestLeaf(t.groups[InvocationLevel])
+	latest := q.latestNode(t.groups[InvocationLevel])
 	if !q.belongs(index, *latest) {
-		*latest = q.findLeaf(index)
+		*latest = q.descend(q.platforms[t.platform].root, 0, q.grouped, index)
 	}
-	return *latest
+	if q.grouped == len(q.levels) {
+		return *latest
+	}
+	return q.descend(*latest, q.grouped, len(q.levels), index)
 }
 
-// latestLeaf is where the leaf of the last task of an invocation is noted. By now
-// it may be no more, or another node.
-func (q *Queue) latestLeaf(invocation uint32) *uint32 {
+// latestNode is where the node is noted below which the last task of an invocation
+// hung, after all groups. By now it may be no more, or another one.
+func (q *Queue) latestNode(invocation uint32) *uint32 {
 	for int(invocation) >= len(q.latest) {
 		q.latest = append(q.latest, none)
 	}
 	return &q.latest[invocation]
 }
 
-// belongs tells whether a node is the leaf of a task: whether its path is the
-// task's.
+// belongs tells whether a task hangs below a node after all groups: whether the
+// node's path is the task's.
 func (q *Queue) belongs(index, n uint32) bool {
-	for depth := len(q.levels) - 1; depth >= 0; depth-- {
+	for depth := q.grouped - 1; depth >= 0; depth-- {
 		if n == none {
 			return false
 		}
@@ -133,9 +136,9 @@ func (q *Queue) belongs(index, n uint32) bool {
 	return n == q.platforms[q.tasks.at(index).platform].root
 }
 
-func (q *Queue) findLeaf(index uint32) uint32 {
-	n := q.platforms[q.tasks.at(index).platform].root
-	for depth := range q.levels {
+// descend finds or makes the node a task hangs below so many levels further down.
+func (q *Queue) descend(n uint32, from, to int, index uint32) uint32 {
+	for depth := from; depth < to; depth++ {
 		id := q.group(depth, index)
 		child := q.children.find(n, id)
 		if child == none {
