@@ -197,7 +197,7 @@ func newSim(c Config) (*sim, error) {
 		return nil, fmt.Errorf("scenario %s describes no cluster: there is nothing to simulate", c.Scenario.Name)
 	}
 	if len(c.Scenario.Demand) == 0 {
-		return nil, fmt.Errorf("scenario %s has no builds: only those are simulated, not single calls of a storage", c.Scenario.Name)
+		return nil, fmt.Errorf("scenario %s has no builds: only those are simulated, not single calls of a storage, which weir load sends", c.Scenario.Name)
 	}
 	config := queue.Config{SessionTimeout: cluster.SessionTimeout}
 	if strands(c.Scenario) {
