@@ -174,6 +174,9 @@ func runSim(ctx context.Context, out, progress io.Writer, from string, f *simFla
 	}, record.observe, bar.watch(ctx))
 	bar.end()
 	took := time.Since(started)
+	if err != nil && ctx.Err() != nil {
+		err = errors.New("interrupted, and left nothing: half a run says nothing of the whole")
+	}
 	if err != nil {
 		return errors.Join(fmt.Errorf("simulate %s: %w", s.Name, err), folder.discard())
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"os"
 	"strings"
 	"testing"
@@ -36,5 +37,19 @@ func TestARunThatNeverWasLeavesNoFolder(t *testing.T) {
 		if err != nil || len(entries) > 0 {
 			t.Errorf("weir %s leaves %v (error %v)", call, entries, err)
 		}
+	}
+}
+
+func TestAnInterruptedSimulationSaysSoAndLeavesNoFolder(t *testing.T) {
+	t.Chdir(t.TempDir())
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	var out, errs strings.Builder
+	code := run(ctx, []string{"weir", "sim", "incremental-day", "--duration", "24h"}, &out, &errs)
+	if got, want := errs.String(), "weir: simulate incremental-day: interrupted, and left nothing: half a run says nothing of the whole\n"; code != exitFailed || got != want {
+		t.Errorf("exit code %d, want %d; got %q, want %q", code, exitFailed, got, want)
+	}
+	if entries, err := os.ReadDir("runs"); err != nil || len(entries) > 0 {
+		t.Errorf("it leaves %v (error %v)", entries, err)
 	}
 }
