@@ -79,7 +79,7 @@ func runBranch(c *cobra.Command, x *experiment.Experiment, from string, margin f
 	}
 	measure(x, shown, nil)
 	if x.Scenario.Cluster == nil {
-		return fmt.Errorf("scenario %s describes no cluster: there is nothing to simulate", x.Scenario.Name)
+		return fmt.Errorf("scenario %s describes no cluster: there is nothing to simulate; write one into it, such as cluster: {workers: [{count: 4, slots: 4}]}", x.Scenario.Name)
 	}
 	var branches []*experiment.Branch
 	for _, text := range f.with {

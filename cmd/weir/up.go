@@ -149,7 +149,7 @@ func (f *upFlags) fromScenario(given func(flag string) bool) error {
 		return err
 	}
 	if s.Cluster == nil {
-		return usageError{fmt.Errorf("scenario %s describes no cluster", s.Name)}
+		return usageError{fmt.Errorf("scenario %s describes no cluster; write one into it, such as cluster: {workers: [{count: 4, slots: 4}]}", s.Name)}
 	}
 	return asDescribed(&f.options.cluster, s)
 }
