@@ -60,7 +60,7 @@ func newCluster(ctx context.Context, o clusterOptions) (*cluster, error) {
 		return folder.record(ctx, o.logFormat, role)
 	})
 	if err != nil {
-		return nil, errors.Join(err, folder.close(nil))
+		return nil, errors.Join(err, folder.discard())
 	}
 	c.admin = telemetry.NewAdmin(func() error {
 		if c.ready.Load() {
@@ -85,7 +85,7 @@ func newCluster(ctx context.Context, o clusterOptions) (*cluster, error) {
 func (c *cluster) run(ctx context.Context, started func(ctx context.Context) error) error {
 	listeners, err := c.listen()
 	if err != nil {
-		return errors.Join(err, c.folder.close(nil))
+		return errors.Join(err, c.folder.discard())
 	}
 	if err := c.folder.writeManifest(); err != nil {
 		return err

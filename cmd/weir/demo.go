@@ -67,7 +67,7 @@ func runDemo(ctx context.Context, out io.Writer, f demoFlags) (err error) {
 	if err := os.Chmod(dir, 0o711); err != nil { // actions may belong to another user
 		return err
 	}
-	fmt.Fprintf(out, "Starting a cluster: proxy, storage, scheduler, casd, %d workers with %d slots.\n", f.workers, f.slots)
+	fmt.Fprintf(out, "Starting a cluster: proxy, storage, scheduler, casd, %s.\n", workersText(f.workers, f.slots))
 	cl, err := newCluster(ctx, clusterOptions{
 		cluster: stack.Cluster{
 			Dir: dir, Workers: f.workers, Slots: f.slots,

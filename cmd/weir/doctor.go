@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"strings"
 	"text/tabwriter"
 	"time"
 
@@ -98,6 +99,9 @@ func runDoctor(ctx context.Context, out io.Writer, want float64, format string) 
 	} else {
 		printDoctor(out, steps, best)
 	}
+	if best == 0 {
+		return verdictError{exitInvalid, fmt.Sprintf("this machine didn't keep up with %d calls a second, want %.0f: end what else runs on it, and try again", doctorFirst, want)}
+	}
 	if best < want*achievedShare {
 		return verdictError{exitInvalid, fmt.Sprintf("this machine sends up to %.0f calls a second, want %.0f: end what else runs on it, use more CPUs, or several generators (k6's --execution-segment)", best, want)}
 	}
@@ -131,7 +135,7 @@ client: {max_in_flight: 10000, connections: 2}
 	}
 	out := step{Rate: rate, CPU: r.Generator.CPUMean, Delay: r.Generator.DelayP99, Valid: r.Verdict.Outcome != result.Invalid}
 	if len(r.Verdict.Reasons) > 0 {
-		out.Reason = r.Verdict.Reasons[0]
+		out.Reason, _, _ = strings.Cut(r.Verdict.Reasons[0], ";") // what to do is another thing here
 	}
 	if n := r.Builds.Dropped; n > 0 {
 		out.Valid, out.Reason = false, fmt.Sprintf("%d calls were dropped", n)
@@ -156,5 +160,7 @@ func printDoctor(out io.Writer, steps []step, best float64) {
 		fmt.Fprintf(w, "%.0f\t%.0f\t%v\t%v\t%v\t%.0f%%\t  %s\n", s.Rate, s.Achieved, result.Round(s.P50), result.Round(s.P99), result.Round(s.Delay), s.CPU*100, s.Reason)
 	}
 	w.Flush()
-	fmt.Fprintf(out, "\nThis machine can generate %.0f calls a second of this kind.\n", best)
+	if best > 0 {
+		fmt.Fprintf(out, "\nThis machine can generate %.0f calls a second of this kind.\n", best)
+	}
 }

@@ -47,7 +47,7 @@ type labFlags struct {
 func (f *labFlags) add(c *cobra.Command, formats string) {
 	flags := c.Flags()
 	flags.Uint64Var(&f.seed, "seed", 0, "seed, instead of the scenario's")
-	flags.DurationVar(&f.duration, "duration", 0, "how long builds begin, instead of the scenario's")
+	durationFlag(c, &f.duration, "builds")
 	flags.StringArrayVar(&f.settings, "set", nil, "KNOB=VALUE, what else is changed of the scenario; may be repeated")
 	flags.StringVar(&f.format, "format", "text", formats)
 	f.addShared(c)
@@ -67,9 +67,6 @@ func (f *labFlags) read(c *cobra.Command, from string, formats ...string) (*expe
 	f.seeded = c.Flags().Changed("seed")
 	if !slices.Contains(formats, f.format) {
 		return nil, usageError{fmt.Errorf("--format %q: want %s", f.format, strings.Join(formats, ", "))}
-	}
-	if f.duration < 0 {
-		return nil, usageError{fmt.Errorf("--duration %v: want more than 0", f.duration)}
 	}
 	if err := f.check(); err != nil {
 		return nil, err
@@ -230,7 +227,7 @@ func warnOverloads(w io.Writer, points []*experiment.Point) {
 
 func warnOverload(w io.Writer, what string, l experiment.Load) {
 	if l.Rho >= 1 {
-		fmt.Fprintf(w, "warning: %s: %s: it never catches up while builds come, and the numbers depend on for how long they do\n", what, overload(l))
+		fmt.Fprintf(&narrow{out: w}, "warning: %s: %s: it never catches up while builds come, and the numbers depend on for how long they do\n", what, overload(l))
 	}
 }
 

@@ -103,7 +103,7 @@ Exit codes: 0 all objectives are met, 1 the run could not be made, 2 wrong usage
 	flags.StringVar(&f.remote.ClientCert, "client-cert", "", "PEM file of this client's certificate")
 	flags.StringVar(&f.remote.ClientKey, "client-key", "", "PEM file of its key")
 	flags.Uint64Var(&f.seed, "seed", 0, "seed, instead of the scenario's")
-	flags.DurationVar(&f.duration, "duration", 0, "how long builds and calls begin, instead of the scenario's")
+	durationFlag(c, &f.duration, "builds and calls")
 	flags.StringVar(&f.function, "digest-function", "", "what blobs are named by, instead of the scenario's: auto, or one of "+digest.Join(digest.Funcs()))
 	flags.StringVar(&f.format, "format", "text", "text, or json: results.json on standard output")
 	flags.BoolVar(&f.list, "list", false, "list the scenarios that come with weir")

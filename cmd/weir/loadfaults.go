@@ -155,7 +155,7 @@ func notesOn(s *scenario.Scenario) []string {
 	if s.Cluster != nil {
 		var all []string
 		for _, w := range s.Cluster.Workers {
-			all = append(all, fmt.Sprintf("%d workers with %d slots", w.Count, w.Slots))
+			all = append(all, workersText(w.Count, w.Slots))
 		}
 		notes = append(notes, "the target is as it is: the scenario's cluster ("+strings.Join(all, ", ")+") isn't imposed on it")
 	}

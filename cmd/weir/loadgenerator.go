@@ -145,7 +145,7 @@ func (l *load) watch(ended <-chan error, began func(time.Time)) error {
 		}
 		switch {
 		case live:
-			fmt.Fprintf(l.progress, "\r\033[K%s", progressLine(p, l.scenario.Duration))
+			overwrite(l.progress, progressLine(p, l.scenario.Duration))
 		case time.Since(shown) >= quietProgress:
 			fmt.Fprintln(l.progress, progressLine(p, l.scenario.Duration))
 			shown = time.Now()
@@ -168,14 +168,16 @@ func progressLine(p drive.Progress, duration time.Duration) string {
 	}
 	bar := strings.Repeat("█", filled) + strings.Repeat("░", barWidth-filled)
 	line := fmt.Sprintf("%s %s %s", p.Phase, bar, p.Elapsed.Round(time.Second))
-	if p.Actions > 0 || p.Builds > 0 {
-		line += fmt.Sprintf("  %d builds, %d actions (%d cached)", p.Builds, p.Actions, p.Cached)
-	}
-	line += fmt.Sprintf("  %d calls  %d in flight  p50 %v p99 %v", p.Calls, p.InFlight, result.Round(p.P50), result.Round(p.P99))
-	if p.Failed > 0 || p.Dropped > 0 {
+	if p.Failed > 0 || p.Dropped > 0 { // first, since a narrow terminal cuts the end
 		line += fmt.Sprintf("  %d failed, %d dropped", p.Failed, p.Dropped)
 	}
-	return line
+	if p.Actions > 0 || p.Builds > 0 {
+		line += fmt.Sprintf("  %s, %s (%d cached)", plural(p.Builds, "build"), plural(p.Actions, "action"), p.Cached)
+	}
+	if p.P99 > 0 { // else nothing has ended lately
+		line += fmt.Sprintf("  p50 %v p99 %v", result.Round(p.P50), result.Round(p.P99))
+	}
+	return line + fmt.Sprintf("  %d in flight  %s", p.InFlight, plural(p.Calls, "call"))
 }
 
 // lastLine is what a program said last.

@@ -39,9 +39,6 @@ const (
 	exitUsage  = 2
 )
 
-// usageError is a mistake in how a command was called.
-type usageError struct{ error }
-
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	// After the first signal has begun the drain, a second one kills.
@@ -84,7 +81,10 @@ func underOwnName(ctx context.Context, args []string, stdout, stderr io.Writer) 
 	root.SetArgs(args)
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	return root.ExecuteContext(ctx)
+	if err := unknownCommand(root, args); err != nil {
+		return err
+	}
+	return foundByCobra(root.ExecuteContext(ctx))
 }
 
 func rootCommand() *cobra.Command {
@@ -110,17 +110,7 @@ Every run leaves a folder below ./runs, which the trace commands read:
 		SilenceErrors: true,
 		Version:       version(),
 	}
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.SetFlagErrorFunc(flagError)
 	root.AddCommand(upCommand(), demoCommand(), loadCommand(), simCommand(), planCommand(), validateCommand(), reportCommand(), doctorCommand(), serveCommand(), topCommand(), queueCommand(), drainCommand(), traceCommand(), journalCommand())
 	return root
-}
-
-// args makes wrong arguments a usageError.
-func args(check cobra.PositionalArgs) cobra.PositionalArgs {
-	return func(c *cobra.Command, args []string) error {
-		if err := check(c, args); err != nil {
-			return usageError{err}
-		}
-		return nil
-	}
 }

@@ -136,6 +136,12 @@ func (r *runFolder) close(gather prometheus.Gatherer) error {
 	return errors.Join(errs...)
 }
 
+// discard removes the folder of a run that never was: nothing is known of it that its error
+// doesn't say.
+func (r *runFolder) discard() error {
+	return errors.Join(r.close(nil), os.RemoveAll(r.Path))
+}
+
 func (r *runFolder) writeManifest() error {
 	data, err := json.MarshalIndent(&r.manifest, "", "  ")
 	if err != nil {

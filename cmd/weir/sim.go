@@ -18,6 +18,7 @@ import (
 	"github.com/weir-build/weir/sim/experiment"
 	"github.com/weir-build/weir/sim/observe"
 	"github.com/weir-build/weir/sim/theory"
+	"github.com/weir-build/weir/system/queue"
 	"github.com/weir-build/weir/system/telemetry"
 )
 
@@ -80,13 +81,16 @@ weir load.`,
 			if f.format != "text" && f.format != "json" {
 				return usageError{fmt.Errorf("--format %q: want text or json", f.format)}
 			}
-			for name, is := range map[string]int64{"workers": int64(f.workers), "slots": int64(f.slots), "duration": int64(f.duration)} {
+			for name, is := range map[string]int{"workers": f.workers, "slots": f.slots} {
 				if c.Flags().Changed(name) && is <= 0 {
 					return usageError{fmt.Errorf("--%s %s: want more than none", name, c.Flags().Lookup(name).Value)}
 				}
 			}
 			if f.runs < 1 || f.runs > maxReplications {
 				return usageError{fmt.Errorf("--replications %d: want from 1 to %d", f.runs, maxReplications)}
+			}
+			if _, err := queue.ParsePolicy(f.policy); f.policy != "" && err != nil {
+				return usageError{fmt.Errorf("--policy: %w", err)}
 			}
 			if err := errors.Join(f.record.check(), j.check(c.Flags().Changed)); err != nil {
 				return err
@@ -102,7 +106,7 @@ weir load.`,
 	}
 	flags := c.Flags()
 	flags.Uint64Var(&f.seed, "seed", 0, "seed, instead of the scenario's")
-	flags.DurationVar(&f.duration, "duration", 0, "how long builds begin, instead of the scenario's")
+	durationFlag(c, &f.duration, "builds")
 	flags.IntVar(&f.workers, "workers", 0, "number of workers, all of the first kind, instead of the scenario's")
 	flags.IntVar(&f.slots, "slots", 0, "slots of each worker, instead of the scenario's")
 	flags.StringVar(&f.policy, "policy", "", "policy of the scheduler, instead of the scenario's")
@@ -180,8 +184,11 @@ func runSim(ctx context.Context, out, progress io.Writer, from string, f *simFla
 	}, record.observe, bar.watch(ctx))
 	bar.end()
 	took := time.Since(started)
+	if err != nil && ctx.Err() != nil {
+		err = errors.New("interrupted, and left nothing: half a run says nothing of the whole")
+	}
 	if err != nil {
-		return fmt.Errorf("simulate %s: %w", s.Name, err)
+		return errors.Join(fmt.Errorf("simulate %s: %w", s.Name, err), folder.discard())
 	}
 	// The report is of the first, which has the scenario's own seed.
 	r, outcome := runs[0].Result, runs[0].Outcome

@@ -66,7 +66,7 @@ Exit codes: 0 it was done, 1 the runs could not be made, 2 wrong usage.`,
 	flags.IntVar(&f.runs, "replications", 10, "how many runs, each with its branches")
 	flags.StringVar(&f.margin, "margin", "5%", "differences below this share of the mean as it was don't matter")
 	flags.Uint64Var(&f.seed, "seed", 0, "seed, instead of the scenario's")
-	flags.DurationVar(&f.duration, "duration", 0, "how long builds begin, instead of the scenario's")
+	durationFlag(c, &f.duration, "builds")
 	flags.StringArrayVar(&f.measures, "measure", nil, "what is compared, such as action.queue.p95; may be repeated (default "+strings.Join(compareMeasures, ", ")+")")
 	flags.StringVar(&f.format, "format", "text", "text or json")
 	return c
@@ -79,7 +79,7 @@ func runBranch(c *cobra.Command, x *experiment.Experiment, from string, margin f
 	}
 	measure(x, shown, nil)
 	if x.Scenario.Cluster == nil {
-		return fmt.Errorf("scenario %s describes no cluster: there is nothing to simulate", x.Scenario.Name)
+		return fmt.Errorf("scenario %s describes no cluster: there is nothing to simulate; write one into it, such as cluster: {workers: [{count: 4, slots: 4}]}", x.Scenario.Name)
 	}
 	var branches []*experiment.Branch
 	for _, text := range f.with {

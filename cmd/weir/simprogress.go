@@ -60,7 +60,7 @@ func (p *simProgress) tell(i int, progress model.Progress) {
 	p.shown, p.any = now, true
 	line := simProgressLine(p.runs, p.horizon, now.Sub(p.began))
 	if p.terminal {
-		fmt.Fprintf(p.out, "\r\033[K%s", line)
+		overwrite(p.out, line)
 	} else {
 		fmt.Fprintln(p.out, line)
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -245,7 +246,10 @@ func (s *source) check(ctx context.Context, checker *lifecycle.Checker) error {
 // goes on behind records that make no sense, and says where they are.
 func eachRecord(run string, add func(record []byte) error) error {
 	file, err := os.Open(spansOf(run))
-	if err != nil {
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && spansOf(run) != run:
+		return fmt.Errorf("%s holds no %s: want the folder of a run, such as runs/20261126T101500Z-1f2e, or a file of spans", run, spansFile)
+	case err != nil:
 		return err
 	}
 	defer file.Close()
@@ -257,6 +261,9 @@ func eachRecord(run string, add func(record []byte) error) error {
 				continue
 			}
 			err = record.Undecodable(err)
+		}
+		if re := (*otlpfile.RecordError)(nil); errors.As(err, &re) && re.Offset == 0 && errors.Is(err, otlpfile.ErrTooLarge) {
+			return fmt.Errorf("%s is no file of spans: want one of the OpenTelemetry collector's file exporter (protobuf), or the folder of a run; weir trace import reads logs of Bazel's", file.Name())
 		}
 		if found++; found <= maxProblems {
 			problems = append(problems, fmt.Errorf("%s: %w", file.Name(), err))

@@ -105,13 +105,13 @@ func TestBuildsAreListedAndChosen(t *testing.T) {
 	}{
 		{nil, exitUsage, "choose a build"},
 		{nil, exitUsage, derived + "  2026-11-25 07:42:10      1.5s       1 spans  invocation @proxy-server 9abe17e7-858c-4941-a613-6b7b0f50975d\n  " + chosen},
-		{[]string{"--trace", "c50d"}, 0, "1 traces, 1 spans"},
-		{[]string{"--trace", derived}, 0, "1 traces, 1 spans"},
+		{[]string{"--trace", "c50d"}, 0, "1 trace, 1 span"},
+		{[]string{"--trace", derived}, 0, "1 trace, 1 span"},
 		{[]string{"--trace", ""}, exitUsage, "choose a build"},
 		{[]string{"--trace", "abc"}, exitFailed, "no trace abc among the latest 2"},
 		{[]string{"--trace", "00000000000000000000000000000001"}, exitFailed, "no such trace"},
-		{[]string{"--invocation", "9abe17e7-858c-4941-a613-6b7b0f50975d"}, 0, "1 traces, 1 spans"},
-		{[]string{"--invocation", invocation}, 0, "1 traces, 1 spans"},
+		{[]string{"--invocation", "9abe17e7-858c-4941-a613-6b7b0f50975d"}, 0, "1 trace, 1 span"},
+		{[]string{"--invocation", invocation}, 0, "1 trace, 1 span"},
 		{[]string{"--invocation", "another"}, exitFailed, "invocation another: "},
 	} {
 		code, stdout, stderr := weir(t, append([]string{"trace", "check", "--jaeger", server.URL, "--jaeger-token-file", token}, c.args...)...)

@@ -6,6 +6,9 @@ import (
 	"os"
 	"strings"
 	"time"
+	"unicode/utf8"
+
+	"golang.org/x/sys/unix"
 )
 
 // statusLine is a line of a terminal that says how far something is, and is gone when it
@@ -48,5 +51,29 @@ func (l *statusLine) show(share float64, text string) {
 	}
 	l.shown = time.Now()
 	full := int(share * statusBar)
-	fmt.Fprintf(l.out, "\r\x1b[K%s%s %s, %v", strings.Repeat("█", full), strings.Repeat("░", statusBar-full), text, time.Since(l.begun).Round(time.Second))
+	overwrite(l.out, fmt.Sprintf("%s%s %s, %v", strings.Repeat("█", full), strings.Repeat("░", statusBar-full), text, time.Since(l.begun).Round(time.Second)))
+}
+
+// overwrite has a line of a terminal say something else. What is wider than the terminal is
+// cut: a line that wraps can't be overwritten, and would fill the screen.
+func overwrite(out io.Writer, line string) {
+	fmt.Fprint(out, "\r\x1b[K"+clip(line, columns(out)-1))
+}
+
+// columns is how wide a terminal is; 80 if it can't say.
+func columns(out io.Writer) int {
+	if f, ok := out.(*os.File); ok {
+		if w, err := unix.IoctlGetWinsize(int(f.Fd()), unix.TIOCGWINSZ); err == nil && w.Col > 0 {
+			return int(w.Col)
+		}
+	}
+	return screenWidth
+}
+
+// clip cuts what is beyond a width.
+func clip(line string, width int) string {
+	if utf8.RuneCountInString(line) <= width {
+		return line
+	}
+	return string([]rune(line)[:max(0, width-1)]) + "…"
 }

@@ -24,3 +24,20 @@ func TestStatusLineIsGoneAtTheEnd(t *testing.T) {
 		t.Error("what is no terminal has a status line")
 	}
 }
+
+// A line that wraps can't be overwritten: each next one would come below it.
+func TestStatusLineIsNeverWiderThanTheTerminal(t *testing.T) {
+	var out strings.Builder
+	overwrite(&out, strings.Repeat("█", 100))
+	if got, want := out.String(), "\r\x1b[K"+strings.Repeat("█", 78)+"…"; got != want {
+		t.Errorf("got %q, want %q", got, want)
+	}
+	for _, c := range []struct {
+		width int
+		want  string
+	}{{5, "weeks"}, {4, "wee…"}, {1, "…"}, {0, "…"}} {
+		if got := clip("weeks", c.width); got != c.want {
+			t.Errorf("to %d columns: %q, want %q", c.width, got, c.want)
+		}
+	}
+}

@@ -91,7 +91,8 @@ func printReport(w io.Writer, format string, report lifecycle.Report) error {
 	if report.Omitted > 0 {
 		fmt.Fprintf(w, "… and %d more\n", report.Omitted)
 	}
-	_, err := fmt.Fprintf(w, "%d traces, %d spans, %d actions: %d violations\n", report.Traces, report.Spans, report.Actions, report.Count())
+	_, err := fmt.Fprintf(w, "%s, %s, %s: %s\n",
+		plural(int64(report.Traces), "trace"), plural(int64(report.Spans), "span"), plural(int64(report.Actions), "action"), plural(int64(report.Count()), "violation"))
 	return err
 }
 

@@ -149,7 +149,7 @@ func (f *upFlags) fromScenario(given func(flag string) bool) error {
 		return err
 	}
 	if s.Cluster == nil {
-		return usageError{fmt.Errorf("scenario %s describes no cluster", s.Name)}
+		return usageError{fmt.Errorf("scenario %s describes no cluster; write one into it, such as cluster: {workers: [{count: 4, slots: 4}]}", s.Name)}
 	}
 	return asDescribed(&f.options.cluster, s)
 }
@@ -157,13 +157,21 @@ func (f *upFlags) fromScenario(given func(flag string) bool) error {
 // fleet says how many workers there are, and how large.
 func fleet(c *stack.Cluster) string {
 	if c.Groups == nil {
-		return fmt.Sprintf("%d workers with %d slots each", c.Workers, c.Slots)
+		return workersText(c.Workers, c.Slots)
 	}
 	var parts []string
 	for _, g := range c.Groups {
-		parts = append(parts, fmt.Sprintf("%d workers with %d slots each (%s)", g.Count, g.Slots, strings.Join(g.Platform, ", ")))
+		parts = append(parts, workersText(g.Count, g.Slots)+" ("+strings.Join(g.Platform, ", ")+")")
 	}
 	return strings.Join(parts, ", ")
+}
+
+func workersText(workers, slots int) string {
+	text := plural(int64(workers), "worker") + " with " + plural(int64(slots), "slot")
+	if workers > 1 {
+		text += " each"
+	}
+	return text
 }
 
 // complete checks the flags and fills in what they leave open. Sampled says that
@@ -238,7 +246,7 @@ func showStatus(ctx context.Context, out io.Writer, c *cluster) error {
 		}
 		switch {
 		case live:
-			fmt.Fprintf(out, "\r\033[K%s", s.line(time.Since(start)))
+			overwrite(out, s.line(time.Since(start)))
 		case fmt.Sprint(s) != fmt.Sprint(last):
 			fmt.Fprintln(out, s.line(time.Since(start)))
 			last = s

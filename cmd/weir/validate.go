@@ -68,7 +68,7 @@ SCENARIO is a file, or the name of one that comes with weir. Exit codes: 0 withi
 	}
 	flags := c.Flags()
 	flags.Uint64Var(&f.seed, "seed", 0, "seed, instead of the scenario's")
-	flags.DurationVar(&f.duration, "duration", 0, "how long builds begin, instead of the scenario's")
+	durationFlag(c, &f.duration, "builds")
 	f.bound = defaultBound
 	flags.Var((*share)(&f.bound), "bound", "how far off mean and p95 may be")
 	formatFlag(c, &f.format)

@@ -285,8 +285,8 @@ func TestExamples(t *testing.T) {
 			"-e", "TARGET="+c.url(), "--out", "reapi-report=results.json", absolute)
 		code := p.wait(t, loadLimit)
 		text := p.text(t)
-		// 99: a threshold of a duration, on a machine that is busy.
-		if code != 0 && !(code == 99 && strings.Contains(text, "p(99)<")) {
+		// 99: a threshold of a duration, and 108: a verdict, on a machine that is busy.
+		if code != 0 && !(code == 99 && strings.Contains(text, "p(99)<")) && !(code == 108 && strings.Contains(text, "invalid: generator saturated")) {
 			t.Errorf("%s: exit code %d:\n%s", name, code, text)
 		}
 		file, err := os.Open(filepath.Join(dir, "results.json"))

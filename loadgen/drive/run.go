@@ -230,6 +230,9 @@ func functionOf(c *repb.ServerCapabilities, wanted string, executes bool) (diges
 		f, err := digest.ParseFunc(wanted)
 		if err == nil && len(announced) > 0 && !slices.Contains(announced, f.Value()) {
 			err = fmt.Errorf("it doesn't take digest function %v%s, only %v", f, forActions(executes), announced)
+			if executes && slices.Contains(c.GetCacheCapabilities().GetDigestFunctions(), f.Value()) {
+				err = fmt.Errorf("%w; blobs it takes by that: a scenario without builds, such as cas-mix, can use it", err)
+			}
 		}
 		return f, err
 	}

@@ -23,7 +23,9 @@ const maxPoints = 240
 
 // percentiles is a distribution on an axis that gives each nine the same room, as
 // HdrHistogram's plots do: the tail is what users remember.
-func percentiles(what string, response, service *result.Sketch) *plot {
+//
+// In a simulation both times are one.
+func percentiles(what string, response, service *result.Sketch, simulated bool) *plot {
 	if response.Count() == 0 {
 		return nil
 	}
@@ -53,6 +55,10 @@ func percentiles(what string, response, service *result.Sketch) *plot {
 	}
 	p.Legend = []key{{"response", "response: end − intended"}}
 	curve("response", response)
+	if simulated {
+		p.Caption = fmt.Sprintf("At 99 %% the response time is %s. A simulated client is never late: there is no schedule delay.", duration(response.Quantile(0.99)))
+		return p
+	}
 	if service.Count() > 0 {
 		p.Legend = append(p.Legend, key{"service", "service: end − sent"})
 		curve("service", service)
@@ -208,18 +214,20 @@ func (m *moments) overview() []*plot {
 		p.Caption = fmt.Sprintf("At most %s/s, at %s. A throughput that stays level while more and more are in flight is what the target can do.", number(best), m.told(at))
 		all = append(all, p)
 	}
-	p := m.lines("Throughput: calls", "calls/s that ended", perSecondText, m.series("s1", "calls", calls))
-	at, best := m.most(calls)
-	p.Caption = fmt.Sprintf("At most %s/s, at %s: gaps are time in which the target answered nothing.", number(best), m.told(at))
-	all = append(all, p)
+	if m.calls {
+		p := m.lines("Throughput: calls", "calls/s that ended", perSecondText, m.series("s1", "calls", calls))
+		at, best := m.most(calls)
+		p.Caption = fmt.Sprintf("At most %s/s, at %s: gaps are time in which the target answered nothing.", number(best), m.told(at))
+		all = append(all, p)
+	}
 
 	what := "calls"
 	if m.actions {
 		what = "actions"
 	}
 	inFlight := func(i *moment) float64 { return float64(i.InFlight) }
-	p = m.lines("In flight", what+" under way, the most", number, m.series("s4", what+" in flight", inFlight))
-	at, best = m.most(inFlight)
+	p := m.lines("In flight", what+" under way, the most", number, m.series("s4", what+" in flight", inFlight))
+	at, best := m.most(inFlight)
 	p.Caption = fmt.Sprintf("At most %s, at %s. If this grows all the time, more is asked than is served, and no response time is a steady one.", number(best), m.told(at))
 	all = append(all, p)
 
@@ -241,15 +249,20 @@ func (m *moments) overview() []*plot {
 	}
 	all = append(all, p)
 
-	delay := of(0.99, func(i *moment) *result.Sketch { return &i.Delay })
-	p = m.logLines("Schedule delay of "+what, "duration (logarithmic)", m.series("s5", "p99", delay))
-	p.Caption = fmt.Sprintf("How late the generator was. Where calls are more than %s late at their p99, times tell of the generator as much as of the target.", duration(result.MaxDelay))
-	all = append(all, p)
+	if !m.simulated {
+		delay := of(0.99, func(i *moment) *result.Sketch { return &i.Delay })
+		p = m.logLines("Schedule delay of "+what, "duration (logarithmic)", m.series("s5", "p99", delay))
+		p.Caption = fmt.Sprintf("How late the generator was. Where calls are more than %s late at their p99, times tell of the generator as much as of the target.", duration(result.MaxDelay))
+		all = append(all, p)
+	}
 
 	failedCalls := perSecond(func(i *moment) int64 { return i.CallsFailed })
 	failedActions := perSecond(func(i *moment) int64 { return i.ActionsFailed })
 	dropped := perSecond(func(i *moment) int64 { return i.Dropped })
-	wrong := []series{m.series("bad", "failed calls", failedCalls)}
+	var wrong []series
+	if m.calls {
+		wrong = append(wrong, m.series("bad", "failed calls", failedCalls))
+	}
 	if m.actions {
 		wrong = append(wrong, m.series("s4", "failed actions", failedActions))
 	}
@@ -269,6 +282,9 @@ func (m *moments) overview() []*plot {
 			some(sums[0], "call"), some(sums[1], "action"), count(sums[2]), m.told(at))
 	}
 	all = append(all, p)
+	if !m.calls {
+		return all
+	}
 
 	sent, received := perSecond(func(i *moment) int64 { return i.BytesSent }), perSecond(func(i *moment) int64 { return i.BytesReceived })
 	mega := func(of func(*moment) float64) func(*moment) float64 {

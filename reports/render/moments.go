@@ -12,7 +12,10 @@ type moments struct {
 	origin  time.Time // the run's start, of which times are told
 	width   time.Duration
 	actions bool // response and in flight are of actions, not of calls
-	list    []moment
+	calls   bool // there are any
+	// simulated says that nobody sent anything: no generator was late.
+	simulated bool
+	list      []moment
 }
 
 // A moment is one interval, or some of them in a row.
@@ -22,10 +25,11 @@ type moment struct {
 }
 
 func timeline(r *result.Result) *moments {
-	m := &moments{origin: r.Run.Start, width: r.Timeline.Width}
+	m := &moments{origin: r.Run.Start, width: r.Timeline.Width, simulated: r.Run.Origin == "simulated"}
 	for i := range r.Timeline.Intervals {
 		m.list = append(m.list, moment{r.Timeline.Intervals[i], r.Timeline.Width})
 		m.actions = m.actions || r.Timeline.Intervals[i].Actions > 0
+		m.calls = m.calls || r.Timeline.Intervals[i].Calls > 0
 	}
 	if len(m.list) > 0 {
 		// A run whose start has nothing to do with its timeline began with that.
@@ -58,7 +62,7 @@ func (m *moments) shorten(n int) *moments {
 	if each <= 1 {
 		return m
 	}
-	out := &moments{origin: m.origin, width: m.width * time.Duration(each), actions: m.actions}
+	out := &moments{origin: m.origin, width: m.width * time.Duration(each), actions: m.actions, calls: m.calls, simulated: m.simulated}
 	for part := range slices.Chunk(m.list, each) {
 		joined := moment{Interval: result.Interval{Start: part[0].Start}}
 		for i := range part {

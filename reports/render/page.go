@@ -87,7 +87,7 @@ func HTML(w io.Writer, r *result.Result, o Options) error {
 		p.Sizes = calls(r, false, true)
 	}
 	all, rpcs := allActions(r, false), allCalls(r, false)
-	p.Percentiles = plots(percentiles("actions", &all.Response, &all.Service), percentiles("calls", &rpcs.Response, &rpcs.Service))
+	p.Percentiles = plots(percentiles("actions", &all.Response, &all.Service, m.simulated), percentiles("calls", &rpcs.Response, &rpcs.Service, m.simulated))
 	if len(m.list) > 0 {
 		p.Stages = plots(m.stagesOverTime())
 	}

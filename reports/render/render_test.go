@@ -262,6 +262,21 @@ func TestSimulatedRunsHaveNoGenerator(t *testing.T) {
 	if strings.Contains(markdown(t, r, render.Options{}), "### Generator") {
 		t.Error("the Markdown has a generator")
 	}
+	if !strings.Contains(section(t, page, "timeline"), "Throughput: calls") {
+		t.Error("it has calls and no plot of them")
+	}
+	r.Calls = nil
+	for i := range r.Timeline.Intervals {
+		r.Timeline.Intervals[i].Calls, r.Timeline.Intervals[i].CallsFailed = 0, 0
+	}
+	page = html(t, r, render.Options{})
+	for of, words := range map[string][]string{"percentiles": {"service: end − sent", "The gap between the curves"}, "timeline": {"Schedule delay", "Throughput: calls", "MB/s of messages"}} {
+		for _, word := range words {
+			if strings.Contains(section(t, page, of), word) {
+				t.Errorf("a simulation, which has no calls and no delays, has %q among its %s", word, of)
+			}
+		}
+	}
 }
 
 // Equal results give equal bytes, and reading a result doesn't change it.

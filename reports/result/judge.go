@@ -410,7 +410,11 @@ func (r *Result) saturated() []string {
 		reasons = append(reasons, "nothing was measured")
 	}
 	if g.DelayP99 > MaxDelay {
-		reasons = append(reasons, fmt.Sprintf("generator saturated: 1 %% of calls were sent more than %v after their time (bound: %v); use fewer, or more generators", g.DelayP99.Round(100*time.Microsecond), MaxDelay))
+		todo := "ask for less, or use more generators"
+		if g.SharesMachine {
+			todo = "ask for less, or have target and generator on machines of their own"
+		}
+		reasons = append(reasons, fmt.Sprintf("generator saturated: 1 %% of calls were sent more than %v after their time (bound: %v); %s", g.DelayP99.Round(100*time.Microsecond), MaxDelay, todo))
 	}
 	if g.CPUMean > MaxCPU && r.Run.End.Sub(r.Run.Start) >= minCPUTime {
 		reasons = append(reasons, fmt.Sprintf("generator saturated: it used %.0f %% of its CPUs (bound: %.0f %%); use more generators", g.CPUMean*100, MaxCPU*100))

@@ -99,7 +99,7 @@ func (x *Experiment) Branches(ctx context.Context, at time.Duration, branches []
 		return errors.New("a difference takes at least two runs to say how sure it is")
 	}
 	if x.Scenario.Cluster == nil {
-		return fmt.Errorf("scenario %s describes no cluster: there is nothing to simulate", x.Scenario.Name)
+		return fmt.Errorf("scenario %s describes no cluster: there is nothing to simulate; write one into it, such as cluster: {workers: [{count: 4, slots: 4}]}", x.Scenario.Name)
 	}
 	all := append([]*Branch{{}}, branches...)
 	for _, b := range all {

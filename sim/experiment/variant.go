@@ -340,7 +340,7 @@ func (v Variant) demand() string {
 func (v Variant) of(s *scenario.Scenario) (*scenario.Scenario, error) {
 	own := clone(s)
 	if own.Cluster == nil {
-		return nil, fmt.Errorf("scenario %s describes no cluster: there is nothing to simulate", s.Name)
+		return nil, fmt.Errorf("scenario %s describes no cluster: there is nothing to simulate; write one into it, such as cluster: {workers: [{count: 4, slots: 4}]}", s.Name)
 	}
 	for _, one := range v {
 		k, err := findKnob(one.Knob)

@@ -194,10 +194,10 @@ func Run(c Config) (Outcome, error) {
 func newSim(c Config) (*sim, error) {
 	cluster := c.Scenario.Cluster
 	if cluster == nil {
-		return nil, fmt.Errorf("scenario %s describes no cluster: there is nothing to simulate", c.Scenario.Name)
+		return nil, fmt.Errorf("scenario %s describes no cluster: there is nothing to simulate; write one into it, such as cluster: {workers: [{count: 4, slots: 4}]}", c.Scenario.Name)
 	}
 	if len(c.Scenario.Demand) == 0 {
-		return nil, fmt.Errorf("scenario %s has no builds: only those are simulated, not single calls of a storage", c.Scenario.Name)
+		return nil, fmt.Errorf("scenario %s has no builds: only those are simulated, not single calls of a storage, which weir load sends", c.Scenario.Name)
 	}
 	config := queue.Config{SessionTimeout: cluster.SessionTimeout}
 	if strands(c.Scenario) {

@@ -22,9 +22,12 @@ import (
 //   - Bots: its calls are long polls of many minutes on behalf of no action or
 //     of several; what they bring is timed by the dispatch and report spans of
 //     each action.
+//   - Admin: who looks at a cluster or drains it is no build; weir top asks all
+//     the time.
 //   - Health and reflection: probes, every few seconds, of nobody's build.
 var untraced = []string{
 	"/google.devtools.remoteworkers.v1test2.Bots/",
+	"/weir.admin.v1.Admin/",
 	"/grpc.health.v1.Health/",
 	"/grpc.reflection.v1.ServerReflection/",
 	"/grpc.reflection.v1alpha.ServerReflection/",

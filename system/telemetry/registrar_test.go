@@ -22,7 +22,7 @@ func TestObservedIsLikeTheHandler(t *testing.T) {
 		"metadata":       TestServerSpanCarriesRequestMetadata,
 		"unsampled":      TestUnsampledCallIsMeasuredButNotTraced,
 		"who failed":     TestSpanStatusSaysWhoFailed,
-		"untraced":       TestProbesAndLongPollsAreMeasuredButNotTraced,
+		"untraced":       TestProbesLongPollsAndLooksAreMeasuredButNotTraced,
 		"unknown":        TestUnknownMethodsShareOneSeriesAndName,
 		"open streams":   TestOpenStreamIsActiveUntilItEnds,
 		"exemplars":      TestSampledCallIsTheExemplar,

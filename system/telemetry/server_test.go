@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/emptypb"
 
+	"github.com/weir-build/weir/system/proto/admin"
 	"github.com/weir-build/weir/system/proto/bots"
 	"github.com/weir-build/weir/system/telemetry"
 	"github.com/weir-build/weir/traces/semconv"
@@ -166,15 +167,19 @@ func TestSpanStatusSaysWhoFailed(t *testing.T) {
 	}
 }
 
-func TestProbesAndLongPollsAreMeasuredButNotTraced(t *testing.T) {
+func TestProbesLongPollsAndLooksAreMeasuredButNotTraced(t *testing.T) {
 	r, caller := newRole(t, "execution-server"), newRole(t, "worker")
 	received := map[string][]string{}
 	s := serve(t, r, func(s grpc.ServiceRegistrar) {
 		bots.RegisterBotsServer(s, &pollServer{received: received})
 		healthpb.RegisterHealthServer(s, health.NewServer())
+		admin.RegisterAdminServer(s, admin.UnimplementedAdminServer{})
 	})
 	conn := dial(t, s, caller)
 	ctx := telemetry.WithRequestMetadata(t.Context(), &repb.RequestMetadata{ToolInvocationId: invocationID})
+	if _, err := admin.NewAdminClient(conn).GetState(ctx, &admin.GetStateRequest{}); status.Code(err) != codes.Unimplemented {
+		t.Fatal(err)
+	}
 	if _, err := bots.NewBotsClient(conn).UpdateBotSession(ctx, &bots.UpdateBotSessionRequest{}); err != nil {
 		t.Fatal(err)
 	}
@@ -182,7 +187,7 @@ func TestProbesAndLongPollsAreMeasuredButNotTraced(t *testing.T) {
 		t.Fatal(err)
 	}
 	s.stop()
-	for _, method := range []string{"google.devtools.remoteworkers.v1test2.Bots/UpdateBotSession", "grpc.health.v1.Health/Check"} {
+	for _, method := range []string{"google.devtools.remoteworkers.v1test2.Bots/UpdateBotSession", "grpc.health.v1.Health/Check", "weir.admin.v1.Admin/GetState"} {
 		for metric, side := range map[string]*role{"rpc_server_call_duration_seconds": r, "rpc_client_call_duration_seconds": caller} {
 			if m := side.metric(t, metric, "rpc_method", method); m.GetHistogram().GetSampleCount() != 1 {
 				t.Errorf("%s of %s: got %v, want one call", metric, method, m)
