@@ -168,6 +168,26 @@ func TestQuantilesAreWithinTheirError(t *testing.T) {
 	}
 }
 
+// TestQuantilesOfFewAreWhatTheyClaim: so many of all are at most that, and fewer at most
+// anything less.
+func TestQuantilesOfFewAreWhatTheyClaim(t *testing.T) {
+	for n := 1; n <= 40; n++ {
+		var s result.Sketch
+		for i := range n {
+			s.Record(time.Duration(i+1) * time.Second)
+		}
+		for _, q := range []float64{0.5, 0.9, 0.95, 0.99, 0.999} {
+			want := time.Second
+			for float64(want/time.Second) < q*float64(n) {
+				want += time.Second
+			}
+			if got := s.Quantile(q); (got - want).Abs() > want/50 {
+				t.Errorf("%v of %d: %v, want %v", q, n, got, want)
+			}
+		}
+	}
+}
+
 func TestKeysAndErrorsAreBounded(t *testing.T) {
 	recorder := result.NewRecorder(result.Run{ID: "r", Scenario: "s", Origin: "live"})
 	const n = 5000

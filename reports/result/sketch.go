@@ -122,7 +122,17 @@ func (s *Sketch) Quantile(q float64) time.Duration {
 	if s.count == 0 {
 		return 0
 	}
-	v, err := s.bins.GetValueAtQuantile(min(max(q, 0), 1))
+	// The least value that a share q is at most has so many below it. DDSketch means the
+	// value of rank q·(count−1), which of few is one too low.
+	below, last := math.Ceil(min(max(q, 0), 1)*float64(s.count))-1, float64(s.count-1)
+	switch {
+	case below <= 0:
+		return s.min
+	case below >= last:
+		return s.max
+	}
+	at := (below + 0.5) / last // between two ranks, so that rounding can't change it
+	v, err := s.bins.GetValueAtQuantile(at)
 	if err != nil {
 		panic("sketch: " + err.Error())
 	}
