@@ -454,13 +454,19 @@ func (a *account) unqueue(t *taskAccount) {
 }
 
 // first has a lease be of the first that arrived, of all platforms of its worker: under
-// fifo, but for tasks that have just failed on it, and those whose inputs it has.
+// fifo, but for tasks that have just failed on it, and those whose inputs it has. A platform
+// that has one of these would have given that, and is held against others by when it arrived.
 func (a *account) first(t *taskAccount, w *workerAccount) {
 	if !a.fifo || w.prefers(t) {
 		return
 	}
+	prefers := func(at arrived) bool { return w.prefers(&a.tasks[at.task]) }
 	for _, p := range w.serves {
-		for _, at := range a.platforms[p].line {
+		line := a.platforms[p].line
+		if slices.ContainsFunc(line, prefers) {
+			continue
+		}
+		for _, at := range line {
 			if at.arrival > t.arrival {
 				break
 			}
