@@ -71,6 +71,7 @@ type taskAccount struct {
 	platform queue.PlatformID
 	attempt  uint32
 	worker   queue.WorkerID // that has it, or had it last
+	passed   int            // how often another was taken in its stead
 	ops      int
 	arrival  uint64
 	since    des.Time
@@ -94,9 +95,18 @@ type workerAccount struct {
 	slots, held    int
 	serves         []queue.PlatformID
 	waits, drained bool
-	wanted         bool      // as its platforms count
-	ran            [4]uint64 // affinities of the latest tasks that had one
+	wanted         bool                   // as its platforms count
+	ran            [affinityMemory]uint64 // affinities of the latest tasks that had one
 }
+
+// How far the queue goes for affinity: among how many tasks from the first, how often it passes
+// that over, and for how many of a worker's latest. The account has its own, so that others
+// there are noticed.
+const (
+	affinityDepth  = 8
+	maxPassed      = 8
+	affinityMemory = 4
+)
 
 // prefers tells whether a task may be taken before others since its worker ran one with the
 // same inputs.
@@ -332,11 +342,11 @@ func (a *account) output(in *queue.Input, o *queue.Output) {
 		}
 		must(w.wanted, fmt.Sprintf("the worker has %d of %d slots in use, and waits: %v", w.held, w.slots, w.waits && !w.drained))
 		must(slices.Contains(w.serves, t.platform), "the worker doesn't serve its platform")
-		a.unqueue(t)
 		a.first(t, w)
+		a.unqueue(t)
 		w.runs(t)
 		a.shared(t)
-		t.state, t.attempt, t.worker = taskLeased, o.Attempt, o.Worker
+		t.state, t.attempt, t.worker, t.passed = taskLeased, o.Attempt, o.Worker, 0
 		a.platforms[t.platform].leased++
 		w.held++
 		a.want(w)
@@ -453,28 +463,44 @@ func (a *account) unqueue(t *taskAccount) {
 	}
 }
 
-// first has a lease be of the first that arrived, of all platforms of its worker: under
-// fifo, but for tasks that have just failed on it, and those whose inputs it has. A platform
-// that has one of these would have given that, and is held against others by when it arrived.
+// first has a lease be of what comes first of all platforms of its worker, under fifo.
 func (a *account) first(t *taskAccount, w *workerAccount) {
-	if !a.fifo || w.prefers(t) {
+	if !a.fifo || t.state != taskWaits {
 		return
 	}
-	prefers := func(at arrived) bool { return w.prefers(&a.tasks[at.task]) }
+	var best *taskAccount
 	for _, p := range w.serves {
-		line := a.platforms[p].line
-		if slices.ContainsFunc(line, prefers) {
-			continue
+		if next := a.next(a.platforms[p].line, w); next != nil && (best == nil || next.arrival < best.arrival) {
+			best = next
 		}
-		for _, at := range line {
-			if at.arrival > t.arrival {
-				break
-			}
-			if other := &a.tasks[at.task]; other.worker != w.id {
-				a.s.violate("worker %v gets task %v, number %d to arrive, before task %v, number %d", w.id, t.id, t.arrival, other.id, other.arrival)
+	}
+	if best != nil && best != t {
+		a.s.violate("worker %v gets task %v, number %d to arrive, before task %v, number %d", w.id, t.id, t.arrival, best.id, best.arrival)
+	}
+	if head := &a.tasks[a.platforms[t.platform].line[0].task]; head != t {
+		head.passed++
+	}
+}
+
+// next is what a worker should get of a line, nil if nobody stands in it: the first; the second,
+// if the first has just failed on that worker and wasn't passed over; or one of the first few
+// whose inputs the worker has, if the first wasn't passed over too often.
+func (a *account) next(line []arrived, w *workerAccount) *taskAccount {
+	if len(line) == 0 {
+		return nil
+	}
+	head := &a.tasks[line[0].task]
+	if head.worker == w.id && head.passed == 0 && len(line) > 1 {
+		return &a.tasks[line[1].task]
+	}
+	if head.passed < maxPassed {
+		for _, at := range line[:min(len(line), affinityDepth)] {
+			if t := &a.tasks[at.task]; w.prefers(t) {
+				return t
 			}
 		}
 	}
+	return head
 }
 
 func (l *shareAccount) of(t *taskAccount) share {
