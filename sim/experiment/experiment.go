@@ -272,9 +272,26 @@ func (x *Experiment) grow(ctx context.Context, points []*Point, want int) error 
 	return err
 }
 
-// each does n jobs on all CPUs. Of several errors it returns that of the first job.
+// each does n jobs on all CPUs, and tells of those that are done. Of several errors it returns
+// that of the first job.
 func (x *Experiment) each(ctx context.Context, n int, do func(i int) (kept bool, err error)) error {
 	x.report(Progress{Total: n})
+	return onAllCPUs(ctx, n, func(i int) error {
+		kept, err := do(i)
+		if err != nil {
+			return err
+		}
+		done := Progress{Done: 1}
+		if kept {
+			done.Kept = 1
+		}
+		x.report(done)
+		return nil
+	})
+}
+
+// onAllCPUs does n jobs. Of several errors it returns that of the first job.
+func onAllCPUs(ctx context.Context, n int, do func(i int) error) error {
 	ballast()
 	var group errgroup.Group
 	group.SetLimit(runtime.GOMAXPROCS(0))
@@ -286,16 +303,9 @@ func (x *Experiment) each(ctx context.Context, n int, do func(i int) (kept bool,
 			break
 		}
 		group.Go(func() error {
-			var kept bool
-			if kept, errs[i] = do(i); errs[i] != nil {
+			if errs[i] = do(i); errs[i] != nil {
 				stop()
-				return nil
 			}
-			done := Progress{Done: 1}
-			if kept {
-				done.Kept = 1
-			}
-			x.report(done)
 			return nil
 		})
 	}

@@ -3,10 +3,7 @@ package experiment
 import (
 	"context"
 	"errors"
-	"runtime"
 	"time"
-
-	"golang.org/x/sync/errgroup"
 
 	"github.com/weir-build/weir/reports/result"
 	"github.com/weir-build/weir/reports/stats"
@@ -36,25 +33,17 @@ func (x *Experiment) Results(
 	if err := x.prepare(ctx, []*Point{p}); err != nil {
 		return nil, err
 	}
-	ballast()
 	all := make([]Recorded, n)
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(runtime.GOMAXPROCS(0))
-	for i := range all {
-		group.Go(func() error {
-			if err := context.Cause(ctx); err != nil {
-				return err
-			}
-			var trajectory *des.Trajectory
-			if i == 0 {
-				trajectory = new(des.Trajectory)
-			}
-			outcome, r, err := simulate(p.scenario, i, base, p.part(x), describe, trajectory, configure...)
-			all[i] = Recorded{seed(p.scenario, i), outcome, r, trajectory}
-			return err
-		})
-	}
-	return all, group.Wait()
+	err := onAllCPUs(ctx, n, func(i int) error {
+		var trajectory *des.Trajectory
+		if i == 0 {
+			trajectory = new(des.Trajectory)
+		}
+		outcome, r, err := simulate(p.scenario, i, base, p.part(x), describe, trajectory, configure...)
+		all[i] = Recorded{seed(p.scenario, i), outcome, r, trajectory}
+		return err
+	})
+	return all, err
 }
 
 // Interval is a mean of runs with its confidence interval: Mean ± Half.
