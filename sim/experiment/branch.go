@@ -4,14 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"math"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/weir-build/weir/loadgen/scenario"
 	"github.com/weir-build/weir/reports/result"
-	"github.com/weir-build/weir/reports/stats"
 	"github.com/weir-build/weir/sim/model"
 )
 
@@ -131,7 +129,8 @@ func (x *Experiment) Branches(ctx context.Context, at time.Duration, branches []
 	risk := (1 - Confidence) / float64(len(x.Measures)*len(branches))
 	for _, b := range branches {
 		for i, m := range x.Measures {
-			b.Compared = append(b.Compared, compareRuns(m, i, b.values, all[0].values, risk, margin))
+			with, without, err := pairs(i, b.values, all[0].values)
+			b.Compared = append(b.Compared, compare(m, with, without, err, risk, margin))
 		}
 	}
 	return nil
@@ -164,18 +163,13 @@ func (x *Experiment) goOn(ctx context.Context, history *model.Simulation, b *Bra
 	return values, nil
 }
 
-func compareRuns(measure string, i int, with, without [][]*float64, risk, margin float64) Compared {
-	one := Compared{Measure: measure, Verdict: stats.Undecided}
-	var a, b []float64
+// pairs returns the values of a measure, by its number, with a branch and without.
+func pairs(i int, with, without [][]*float64) (a, b []float64, err error) {
 	for run := range with {
 		if with[run][i] == nil || without[run][i] == nil {
-			one.Problem = fmt.Sprintf("run %d has nothing of it after that time", run)
-			return one
+			return nil, nil, fmt.Errorf("run %d has nothing of it after that time", run)
 		}
 		a, b = append(a, *with[run][i]), append(b, *without[run][i])
 	}
-	one.Difference = stats.Pair(a, b, 1-risk)
-	one.Margin = margin * math.Abs(one.B)
-	one.Verdict = one.Difference.Verdict(one.Margin)
-	return one
+	return a, b, nil
 }

@@ -45,16 +45,9 @@ func (x *Experiment) Compare(ctx context.Context, a, b *Point, margin float64, m
 		}
 		open := false
 		for i, m := range x.Measures {
-			one := Compared{Measure: m, Verdict: stats.Undecided}
 			va, err := a.values(i, m)
 			vb, errB := b.values(i, m)
-			if err = errors.Join(err, errB); err != nil {
-				one.Problem = err.Error()
-			} else {
-				one.Difference = stats.Pair(va, vb, 1-risk[look])
-				one.Margin = margin * math.Abs(one.B)
-				one.Verdict = one.Difference.Verdict(one.Margin)
-			}
+			one := compare(m, va, vb, errors.Join(err, errB), risk[look], margin)
 			// What was decided stays so: later looks have another risk.
 			if compared[i].Verdict == "" || compared[i].Verdict == stats.Undecided {
 				compared[i] = one
@@ -69,6 +62,20 @@ func (x *Experiment) Compare(ctx context.Context, a, b *Point, margin float64, m
 		}
 	}
 	return compared, nil
+}
+
+// compare compares a measure by its values in pairs of runs; problem is why there are none. The
+// margin is a share of the mean of b.
+func compare(measure string, a, b []float64, problem error, risk, margin float64) Compared {
+	one := Compared{Measure: measure, Verdict: stats.Undecided}
+	if problem != nil {
+		one.Problem = problem.Error()
+		return one
+	}
+	one.Difference = stats.Pair(a, b, 1-risk)
+	one.Margin = margin * math.Abs(one.B)
+	one.Verdict = one.Difference.Verdict(one.Margin)
+	return one
 }
 
 // sameWarmup has both variants leave out the same beginning, the longer of the two, so that
