@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
+	"slices"
 	"strings"
 	"time"
 
@@ -63,27 +63,18 @@ func ParseBranch(text string, at time.Duration, s *scenario.Scenario) (*Branch, 
 // resize changes the number of workers of a kind. Unlike in another fleet from the begin, there
 // may be none, and an autoscaler goes on from there.
 func (b *Branch) resize(name, value string, s *scenario.Scenario) error {
-	kinds := len(s.Cluster.Workers)
-	kind := 1
-	if digits, ok := strings.CutPrefix(name, "workers."); ok {
-		var err error
-		if kind, err = strconv.Atoi(digits); err != nil || kind < 1 || kind > kinds {
-			return fmt.Errorf("the kinds of workers of the cluster are 1 to %d", kinds)
-		}
-	} else if kinds != 1 {
-		return fmt.Errorf("the cluster has %d kinds of workers: say which, workers.1 to workers.%d", kinds, kinds)
+	kind, err := kindOf(name, s)
+	if err != nil {
+		return err
 	}
 	n, err := whole(value, 0, maxWorkers)
 	if err != nil {
 		return err
 	}
 	if b.Change.Workers == nil {
-		b.Change.Workers = make([]int, kinds)
-		for i := range b.Change.Workers {
-			b.Change.Workers[i] = model.Unchanged
-		}
+		b.Change.Workers = slices.Repeat([]int{model.Unchanged}, len(s.Cluster.Workers))
 	}
-	b.Change.Workers[kind-1] = n
+	b.Change.Workers[kind] = n
 	return nil
 }
 

@@ -60,10 +60,7 @@ type knob struct {
 // knobs are all there are, but workers.N. Another one is another row.
 var knobs = []knob{
 	{"workers", "how many workers, of the only kind; workers.2 is of the second kind", false, func(s *scenario.Scenario, value string) error {
-		if n := len(s.Cluster.Workers); n != 1 {
-			return fmt.Errorf("the cluster has %d kinds of workers: say which, workers.1 to workers.%d", n, n)
-		}
-		return setWorkers(s, 0, value)
+		return setWorkers(s, "workers", value)
 	}},
 	{"slots", "slots of each worker", false, func(s *scenario.Scenario, value string) error {
 		n, err := whole(value, 1, maxSlots)
@@ -154,19 +151,36 @@ func findKnob(name string) (knob, error) {
 		names = append(names, k.name)
 	}
 	if digits, ok := strings.CutPrefix(name, "workers."); ok {
-		if kind, err := strconv.Atoi(digits); err == nil {
-			return knob{name: name, set: func(s *scenario.Scenario, value string) error {
-				if kind < 1 || kind > len(s.Cluster.Workers) {
-					return fmt.Errorf("the kinds of workers of the cluster are 1 to %d", len(s.Cluster.Workers))
-				}
-				return setWorkers(s, kind-1, value)
-			}}, nil
+		if _, err := strconv.Atoi(digits); err == nil {
+			return knob{name: name, set: func(s *scenario.Scenario, value string) error { return setWorkers(s, name, value) }}, nil
 		}
 	}
 	return knob{}, fmt.Errorf("there is no knob %q; there are %s", name, strings.Join(names, ", "))
 }
 
-func setWorkers(s *scenario.Scenario, kind int, value string) (err error) {
+// kindOf is which of the cluster's workers a name means, from 0: workers is the only kind,
+// workers.2 the second.
+func kindOf(name string, s *scenario.Scenario) (int, error) {
+	kinds := len(s.Cluster.Workers)
+	digits, ok := strings.CutPrefix(name, "workers.")
+	if !ok {
+		if kinds != 1 {
+			return 0, fmt.Errorf("the cluster has %d kinds of workers: say which, workers.1 to workers.%d", kinds, kinds)
+		}
+		return 0, nil
+	}
+	kind, err := strconv.Atoi(digits)
+	if err != nil || kind < 1 || kind > kinds {
+		return 0, fmt.Errorf("the kinds of workers of the cluster are 1 to %d", kinds)
+	}
+	return kind - 1, nil
+}
+
+func setWorkers(s *scenario.Scenario, name, value string) error {
+	kind, err := kindOf(name, s)
+	if err != nil {
+		return err
+	}
 	w := &s.Cluster.Workers[kind]
 	w.Autoscaler = nil
 	w.Count, err = whole(value, 1, maxWorkers)
