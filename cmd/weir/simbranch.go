@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/weir-build/weir/sim/experiment"
+	"github.com/weir-build/weir/sim/model"
 )
 
 type branchFlags struct {
@@ -78,8 +79,8 @@ func runBranch(c *cobra.Command, x *experiment.Experiment, from string, margin f
 		shown = compareMeasures
 	}
 	measure(x, shown, nil)
-	if x.Scenario.Cluster == nil {
-		return fmt.Errorf("scenario %s describes no cluster: there is nothing to simulate; write one into it, such as cluster: {workers: [{count: 4, slots: 4}]}", x.Scenario.Name)
+	if err := model.CanSimulate(x.Scenario); err != nil {
+		return err
 	}
 	var branches []*experiment.Branch
 	for _, text := range f.with {

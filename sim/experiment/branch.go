@@ -29,7 +29,8 @@ type Branch struct {
 //	workers.2=0; policy=fair
 //	fault={kill_zone: a, for: 10m}
 //
-// A fault is at that time, unless it says a later one.
+// A fault is at that time, unless it says a later one. The scenario is one that model.CanSimulate
+// has nothing against.
 func ParseBranch(text string, at time.Duration, s *scenario.Scenario) (*Branch, error) {
 	b := &Branch{Name: text}
 	for part := range strings.SplitSeq(text, ";") {
@@ -87,8 +88,8 @@ func (x *Experiment) Branches(ctx context.Context, at time.Duration, branches []
 	if runs < 2 {
 		return errors.New("a difference takes at least two runs to say how sure it is")
 	}
-	if x.Scenario.Cluster == nil {
-		return fmt.Errorf("scenario %s describes no cluster: there is nothing to simulate; write one into it, such as cluster: {workers: [{count: 4, slots: 4}]}", x.Scenario.Name)
+	if err := model.CanSimulate(x.Scenario); err != nil {
+		return err
 	}
 	all := append([]*Branch{{}}, branches...)
 	for _, b := range all {

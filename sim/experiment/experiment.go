@@ -128,9 +128,6 @@ func (x *Experiment) point(v Variant) (*Point, error) {
 	if err != nil {
 		return nil, err
 	}
-	if len(s.Demand) == 0 {
-		return nil, fmt.Errorf("scenario %s has no builds: only those are simulated, not single calls of a storage, which weir load sends", s.Name)
-	}
 	p := &Point{Variant: v, Load: held(s, x.asked(v, s)), Slots: slots(s), Duration: s.Duration, scenario: s}
 	if x.Steady {
 		if err := SteadyState(s, p.Load); err != nil {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/weir-build/weir/loadgen/scenario"
+	"github.com/weir-build/weir/sim/model"
 	"github.com/weir-build/weir/system/queue"
 )
 
@@ -352,10 +353,10 @@ func (v Variant) demand() string {
 
 // of returns the scenario with the variant's settings; the original stays as it is.
 func (v Variant) of(s *scenario.Scenario) (*scenario.Scenario, error) {
-	own := clone(s)
-	if own.Cluster == nil {
-		return nil, fmt.Errorf("scenario %s describes no cluster: there is nothing to simulate; write one into it, such as cluster: {workers: [{count: 4, slots: 4}]}", s.Name)
+	if err := model.CanSimulate(s); err != nil {
+		return nil, err
 	}
+	own := clone(s)
 	for _, one := range v {
 		k, err := findKnob(one.Knob)
 		if err == nil {

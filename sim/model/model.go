@@ -190,15 +190,23 @@ func Run(c Config) (Outcome, error) {
 	return s.Finish()
 }
 
+// CanSimulate says what a scenario has nothing of that a simulation takes: a cluster, and builds.
+func CanSimulate(s *scenario.Scenario) error {
+	if s.Cluster == nil {
+		return fmt.Errorf("scenario %s describes no cluster: there is nothing to simulate; write one into it, such as cluster: {workers: [{count: 4, slots: 4}]}", s.Name)
+	}
+	if len(s.Demand) == 0 {
+		return fmt.Errorf("scenario %s has no builds: only those are simulated, not single calls of a storage, which weir load sends", s.Name)
+	}
+	return nil
+}
+
 // newSim makes the cluster and the first events.
 func newSim(c Config) (*sim, error) {
+	if err := CanSimulate(c.Scenario); err != nil {
+		return nil, err
+	}
 	cluster := c.Scenario.Cluster
-	if cluster == nil {
-		return nil, fmt.Errorf("scenario %s describes no cluster: there is nothing to simulate; write one into it, such as cluster: {workers: [{count: 4, slots: 4}]}", c.Scenario.Name)
-	}
-	if len(c.Scenario.Demand) == 0 {
-		return nil, fmt.Errorf("scenario %s has no builds: only those are simulated, not single calls of a storage, which weir load sends", c.Scenario.Name)
-	}
 	config := queue.Config{SessionTimeout: cluster.SessionTimeout}
 	if strands(c.Scenario) {
 		config.NoWorkerTimeout = queue.NoWorkerTimeout(cluster.NoWorkerTimeout)
