@@ -4,17 +4,12 @@ import (
 	"fmt"
 	"runtime"
 	"testing"
-
-	"github.com/weir-build/weir/loadgen/scenario"
 )
 
 // TestRunsDontStopEachOtherForTheirMemory: without a ballast, sixteen runs have a collection
 // each, which stops all.
 func TestRunsDontStopEachOtherForTheirMemory(t *testing.T) {
-	s, err := scenario.Parse("cores", []byte(fmt.Sprintf(cores, 250)))
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := parse(t, fmt.Sprintf(cores, 250))
 	runs(t, s, 2)
 	var before, after runtime.MemStats
 	runtime.ReadMemStats(&before)

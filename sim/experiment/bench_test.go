@@ -42,11 +42,7 @@ func coresScenario(tb testing.TB) *scenario.Scenario {
 	if testing.Short() {
 		builds = 250
 	}
-	s, err := scenario.Parse("cores", []byte(fmt.Sprintf(cores, builds)))
-	if err != nil {
-		tb.Fatal(err)
-	}
-	return s
+	return parse(tb, fmt.Sprintf(cores, builds))
 }
 
 // BenchmarkCores is eight replications on one CPU and on two, and beside it what the

@@ -5,7 +5,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/weir-build/weir/loadgen/scenario"
 	"github.com/weir-build/weir/reports/stats"
 	"github.com/weir-build/weir/sim/experiment"
 )
@@ -24,10 +23,7 @@ cluster: {workers: [{count: 8}, {count: 0, zone: b}]}
 
 func branches(t *testing.T, text string, at time.Duration, runs int, changes ...string) ([]*experiment.Branch, error) {
 	t.Helper()
-	s, err := scenario.Parse("test", []byte(text))
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := parse(t, text)
 	x := &experiment.Experiment{Scenario: s, Measures: []string{"action.queue.mean", "build.count", "action.fetch.max"}}
 	var all []*experiment.Branch
 	for _, c := range changes {
@@ -85,10 +81,7 @@ func TestBranchesThatCannotBe(t *testing.T) {
 	if _, err := branches(t, strings.Replace(branched, "cluster: {", "cluster: {no_worker_timeout: never, ", 1), 30*time.Second, 2, "workers.1=0"); err == nil || !strings.Contains(err.Error(), "with workers.1=0: after ") {
 		t.Errorf("got %v", err)
 	}
-	s, err := scenario.Parse("test", []byte(branched))
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := parse(t, branched)
 	for text, want := range map[string]string{
 		"workers":                         "want workers=N, policy=NAME or fault={…}",
 		"workers=3":                       "say which, workers.1 to workers.2",

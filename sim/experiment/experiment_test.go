@@ -30,7 +30,7 @@ func results(t testing.TB, s *scenario.Scenario, n int) ([]experiment.Recorded, 
 	return x.Results(t.Context(), points[0], n, base, run)
 }
 
-func parse(t *testing.T, text string) *scenario.Scenario {
+func parse(t testing.TB, text string) *scenario.Scenario {
 	t.Helper()
 	s, err := scenario.Parse("test", []byte(text))
 	if err != nil {

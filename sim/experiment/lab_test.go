@@ -15,7 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/weir-build/weir/loadgen/scenario"
 	"github.com/weir-build/weir/reports/result"
 	"github.com/weir-build/weir/reports/stats"
 	"github.com/weir-build/weir/sim/experiment"
@@ -645,15 +644,12 @@ func TestKnobs(t *testing.T) {
 
 // TestSteadyAnswersSayNothingElse: where no warm-up was found neither.
 func TestSteadyAnswersSayNothingElse(t *testing.T) {
-	s, err := scenario.Parse("even", []byte(`
+	s := parse(t, `
 version: 1
 duration: 100s
 demand: {arrivals: {poisson: {rate: 2}}, dag: [{class: a}], actions: [{name: a, duration: 1ms}]}
 cluster: {workers: [{count: 100}]}
-`))
-	if err != nil {
-		t.Fatal(err)
-	}
+`)
 	x := &experiment.Experiment{Scenario: s, Measures: []string{"action.response.mean"}, Steady: true}
 	points, err := x.Points([]experiment.Variant{nil})
 	if err != nil {
