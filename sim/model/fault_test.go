@@ -407,14 +407,15 @@ func TestABranchGivesUpToo(t *testing.T) {
 	if err := s.RunUntil(time.Second); err != nil {
 		t.Fatal(err)
 	}
-	for name, change := range map[string]model.Change{"a fault": {Faults: []scenario.Fault{{At: time.Second, KillWorkers: 1}}}, "no workers": {Workers: []int{0}}} {
-		b, err := s.Branch(change)
-		if err != nil {
-			t.Fatal(err)
-		}
-		o, err := b.Finish()
-		if want := map[string]time.Duration{"a fault": 11 * time.Minute, "no workers": time.Hour}[name]; err != nil || o.End.Round(time.Minute) != want {
-			t.Errorf("%s: the end is at %v, want about %v, %v", name, o.End, want, err)
+	for name, c := range map[string]struct {
+		change model.Change
+		end    time.Duration
+	}{
+		"its worker dies":                 {model.Change{Faults: []scenario.Fault{{At: time.Second, KillWorkers: 1}}}, 11 * time.Minute},
+		"its worker goes when it is done": {model.Change{Workers: []int{0}}, time.Hour},
+	} {
+		if o := finish(t, s, c.change); o.End.Round(time.Minute) != c.end {
+			t.Errorf("%s: the end is at %v, want about %v", name, o.End, c.end)
 		}
 	}
 }
