@@ -109,7 +109,7 @@ func (t *task) stamp(result *repb.ActionResult, l *lease) {
 		m.Worker = l.botID
 	}
 	if work := build.Worker(t.leader.client.action, l.attempt); work.Sampled {
-		m.AuxiliaryMetadata = append(m.AuxiliaryMetadata, &anypb.Any{TypeUrl: structType, Value: appendEntryBy(make([]byte, 0, 100), tracecontext.Header, work.Append)})
+		m.AuxiliaryMetadata = append(m.AuxiliaryMetadata, &anypb.Any{TypeUrl: structType, Value: appendTextEntry(make([]byte, 0, 100), tracecontext.Header, work.Append)})
 	}
 }
 
