@@ -336,7 +336,7 @@ func (s *Server) enqueueLoaded(op *operation, found *loaded) error {
 	}
 	var noted []byte
 	if s.log != nil {
-		noted = note(&notes.Note{Operation: op.note(), Task: fresh.note()})
+		noted = marshal(&notes.Note{Operation: op.note(), Task: fresh.note()})
 	}
 	s.locked(func(now time.Time) {
 		if s.endedMeanwhile(op) {
