@@ -177,12 +177,11 @@ func (s *Server) hold(ctx context.Context, wake chan struct{}) string {
 
 // Numbers of fields.
 var (
-	sessionLeases = new(bots.BotSession).ProtoReflect().Descriptor().Fields().ByName("leases").Number()
+	sessionLeases = fieldNumber(new(bots.BotSession), "leases")
 
-	ofLease      = new(bots.Lease).ProtoReflect().Descriptor().Fields()
-	leaseState   = ofLease.ByName("state").Number()
-	leaseID      = ofLease.ByName("id").Number()
-	leasePayload = ofLease.ByName("payload").Number()
+	leaseState   = fieldNumber(new(bots.Lease), "state")
+	leaseID      = fieldNumber(new(bots.Lease), "id")
+	leasePayload = fieldNumber(new(bots.Lease), "payload")
 )
 
 // answer is the session as the server sees it, with a trailer for each lease

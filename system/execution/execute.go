@@ -359,7 +359,7 @@ func (s *Server) enqueueLoaded(op *operation, found *loaded) error {
 	return err
 }
 
-var timeoutField = new(repb.Action).ProtoReflect().Descriptor().Fields().ByName("timeout").Number()
+var timeoutField = fieldNumber(new(repb.Action), "timeout")
 
 // appendTimeout appends an Action's timeout to the Action.
 func appendTimeout(b []byte, timeout time.Duration) []byte {

@@ -67,12 +67,10 @@ func (op *operation) ignore(f *follower) {
 
 // Numbers of fields.
 var (
-	ofOperation = new(longrunningpb.Operation).ProtoReflect().Descriptor().Fields()
-
-	operationName     = ofOperation.ByName("name").Number()
-	operationMetadata = ofOperation.ByName("metadata").Number()
-	operationDone     = ofOperation.ByName("done").Number()
-	operationResponse = ofOperation.ByName("response").Number()
+	operationName     = fieldNumber(new(longrunningpb.Operation), "name")
+	operationMetadata = fieldNumber(new(longrunningpb.Operation), "metadata")
+	operationDone     = fieldNumber(new(longrunningpb.Operation), "done")
+	operationResponse = fieldNumber(new(longrunningpb.Operation), "response")
 )
 
 // message is the operation at a stage. Its response is known when it is done.

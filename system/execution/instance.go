@@ -147,9 +147,8 @@ func decodeAction(d digest.Digest, data []byte) (action *repb.Action, command di
 
 // Numbers of fields.
 var (
-	ofCommand        = new(repb.Command).ProtoReflect().Descriptor().Fields()
-	commandArguments = ofCommand.ByName("arguments").Number()
-	commandPlatform  = ofCommand.ByName("platform").Number()
+	commandArguments = fieldNumber(new(repb.Command), "arguments")
+	commandPlatform  = fieldNumber(new(repb.Command), "platform")
 )
 
 // platformOf returns the platform of a command, or what is wrong with the command.

@@ -62,15 +62,12 @@ func (op *operation) progress() progress {
 
 // Numbers of fields.
 var (
-	ofMetadata  = new(repb.ExecuteOperationMetadata).ProtoReflect().Descriptor().Fields()
-	ofExecution = new(repb.ExecutedActionMetadata).ProtoReflect().Descriptor().Fields()
+	stageField   = fieldNumber(new(repb.ExecuteOperationMetadata), "stage")
+	partialField = fieldNumber(new(repb.ExecuteOperationMetadata), "partial_execution_metadata")
 
-	stageField   = ofMetadata.ByName("stage").Number()
-	partialField = ofMetadata.ByName("partial_execution_metadata").Number()
-
-	workerField    = ofExecution.ByName("worker").Number()
-	queuedField    = ofExecution.ByName("queued_timestamp").Number()
-	auxiliaryField = ofExecution.ByName("auxiliary_metadata").Number()
+	workerField    = fieldNumber(new(repb.ExecutedActionMetadata), "worker")
+	queuedField    = fieldNumber(new(repb.ExecutedActionMetadata), "queued_timestamp")
+	auxiliaryField = fieldNumber(new(repb.ExecutedActionMetadata), "auxiliary_metadata")
 
 	structType = typeURL(new(structpb.Struct))
 )

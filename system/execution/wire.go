@@ -3,6 +3,7 @@ package execution
 import (
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/anypb"
 )
 
@@ -10,10 +11,14 @@ import (
 
 // Numbers of fields.
 var (
-	ofAny    = new(anypb.Any).ProtoReflect().Descriptor().Fields()
-	anyType  = ofAny.ByName("type_url").Number()
-	anyValue = ofAny.ByName("value").Number()
+	anyType  = fieldNumber(new(anypb.Any), "type_url")
+	anyValue = fieldNumber(new(anypb.Any), "value")
 )
+
+// fieldNumber returns the number of a message's field, of which there must be one.
+func fieldNumber(m proto.Message, name protoreflect.Name) protowire.Number {
+	return m.ProtoReflect().Descriptor().Fields().ByName(name).Number()
+}
 
 // typeURL names a kind of message in an Any.
 func typeURL(m proto.Message) string {
