@@ -11,7 +11,6 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/weir-build/weir/system/digest"
@@ -178,12 +177,11 @@ func (s *Server) hold(ctx context.Context, wake chan struct{}) string {
 
 // Numbers of fields.
 var (
-	sessionLeases = new(bots.BotSession).ProtoReflect().Descriptor().Fields().ByName("leases").Number()
+	sessionLeases = fieldNumber(new(bots.BotSession), "leases")
 
-	ofLease      = new(bots.Lease).ProtoReflect().Descriptor().Fields()
-	leaseState   = ofLease.ByName("state").Number()
-	leaseID      = ofLease.ByName("id").Number()
-	leasePayload = ofLease.ByName("payload").Number()
+	leaseState   = fieldNumber(new(bots.Lease), "state")
+	leaseID      = fieldNumber(new(bots.Lease), "id")
+	leasePayload = fieldNumber(new(bots.Lease), "payload")
 )
 
 // answer is the session as the server sees it, with a trailer for each lease
@@ -235,10 +233,9 @@ const leaseRoom = 160
 // offered.
 func (l *lease) append(b []byte) []byte {
 	b = appendText(b, leaseID, l.id)
-	b = protowire.AppendTag(b, leaseState, protowire.VarintType)
-	b = protowire.AppendVarint(b, uint64(l.state))
+	b = appendVarint(b, leaseState, uint64(l.state))
 	if l.state != bots.LeaseState_PENDING {
 		return b
 	}
-	return appendNested(b, leasePayload, func(b []byte) []byte { return appendAny(b, actionType, l.task.payload) })
+	return appendNested(b, leasePayload, func(b []byte) []byte { return appendPacked(b, actionType, l.task.payload) })
 }

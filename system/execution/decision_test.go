@@ -726,11 +726,11 @@ func TestServerDecidesAsTheSimulatorAfterKills(t *testing.T) {
 // playTape plays the first of some tapes to the queue alone by which nothing is left to
 // chance. Deadlines have nanoseconds that no call has, but one deadline may come a poll's
 // hold after another's, and the other way round: in 100,000 operations that happens.
-func playTape(t *testing.T, config queue.Config, make func(try int) *tape) (*tape, *world) {
+func playTape(t *testing.T, config queue.Config, draw func(try int) *tape) (*tape, *world) {
 	t.Helper()
 	const tries = 5
 	for try := range tries {
-		tape := make(try)
+		tape := draw(try)
 		direct, chance := playDirect(t, tape, config)
 		if chance == "" {
 			return tape, direct

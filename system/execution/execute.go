@@ -9,8 +9,6 @@ import (
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
 	"github.com/google/uuid"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/encoding/protowire"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/weir-build/weir/system/digest"
 	"github.com/weir-build/weir/system/proto/notes"
@@ -338,7 +336,7 @@ func (s *Server) enqueueLoaded(op *operation, found *loaded) error {
 	}
 	var noted []byte
 	if s.log != nil {
-		noted = note(&notes.Note{Operation: op.note(), Task: fresh.note()})
+		noted = marshal(&notes.Note{Operation: op.note(), Task: fresh.note()})
 	}
 	s.locked(func(now time.Time) {
 		if s.endedMeanwhile(op) {
@@ -361,15 +359,12 @@ func (s *Server) enqueueLoaded(op *operation, found *loaded) error {
 	return err
 }
 
-var timeoutField = new(repb.Action).ProtoReflect().Descriptor().Fields().ByName("timeout").Number()
+var timeoutField = fieldNumber(new(repb.Action), "timeout")
 
 // appendTimeout appends an Action's timeout to the Action.
 func appendTimeout(b []byte, timeout time.Duration) []byte {
 	return appendNested(b, timeoutField, func(b []byte) []byte {
-		b = protowire.AppendTag(b, 1, protowire.VarintType)
-		b = protowire.AppendVarint(b, uint64(timeout/time.Second))
-		b = protowire.AppendTag(b, 2, protowire.VarintType)
-		return protowire.AppendVarint(b, uint64(timeout%time.Second))
+		return appendSeconds(b, int64(timeout/time.Second), int(timeout%time.Second))
 	})
 }
 
@@ -454,20 +449,4 @@ func key(instance string, action digest.Digest) queue.Key {
 	b = append(b, instance...)
 	sum := sha256.Sum256(b)
 	return queue.Key(sum[:16])
-}
-
-// typeURL names a kind of message in an Any.
-func typeURL(m proto.Message) string {
-	return "type.googleapis.com/" + string(m.ProtoReflect().Descriptor().FullName())
-}
-
-// marshal returns a message on the wire, which is not nil.
-func marshal(m proto.Message) []byte {
-	data, err := proto.Marshal(m)
-	if err != nil {
-		// Only strings that aren't UTF-8 could cause it; ours are made here or
-		// have been decoded, which checks them.
-		panic("marshal " + string(m.ProtoReflect().Descriptor().FullName()) + ": " + err.Error())
-	}
-	return data
 }

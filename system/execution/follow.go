@@ -10,8 +10,6 @@ import (
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/encoding/protowire"
-	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/weir-build/weir/system/queue"
 )
@@ -69,16 +67,10 @@ func (op *operation) ignore(f *follower) {
 
 // Numbers of fields.
 var (
-	ofOperation = new(longrunningpb.Operation).ProtoReflect().Descriptor().Fields()
-	ofAny       = new(anypb.Any).ProtoReflect().Descriptor().Fields()
-
-	operationName     = ofOperation.ByName("name").Number()
-	operationMetadata = ofOperation.ByName("metadata").Number()
-	operationDone     = ofOperation.ByName("done").Number()
-	operationResponse = ofOperation.ByName("response").Number()
-
-	anyType  = ofAny.ByName("type_url").Number()
-	anyValue = ofAny.ByName("value").Number()
+	operationName     = fieldNumber(new(longrunningpb.Operation), "name")
+	operationMetadata = fieldNumber(new(longrunningpb.Operation), "metadata")
+	operationDone     = fieldNumber(new(longrunningpb.Operation), "done")
+	operationResponse = fieldNumber(new(longrunningpb.Operation), "response")
 )
 
 // message is the operation at a stage. Its response is known when it is done.
@@ -90,13 +82,11 @@ func (op *operation) message(stage repb.ExecutionStage_Value, response []byte, a
 	b := make([]byte, 0, len(op.name)+len(op.about)+len(about.partial)+len(response)+messageRoom)
 	b = appendText(b, operationName, op.name)
 	b = appendNested(b, operationMetadata, func(b []byte) []byte {
-		b = appendText(b, anyType, metadataType)
-		return appendNested(b, anyValue, func(b []byte) []byte { return op.appendMetadata(b, stage, about) })
+		return appendAny(b, metadataType, func(b []byte) []byte { return op.appendMetadata(b, stage, about) })
 	})
 	if stage == repb.ExecutionStage_COMPLETED {
-		b = protowire.AppendTag(b, operationDone, protowire.VarintType)
-		b = protowire.AppendVarint(b, 1)
-		b = appendNested(b, operationResponse, func(b []byte) []byte { return appendAny(b, responseType, response) })
+		b = appendVarint(b, operationDone, 1)
+		b = appendNested(b, operationResponse, func(b []byte) []byte { return appendPacked(b, responseType, response) })
 	}
 	m := new(longrunningpb.Operation)
 	m.ProtoReflect().SetUnknown(b)
@@ -105,12 +95,6 @@ func (op *operation) message(stage repb.ExecutionStage_Value, response []byte, a
 
 // messageRoom is what a message takes besides what varies much in length.
 const messageRoom = 640
-
-// appendAny appends an Any.
-func appendAny(b []byte, typeURL string, value []byte) []byte {
-	b = appendText(b, anyType, typeURL)
-	return protowire.AppendBytes(protowire.AppendTag(b, anyValue, protowire.BytesType), value)
-}
 
 // follow sends stages until the operation is done, the client leaves or the
 // server stops. The operation is watched once less when it returns early.

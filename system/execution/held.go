@@ -55,12 +55,12 @@ func (op *operation) pack(p telemetry.Packed) telemetry.Packed {
 	if op.response != nil {
 		p = telemetry.AppendText(p, op.response)
 	} else {
-		p = appendMessage(p, o.executed)
+		p = telemetry.AppendText(p, marshal(o.executed))
 	}
 	if o.work == nil || o.work == o.executed.GetResult() {
 		return appendFlag(p, false)
 	}
-	return appendMessage(appendFlag(p, true), o.work)
+	return telemetry.AppendText(appendFlag(p, true), marshal(o.work))
 }
 
 func appendFlag(p telemetry.Packed, set bool) telemetry.Packed {
@@ -68,15 +68,6 @@ func appendFlag(p telemetry.Packed, set bool) telemetry.Packed {
 		return telemetry.AppendNumber(p, 1)
 	}
 	return telemetry.AppendNumber(p, 0)
-}
-
-func appendMessage(p telemetry.Packed, m proto.Message) telemetry.Packed {
-	// It was decoded, or made here: see pack.
-	data, err := proto.Marshal(m)
-	if err != nil {
-		panic("marshal what an operation came to: " + err.Error())
-	}
-	return telemetry.AppendText(p, data)
 }
 
 func mustUnmarshal(data []byte, into proto.Message) {

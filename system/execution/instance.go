@@ -147,9 +147,8 @@ func decodeAction(d digest.Digest, data []byte) (action *repb.Action, command di
 
 // Numbers of fields.
 var (
-	ofCommand        = new(repb.Command).ProtoReflect().Descriptor().Fields()
-	commandArguments = ofCommand.ByName("arguments").Number()
-	commandPlatform  = ofCommand.ByName("platform").Number()
+	commandArguments = fieldNumber(new(repb.Command), "arguments")
+	commandPlatform  = fieldNumber(new(repb.Command), "platform")
 )
 
 // platformOf returns the platform of a command, or what is wrong with the command.
@@ -158,17 +157,21 @@ var (
 func platformOf(action, d digest.Digest, data []byte) (platform *repb.Platform, err error) {
 	arguments := 0
 	for rest := data; len(rest) > 0; {
-		number, kind, n := protowire.ConsumeField(rest)
+		number, kind, tag := protowire.ConsumeTag(rest)
+		n := tag
+		if tag >= 0 {
+			rest = rest[tag:]
+			n = protowire.ConsumeFieldValue(number, kind, rest)
+		}
 		if n < 0 {
 			return nil, invalid("command %v can't be decoded: %v", d, protowire.ParseError(n))
 		}
-		field := rest[:n]
+		value := rest[:n]
 		rest = rest[n:]
 		if kind != protowire.BytesType {
 			continue
 		}
-		_, _, tag := protowire.ConsumeTag(field)
-		value, _ := protowire.ConsumeBytes(field[tag:])
+		value, _ = protowire.ConsumeBytes(value)
 		switch number {
 		case commandArguments:
 			arguments++

@@ -88,7 +88,7 @@ func (s *Server) journalNote(now time.Time, n *notes.Note) {
 	if s.log == nil {
 		return
 	}
-	data := note(n)
+	data := marshal(n)
 	s.shell.place = s.log.Append(func(b []byte) []byte { return journal.AppendNote(b, s.shell.time(now), data) })
 }
 
@@ -179,7 +179,7 @@ func (s *Server) beginning(now time.Time, sequence uint64) []byte {
 	b = journal.AppendSnapshot(b, sh.queue)
 	var encoded []byte
 	add := func(n *notes.Note) {
-		encoded = appendNote(encoded[:0], n)
+		encoded = appendMarshaled(encoded[:0], n)
 		b = journal.AppendNote(b, at, encoded)
 	}
 	for _, p := range sh.platforms.all {

@@ -20,18 +20,6 @@ import (
 
 // What the shell knows, as the journal has it. The other way round is recover.go.
 
-// note encodes a note.
-func note(n *notes.Note) []byte { return appendNote(nil, n) }
-
-func appendNote(b []byte, n *notes.Note) []byte {
-	data, err := proto.MarshalOptions{}.MarshalAppend(b, n)
-	if err != nil {
-		// As with pack: strings that came from outside have been checked.
-		panic("marshal a note: " + err.Error())
-	}
-	return data
-}
-
 // note describes an operation as it was asked for.
 func (op *operation) note() *notes.Operation {
 	n := &notes.Operation{

@@ -62,15 +62,12 @@ func (op *operation) progress() progress {
 
 // Numbers of fields.
 var (
-	ofMetadata  = new(repb.ExecuteOperationMetadata).ProtoReflect().Descriptor().Fields()
-	ofExecution = new(repb.ExecutedActionMetadata).ProtoReflect().Descriptor().Fields()
+	stageField   = fieldNumber(new(repb.ExecuteOperationMetadata), "stage")
+	partialField = fieldNumber(new(repb.ExecuteOperationMetadata), "partial_execution_metadata")
 
-	stageField   = ofMetadata.ByName("stage").Number()
-	partialField = ofMetadata.ByName("partial_execution_metadata").Number()
-
-	workerField    = ofExecution.ByName("worker").Number()
-	queuedField    = ofExecution.ByName("queued_timestamp").Number()
-	auxiliaryField = ofExecution.ByName("auxiliary_metadata").Number()
+	workerField    = fieldNumber(new(repb.ExecutedActionMetadata), "worker")
+	queuedField    = fieldNumber(new(repb.ExecutedActionMetadata), "queued_timestamp")
+	auxiliaryField = fieldNumber(new(repb.ExecutedActionMetadata), "auxiliary_metadata")
 
 	structType = typeURL(new(structpb.Struct))
 )
@@ -80,8 +77,7 @@ var (
 // Buffers, Encoding).
 func (op *operation) appendMetadata(b []byte, stage repb.ExecutionStage_Value, p *progress) []byte {
 	b = append(b, op.about...)
-	b = protowire.AppendTag(b, stageField, protowire.VarintType)
-	b = protowire.AppendVarint(b, uint64(stage))
+	b = appendVarint(b, stageField, uint64(stage))
 	if p.attempt > 0 {
 		b = appendNested(b, partialField, p.appendExecution)
 	}
@@ -95,79 +91,42 @@ func (p *progress) appendExecution(b []byte) []byte {
 	if p.worker != "" {
 		b = appendText(b, workerField, p.worker)
 	}
-	b = appendNested(b, queuedField, func(b []byte) []byte { return appendTimestamp(b, p.queued) })
-	return appendNested(b, auxiliaryField, func(b []byte) []byte {
-		b = appendText(b, 1, structType)
-		return appendNested(b, 2, p.appendRecord)
-	})
+	b = appendNested(b, queuedField, func(b []byte) []byte { return appendSeconds(b, p.queued.Unix(), p.queued.Nanosecond()) })
+	return appendNested(b, auxiliaryField, func(b []byte) []byte { return appendAny(b, structType, p.appendRecord) })
 }
 
 // appendRecord appends our Struct.
 func (p *progress) appendRecord(b []byte) []byte {
-	b = appendNested(b, 1, func(b []byte) []byte {
-		b = appendText(b, 1, fieldAttempt)
-		return appendNested(b, 2, func(b []byte) []byte { return appendNumber(b, float64(p.attempt)) })
-	})
+	b = appendEntry(b, fieldAttempt, func(b []byte) []byte { return appendDouble(b, float64(p.attempt)) })
 	if !p.leased.IsZero() {
-		b = appendEntryBy(b, fieldDispatched, func(b []byte) []byte { return p.leased.UTC().AppendFormat(b, time.RFC3339Nano) })
+		b = appendTextEntry(b, fieldDispatched, func(b []byte) []byte { return p.leased.UTC().AppendFormat(b, time.RFC3339Nano) })
 	}
 	if p.reason != "" {
-		b = appendEntry(b, fieldQueueReason, p.reason)
+		b = appendTextEntry(b, fieldQueueReason, func(b []byte) []byte { return append(b, p.reason...) })
 	}
 	if p.onto != "" {
-		b = appendEntry(b, fieldDeduplicated, p.onto)
+		b = appendTextEntry(b, fieldDeduplicated, func(b []byte) []byte { return append(b, p.onto...) })
 	}
 	if p.work.Valid() {
-		b = appendEntryBy(b, tracecontext.Header, p.work.Append)
+		b = appendTextEntry(b, tracecontext.Header, p.work.Append)
 	}
 	return b
 }
 
-// appendEntry appends an entry of a Struct's map, with a text for its value.
-func appendEntry(b []byte, key, text string) []byte {
+// appendEntry appends an entry of a Struct's map; value appends a Value.
+func appendEntry(b []byte, key string, value func([]byte) []byte) []byte {
 	return appendNested(b, 1, func(b []byte) []byte {
-		b = appendText(b, 1, key)
-		return appendNested(b, 2, func(b []byte) []byte { return appendText(b, 3, text) })
+		return appendNested(appendText(b, 1, key), 2, value)
 	})
 }
 
-// appendEntryBy is appendEntry of the text that text appends.
-func appendEntryBy(b []byte, key string, text func([]byte) []byte) []byte {
-	return appendNested(b, 1, func(b []byte) []byte {
-		b = appendText(b, 1, key)
-		return appendNested(b, 2, func(b []byte) []byte { return appendNested(b, 3, text) })
-	})
+// appendTextEntry appends an entry whose value is the text that text appends.
+func appendTextEntry(b []byte, key string, text func([]byte) []byte) []byte {
+	return appendEntry(b, key, func(b []byte) []byte { return appendNested(b, 3, text) })
 }
 
-func appendNumber(b []byte, n float64) []byte {
+// appendDouble appends a Value that is a number.
+func appendDouble(b []byte, n float64) []byte {
 	b = protowire.AppendTag(b, 2, protowire.Fixed64Type)
 	return protowire.AppendFixed64(b, math.Float64bits(n))
-}
-
-func appendText(b []byte, field protowire.Number, text string) []byte {
-	return protowire.AppendString(protowire.AppendTag(b, field, protowire.BytesType), text)
-}
-
-func appendTimestamp(b []byte, t time.Time) []byte {
-	b = protowire.AppendTag(b, 1, protowire.VarintType)
-	b = protowire.AppendVarint(b, uint64(t.Unix()))
-	b = protowire.AppendTag(b, 2, protowire.VarintType)
-	return protowire.AppendVarint(b, uint64(t.Nanosecond()))
-}
-
-// nestedSize is how many bytes the length of a nested message takes: as many as the
-// longest needs, so that it can be filled in afterwards.
-const nestedSize = 4
-
-// appendNested appends a message in a field.
-func appendNested(b []byte, field protowire.Number, message func([]byte) []byte) []byte {
-	b = protowire.AppendTag(b, field, protowire.BytesType)
-	at := len(b)
-	b = message(append(b, 0, 0, 0, 0))
-	n := len(b) - at - nestedSize
-	for i := range nestedSize {
-		b[at+i] = byte(n>>(7*i))&0x7f | 0x80
-	}
-	b[at+nestedSize-1] &= 0x7f
-	return b
 }

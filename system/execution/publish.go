@@ -46,7 +46,7 @@ func (s *Server) complete(now time.Time, l *lease, response *repb.ExecuteRespons
 	cacheable, statistics := s.toPublish(t)
 	nothing := !cacheable && statistics == nil
 	if s.log != nil {
-		s.shell.noted = note(&notes.Note{Response: t.packed})
+		s.shell.noted = marshal(&notes.Note{Response: t.packed})
 	}
 	s.step(now, queue.Input{
 		Kind: queue.Complete, Task: t.id, Attempt: l.attempt, Worker: l.worker, Accepting: nothing,
@@ -109,7 +109,7 @@ func (t *task) stamp(result *repb.ActionResult, l *lease) {
 		m.Worker = l.botID
 	}
 	if work := build.Worker(t.leader.client.action, l.attempt); work.Sampled {
-		m.AuxiliaryMetadata = append(m.AuxiliaryMetadata, &anypb.Any{TypeUrl: structType, Value: appendEntryBy(make([]byte, 0, 100), tracecontext.Header, work.Append)})
+		m.AuxiliaryMetadata = append(m.AuxiliaryMetadata, &anypb.Any{TypeUrl: structType, Value: appendTextEntry(make([]byte, 0, 100), tracecontext.Header, work.Append)})
 	}
 }
 

@@ -33,9 +33,9 @@ func FuzzNotes(f *testing.F) {
 		{Drains: &notes.Drains{Rules: []*notes.Drain{{Worker: "b"}, {Property: &notes.Property{Key: "k", Value: "v"}}}}},
 		{Ended: "operations/x", Response: []byte{}}, {Deleted: "operations/x"}, {},
 	} {
-		f.Add(note(n), note(whole), uint8(queue.Enqueue))
-		f.Add(note(whole), note(n), uint8(queue.Connect))
-		f.Add(note(n), note(n), uint8(queue.Complete))
+		f.Add(marshal(n), marshal(whole), uint8(queue.Enqueue))
+		f.Add(marshal(whole), marshal(n), uint8(queue.Connect))
+		f.Add(marshal(n), marshal(n), uint8(queue.Complete))
 	}
 	client, err := remote.Dial(remote.Config{URL: "grpc://127.0.0.1:1"})
 	if err != nil {

@@ -21,8 +21,8 @@ import (
 
 // BenchmarkRecovery measures how long a server is away that had a million actions
 // queued: it reads them from the steps of its journal, or from the snapshot with which a
-// segment begins. Beside it, in the same turn, the queue alone takes the same inputs
-// from memory; the ratios are of these speeds.
+// segment begins. Beside it, in the same turn, a queue alone takes inputs like them, of
+// the same keys and invocations, from memory; the ratios are of these speeds.
 func BenchmarkRecovery(b *testing.B) {
 	const tasks = 1_000_000
 	policy, err := queue.ParsePolicy("fair-priority")
@@ -78,8 +78,7 @@ func BenchmarkRecovery(b *testing.B) {
 		if err := s.enqueue(b.Context(), op); err != nil {
 			b.Fatal(err)
 		}
-		in := queue.Input{Kind: queue.Enqueue, Timeout: defaultTimeout, Invocation: 1 + uint32(i%100), Key: key("", action)}
-		inputs[i] = in
+		inputs[i] = queue.Input{Kind: queue.Enqueue, Timeout: defaultTimeout, Invocation: 1 + uint32(i%100), Key: key("", action)}
 	}
 	closeLog(s)
 	s = nil

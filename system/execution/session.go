@@ -92,7 +92,7 @@ func (s *Server) connect(now time.Time, session *session) error {
 	}
 	sh.connecting = session
 	if s.log != nil {
-		sh.noted = note(&notes.Note{Session: session.note()})
+		sh.noted = marshal(&notes.Note{Session: session.note()})
 	}
 	session.connected = now
 	s.step(now, queue.Input{Kind: queue.Connect, Slots: uint32(session.slots)})

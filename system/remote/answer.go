@@ -7,8 +7,6 @@ import (
 
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
 	statuspb "google.golang.org/genproto/googleapis/rpc/status"
-	"google.golang.org/grpc/encoding"
-	protocodec "google.golang.org/grpc/encoding/proto"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
@@ -18,18 +16,15 @@ import (
 // their way from the connection's buffers into an answer, where the generated code has
 // the whole message in one piece first. It is of one call.
 type answerCodec struct {
-	encoding.CodecV2
+	protobufCodec
 	// scratch has the bytes lie in buffers that are used again after free.
 	scratch bool
 	taken   []*[]byte
 }
 
 func newAnswerCodec(scratch bool) *answerCodec {
-	return &answerCodec{CodecV2: encoding.GetCodecV2(protocodec.Name), scratch: scratch}
+	return &answerCodec{protobufCodec: protobuf, scratch: scratch}
 }
-
-// Name is that of none, so that the content type is the one of all other calls.
-func (*answerCodec) Name() string { return "" }
 
 // Unmarshal reads an answer. What it doesn't know, or what is wrong, is the generated
 // code's.

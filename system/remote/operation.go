@@ -9,8 +9,6 @@ import (
 
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
 	statuspb "google.golang.org/genproto/googleapis/rpc/status"
-	"google.golang.org/grpc/encoding"
-	protocodec "google.golang.org/grpc/encoding/proto"
 	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/encoding/protowire"
@@ -41,8 +39,7 @@ const (
 // error, not one of read.
 func (o *operation) read(data []byte) error {
 	var name, failure, response []byte
-	failed, answered := false, false
-	done := false
+	failed, answered, done := false, false, false
 	err := eachField(data, func(tag uint64, value []byte, number uint64) {
 		switch tag {
 		case operationName:
@@ -150,12 +147,9 @@ func eachField(data []byte, f func(tag uint64, bytes []byte, number uint64)) err
 }
 
 // operationCodec is gRPC's for protobuf, but for operations.
-type operationCodec struct{ encoding.CodecV2 }
+type operationCodec struct{ protobufCodec }
 
-var operationsRead = operationCodec{encoding.GetCodecV2(protocodec.Name)}
-
-// Name is that of none, so that the content type is the one of all other calls.
-func (operationCodec) Name() string { return "" }
+var operationsRead = operationCodec{protobuf}
 
 // Unmarshal reads an operation.
 func (c operationCodec) Unmarshal(data mem.BufferSlice, v any) error {
