@@ -80,7 +80,7 @@ func stageOnce(b *testing.B, w *world, root digest.Digest, mode lcpb.StageTreeRe
 	b.Helper()
 	begin := time.Now()
 	s, err := w.tryStage(&lcpb.StageTreeRequest{
-		RootDigest: root.Proto(), StagingMode: mode, AccessCredentials: &lcpb.StageTreeRequest_Credentials{Uid: 65534, Gid: 65534},
+		RootDigest: root.Proto(), StagingMode: mode, AccessCredentials: &lcpb.StageTreeRequest_Credentials{Uid: nobody, Gid: nobody},
 	})
 	if err != nil {
 		b.Fatal(err)
