@@ -34,7 +34,8 @@ func (s *Disk) Adopt(ctx context.Context, file *os.File) (d digest.Digest, adopt
 	if err == nil {
 		// Whoever has opened the file for writing meanwhile waits for the lease.
 		if temp.Size() == d.SizeBytes && leased(file, unix.F_GETLEASE) {
-			return d, true, writeError(d, temp.Commit(keyOf(d)))
+			err := temp.Commit(keyOf(d))
+			return d, err == nil, writeError(d, err)
 		}
 		temp.Discard()
 	} else if !errors.Is(err, files.ErrNotMine) {

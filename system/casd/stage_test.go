@@ -297,7 +297,7 @@ func TestLinkOnlyForOtherUsers(t *testing.T) {
 	}{
 		"nobody in particular": {nil, false},
 		"root":                 {&lcpb.StageTreeRequest_Credentials{Uid: 0}, false},
-		"another":              {&lcpb.StageTreeRequest_Credentials{Uid: 65534}, true},
+		"another":              {&lcpb.StageTreeRequest_Credentials{Uid: nobody}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s, err := w.tryStage(&lcpb.StageTreeRequest{RootDigest: root.Proto(), StagingMode: lcpb.StageTreeRequest_COPY_OR_LINK, AccessCredentials: c.who})
@@ -312,7 +312,7 @@ func TestLinkOnlyForOtherUsers(t *testing.T) {
 				}
 				if st.Nlink > 1 {
 					linked++
-					if st.Mode&0o222 != 0 || st.Uid == 65534 {
+					if st.Mode&0o222 != 0 || st.Uid == nobody {
 						t.Errorf("linked file %s is its user's to write: mode %o, uid %d", path, st.Mode, st.Uid)
 					}
 				}
@@ -350,18 +350,10 @@ func TestOtherUserOwnsTheTree(t *testing.T) {
 		t.Skip("only root can stage for others")
 	}
 	modes(t, func(t *testing.T, mode lcpb.StageTreeRequest_StagingMode) {
-		dir, err := os.MkdirTemp("", "casd-") // t.TempDir isn't open to others
-		if err != nil {
-			t.Fatal(err)
-		}
-		t.Cleanup(func() { os.RemoveAll(dir) })
-		if err := os.Chmod(dir, 0o755); err != nil {
-			t.Fatal(err)
-		}
-		w := newWorld(t, at(dir))
+		w := newWorld(t, at(openFolder(t)))
 		s, err := w.tryStage(&lcpb.StageTreeRequest{
 			RootDigest:        w.putTree(files{"a": "aaa", "b": "bbb", "sub/c": "ccc"}).Proto(),
-			AccessCredentials: &lcpb.StageTreeRequest_Credentials{Uid: 65534}, StagingMode: mode,
+			AccessCredentials: &lcpb.StageTreeRequest_Credentials{Uid: nobody}, StagingMode: mode,
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -369,7 +361,7 @@ func TestOtherUserOwnsTheTree(t *testing.T) {
 		script := `cat a >/dev/null; echo new > new; mkdir sub/more; rm b; mv sub/c sub/d; rm a; echo again > a`
 		cmd := exec.Command("sh", "-ec", script)
 		cmd.Dir = s.path
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 65534, Gid: 65534}}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Errorf("action: %v: %s", err, out)
 		}

@@ -49,13 +49,7 @@ func plainTree(b *testing.B, tree files) string {
 	b.Helper()
 	dir := filepath.Join(b.TempDir(), "tree")
 	for name, text := range tree {
-		path := filepath.Join(dir, name)
-		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-			b.Fatal(err)
-		}
-		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
-			b.Fatal(err)
-		}
+		writeFile(b, filepath.Join(dir, name), text, 0o644)
 	}
 	return dir
 }
@@ -80,7 +74,7 @@ func stageOnce(b *testing.B, w *world, root digest.Digest, mode lcpb.StageTreeRe
 	b.Helper()
 	begin := time.Now()
 	s, err := w.tryStage(&lcpb.StageTreeRequest{
-		RootDigest: root.Proto(), StagingMode: mode, AccessCredentials: &lcpb.StageTreeRequest_Credentials{Uid: 65534, Gid: 65534},
+		RootDigest: root.Proto(), StagingMode: mode, AccessCredentials: &lcpb.StageTreeRequest_Credentials{Uid: nobody, Gid: nobody},
 	})
 	if err != nil {
 		b.Fatal(err)

@@ -158,6 +158,9 @@ func TestRunnersConnectWhileTheyWait(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer casd.Close()
+	if err := casd.(*net.TCPListener).SetDeadline(time.Now().Add(20 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
 	p := newPool(t, buildRunner(t, "buildbox-run-hosttools"), 1)
 	p.warmUp = []string{"--remote=grpc://" + casd.Addr().String()}
 	w, err := p.start() // and no action
@@ -167,7 +170,7 @@ func TestRunnersConnectWhileTheyWait(t *testing.T) {
 	defer p.discard(w)
 	connection, err := casd.Accept()
 	if err != nil {
-		t.Fatal(err)
+		t.Fatalf("no connection while it waits: %v", err)
 	}
 	connection.Close()
 }

@@ -104,10 +104,11 @@ func (t *Temp[K]) rename(key K) error {
 		t.remove()
 		return fmt.Errorf("name file: %w", spaceError(err))
 	}
+	t.name = path
 	if d.config.Fsync {
 		if err := syncFolder(filepath.Dir(path)); err != nil {
-			_ = os.Remove(path)
-			t.release()
+			t.giveBack()
+			t.remove()
 			return err
 		}
 	}

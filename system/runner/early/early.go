@@ -44,8 +44,8 @@ const askCapabilities = "--capabilities"
 
 // Exit codes of commands that couldn't be started, as shells have them.
 const (
-	NotExecutable = 126
-	NotFound      = 127
+	notExecutable = 126
+	notFound      = 127
 )
 
 // Run does what such a command line asks for, and returns the exit code. done is false,
@@ -81,7 +81,7 @@ func inside(args, env []string, stderr *os.File) (code int, done bool) {
 	if entering {
 		if err := enter(groups); err != nil {
 			_, _ = stderr.WriteString(err.Error() + "\n")
-			return NotExecutable, true
+			return notExecutable, true
 		}
 	}
 	return become(args[1:], env, stderr), true
@@ -136,7 +136,7 @@ func isPath(command string) bool {
 // be started.
 func become(command, env []string, stderr *os.File) int {
 	if len(command) == 0 {
-		return NotFound
+		return notFound
 	}
 	errno := syscall.ENOENT
 	if isPath(command[0]) {
@@ -144,7 +144,7 @@ func become(command, env []string, stderr *os.File) int {
 	}
 	if Ours(errno) {
 		_, _ = stderr.WriteString("start " + command[0] + ": " + errno.Error() + "\n")
-		return NotExecutable
+		return notExecutable
 	}
 	code, _ := Explain(command[0], errno, stderr)
 	return code
@@ -159,9 +159,9 @@ func Ours(errno syscall.Errno) bool {
 // Explain returns the exit code of a command that couldn't be started for another reason,
 // and writes that to its stderr.
 func Explain(path string, errno syscall.Errno, stderr *os.File) (code int, err error) {
-	code, hint := NotExecutable, ""
+	code, hint := notExecutable, ""
 	if errno == syscall.ENOENT {
-		code = NotFound
+		code = notFound
 		if !isPath(path) {
 			hint = "; a command is named by its path, there is no search along PATH"
 		}
