@@ -81,9 +81,12 @@ weir load.`,
 			if f.format != "text" && f.format != "json" {
 				return usageError{fmt.Errorf("--format %q: want text or json", f.format)}
 			}
-			for name, is := range map[string]int{"workers": f.workers, "slots": f.slots} {
-				if c.Flags().Changed(name) && is <= 0 {
-					return usageError{fmt.Errorf("--%s %s: want more than none", name, c.Flags().Lookup(name).Value)}
+			for _, flag := range []struct {
+				name string
+				is   int
+			}{{"workers", f.workers}, {"slots", f.slots}} {
+				if c.Flags().Changed(flag.name) && flag.is <= 0 {
+					return usageError{fmt.Errorf("--%s %d: want more than none", flag.name, flag.is)}
 				}
 			}
 			if f.runs < 1 || f.runs > maxReplications {
