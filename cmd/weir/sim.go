@@ -173,7 +173,7 @@ func runSim(ctx context.Context, out, progress io.Writer, from string, f *simFla
 	started := time.Now()
 	record, err := newSimRecord(folder, s, &f.record)
 	if err != nil {
-		return err
+		return errors.Join(err, folder.discard())
 	}
 	if f.runs == 1 && experiment.SteadyState(s, p.Load) == nil {
 		// It has to say by itself how sure it is.
