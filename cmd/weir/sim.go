@@ -180,11 +180,7 @@ func runSim(ctx context.Context, out, progress io.Writer, from string, f *simFla
 		record.responses = observe.NewResponses(des.Time(s.Duration))
 	}
 	bar := newSimProgress(progress, s.Duration, f.runs, f.record.progress)
-	runs, err := x.Results(ctx, p, f.runs, f.record.begin, func(seed uint64) result.Run {
-		return result.Run{
-			ID: folder.manifest.ID, Scenario: s.Name, Seed: seed, Origin: "simulated", Environment: map[string]string{"weir": version()}, Notes: simNotes(s),
-		}
-	}, record.observe, bar.watch(ctx))
+	runs, err := x.Results(ctx, p, f.runs, f.record.begin, describeRun(folder, s), record.observe, bar.watch(ctx))
 	bar.end()
 	took := time.Since(started)
 	if err != nil && ctx.Err() != nil {
@@ -219,6 +215,15 @@ func runSim(ctx context.Context, out, progress io.Writer, from string, f *simFla
 		printTheory(out, s, r)
 	}
 	return verdict
+}
+
+// describeRun returns what a result says of a run with a seed.
+func describeRun(folder *runFolder, s *scenario.Scenario) func(seed uint64) result.Run {
+	return func(seed uint64) result.Run {
+		return result.Run{
+			ID: folder.manifest.ID, Scenario: s.Name, Seed: seed, Origin: "simulated", Environment: map[string]string{"weir": version()}, Notes: simNotes(s),
+		}
+	}
 }
 
 func simNotes(s *scenario.Scenario) []string {

@@ -73,9 +73,7 @@ func runPrecise(c *cobra.Command, from string, sim *simFlags) error {
 		return errors.Join(err, folder.discard())
 	}
 	started := time.Now()
-	runs, err := x.Results(c.Context(), p, 1, sim.record.begin, func(seed uint64) result.Run {
-		return result.Run{ID: folder.manifest.ID, Scenario: s.Name, Seed: seed, Origin: "simulated", Environment: map[string]string{"weir": version()}, Notes: simNotes(s)}
-	}, record.observe)
+	runs, err := x.Results(c.Context(), p, 1, sim.record.begin, describeRun(folder, s), record.observe)
 	if err != nil {
 		return errors.Join(f.interrupted(x, fmt.Errorf("simulate %s: %w", s.Name, err)), folder.discard())
 	}
