@@ -7,6 +7,7 @@ import (
 	"hash/crc32"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -54,17 +55,24 @@ func writeJournals(env *testscript.Env) error {
 	impossible := queue.Input{Kind: queue.Enqueue}
 	differs := journal.AppendStep(bytes.Clone(second), now, &impossible, []queue.Output{{Kind: queue.Refused, Reason: queue.QueueFull}, {Kind: queue.Leased, Task: 9}}, nil)
 	wrong := journal.AppendMark(bytes.Clone(second), now, 5)
+	lease := out[slices.IndexFunc(out, func(o queue.Output) bool { return o.Kind == queue.Leased })]
 	second = journal.AppendMark(second, now, q.Hash())
+	// The task ends, and another kind of worker comes.
+	kinds := step(bytes.Clone(second), queue.Input{Kind: queue.Complete, Worker: worker, Task: lease.Task, Attempt: lease.Attempt, Accepting: true}, nil)
+	kinds = step(kinds, queue.Input{Kind: queue.Connect, Slots: 2}, nil)
+	kinds = step(kinds, queue.Input{Kind: queue.Serve, Worker: out[0].Worker}, nil)
 
 	corrupt := journal.AppendSync(bytes.Clone(second), int64(len(second)), int64(len(second)))
 	corrupt[middle+10] ^= 1
 
-	dir := filepath.Join(env.WorkDir, "journal")
-	if err := os.Mkdir(dir, 0o777); err != nil {
-		return err
+	for _, dir := range []string{"journal", "kinds"} {
+		if err := os.Mkdir(filepath.Join(env.WorkDir, dir), 0o777); err != nil {
+			return err
+		}
 	}
 	for name, content := range map[string][]byte{
 		"journal/00000001.journal": first, "journal/00000002.journal": second, "journal/lock": nil,
+		"kinds/00000001.journal": first, "kinds/00000002.journal": kinds,
 		"torn.journal": second[:end+3], "first-torn.journal": first[:len(first)-3], "halfway.journal": second[:middle-60], "corrupt.journal": corrupt,
 		"differs.journal": differs, "wrong.journal": wrong,
 	} {

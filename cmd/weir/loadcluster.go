@@ -77,7 +77,8 @@ func ownCluster(s *scenario.Scenario, dir string) (clusterOptions, error) {
 		cluster: stack.Cluster{Dir: dir, Memory: true, Client: "127.0.0.1:0", Bots: "127.0.0.1:0", Casd: "127.0.0.1:0"},
 		health:  "127.0.0.1:0", metrics: "127.0.0.1:0", below: ".", command: os.Args, sampling: telemetry.Sampling{Ratio: 1},
 	}
-	return options, asDescribed(&options.cluster, s)
+	err := asDescribed(&options.cluster, s)
+	return options, err
 }
 
 // asDescribed has a cluster be what a scenario describes: its workers, their runner, and the

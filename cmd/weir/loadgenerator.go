@@ -129,7 +129,7 @@ func (l *load) watch(ended <-chan error, began func(time.Time)) error {
 		select {
 		case err := <-ended:
 			if live {
-				fmt.Fprint(l.progress, "\r\033[K")
+				overwrite(l.progress, "")
 			}
 			return err
 		case <-ticker.C:

@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"maps"
 	"slices"
 	"strings"
 
@@ -236,8 +235,8 @@ func newPlanJSON(x *experiment.Experiment, plan *experiment.Plan, texts []string
 // kindText tells kinds of workers apart.
 func kindText(w *scenario.Workers) string {
 	words := []string{fmt.Sprintf("%d × %d slots", w.Count, w.Slots)}
-	for _, key := range slices.Sorted(maps.Keys(w.Platform)) {
-		words = append(words, key+"="+w.Platform[key])
+	if len(w.Platform) > 0 {
+		words = append(words, result.PlatformName(w.Platform))
 	}
 	if w.Zone != "" {
 		words = append(words, "zone "+w.Zone)

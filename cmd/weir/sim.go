@@ -81,9 +81,12 @@ weir load.`,
 			if f.format != "text" && f.format != "json" {
 				return usageError{fmt.Errorf("--format %q: want text or json", f.format)}
 			}
-			for name, is := range map[string]int{"workers": f.workers, "slots": f.slots} {
-				if c.Flags().Changed(name) && is <= 0 {
-					return usageError{fmt.Errorf("--%s %s: want more than none", name, c.Flags().Lookup(name).Value)}
+			for _, flag := range []struct {
+				name string
+				is   int
+			}{{"workers", f.workers}, {"slots", f.slots}} {
+				if c.Flags().Changed(flag.name) && flag.is <= 0 {
+					return usageError{fmt.Errorf("--%s %d: want more than none", flag.name, flag.is)}
 				}
 			}
 			if f.runs < 1 || f.runs > maxReplications {
@@ -170,18 +173,14 @@ func runSim(ctx context.Context, out, progress io.Writer, from string, f *simFla
 	started := time.Now()
 	record, err := newSimRecord(folder, s, &f.record)
 	if err != nil {
-		return err
+		return errors.Join(err, folder.discard())
 	}
 	if f.runs == 1 && experiment.SteadyState(s, p.Load) == nil {
 		// It has to say by itself how sure it is.
 		record.responses = observe.NewResponses(des.Time(s.Duration))
 	}
 	bar := newSimProgress(progress, s.Duration, f.runs, f.record.progress)
-	runs, err := x.Results(ctx, p, f.runs, f.record.begin, func(seed uint64) result.Run {
-		return result.Run{
-			ID: folder.manifest.ID, Scenario: s.Name, Seed: seed, Origin: "simulated", Environment: map[string]string{"weir": version()}, Notes: simNotes(s),
-		}
-	}, record.observe, bar.watch(ctx))
+	runs, err := x.Results(ctx, p, f.runs, f.record.begin, describeRun(folder, s), record.observe, bar.watch(ctx))
 	bar.end()
 	took := time.Since(started)
 	if err != nil && ctx.Err() != nil {
@@ -216,6 +215,15 @@ func runSim(ctx context.Context, out, progress io.Writer, from string, f *simFla
 		printTheory(out, s, r)
 	}
 	return verdict
+}
+
+// describeRun returns what a result says of a run with a seed.
+func describeRun(folder *runFolder, s *scenario.Scenario) func(seed uint64) result.Run {
+	return func(seed uint64) result.Run {
+		return result.Run{
+			ID: folder.manifest.ID, Scenario: s.Name, Seed: seed, Origin: "simulated", Environment: map[string]string{"weir": version()}, Notes: simNotes(s),
+		}
+	}
 }
 
 func simNotes(s *scenario.Scenario) []string {

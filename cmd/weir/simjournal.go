@@ -153,7 +153,7 @@ func runSimJournal(out io.Writer, from string, j *journalFlags, f *simFlags) err
 		r.Changed = new(replayRun)
 		last = r.Changed
 		if err := r.Own.run(of, own, nil); err != nil {
-			return err
+			return errors.Join(err, folder.discard())
 		}
 	}
 	r.Notes = r.notes(of, j)
@@ -174,7 +174,7 @@ func runSimJournal(out io.Writer, from string, j *journalFlags, f *simFlags) err
 		return c, err
 	})
 	if err != nil {
-		return err
+		return errors.Join(err, folder.discard())
 	}
 	if err := record.close(last.outcome); err != nil {
 		return err

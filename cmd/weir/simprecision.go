@@ -70,14 +70,12 @@ func runPrecise(c *cobra.Command, from string, sim *simFlags) error {
 	ran.Duration = p.Duration
 	record, err := newSimRecord(folder, &ran, &sim.record)
 	if err != nil {
-		return err
+		return errors.Join(err, folder.discard())
 	}
 	started := time.Now()
-	runs, err := x.Results(c.Context(), p, 1, sim.record.begin, func(seed uint64) result.Run {
-		return result.Run{ID: folder.manifest.ID, Scenario: s.Name, Seed: seed, Origin: "simulated", Environment: map[string]string{"weir": version()}, Notes: simNotes(s)}
-	}, record.observe)
+	runs, err := x.Results(c.Context(), p, 1, sim.record.begin, describeRun(folder, s), record.observe)
 	if err != nil {
-		return err
+		return errors.Join(f.interrupted(x, fmt.Errorf("simulate %s: %w", s.Name, err)), folder.discard())
 	}
 	took := time.Since(started)
 	outcome, r := runs[0].Outcome, runs[0].Result

@@ -91,6 +91,6 @@ func simProgressLine(runs []model.Progress, horizon, took time.Duration) string 
 // end takes the line away.
 func (p *simProgress) end() {
 	if p.any && p.terminal {
-		fmt.Fprint(p.out, "\r\033[K")
+		overwrite(p.out, "")
 	}
 }

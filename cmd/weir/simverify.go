@@ -95,7 +95,7 @@ func writeTrajectory(folder string, s *scenario.Scenario, f *simFlags, run exper
 }
 
 func simVerifyCommand() *cobra.Command {
-	format := "text"
+	var format string
 	c := &cobra.Command{
 		Use:   "verify RUN",
 		Short: "Simulate a run again, and name the first event that differs",
@@ -114,13 +114,10 @@ Exit codes: 0 the same; 3 not the same; 1 it couldn't be run, or the record is d
   weir sim verify runs/20261126T101500Z-1f2e --format json`,
 		Args: args(cobra.ExactArgs(1)),
 		RunE: func(c *cobra.Command, a []string) error {
-			if format != "text" && format != "json" {
-				return usageError{fmt.Errorf("--format %q: want text or json", format)}
-			}
 			return runSimVerify(c.Context(), c.OutOrStdout(), a[0], format)
 		},
 	}
-	c.Flags().StringVar(&format, "format", format, "text or json")
+	formatFlag(c, &format)
 	return c
 }
 

@@ -24,12 +24,7 @@ const statusEvery = 100 * time.Millisecond
 
 // newStatusLine returns a line; nil if out is no terminal.
 func newStatusLine(out io.Writer) *statusLine {
-	f, ok := out.(*os.File)
-	if !ok {
-		return nil
-	}
-	info, err := f.Stat()
-	if err != nil || info.Mode()&os.ModeCharDevice == 0 {
+	if !terminal(out) {
 		return nil
 	}
 	return &statusLine{out: out, begun: time.Now()}
@@ -42,7 +37,7 @@ const statusBar = 24
 // more.
 func (l *statusLine) show(share float64, text string) {
 	if share >= 1 {
-		fmt.Fprint(l.out, "\r\x1b[K")
+		overwrite(l.out, "")
 		l.shown = time.Time{}
 		return
 	}
@@ -54,7 +49,7 @@ func (l *statusLine) show(share float64, text string) {
 	overwrite(l.out, fmt.Sprintf("%s%s %s, %v", strings.Repeat("█", full), strings.Repeat("░", statusBar-full), text, time.Since(l.begun).Round(time.Second)))
 }
 
-// overwrite has a line of a terminal say something else. What is wider than the terminal is
+// overwrite has a line of a terminal say something else, or nothing any more. What is wider than the terminal is
 // cut: a line that wraps can't be overwritten, and would fill the screen.
 func overwrite(out io.Writer, line string) {
 	fmt.Fprint(out, "\r\x1b[K"+clip(line, columns(out)-1))

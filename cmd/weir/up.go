@@ -234,7 +234,7 @@ func showStatus(ctx context.Context, out io.Writer, c *cluster) error {
 		select {
 		case <-ctx.Done():
 			if live {
-				fmt.Fprint(out, "\r\033[K")
+				overwrite(out, "")
 			}
 			fmt.Fprintln(out, "weir: draining")
 			return nil

@@ -376,26 +376,12 @@ const maxClasses = 12
 
 // stagesByClass has the mean time in each stage, a bar for each class.
 func stagesByClass(r *result.Result) *plot {
-	byClass := make(map[string]*result.Actions)
-	var classes []string
-	for i := range r.Actions {
-		a := &r.Actions[i]
-		if a.Phase != "" || a.Run.Count() == 0 {
-			continue
-		}
-		if byClass[a.Class] == nil {
-			byClass[a.Class] = new(result.Actions)
-			classes = append(classes, a.Class)
-		}
-		byClass[a.Class].Merge(a)
-	}
-	if len(classes) == 0 {
+	ran := slices.DeleteFunc(r.Grouped(false, result.ByClass), func(a result.Actions) bool { return a.Run.Count() == 0 })
+	if len(ran) == 0 {
 		return nil
 	}
-	slices.SortStableFunc(classes, func(a, b string) int {
-		return cmp.Or(cmp.Compare(byClass[b].Run.Count(), byClass[a].Run.Count()), cmp.Compare(a, b))
-	})
-	classes, left := head(classes, maxClasses)
+	slices.SortStableFunc(ran, func(a, b result.Actions) int { return cmp.Compare(b.Run.Count(), a.Run.Count()) })
+	classes, left := head(ran, maxClasses)
 	total := func(a *result.Actions) (sum time.Duration) {
 		for k := range stages {
 			sum += stages[k].sketch(a).Mean()
@@ -403,24 +389,24 @@ func stagesByClass(r *result.Result) *plot {
 		return sum
 	}
 	var most time.Duration
-	worst := classes[0]
-	for _, class := range classes {
-		if t := total(byClass[class]); t > most {
-			most, worst = t, class
+	worst := classes[0].Class
+	for i := range classes {
+		if t := total(&classes[i]); t > most {
+			most, worst = t, classes[i].Class
 		}
 	}
 	p := bars("Stages by class", "mean of the actions that ran", len(classes))
 	x, ticks := linearDurations(most, p.Left, p.Right, 8)
 	p.X = ticks
-	for n, class := range classes {
-		a := byClass[class]
-		top := p.row(n, fmt.Sprintf("%s (%s)", cut(class, 20), count(a.Run.Count())))
+	for n := range classes {
+		a := &classes[n]
+		top := p.row(n, fmt.Sprintf("%s (%s)", cut(a.Class, 20), count(a.Run.Count())))
 		at := time.Duration(0)
 		for k := range stages {
 			mean := stages[k].sketch(a).Mean()
 			p.Shapes = append(p.Shapes, shape{
 				Class: "area " + stages[k].class, Path: box(x.at(float64(at)), top, x.at(float64(at+mean)), top+barHeight),
-				Title: fmt.Sprintf("%s: %s, mean %s", name(class), stages[k].name, duration(mean)),
+				Title: fmt.Sprintf("%s: %s, mean %s", name(a.Class), stages[k].name, duration(mean)),
 			})
 			at += mean
 		}

@@ -160,13 +160,7 @@ func streams(r *result.Result) *table {
 	if r.Fairness != nil {
 		t.Columns = append(t.Columns, column{"of an even share", "what it had of the workers while it waited beside other streams, ÷ an even share of what those that waited had", true})
 	}
-	rows := r.Grouped(false, result.ByStream)
-	if len(rows) < 2 {
-		return t
-	}
-	shown, left := head(rows, maxRows)
-	t.Left = leftOut(left)
-	all := workOf(rows)
+	shown, all := t.groups(r, result.ByStream)
 	for i := range shown {
 		a := &shown[i]
 		counts, half, most := r.Builds.Of(a.Stream), none, none
@@ -192,17 +186,26 @@ func streams(r *result.Result) *table {
 // platforms has a row for what actions ask of a worker; none if all ask the same.
 func platforms(r *result.Result) *table {
 	t := &table{Columns: slices.Concat([]column{{"platform", "what actions ask of a worker", false}}, groupColumns)}
-	rows := r.Grouped(false, result.ByPlatform)
-	if len(rows) < 2 {
-		return t
-	}
-	shown, left := head(rows, maxRows)
-	t.Left = leftOut(left)
-	all := workOf(rows)
+	shown, all := t.groups(r, result.ByPlatform)
 	for i := range shown {
 		t.Rows = append(t.Rows, texts(append([]string{name(cmp.Or(shown[i].Platform, "any"))}, group(&shown[i], all)...)...))
 	}
 	return t
+}
+
+// groups are the actions that the table has rows for, none if they aren't of several groups, and
+// the time on workers of all groups, those that are left out too.
+func (t *table) groups(r *result.Result, by func(result.ActionKey) result.ActionKey) (shown []result.Actions, all time.Duration) {
+	rows := r.Grouped(false, by)
+	if len(rows) < 2 {
+		return nil, 0
+	}
+	for i := range rows {
+		all += rows[i].Work()
+	}
+	shown, left := head(rows, maxRows)
+	t.Left = leftOut(left)
+	return shown, all
 }
 
 var groupColumns = []column{
@@ -216,13 +219,6 @@ func group(a *result.Actions, all time.Duration) []string {
 		stretch, share = number(a.Stretch())+"×", percent(float64(work)/float64(all))
 	}
 	return []string{count(a.Count), quantile(&a.Queue, 0.5), quantile(&a.Queue, 0.95), quantile(&a.Queue, 0.99), quantile(&a.Run, 0.5), stretch, share}
-}
-
-func workOf(rows []result.Actions) (all time.Duration) {
-	for i := range rows {
-		all += rows[i].Work()
-	}
-	return all
 }
 
 // fairness says how workers were shared; "" if that isn't known.

@@ -19,11 +19,7 @@ func PlatformName(properties map[string]string) string {
 }
 
 // Grouped are the actions of the measured part, or of the preparation, added up by what is
-// left of their keys, in the order of the keys:
-//
-//	r.Grouped(false, func(k ActionKey) ActionKey { return ActionKey{Stream: k.Stream} })
-//
-// Nothing of it is shared with the result.
+// left of their keys, in the order of the keys. Nothing of it is shared with the result.
 func (r *Result) Grouped(prepare bool, by func(ActionKey) ActionKey) []Actions {
 	groups := make(map[ActionKey]*Actions)
 	for i := range r.Actions {
@@ -45,7 +41,7 @@ func ByOutcome(k ActionKey) ActionKey {
 	return ActionKey{Class: k.Class, Outcome: k.Outcome, Phase: k.Phase}
 }
 
-// ByStream, ByPlatform and ByClass are for Grouped.
+// ByStream is by who asked for them.
 func ByStream(k ActionKey) ActionKey { return ActionKey{Stream: k.Stream} }
 
 // ByPlatform is by what they ask of a worker.

@@ -188,6 +188,29 @@ func TestQuantilesOfFewAreWhatTheyClaim(t *testing.T) {
 	}
 }
 
+// TestQuantilesOfObjectivesAreExactShares: 99.9/100 and 0.55 times 100 aren't what they are on paper.
+func TestQuantilesOfObjectivesAreExactShares(t *testing.T) {
+	recorder := result.NewRecorder(result.Run{ID: "r", Scenario: "s", Origin: "simulated"})
+	for i := range 1000 {
+		makespan := time.Second
+		if i == 999 {
+			makespan = time.Hour
+		}
+		recorder.Build(result.Build{Makespan: makespan})
+	}
+	r := recorder.Result(start.Add(time.Hour))
+	if got, err := r.Measure("build.makespan.p99.9"); err != nil || got > 1.01e9 {
+		t.Errorf("999 of 1000 builds took a second, and p99.9 is %v ns, %v", got, err)
+	}
+	var s result.Sketch
+	for i := range 100 {
+		s.Record(time.Duration(1+i/55) * time.Second)
+	}
+	if got := s.Quantile(0.55); got > 1010*time.Millisecond {
+		t.Errorf("55 of 100 are a second, and a share of 0.55 is at most %v", got)
+	}
+}
+
 func TestKeysAndErrorsAreBounded(t *testing.T) {
 	recorder := result.NewRecorder(result.Run{ID: "r", Scenario: "s", Origin: "live"})
 	const n = 5000

@@ -124,7 +124,7 @@ func (s *Sketch) Quantile(q float64) time.Duration {
 	}
 	// The least value that a share q is at most has so many below it. DDSketch means the
 	// value of rank q·(count−1), which of few is one too low.
-	below, last := math.Ceil(min(max(q, 0), 1)*float64(s.count))-1, float64(s.count-1)
+	below, last := math.Ceil(min(max(q, 0), 1)*float64(s.count)*(1-quantileRounding))-1, float64(s.count-1)
 	switch {
 	case below <= 0:
 		return s.min
@@ -138,6 +138,11 @@ func (s *Sketch) Quantile(q float64) time.Duration {
 	}
 	return min(max(time.Duration(math.Round(v)), s.min), s.max)
 }
+
+// quantileRounding is more than what rounding adds to a share times a count, as a part of it:
+// 99.9/100 is more than 0.999, and of a thousand the least that so many are at most would be
+// the last.
+const quantileRounding = 1e-15
 
 // sketchJSON is a sketch in a file.
 type sketchJSON struct {
