@@ -131,15 +131,19 @@ func TestOurClusterStoresByBLAKE3AndExecutesBySHA256(t *testing.T) {
 }
 
 // TestCompressionTravels: with it blobs go as zstd both ways, and are checked; without it
-// none does, whatever the server could do.
+// none does, whatever the server could do, and none to a server that can't do it, which
+// refuses them.
 func TestCompressionTravels(t *testing.T) {
-	for compression, want := range map[string]bool{"zstd": true, "none": false} {
+	for _, test := range []struct {
+		compression   string
+		offered, want bool
+	}{{"zstd", true, true}, {"none", true, false}, {"zstd", false, false}} {
 		for name, text := range map[string]string{"calls": mix + "\nclient: {}\n", "builds": few} {
-			s := server(t, fake.Config{Compression: true, Functions: []digest.Func{digest.SHA256, digest.BLAKE3}})
-			r := run(t, parse(t, strings.Replace(text, "client: {", "client: {compression: "+compression+", ", 1)), s.URL)
+			s := server(t, fake.Config{Compression: test.offered, Functions: []digest.Func{digest.SHA256, digest.BLAKE3}})
+			r := run(t, parse(t, strings.Replace(text, "client: {", "client: {compression: "+test.compression+", ", 1)), s.URL)
 			check(t, name, r)
-			if got := s.Compressed(); (got > 0) != want {
-				t.Errorf("%s, compression %s: %d blobs travelled compressed", name, compression, got)
+			if got := s.Compressed(); (got > 0) != test.want {
+				t.Errorf("%s, compression %s, offered %v: %d blobs travelled compressed", name, test.compression, test.offered, got)
 			}
 		}
 	}
