@@ -128,10 +128,12 @@ type meter struct {
 }
 
 type rpc struct {
-	label     label
-	method    string
-	sent      time.Time
-	out, in   int64
+	label  label
+	method string
+	sent   time.Time
+	// Bytes. gRPC tells of the end of a stream that is cancelled in a goroutine of its own,
+	// while a message may be on its way.
+	out, in   atomic.Int64
 	cancelled func() bool // by the run's end, or a user who gave up: no failure of the target's
 }
 
@@ -162,9 +164,9 @@ func (m *meter) HandleRPC(ctx context.Context, event stats.RPCStats) {
 	case *stats.Begin:
 		m.calls.Add(1)
 	case *stats.OutPayload:
-		r.out += int64(e.WireLength)
+		r.out.Add(int64(e.WireLength))
 	case *stats.InPayload:
-		r.in += int64(e.WireLength)
+		r.in.Add(int64(e.WireLength))
 	case *stats.End:
 		m.calls.Add(-1)
 		c := r.ended(e.EndTime, e.Error)
@@ -190,7 +192,7 @@ func (r *rpc) ended(at time.Time, err error) *result.Call {
 	c := &result.Call{
 		CallKey:  result.CallKey{Method: r.method, Status: codeName(code), Phase: r.label.phase},
 		Intended: r.label.intended, Sent: r.sent, End: at,
-		Blobs: r.label.blobs, BytesSent: r.out, BytesReceived: r.in, TraceID: r.label.trace,
+		Blobs: r.label.blobs, BytesSent: r.out.Load(), BytesReceived: r.in.Load(), TraceID: r.label.trace,
 	}
 	if r.label.size >= 0 {
 		c.SizeClass = result.SizeClass(r.label.size)

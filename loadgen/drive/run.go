@@ -147,12 +147,8 @@ func (c *Config) newRecorder() *Recorder {
 func (r *run) makeBuilders() {
 	for i := range r.Scenario.Demand {
 		d := &r.Scenario.Demand[i]
-		client := r.client
-		if d.Instance != "" {
-			client = client.ForInstance(d.Instance)
-		}
 		r.builders = append(r.builders, &Builder{
-			Client: client, Classes: d.Classes, Command: r.Scenario.Client.Command, Download: d.Download, SkipCache: d.SkipCache,
+			Client: r.client.ForInstance(r.instanceOf(d)), Classes: d.Classes, Command: r.Scenario.Client.Command, Download: d.Download, SkipCache: d.SkipCache,
 			Timeout: r.Scenario.Client.Timeout, Verify: r.Scenario.Client.Verify, Run: r.Config.Run, Tracer: r.Tracer,
 			Trace:    r.Scenario.Traced,
 			InFlight: func(delta int64) { r.observer.InFlight(time.Now(), r.actions.Add(delta)) },
@@ -174,11 +170,11 @@ func (r *run) connect(ctx context.Context) error {
 		if i == 0 {
 			r.recorder.SetServer(facts(answer))
 		}
-		builds := slices.ContainsFunc(r.Scenario.Demand, func(d scenario.Demand) bool { return cmp.Or(d.Instance, r.Remote.Instance) == instance })
+		builds := slices.ContainsFunc(r.Scenario.Demand, func(d scenario.Demand) bool { return r.instanceOf(&d) == instance })
 		if builds && !answer.GetExecutionCapabilities().GetExecEnabled() {
 			return fmt.Errorf("target %s: it says that it executes nothing (capabilities of instance %q); use a scenario with calls only, or another instance", r.Remote.URL, instance)
 		}
-		function, err := functionOf(answer, r.Scenario.Client.DigestFunction, len(r.Scenario.Demand) > 0)
+		function, err := functionOf(answer, r.Scenario.Client.DigestFunction, builds)
 		if err != nil {
 			return fmt.Errorf("target %s, instance %q: %w", r.Remote.URL, instance, err)
 		}
@@ -200,12 +196,15 @@ func (r *run) instances() []string {
 		all = append(all, r.Remote.Instance)
 	}
 	for i := range r.Scenario.Demand {
-		if name := cmp.Or(r.Scenario.Demand[i].Instance, r.Remote.Instance); !slices.Contains(all, name) {
+		if name := r.instanceOf(&r.Scenario.Demand[i]); !slices.Contains(all, name) {
 			all = append(all, name)
 		}
 	}
 	return all
 }
+
+// instanceOf returns the instance that a demand's builds are asked of.
+func (r *run) instanceOf(d *scenario.Demand) string { return cmp.Or(d.Instance, r.Remote.Instance) }
 
 // functionOf returns the digest function to use against a server: the one that is wanted
 // or, by scenario.Auto, SHA-256 if the server has it, and else the first it names that is
@@ -223,7 +222,11 @@ func functionOf(c *repb.ServerCapabilities, wanted string, executes bool) (diges
 		case len(announced) == 0:
 			announced = of
 		case len(of) > 0:
-			announced = slices.DeleteFunc(slices.Clone(announced), func(v repb.DigestFunction_Value) bool { return !slices.Contains(of, v) })
+			both := slices.DeleteFunc(slices.Clone(announced), func(v repb.DigestFunction_Value) bool { return !slices.Contains(of, v) })
+			if len(both) == 0 {
+				return 0, fmt.Errorf("it stores by the digest functions %v only, and executes by %v only; a scenario without builds, such as cas-mix, can use it", announced, of)
+			}
+			announced = both
 		}
 	}
 	if wanted != scenario.Auto {

@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -198,17 +200,36 @@ func TestTargetsThatCannotBeUsed(t *testing.T) {
 	}
 }
 
+// interrupter interrupts a run in the middle of a build that isn't its first: it is told what
+// a Recorder is.
+type interrupter struct {
+	*drive.Recorder
+	builds    atomic.Int64 // that have ended
+	once      sync.Once
+	interrupt func()
+}
+
+func (o *interrupter) Build(*result.Build) { o.builds.Add(1) }
+
+func (o *interrupter) Action(a *result.Action) {
+	// A compile action has ended, and so the build's link action hasn't.
+	if o.builds.Load() > 0 && a.Class == "compile" && a.Outcome == result.Executed {
+		o.once.Do(o.interrupt)
+	}
+}
+
 // TestInterruptedRunsAreComplete: what was measured is told, and that it is not all.
 func TestInterruptedRunsAreComplete(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
-	defer time.AfterFunc(time.Second, cancel).Stop()
-	s := parse(t, strings.NewReplacer("burst: 3", "poisson: {rate: 20}", "duration: 2s", "duration: 1h").Replace(builds))
-	start := time.Now()
-	r, err := drive.Run(ctx, drive.Config{Scenario: s, Run: "test", Remote: remote.Config{URL: server(t, fake.Config{}).URL}})
+	defer cancel()
+	var interrupted time.Time
+	observer := &interrupter{Recorder: drive.NewRecorder(result.Run{}), interrupt: func() { interrupted = time.Now(); cancel() }}
+	s := parse(t, strings.NewReplacer("burst: 3", "poisson: {rate: 20}", "duration: 2s", "duration: 1h", "timeout: 3s", "timeout: 1m").Replace(builds))
+	r, err := drive.Run(ctx, drive.Config{Scenario: s, Run: "test", Remote: remote.Config{URL: server(t, fake.Config{}).URL}, Observer: observer})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if took := time.Since(start); took > 5*time.Second {
+	if took := time.Since(interrupted); took > 5*time.Second {
 		t.Errorf("it took %v to end", took)
 	}
 	if !r.Run.Interrupted || r.Builds.Count == 0 || count(r, result.Executed) == 0 {

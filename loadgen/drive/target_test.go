@@ -1,9 +1,14 @@
 package drive_test
 
 import (
+	"context"
+	"net"
 	"strings"
 	"testing"
 	"time"
+
+	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
+	"google.golang.org/grpc"
 
 	"github.com/weir-build/weir/internal/clustertest"
 	"github.com/weir-build/weir/loadgen/drive"
@@ -126,15 +131,19 @@ func TestOurClusterStoresByBLAKE3AndExecutesBySHA256(t *testing.T) {
 }
 
 // TestCompressionTravels: with it blobs go as zstd both ways, and are checked; without it
-// none does, whatever the server could do.
+// none does, whatever the server could do, and none to a server that can't do it, which
+// refuses them.
 func TestCompressionTravels(t *testing.T) {
-	for compression, want := range map[string]bool{"zstd": true, "none": false} {
+	for _, test := range []struct {
+		compression   string
+		offered, want bool
+	}{{"zstd", true, true}, {"none", true, false}, {"zstd", false, false}} {
 		for name, text := range map[string]string{"calls": mix + "\nclient: {}\n", "builds": few} {
-			s := server(t, fake.Config{Compression: true, Functions: []digest.Func{digest.SHA256, digest.BLAKE3}})
-			r := run(t, parse(t, strings.Replace(text, "client: {", "client: {compression: "+compression+", ", 1)), s.URL)
+			s := server(t, fake.Config{Compression: test.offered, Functions: []digest.Func{digest.SHA256, digest.BLAKE3}})
+			r := run(t, parse(t, strings.Replace(text, "client: {", "client: {compression: "+test.compression+", ", 1)), s.URL)
 			check(t, name, r)
-			if got := s.Compressed(); (got > 0) != want {
-				t.Errorf("%s, compression %s: %d blobs travelled compressed", name, compression, got)
+			if got := s.Compressed(); (got > 0) != test.want {
+				t.Errorf("%s, compression %s, offered %v: %d blobs travelled compressed", name, test.compression, test.offered, got)
 			}
 		}
 	}
@@ -154,6 +163,52 @@ func TestInstanceOfADemand(t *testing.T) {
 		_, err := drive.Run(t.Context(), drive.Config{Scenario: parse(t, text), Run: "test", Remote: remote.Config{URL: url, RetryDelay: time.Millisecond}})
 		if err == nil {
 			t.Errorf("instance %q: no error", instance)
+		}
+	}
+}
+
+// perInstance announces other capabilities for each instance, and has nothing else.
+type perInstance struct {
+	repb.UnimplementedCapabilitiesServer
+	of map[string]*repb.ServerCapabilities
+}
+
+func (p perInstance) GetCapabilities(_ context.Context, r *repb.GetCapabilitiesRequest) (*repb.ServerCapabilities, error) {
+	return p.of[r.InstanceName], nil
+}
+
+// TestOnlyInstancesWithBuildsMustExecuteByTheFunction: one that is asked for calls may
+// execute by another, or not at all.
+func TestOnlyInstancesWithBuildsMustExecuteByTheFunction(t *testing.T) {
+	announce := func(stores, executes repb.DigestFunction_Value, enabled bool) *repb.ServerCapabilities {
+		return &repb.ServerCapabilities{
+			CacheCapabilities:     &repb.CacheCapabilities{DigestFunctions: []repb.DigestFunction_Value{stores}},
+			ExecutionCapabilities: &repb.ExecutionCapabilities{DigestFunction: executes, ExecEnabled: enabled},
+		}
+	}
+	const blake3, sha256 = repb.DigestFunction_BLAKE3, repb.DigestFunction_SHA256
+	for name, test := range map[string]struct {
+		calls, builds *repb.ServerCapabilities
+		want          string // error; what comes after the function is chosen isn't there
+	}{
+		"of calls it executes nothing":     {announce(blake3, sha256, false), announce(blake3, blake3, true), "Unimplemented"},
+		"of calls it executes by another":  {announce(blake3, sha256, true), announce(blake3, blake3, true), "Unimplemented"},
+		"of builds it executes by another": {announce(blake3, sha256, true), announce(blake3, sha256, true), "it stores by the digest functions [BLAKE3] only, and executes by [SHA256] only"},
+		"the two store by other functions": {announce(sha256, sha256, true), announce(blake3, blake3, true), "different digest functions, SHA256 and BLAKE3"},
+		"of builds it executes nothing":    {announce(blake3, blake3, true), announce(blake3, blake3, false), "executes nothing"},
+	} {
+		listener, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		s := grpc.NewServer()
+		repb.RegisterCapabilitiesServer(s, perInstance{of: map[string]*repb.ServerCapabilities{"": test.calls, "team/a": test.builds}})
+		go func() { _ = s.Serve(listener) }()
+		text := strings.Replace(few, "demand:", "demand:\n  instance: team/a", 1) + strings.Replace(mix, "\nversion: 1\nduration: 1s", "", 1)
+		_, err = drive.Run(t.Context(), drive.Config{Scenario: parse(t, text), Run: "test", Remote: remote.Config{URL: "grpc://" + listener.Addr().String()}})
+		s.Stop()
+		if err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: error %v, want %q", name, err, test.want)
 		}
 	}
 }

@@ -46,6 +46,9 @@ func (s *Server) store(d digest.Digest, data []byte) error {
 
 // decode returns what was sent as zstd.
 func (s *Server) decode(d digest.Digest, data []byte) ([]byte, error) {
+	if !s.config.Compression {
+		return nil, status.Errorf(codes.InvalidArgument, "blob %v: compression is not supported", d)
+	}
 	s.compressed.Add(1)
 	data, err := s.zstd.Decode(data, d.SizeBytes)
 	if err != nil {

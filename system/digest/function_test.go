@@ -1,6 +1,7 @@
 package digest_test
 
 import (
+	"encoding/hex"
 	"errors"
 	"strings"
 	"testing"
@@ -45,6 +46,31 @@ func TestFunctionsOfKnownData(t *testing.T) {
 		if empty := f.Of(nil); !empty.IsEmpty() || empty != f.Empty() || d.IsEmpty() {
 			t.Errorf("%v: of nothing it is %v, want %v", f, empty, f.Empty())
 		}
+	}
+}
+
+// BenchmarkFromProto is what a request's digest takes to read, beside what the standard
+// library takes to decode its hash.
+func BenchmarkFromProto(b *testing.B) {
+	for _, f := range []digest.Func{digest.SHA256, digest.BLAKE3, digest.SHA384} {
+		p := f.Of(nil).Proto()
+		b.Run("what=hex/function="+f.String(), func(b *testing.B) {
+			b.ReportAllocs()
+			text, hash := []byte(p.Hash), make([]byte, f.Size())
+			for b.Loop() {
+				if _, err := hex.Decode(hash, text); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+		b.Run("what=digest/function="+f.String(), func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if _, err := f.FromProto(p); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
 	}
 }
 
