@@ -35,7 +35,7 @@ func (b *boxCasd) options(stdout, stderr io.Writer) []options.Option {
 		{Name: "bind", Value: "ADDRESS", Help: "HOST:PORT or unix:PATH to listen on; default casd.sock in the cache's folder", Set: options.String(&b.bind)},
 		{Name: "unix-socket-mode", Value: "MODE", Help: "of that socket, in octal; default 0600", Set: text(&b.mode)},
 		{Name: "allow-pre-unstage-command", Value: "PATH", Help: "program that clients may have run before a tree goes; repeatable", Set: options.Append(&c.UnstageCommands)},
-		{Name: "quota-high", Value: "SIZE", Help: "how large the cache may get, with suffix K, M, G or T; default no bound", Set: text(&c.Quota)},
+		{Name: "quota-high", Value: "SIZE", Help: "how large the cache may get, with suffix K, M, G or T of 1000, or Ki and so on of 1024; default no bound", Set: text(&c.Quota)},
 		{Name: "quota-low", Value: "SIZE", Help: "how much is left when something had to go, also as a percentage of --quota-high, without which it has no effect", Set: text(&c.QuotaLow)},
 		{Name: "reserved", Value: "SIZE", Help: "how much of the disk is kept free", Set: text(&c.Reserved)},
 		{Name: "protect-session-blobs", Help: "keep blobs that were used since the start", Set: options.True(&c.ProtectSessionBlobs)},

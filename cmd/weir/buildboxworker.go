@@ -34,7 +34,7 @@ func (b *boxWorker) options(stdout, stderr io.Writer) []options.Option {
 		{Name: "concurrent-jobs", Value: "N", Help: "actions at a time; default 1", Set: options.Int(1, maxJobs, &w.Slots)},
 		{Name: "graceful-shutdown-timeout", Value: "SECONDS", Help: "how long actions may go on after SIGTERM; default 30", Set: b.setGrace},
 		{Name: "stop-after", Value: "N", Help: "end after so many actions", Set: options.Int(0, 1<<30, &w.StopAfter)},
-		{Name: "config-file", Value: "PATH", Help: "a worker says that it is well for as long as it runs"},
+		{Name: "config-file", Value: "PATH", Help: "file with a line such as botStatus: unhealthy, or ok, host_rebooting, bot_terminating; read again when it changes", Set: options.String(&w.StatusFile)},
 	}
 	list = append(list, b.common.options(stdout, stderr, func(w io.Writer) error { return b.usage(w, stdout, stderr) })...)
 	list = append(list, options.Remote("", &b.bots, &b.cas)...)

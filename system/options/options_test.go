@@ -2,6 +2,7 @@ package options_test
 
 import (
 	"errors"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -109,7 +110,8 @@ func TestRemoteArgsAreWhatRemoteReads(t *testing.T) {
 		{URL: "unix:/casd.sock"},
 		{URL: "grpcs://h:1", Instance: "i", ServerCert: "s", ClientKey: "k", ClientCert: "c", AccessToken: "t", TokenReload: 90 * time.Minute,
 			RetryLimit: 2, RetryDelay: 1500 * time.Millisecond, RetryOn: []string{"INTERNAL", "ABORTED"}, Keepalive: 30 * time.Second, RequestTimeout: time.Minute},
-		{URL: "grpc://h:1", RetryLimit: -1},
+		{URL: "grpc://h:1", RetryLimit: -1, CredentialHelper: "/h", RequestTimeout: time.Second, MinThroughput: 1e6},
+		{URL: "grpcs://h:1", GoogleAuth: true},
 	} {
 		for _, prefix := range []string{"", "cas-"} {
 			var got remote.Config
@@ -124,12 +126,15 @@ func TestRemoteArgsAreWhatRemoteReads(t *testing.T) {
 }
 
 func TestParseSize(t *testing.T) {
-	for v, want := range map[string]int64{"0": 0, "17": 17, "2K": 2048, "3M": 3 << 20, "30G": 30 << 30, "1T": 1 << 40} {
+	for v, want := range map[string]int64{
+		"0": 0, "17": 17, "2K": 2000, "3M": 3e6, "30G": 30e9, "1T": 1e12,
+		"2Ki": 2048, "3Mi": 3 << 20, "30Gi": 30 << 30, "1Ti": 1 << 40, "9223372036854775807": math.MaxInt64,
+	} {
 		if got, err := options.ParseSize(v); err != nil || got != want {
 			t.Errorf("%s: %d, %v, want %d", v, got, err, want)
 		}
 	}
-	for _, v := range []string{"", "K", "1.5G", "-1", "1KB", "K1", "9999999999T"} {
+	for _, v := range []string{"", "K", "1.5G", "-1", "1KB", "K1", "9999999999T", "9999999999Ti", "i", "1i", "Ki", "1iK", "1k"} {
 		if got, err := options.ParseSize(v); err == nil || !strings.Contains(err.Error(), "want a number") {
 			t.Errorf("%q: %d, %v, want an error", v, got, err)
 		}

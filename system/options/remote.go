@@ -31,17 +31,16 @@ func Remote(prefix string, configs ...*remote.Config) []Option {
 		{Name: "client-key", Value: "PATH", Help: "key of this client, PEM", Set: each(func(c *remote.Config) func(string) error { return String(&c.ClientKey) })},
 		{Name: "client-cert", Value: "PATH", Help: "certificate of this client, PEM", Set: each(func(c *remote.Config) func(string) error { return String(&c.ClientCert) })},
 		{Name: "access-token", Value: "PATH", Help: "file that holds a bearer token", Set: each(func(c *remote.Config) func(string) error { return String(&c.AccessToken) })},
+		{Name: "credential-helper", Value: "PATH", Help: "program that tells headers to send, as Bazel's --credential_helper does", Set: each(func(c *remote.Config) func(string) error { return String(&c.CredentialHelper) })},
+		{Name: "googleapi-auth", Help: "send tokens of Google's application default credentials", Set: each(func(c *remote.Config) func(string) error { return True(&c.GoogleAuth) })},
 		{Name: "token-reload-interval", Value: "TIME", Help: "how often to read it again: minutes, or with suffix M or H", Set: each(reload)},
 		{Name: "retry-limit", Value: "N", Help: "retries after a call that failed; default 4, which is the most", Set: each(retryLimit)},
 		{Name: "retry-delay", Value: "MS", Help: "delay before the first retry in milliseconds; default 1000", Set: each(func(c *remote.Config) func(string) error { return Duration(time.Millisecond, &c.RetryDelay) })},
 		{Name: "retry-on-code", Value: "CODE", Help: "name of a status to retry after beside UNAVAILABLE; repeatable", Set: each(retryOn)},
 		{Name: "request-timeout", Value: "SECONDS", Help: "bound of each unary call; default 0: none", Set: each(func(c *remote.Config) func(string) error { return Duration(time.Second, &c.RequestTimeout) })},
+		{Name: "min-throughput", Value: "BYTES", Help: "bytes per second, as a size: bounds streams too, by --request-timeout and what their blob takes at this speed", Set: each(minThroughput)},
 		{Name: "keepalive-time", Value: "SECONDS", Help: "interval of pings; default 0: none", Set: each(func(c *remote.Config) func(string) error { return Duration(time.Second, &c.Keepalive) })},
 		{Name: "load-balancing-policy", Value: "POLICY", Help: "round_robin, which is the default", Set: each(balancing)},
-
-		{Name: "googleapi-auth", Help: "use --" + prefix + "access-token"},
-		{Name: "min-throughput", Value: "BYTES", Help: "use --" + prefix + "request-timeout"},
-		{Name: "credential-helper", Value: "PATH", Help: "use --" + prefix + "access-token"},
 	}
 	for i := range list {
 		list[i].Name, list[i].Late = prefix+list[i].Name, prefix != ""
@@ -69,6 +68,10 @@ func RemoteArgs(prefix string, c remote.Config) []string {
 	add("client-key", c.ClientKey)
 	add("client-cert", c.ClientCert)
 	add("access-token", c.AccessToken)
+	add("credential-helper", c.CredentialHelper)
+	if c.GoogleAuth {
+		args = append(args, "--"+prefix+"googleapi-auth")
+	}
 	number("token-reload-interval", c.TokenReload, time.Minute)
 	if c.RetryLimit != 0 {
 		add("retry-limit", strconv.Itoa(max(c.RetryLimit, 0)))
@@ -78,6 +81,9 @@ func RemoteArgs(prefix string, c remote.Config) []string {
 		add("retry-on-code", code)
 	}
 	number("request-timeout", c.RequestTimeout, time.Second)
+	if c.MinThroughput > 0 {
+		add("min-throughput", strconv.FormatInt(c.MinThroughput, 10))
+	}
 	number("keepalive-time", c.Keepalive, time.Second)
 	return args
 }
@@ -120,6 +126,13 @@ func retryOn(c *remote.Config) func(string) error {
 	return func(v string) error {
 		c.RetryOn = append(c.RetryOn, v)
 		return remote.CheckCode(v)
+	}
+}
+
+func minThroughput(c *remote.Config) func(string) error {
+	return func(v string) (err error) {
+		c.MinThroughput, err = ParseSize(v)
+		return err
 	}
 }
 

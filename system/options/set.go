@@ -59,17 +59,29 @@ func Int(least, most int, field *int) func(string) error {
 	}
 }
 
-// ParseSize reads a number of bytes, with suffix K, M, G or T of 1024.
+// ParseSize reads a number of bytes, with suffix K, M, G or T of 1000, as BuildBox reads
+// it, or Ki, Mi, Gi or Ti of 1024.
 func ParseSize(v string) (int64, error) {
-	number, shift := v, 0
-	if i := strings.IndexAny(v, "KMGT"); i >= 0 && i == len(v)-1 {
-		number, shift = v[:i], 10*(1+strings.IndexByte("KMGT", v[i]))
+	number, unit := v, int64(1)
+	base := int64(1000)
+	if cut, binary := strings.CutSuffix(number, "i"); binary {
+		number, base = cut, 1024
+	}
+	exponent := 0
+	if number != "" {
+		exponent = 1 + strings.IndexByte("KMGT", number[len(number)-1])
+	}
+	if exponent > 0 {
+		number = number[:len(number)-1]
+	}
+	for range exponent {
+		unit *= base
 	}
 	n, err := strconv.ParseInt(number, 10, 64)
-	if err != nil || n < 0 || n > math.MaxInt64>>shift {
-		return 0, fmt.Errorf("size %.50q: want a number, with K, M, G or T after it or nothing", v)
+	if err != nil || n < 0 || n > math.MaxInt64/unit || base == 1024 && exponent == 0 {
+		return 0, fmt.Errorf("size %.50q: want a number, with K, M, G, T, Ki, Mi, Gi or Ti after it or nothing", v)
 	}
-	return n << shift, nil
+	return n * unit, nil
 }
 
 // LevelTrace is the log level below debug.

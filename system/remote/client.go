@@ -36,6 +36,7 @@ type Client struct {
 	conn       *grpc.ClientConn
 	instance   string
 	compressor Compressor // nil for none
+	patience   patience
 
 	blobs        repb.ContentAddressableStorageClient
 	streams      bspb.ByteStreamClient
@@ -50,11 +51,12 @@ type Client struct {
 	noBatches atomic.Bool // the server has REAPI's calls only
 }
 
-func newClient(conn *grpc.ClientConn, instance string, compressor Compressor) *Client {
+func newClient(conn *grpc.ClientConn, instance string, compressor Compressor, patience patience) *Client {
 	return &Client{
 		conn:         conn,
 		instance:     instance,
 		compressor:   compressor,
+		patience:     patience,
 		blobs:        repb.NewContentAddressableStorageClient(conn),
 		streams:      bspb.NewByteStreamClient(conn),
 		actions:      repb.NewActionCacheClient(conn),
@@ -66,7 +68,7 @@ func newClient(conn *grpc.ClientConn, instance string, compressor Compressor) *C
 // ForInstance returns a client of another instance on the same connection,
 // which stays the property of c.
 func (c *Client) ForInstance(instance string) *Client {
-	return newClient(c.conn, instance, c.compressor)
+	return newClient(c.conn, instance, c.compressor, c.patience)
 }
 
 // Conn returns the connection, for services that this package doesn't know.

@@ -52,6 +52,12 @@ type Config struct {
 	// AccessToken is a file that holds a bearer token. It is sent over TLS, a
 	// Unix socket or loopback only.
 	AccessToken string
+	// CredentialHelper is a program that tells headers to send, such as a token that is
+	// made anew every hour, to the same places as AccessToken.
+	CredentialHelper string
+	// GoogleAuth sends tokens of Google's application default credentials, over TLS only.
+	// Of these three there is one at most.
+	GoogleAuth bool
 	// TokenReload is how old a token may get before the file is read again; 0
 	// reads it once.
 	TokenReload time.Duration
@@ -70,6 +76,9 @@ type Config struct {
 	Keepalive time.Duration
 	// RequestTimeout bounds each unary call; 0 means no bound but the caller's.
 	RequestTimeout time.Duration
+	// MinThroughput, in bytes per second, bounds ByteStream calls too: by RequestTimeout
+	// and what the blob takes at that speed. 0, or no RequestTimeout, means no bound.
+	MinThroughput int64
 
 	// Compressor encodes and decodes what goes over the wire, as far as the
 	// server's capabilities have it; nil means that all of it goes plain.
@@ -139,11 +148,26 @@ func (c Config) Validate() error {
 		if c.ServerCert != "" || c.ClientKey != "" || c.ServerPEM != "" || c.ClientKeyPEM != "" {
 			problems = append(problems, fmt.Errorf("remote %q: certificates need grpcs:// or https://", c.URL))
 		}
-		if c.AccessToken != "" && !e.local {
+		if (c.AccessToken != "" || c.CredentialHelper != "") && !e.local {
 			problems = append(problems, fmt.Errorf("remote %q: an access token leaves this machine only over grpcs:// or https://", c.URL))
 		}
+		if c.GoogleAuth {
+			problems = append(problems, fmt.Errorf("remote %q: Google's credentials need grpcs:// or https://", c.URL))
+		}
+	}
+	if c.authentications() > 1 {
+		problems = append(problems, errors.New("access token, credential helper and Google's credentials exclude each other"))
 	}
 	return errors.Join(problems...)
+}
+
+func (c Config) authentications() (n int) {
+	for _, given := range []bool{c.AccessToken != "", c.CredentialHelper != "", c.GoogleAuth} {
+		if given {
+			n++
+		}
+	}
+	return n
 }
 
 // CheckCode reports whether a name is that of a gRPC status that can be retried.
@@ -178,18 +202,33 @@ func Dial(c Config, options ...grpc.DialOption) (*Client, error) {
 	if c.Keepalive > 0 {
 		all = append(all, grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: c.Keepalive}))
 	}
-	if c.AccessToken != "" {
-		token := &tokenFile{path: c.AccessToken, reload: c.TokenReload, secure: e.secure}
-		if _, err := token.read(); err != nil {
-			return nil, err
-		}
-		all = append(all, grpc.WithPerRPCCredentials(token))
+	perCall, err := c.perCall(e)
+	if err != nil {
+		return nil, err
+	}
+	if perCall != nil {
+		all = append(all, grpc.WithPerRPCCredentials(perCall))
 	}
 	conn, err := grpc.NewClient(e.target, append(all, options...)...)
 	if err != nil {
 		return nil, fmt.Errorf("remote %q: %w", c.URL, err)
 	}
-	return newClient(conn, c.Instance, c.Compressor), nil
+	return newClient(conn, c.Instance, c.Compressor, patience{c.RequestTimeout, c.MinThroughput}), nil
+}
+
+// perCall returns what goes with each call to say who calls; nil for nothing.
+func (c Config) perCall(e endpoint) (credentials.PerRPCCredentials, error) {
+	switch {
+	case c.AccessToken != "":
+		token := &tokenFile{path: c.AccessToken, reload: c.TokenReload, secure: e.secure}
+		_, err := token.read()
+		return token, err
+	case c.CredentialHelper != "":
+		return newCredentialHelper(c.CredentialHelper, e)
+	case c.GoogleAuth:
+		return googleCredentials()
+	}
+	return nil, nil
 }
 
 func (c Config) tls() (*tls.Config, error) {

@@ -40,6 +40,9 @@ func TestValidateAccepts(t *testing.T) {
 		{URL: "unix:/run/casd.sock", AccessToken: "file"},
 		{URL: "unix:///run/casd.sock"},
 		{URL: "unix:casd.sock"},
+		{URL: "grpcs://host", GoogleAuth: true},
+		{URL: "grpcs://host", CredentialHelper: "helper"},
+		{URL: "grpc://localhost", CredentialHelper: "helper"},
 	} {
 		if err := c.Validate(); err != nil {
 			t.Errorf("%+v: %v", c, err)
@@ -76,6 +79,10 @@ func TestValidateRefuses(t *testing.T) {
 		{remote.Config{URL: "grpc://128.0.0.1", AccessToken: "file"}, []string{"leaves this machine only"}},
 		{remote.Config{URL: "grpc://localhost.evil.example", AccessToken: "file"}, []string{"leaves this machine only"}},
 		{remote.Config{URL: "http://127.0.0.1.evil.example", AccessToken: "file"}, []string{"leaves this machine only"}},
+		{remote.Config{URL: "grpc://host", CredentialHelper: "helper"}, []string{"leaves this machine only"}},
+		{remote.Config{URL: "grpc://localhost", GoogleAuth: true}, []string{"credentials need grpcs://"}},
+		{remote.Config{URL: "grpcs://host", GoogleAuth: true, AccessToken: "file"}, []string{"exclude each other"}},
+		{remote.Config{URL: "grpcs://host", CredentialHelper: "helper", AccessToken: "file"}, []string{"exclude each other"}},
 		// All problems at once.
 		{remote.Config{URL: "http://host", Instance: "/", ClientKey: "key", AccessToken: "file"},
 			[]string{"malformed instance name", "come together", "certificates need", "leaves this machine only"}},
@@ -119,7 +126,7 @@ func TestDialTakesEveryRetrySetting(t *testing.T) {
 type refusing struct {
 	calls
 	code      codes.Code
-	deadlines map[string]bool // whether the method's calls had one
+	deadlines map[string]time.Duration // how long the method's calls may take; 0: as long as they like
 	headers   []metadata.MD
 }
 
@@ -128,14 +135,18 @@ func (r *refusing) handle(_ any, stream grpc.ServerStream) error {
 	r.add(method)
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	_, r.deadlines[method[strings.LastIndexByte(method, '/')+1:]] = stream.Context().Deadline()
+	var left time.Duration
+	if deadline, ok := stream.Context().Deadline(); ok {
+		left = time.Until(deadline)
+	}
+	r.deadlines[method[strings.LastIndexByte(method, '/')+1:]] = left
 	header, _ := metadata.FromIncomingContext(stream.Context())
 	r.headers = append(r.headers, header)
 	return status.Error(r.code, "refused")
 }
 
 func newRefusing(t *testing.T, code codes.Code, options ...grpc.ServerOption) (*refusing, string) {
-	r := &refusing{code: code, deadlines: make(map[string]bool)}
+	r := &refusing{code: code, deadlines: make(map[string]time.Duration)}
 	return r, serve(t, func(*grpc.Server) {}, append(options, grpc.UnknownServiceHandler(r.handle))...)
 }
 
@@ -208,8 +219,46 @@ func TestRequestTimeoutBoundsShortCallsOnly(t *testing.T) {
 		callAll(t, dialConfig(t, remote.Config{URL: "grpc://" + address, RequestTimeout: timeout}))
 		for method, got := range server.deadlines {
 			want := timeout > 0 && (method == "FindMissingBlobs" || method == "GetActionResult")
-			if got != want {
-				t.Errorf("timeout %v: %s has a deadline: %v, want %v", timeout, method, got, want)
+			if got > 0 != want {
+				t.Errorf("timeout %v: %s has a deadline of %v, want one: %v", timeout, method, got, want)
+			}
+		}
+	}
+}
+
+// The expected times are those of BuildBox's casd of 2026, seen by a server it called.
+func TestMinThroughputBoundsStreams(t *testing.T) {
+	const size = 5 << 20 // too much for a batch
+	for _, c := range []struct {
+		timeout       time.Duration
+		minThroughput int64
+		want          time.Duration
+	}{
+		{20 * time.Second, 1e6, 20*time.Second + 5243*time.Millisecond},
+		{20 * time.Second, 0, 0},
+		{0, 1e6, 0},
+		{20 * time.Second, 1, 20*time.Second + size*time.Second},
+	} {
+		server, address := newRefusing(t, codes.Internal)
+		client := dialConfig(t, remote.Config{URL: "grpc://" + address, RequestTimeout: c.timeout, MinThroughput: c.minThroughput}).ForInstance("other")
+		data := make([]byte, size)
+		d := digest.Of(data)
+		if _, err := client.Open(t.Context(), d, 0); err == nil {
+			t.Fatal("the server's refusal was not seen")
+		}
+		writer, err := client.Create(t.Context(), d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(writer.Append(data), writer.Commit()); err == nil {
+			t.Fatal("the server's refusal was not seen")
+		}
+		if err := client.WriteBlob(t.Context(), d, data); err == nil {
+			t.Fatal("the server's refusal was not seen")
+		}
+		for _, method := range []string{"Read", "Write"} {
+			if got := server.deadlines[method]; got > c.want || got < c.want-10*time.Second {
+				t.Errorf("%v at %d bytes/s: %s may take %v, want %v", c.timeout, c.minThroughput, method, got, c.want)
 			}
 		}
 	}
@@ -227,7 +276,7 @@ func TestUnixSocket(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	server := &refusing{code: codes.Internal, deadlines: make(map[string]bool)}
+	server := &refusing{code: codes.Internal, deadlines: make(map[string]time.Duration)}
 	serveOn(t, listener, func(*grpc.Server) {}, grpc.UnknownServiceHandler(server.handle))
 	token := writeFile(t, "token", []byte("secret"))
 	client := dialConfig(t, remote.Config{URL: "unix:" + path, AccessToken: token})

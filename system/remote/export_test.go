@@ -39,3 +39,6 @@ func ReadAnswer(pieces [][]byte, scratch bool) (*repb.BatchReadBlobsResponse, er
 	response := new(repb.BatchReadBlobsResponse)
 	return response, newAnswerCodec(scratch).Unmarshal(data, response)
 }
+
+// ParseHelperReply is what reads the reply of a credential helper.
+var ParseHelperReply = parseHelperReply

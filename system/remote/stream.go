@@ -67,7 +67,7 @@ func (c *Client) Open(ctx context.Context, d digest.Digest, offset int64) (cas.R
 	if compressed {
 		name = digest.CompressedReadName(c.instance, d)
 	}
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := c.patience.context(ctx, d.SizeBytes-offset)
 	stream, err := c.streams.Read(ctx, &bspb.ReadRequest{ResourceName: name, ReadOffset: offset})
 	if err != nil {
 		cancel()
@@ -312,7 +312,7 @@ func (c *Client) writeName(d digest.Digest, compressed bool) string {
 // the first, which counts bytes of the blob, and of what was sent since: REAPI calls that
 // "nonsensical", and done "to fit the semantics of the existing ByteStream protocol".
 func (c *Client) send(ctx context.Context, u *upload, offset int64) error {
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := c.patience.context(ctx, u.d.SizeBytes-offset)
 	defer cancel()
 	stream, err := c.streams.Write(ctx)
 	if err != nil {
@@ -345,7 +345,7 @@ func (c *Client) send(ctx context.Context, u *upload, offset int64) error {
 // business. An upload that breaks is not taken up again, the pieces are gone.
 func (c *Client) Create(ctx context.Context, d digest.Digest) (cas.Writer, error) {
 	compressed := c.compressesStream(ctx, d.SizeBytes)
-	ctx, cancel := context.WithCancel(ctx)
+	ctx, cancel := c.patience.context(ctx, d.SizeBytes)
 	stream, err := c.streams.Write(ctx)
 	if err != nil {
 		cancel()

@@ -34,7 +34,7 @@ func TestLimits(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			const hungry = `x=xxxxxxxx; while :; do x=$x$x; done`
-			r := limited(t, program(), hungry, "--memory-limit=64M")
+			r := limited(t, program(), hungry, "--memory-limit=64Mi")
 			if got := r.stderr(t); r.result.ExitCode != 128+9 || !strings.HasSuffix(got, "took more memory than the limit of 67108864 bytes\n") {
 				t.Errorf("exit code %d, stderr %q", r.result.ExitCode, got)
 			}

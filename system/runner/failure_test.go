@@ -153,7 +153,7 @@ func TestOptionsThatEndTheProgram(t *testing.T) {
 		{"--validate-parameters --remote=grpc://h:1 --frobnicate", 1, "", "unknown option --frobnicate\nUsage:"},
 		{"--validate-parameters", 1, "", "option --remote is missing"},
 		{"--frobnicate", 1, "", "unknown option --frobnicate\nUsage:"},
-		{"--remote=grpc://h:1 --googleapi-auth", 1, "", "option --googleapi-auth is not supported: use --access-token"},
+		{"--remote=grpc://h:1 --log-file=x", 1, "", "option --log-file is not supported: use --log-directory"},
 		{"--remote=grpc://h:1 --log-directory=/no/such/dir", 1, "", "option --log-directory"},
 	} {
 		t.Run(test.args, func(t *testing.T) {

@@ -48,10 +48,14 @@ type Remote struct {
 	URL         string        `yaml:"url"`
 	AccessToken string        `yaml:"access_token"` // a file
 	TokenReload time.Duration `yaml:"token_reload"`
-	ServerCert  string        `yaml:"server_cert"`
-	ClientKey   string        `yaml:"client_key"`
-	ClientCert  string        `yaml:"client_cert"`
-	Keepalive   time.Duration `yaml:"keepalive"`
+	// CredentialHelper is a program that tells headers to send.
+	CredentialHelper string `yaml:"credential_helper"`
+	// GoogleAuth sends tokens of Google's application default credentials.
+	GoogleAuth bool          `yaml:"google_auth"`
+	ServerCert string        `yaml:"server_cert"`
+	ClientKey  string        `yaml:"client_key"`
+	ClientCert string        `yaml:"client_cert"`
+	Keepalive  time.Duration `yaml:"keepalive"`
 	// Instance is the REAPI instance there; by default that of the role.
 	Instance *string `yaml:"instance"`
 	// RetryLimit is the number of retries; 0 means the default of 4, -1 none.
@@ -63,14 +67,16 @@ type Remote struct {
 	// RequestTimeout bounds calls that don't wait for work or move blobs of any
 	// size; 0 means no bound.
 	RequestTimeout time.Duration `yaml:"request_timeout"`
+	// MinThroughput, in bytes per second, bounds streams too.
+	MinThroughput int64 `yaml:"min_throughput"`
 }
 
 // RemoteOf is a server as the connection options of BuildBox's programs name it.
 func RemoteOf(c remote.Config) Remote {
 	return Remote{
-		URL: c.URL, AccessToken: c.AccessToken, TokenReload: c.TokenReload,
+		URL: c.URL, AccessToken: c.AccessToken, TokenReload: c.TokenReload, CredentialHelper: c.CredentialHelper, GoogleAuth: c.GoogleAuth,
 		ServerCert: c.ServerCert, ClientKey: c.ClientKey, ClientCert: c.ClientCert, Keepalive: c.Keepalive,
-		Instance: &c.Instance, RetryLimit: c.RetryLimit, RetryDelay: c.RetryDelay, RetryOn: c.RetryOn, RequestTimeout: c.RequestTimeout,
+		Instance: &c.Instance, RetryLimit: c.RetryLimit, RetryDelay: c.RetryDelay, RetryOn: c.RetryOn, RequestTimeout: c.RequestTimeout, MinThroughput: c.MinThroughput,
 	}
 }
 
@@ -82,9 +88,9 @@ func (r Remote) config(instance string) remote.Config {
 		instance = *r.Instance
 	}
 	return remote.Config{
-		URL: r.URL, Instance: instance, AccessToken: r.AccessToken, TokenReload: r.TokenReload,
+		URL: r.URL, Instance: instance, AccessToken: r.AccessToken, TokenReload: r.TokenReload, CredentialHelper: r.CredentialHelper, GoogleAuth: r.GoogleAuth,
 		ServerCert: r.ServerCert, ClientKey: r.ClientKey, ClientCert: r.ClientCert, Keepalive: r.Keepalive,
-		RetryLimit: r.RetryLimit, RetryDelay: cmp.Or(r.RetryDelay, defaultRetryDelay), RetryOn: r.RetryOn, RequestTimeout: r.RequestTimeout,
+		RetryLimit: r.RetryLimit, RetryDelay: cmp.Or(r.RetryDelay, defaultRetryDelay), RetryOn: r.RetryOn, RequestTimeout: r.RequestTimeout, MinThroughput: r.MinThroughput,
 	}
 }
 

@@ -105,7 +105,7 @@ func TestCasdSaysWhatIsWrong(t *testing.T) {
 		"dir: x\nproxy_instances: {\"\": far}":              `proxy_instances: there are two instances ""`,
 		"dir: x\nlocal_instances: [a, a]":                   `local_instances: there are two instances "a"`,
 		"dir: x\nexecution: {url: nowhere}":                 `execution: remote "nowhere"`,
-		"dir: x\nquota: 1G\nquota_low: 2G":                  "low mark of 2147483648 bytes is above the quota",
+		"dir: x\nquota: 1G\nquota_low: 2G":                  "low mark of 2000000000 bytes is above the quota",
 		"dir: x\nlocal_instances: [a/../b]":                 "a/../b",
 		"dir: x\ncas: {url: \"grpc://a\", instance: \"/\"}": "cas: ",
 	} {

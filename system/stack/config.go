@@ -13,8 +13,7 @@ import (
 	"github.com/weir-build/weir/system/options"
 )
 
-// Size is a number of bytes, written with a suffix K, M, G or T (powers of
-// 1024) or without.
+// Size is a number of bytes, as options.ParseSize reads it, also with a B behind.
 type Size int64
 
 // UnmarshalText reads a size.

@@ -17,7 +17,7 @@ import (
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
 
 func TestSize(t *testing.T) {
-	for text, want := range map[string]stack.Size{"0": 0, "17": 17, "4K": 4 << 10, "10M": 10 << 20, "3G": 3 << 30, "2T": 2 << 40, "5GB": 5 << 30} {
+	for text, want := range map[string]stack.Size{"0": 0, "17": 17, "4Ki": 4 << 10, "10M": 10e6, "3G": 3e9, "2Ti": 2 << 40, "5GB": 5e9, "5GiB": 5 << 30} {
 		var got stack.Size
 		if err := got.UnmarshalText([]byte(text)); err != nil || got != want {
 			t.Errorf("%q: got %d, %v, want %d", text, got, err, want)
@@ -42,10 +42,10 @@ func TestMark(t *testing.T) {
 	if err := stack.Decode([]byte("quota: 10G\nquota_low: 80%\nreserved: 2G\nprotect_session_blobs: true\n"), &c); err != nil {
 		t.Fatal(err)
 	}
-	if got := stack.MarkBytes(c.QuotaLow, c.Quota); got != 8<<30 {
-		t.Errorf("80%% of 10G: got %d, want %d", got, 8<<30)
+	if got := stack.MarkBytes(c.QuotaLow, c.Quota); got != 8e9 {
+		t.Errorf("80%% of 10G: got %d, want 8e9", got)
 	}
-	if err := stack.Decode([]byte("quota_low: 3G"), &c); err != nil || stack.MarkBytes(c.QuotaLow, c.Quota) != 3<<30 {
+	if err := stack.Decode([]byte("quota_low: 3G"), &c); err != nil || stack.MarkBytes(c.QuotaLow, c.Quota) != 3e9 {
 		t.Errorf("3G: got %d, %v", stack.MarkBytes(c.QuotaLow, c.Quota), err)
 	}
 }
@@ -56,7 +56,7 @@ func TestDecodeNamesUnknownKeys(t *testing.T) {
 	if err == nil || !strings.Contains(err.Error(), "line 3") || !strings.Contains(err.Error(), "pth") {
 		t.Errorf("got %v, want an error with line and key", err)
 	}
-	if err := stack.Decode([]byte("instances: [a]\ncas: {path: /x, quota: 10G}\n"), &s); err != nil || s.CAS.Quota != 10<<30 {
+	if err := stack.Decode([]byte("instances: [a]\ncas: {path: /x, quota: 10G}\n"), &s); err != nil || s.CAS.Quota != 10e9 {
 		t.Errorf("got %+v, %v", s, err)
 	}
 }

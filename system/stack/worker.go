@@ -54,6 +54,9 @@ type Worker struct {
 	PollTimeout      time.Duration `yaml:"poll_timeout"`
 	// StopAfter ends the worker when it has done so many actions; 0 means never.
 	StopAfter int `yaml:"stop_after"`
+	// StatusFile is a file whose line "botStatus: unhealthy" takes the worker out of
+	// service, and "botStatus: ok" puts it back.
+	StatusFile string `yaml:"status_file"`
 }
 
 // NewWorker returns a worker. Several can share one telemetry: their metrics are
@@ -88,7 +91,7 @@ func NewWorker(c Worker, t *telemetry.Telemetry) (*Role, error) {
 		BotID: c.BotID, Instance: c.Instance,
 		Bots: client.Conn(), PollTimeout: c.PollTimeout,
 		CAS: c.CAS.config(c.Instance), RunnerPath: path, InProcess: inProcess, RunnerArgs: c.RunnerArgs, RunnerPool: c.RunnerPool, Path: c.Path,
-		Platform: platform, Slots: c.Slots, WorkDir: c.WorkDir, GracefulShutdown: c.GracefulShutdown, StopAfter: c.StopAfter,
+		Platform: platform, Slots: c.Slots, WorkDir: c.WorkDir, GracefulShutdown: c.GracefulShutdown, StopAfter: c.StopAfter, StatusFile: c.StatusFile,
 		Logger:     t.Logger.With("worker.id", c.BotID),
 		Registerer: prometheus.WrapRegistererWith(prometheus.Labels{semconv.Worker: c.BotID}, t.Registerer),
 	})

@@ -72,6 +72,10 @@ type Config struct {
 	// StopAfter is how many leases are accepted before the worker stops by itself; 0
 	// means that it doesn't.
 	StopAfter int
+	// StatusFile is a file with a line such as "botStatus: unhealthy", or ok,
+	// host_rebooting, bot_terminating. It is read again when it changes: a worker that
+	// isn't ok takes no new leases, one that is terminating ends. Empty means none.
+	StatusFile string
 
 	Logger     *slog.Logger          // required
 	Registerer prometheus.Registerer // required

@@ -13,6 +13,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	"github.com/weir-build/weir/system/digest"
+	"github.com/weir-build/weir/system/proto/bots"
 	"github.com/weir-build/weir/system/runner"
 )
 
@@ -98,6 +99,17 @@ func FuzzReadResult(f *testing.F) {
 		}
 		if code != 0 && statusOf(err).Code == 0 {
 			t.Errorf("exit %d: status OK", code)
+		}
+	})
+}
+
+func FuzzParseStatus(f *testing.F) {
+	f.Add("botStatus: ok")
+	f.Add("{botStatus: BOT_TERMINATING}")
+	f.Fuzz(func(t *testing.T, text string) {
+		status, err := parseStatus([]byte(text))
+		if (err == nil) != (status != bots.BotStatus_BOT_STATUS_UNSPECIFIED) {
+			t.Errorf("%v, %v", status, err)
 		}
 	})
 }

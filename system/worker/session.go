@@ -47,6 +47,9 @@ type session struct {
 
 	accepted int // leases, ever
 
+	file      *statusFile // nil if there is none
+	complaint string      // about it, the last
+
 	finished chan *lease
 	polled   chan reply
 	cancel   context.CancelFunc // of the poll under way; nil if there is none
@@ -70,7 +73,12 @@ type reply struct {
 // loop polls until ctx has ended and there is nothing left to do or to report.
 func (s *session) loop(ctx context.Context) {
 	stop := ctx.Done()
-	var grace, end <-chan time.Time
+	var grace, end, watch <-chan time.Time
+	if s.file != nil {
+		ticker := time.NewTicker(statusPace)
+		defer ticker.Stop()
+		watch = ticker.C
+	}
 	s.news = true
 	for {
 		s.leaseCount.WithLabelValues().Set(float64(len(s.leases)))
@@ -109,6 +117,8 @@ func (s *session) loop(ctx context.Context) {
 			}
 		case <-s.pace:
 			s.pace = nil
+		case <-watch:
+			s.checkStatus()
 		}
 	}
 }

@@ -122,6 +122,12 @@ func (w *Worker) Run(ctx context.Context) error {
 		polled:   make(chan reply, 1),
 		status:   bots.BotStatus_OK,
 	}
+	if w.cfg.StatusFile != "" {
+		s.file = &statusFile{path: w.cfg.StatusFile}
+		if s.status, _, err = s.file.changed(); err != nil {
+			return fmt.Errorf("bot status: %w", err)
+		}
+	}
 	w.logger.Info("worker started", "bot.id", w.cfg.BotID, "instance", w.cfg.Instance, "slots", w.cfg.Slots, "runner", w.cfg.RunnerPath)
 	s.loop(ctx)
 	w.logger.Info("worker stopped")
