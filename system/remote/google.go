@@ -17,7 +17,7 @@ func googleCredentials() (credentials.PerRPCCredentials, error) {
 	// The context is that of later refreshes, so it must not end.
 	found, err := oauth.NewApplicationDefault(context.Background(), googleScope)
 	if err != nil {
-		return nil, fmt.Errorf("Google's application default credentials: %w", err)
+		return nil, fmt.Errorf("application default credentials of Google: %w", err)
 	}
 	return found, nil
 }
