@@ -29,7 +29,8 @@ const (
 // it.
 //
 // The span's parent is the client's traceparent; else the root of its
-// invocation's trace; else there is none.
+// invocation's trace; else there is none. If nobody reads the role's spans there is only
+// the client's: a trace that is made up is for roles that record it (ADR-010).
 func (t *Telemetry) ServerHandler() stats.Handler { return t.server }
 
 // serverHandler is not otelgrpc, which knows nothing of RequestMetadata, makes a
@@ -89,7 +90,7 @@ func (h *serverHandler) begin(ctx context.Context, fullName string) (context.Con
 		return c, c
 	}
 	parent := incomingTrace(ctx)
-	if !parent.Valid() {
+	if !parent.Valid() && h.telemetry.Recording() {
 		if invocation := c.request.metadata().GetToolInvocationId(); invocation != "" {
 			parent = tracecontext.OfInvocation(invocation)
 			parent.Sampled = h.telemetry.samples(parent.Trace)
