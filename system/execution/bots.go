@@ -3,7 +3,6 @@ package execution
 import (
 	"cmp"
 	"context"
-	"maps"
 	"slices"
 	"time"
 
@@ -196,32 +195,27 @@ func (s *Server) answer(now time.Time, session *session, bot *bots.BotSession, g
 		ExpireTime: timestamppb.New(now.Add(s.sessionTimeout())),
 		Leases:     gone,
 	}
-	sh := &s.shell
-	sh.leaseIDs = slices.AppendSeq(sh.leaseIDs[:0], maps.Keys(session.leases))
-	slices.Sort(sh.leaseIDs)
 	size := 0
-	for _, id := range sh.leaseIDs {
-		size += leaseRoom + len(session.leases[id].task.payload)
+	for _, l := range session.leases {
+		size += leaseRoom + len(l.task.payload)
 	}
 	var (
 		offers metadata.MD
 		leases = make([]byte, 0, size)
 	)
-	for _, id := range sh.leaseIDs {
-		l := session.leases[id]
+	for _, l := range session.leases {
 		leases = appendNested(leases, sessionLeases, l.append)
-		switch l.state {
-		case bots.LeaseState_PENDING:
-			if work := build.Worker(l.task.leader.client.action, l.attempt); work.Valid() {
-				if offers == nil {
-					offers = make(metadata.MD, 1)
-				}
-				offers.Set(tracecontext.LeasePrefix+id, work.String())
+		if l.state != bots.LeaseState_PENDING {
+			continue
+		}
+		if work := build.Worker(l.task.leader.client.action, l.attempt); work.Valid() {
+			if offers == nil {
+				offers = make(metadata.MD, 1)
 			}
-		case bots.LeaseState_CANCELLED:
-			delete(session.leases, id)
+			offers.Set(tracecontext.LeasePrefix+l.id, work.String())
 		}
 	}
+	session.leases = slices.DeleteFunc(session.leases, func(l *lease) bool { return l.state == bots.LeaseState_CANCELLED })
 	reply.ProtoReflect().SetUnknown(leases)
 	return reply, offers
 }

@@ -42,7 +42,6 @@ type shell struct {
 	sequence   uint64
 	ended      []*operation // kept for the TTL, oldest first
 	endedBytes int          // of their responses
-	leaseIDs   []string     // of an answer to a worker, used again
 	finished   []*operation // over and done with, to be recorded after the step
 
 	// publishing counts the results on their way to the action cache.
