@@ -49,7 +49,7 @@ func (s *Server) CreateBotSession(ctx context.Context, request *bots.CreateBotSe
 		return nil, toStatus(err)
 	}
 	s.logger.InfoContext(ctx, "worker connected", "worker.id", session.botID, "instance", at.name, "slots", session.slots)
-	return s.poll(ctx, session, bot, false)
+	return s.poll(ctx, session.name, bot, false)
 }
 
 // UpdateBotSession takes a worker's report and answers with its leases, when
@@ -66,37 +66,39 @@ func (s *Server) UpdateBotSession(ctx context.Context, request *bots.UpdateBotSe
 	if _, err := digest.ParseSessionName(name); err != nil {
 		return nil, toStatus(err)
 	}
-	s.shell.mu.Lock()
-	session := s.shell.sessions[name]
-	s.shell.mu.Unlock()
-	if session == nil || session.botID != bot.BotId {
-		// What it brings may still be of use.
-		s.locked(func(now time.Time) {
-			if !s.shell.stopped {
-				s.reportLate(now, bot)
-			}
-		})
-		return nil, unknownSession(name, bot.BotId)
-	}
-	return s.poll(ctx, session, bot, true)
+	return s.poll(ctx, name, bot, true)
 }
 
-// poll is one exchange: take the report, offer work, wait if there is nothing to
-// say and the poll may be held, answer.
-func (s *Server) poll(ctx context.Context, session *session, bot *bots.BotSession, mayHold bool) (*bots.BotSession, error) {
+// poll is one exchange with the session of a name: take the report, offer work, wait if
+// there is nothing to say and the poll may be held, answer. One that isn't held, as while
+// there is work, takes the lock once.
+func (s *Server) poll(ctx context.Context, name string, bot *bots.BotSession, mayHold bool) (*bots.BotSession, error) {
 	var (
+		session *session
 		mine    uint64
 		wake    chan struct{}
 		gone    []*bots.Lease
 		stopped bool
+		reply   *bots.BotSession
+		offers  metadata.MD
 	)
 	partials := s.partials(ctx, bot)
+	answer := func(now time.Time) {
+		session.wake = nil
+		s.step(now, queue.Input{Kind: queue.PollEnd, Worker: session.worker})
+		reply, offers = s.answer(now, session, bot, gone)
+	}
 	s.locked(func(now time.Time) {
-		if stopped = s.shell.stopped; stopped {
-			// Its result would be lost: the worker keeps it for the next server.
+		known := s.shell.sessions[name]
+		if known == nil || known.botID != bot.BotId {
+			if !s.shell.stopped {
+				s.reportLate(now, bot) // what it brings may still be of use
+			}
 			return
 		}
-		if s.shell.sessions[session.name] != session {
+		session = known
+		if stopped = s.shell.stopped; stopped {
+			// Its result would be lost: the worker keeps it for the next server.
 			return
 		}
 		session.rouse()
@@ -111,36 +113,32 @@ func (s *Server) poll(ctx context.Context, session *session, bot *bots.BotSessio
 		s.step(now, queue.Input{Kind: queue.Poll, Worker: session.worker, Accepting: accepting(bot.Status) && !s.shell.draining})
 		if bot.Status == bots.BotStatus_BOT_TERMINATING && len(session.leases) == 0 {
 			s.disconnect(now, session)
+			answer(now)
 			return
 		}
 		busy := len(session.leases) > 0 && !session.interruptible
 		if mayHold && len(gone) == 0 && !session.changed && !busy {
 			wake = make(chan struct{})
 			session.wake = wake
+			return
 		}
+		answer(now)
 	})
+	if session == nil {
+		return nil, unknownSession(name, bot.BotId)
+	}
 	if stopped {
 		return nil, errDraining
-	}
-	if mine == 0 {
-		return nil, unknownSession(session.name, session.botID)
 	}
 	outcome := "change"
 	if wake != nil {
 		outcome = s.hold(ctx, wake)
+		s.locked(func(now time.Time) {
+			if session.poll == mine {
+				answer(now)
+			}
+		})
 	}
-	var (
-		reply  *bots.BotSession
-		offers metadata.MD
-	)
-	s.locked(func(now time.Time) {
-		if session.poll != mine {
-			return
-		}
-		session.wake = nil
-		s.step(now, queue.Input{Kind: queue.PollEnd, Worker: session.worker})
-		reply, offers = s.answer(now, session, bot, gone)
-	})
 	if reply == nil {
 		return nil, status.Error(codes.Aborted, "another poll of this session took over")
 	}
