@@ -195,7 +195,7 @@ func (s *Server) operationOf(n *notes.Operation) (*operation, error) {
 		return nil, fmt.Errorf("operation %q has no digest of an action", n.Name)
 	}
 	op := &operation{
-		name: n.Name, instance: at, tenant: s.tenantWas(n.Tenant, at), action: action, sequence: n.Sequence, priority: n.Priority, about: about(action),
+		name: n.Name, instance: at, tenant: s.tenantWas(n.Tenant, at), action: action, sequence: n.Sequence, priority: n.Priority,
 		outcome: outcome{
 			received: timeOf(n.Received), cache: n.Cache, deduplicated: n.Deduplicated, joined: timeOf(n.Joined),
 			cacheCheck: build.Interval{Start: timeOf(n.CacheCheckStart), End: timeOf(n.CacheCheckEnd)},

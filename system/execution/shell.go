@@ -73,7 +73,6 @@ type operation struct {
 	action   digest.Digest
 	client   client // who asked, for spans
 	priority int32  // the lower the sooner
-	about    []byte // an ExecuteOperationMetadata but for its stage
 
 	id       queue.OperationID // 0 until it has a task
 	early    int               // watchers that came before
