@@ -10,7 +10,6 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/weir-build/weir/system/digest"
 	"github.com/weir-build/weir/system/proto/bots"
@@ -174,7 +173,13 @@ func (s *Server) hold(ctx context.Context, wake chan struct{}) string {
 
 // Numbers of fields.
 var (
-	sessionLeases = fieldNumber(new(bots.BotSession), "leases")
+	sessionName    = fieldNumber(new(bots.BotSession), "name")
+	sessionBot     = fieldNumber(new(bots.BotSession), "bot_id")
+	sessionStatus  = fieldNumber(new(bots.BotSession), "status")
+	sessionWorker  = fieldNumber(new(bots.BotSession), "worker")
+	sessionLeases  = fieldNumber(new(bots.BotSession), "leases")
+	sessionExpires = fieldNumber(new(bots.BotSession), "expire_time")
+	sessionVersion = fieldNumber(new(bots.BotSession), "version")
 
 	leaseState   = fieldNumber(new(bots.Lease), "state")
 	leaseID      = fieldNumber(new(bots.Lease), "id")
@@ -184,25 +189,32 @@ var (
 // answer is the session as the server sees it, with a trailer for each lease
 // that is offered: its trace context. The lock is held.
 //
-// It is for the wire alone: leases are as they are going to be written, for the reason
-// that operation.message has; but for those that are gone, which are rare.
+// It is for the wire alone, already as it is going to be written, for the reason that
+// operation.message has.
 func (s *Server) answer(now time.Time, session *session, bot *bots.BotSession, gone []*bots.Lease) (*bots.BotSession, metadata.MD) {
 	session.changed = false
-	reply := &bots.BotSession{
-		Name: session.name, BotId: session.botID, Status: bot.Status, Worker: bot.Worker, Version: bot.Version,
-		ExpireTime: timestamppb.New(now.Add(s.sessionTimeout())),
-		Leases:     gone,
-	}
-	size := 0
+	size := sessionRoom + len(session.name) + len(session.botID) + len(bot.Version)
 	for _, l := range session.leases {
 		size += leaseRoom + len(l.task.payload)
 	}
-	var (
-		offers metadata.MD
-		leases = make([]byte, 0, size)
-	)
+	b := make([]byte, 0, size)
+	b = appendText(b, sessionName, session.name)
+	b = appendText(b, sessionBot, session.botID)
+	b = appendVarint(b, sessionStatus, uint64(bot.Status))
+	if bot.Worker != nil {
+		b = appendNested(b, sessionWorker, func(b []byte) []byte { return appendMarshaled(b, bot.Worker) })
+	}
+	if bot.Version != "" {
+		b = appendText(b, sessionVersion, bot.Version)
+	}
+	expires := now.Add(s.sessionTimeout())
+	b = appendNested(b, sessionExpires, func(b []byte) []byte { return appendSeconds(b, expires.Unix(), expires.Nanosecond()) })
+	for _, l := range gone {
+		b = appendNested(b, sessionLeases, func(b []byte) []byte { return appendMarshaled(b, l) })
+	}
+	var offers metadata.MD
 	for _, l := range session.leases {
-		leases = appendNested(leases, sessionLeases, l.append)
+		b = appendNested(b, sessionLeases, l.append)
 		if l.state != bots.LeaseState_PENDING {
 			continue
 		}
@@ -214,12 +226,17 @@ func (s *Server) answer(now time.Time, session *session, bot *bots.BotSession, g
 		}
 	}
 	session.leases = slices.DeleteFunc(session.leases, func(l *lease) bool { return l.state == bots.LeaseState_CANCELLED })
-	reply.ProtoReflect().SetUnknown(leases)
+	reply := new(bots.BotSession)
+	reply.ProtoReflect().SetUnknown(b)
 	return reply, offers
 }
 
-// leaseRoom is what a lease takes besides its payload.
-const leaseRoom = 160
+// sessionRoom is what a session takes besides names and leases, leaseRoom what a lease
+// takes besides its payload.
+const (
+	sessionRoom = 40
+	leaseRoom   = 160
+)
 
 // append appends a lease as its worker is told of it: with its Action while it is
 // offered.
