@@ -3,7 +3,6 @@ package execution
 import (
 	"cmp"
 	"context"
-	"maps"
 	"slices"
 	"time"
 
@@ -11,7 +10,6 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/weir-build/weir/system/digest"
 	"github.com/weir-build/weir/system/proto/bots"
@@ -50,7 +48,7 @@ func (s *Server) CreateBotSession(ctx context.Context, request *bots.CreateBotSe
 		return nil, toStatus(err)
 	}
 	s.logger.InfoContext(ctx, "worker connected", "worker.id", session.botID, "instance", at.name, "slots", session.slots)
-	return s.poll(ctx, session, bot, false)
+	return s.poll(ctx, session.name, bot, false)
 }
 
 // UpdateBotSession takes a worker's report and answers with its leases, when
@@ -67,37 +65,39 @@ func (s *Server) UpdateBotSession(ctx context.Context, request *bots.UpdateBotSe
 	if _, err := digest.ParseSessionName(name); err != nil {
 		return nil, toStatus(err)
 	}
-	s.shell.mu.Lock()
-	session := s.shell.sessions[name]
-	s.shell.mu.Unlock()
-	if session == nil || session.botID != bot.BotId {
-		// What it brings may still be of use.
-		s.locked(func(now time.Time) {
-			if !s.shell.stopped {
-				s.reportLate(now, bot)
-			}
-		})
-		return nil, unknownSession(name, bot.BotId)
-	}
-	return s.poll(ctx, session, bot, true)
+	return s.poll(ctx, name, bot, true)
 }
 
-// poll is one exchange: take the report, offer work, wait if there is nothing to
-// say and the poll may be held, answer.
-func (s *Server) poll(ctx context.Context, session *session, bot *bots.BotSession, mayHold bool) (*bots.BotSession, error) {
+// poll is one exchange with the session of a name: take the report, offer work, wait if
+// there is nothing to say and the poll may be held, answer. One that isn't held, as while
+// there is work, takes the lock once.
+func (s *Server) poll(ctx context.Context, name string, bot *bots.BotSession, mayHold bool) (*bots.BotSession, error) {
 	var (
+		session *session
 		mine    uint64
 		wake    chan struct{}
 		gone    []*bots.Lease
 		stopped bool
+		reply   *bots.BotSession
+		offers  metadata.MD
 	)
 	partials := s.partials(ctx, bot)
+	answer := func(now time.Time) {
+		session.wake = nil
+		s.step(now, queue.Input{Kind: queue.PollEnd, Worker: session.worker})
+		reply, offers = s.answer(now, session, bot, gone)
+	}
 	s.locked(func(now time.Time) {
-		if stopped = s.shell.stopped; stopped {
-			// Its result would be lost: the worker keeps it for the next server.
+		known := s.shell.sessions[name]
+		if known == nil || known.botID != bot.BotId {
+			if !s.shell.stopped {
+				s.reportLate(now, bot) // what it brings may still be of use
+			}
 			return
 		}
-		if s.shell.sessions[session.name] != session {
+		session = known
+		if stopped = s.shell.stopped; stopped {
+			// Its result would be lost: the worker keeps it for the next server.
 			return
 		}
 		session.rouse()
@@ -112,36 +112,32 @@ func (s *Server) poll(ctx context.Context, session *session, bot *bots.BotSessio
 		s.step(now, queue.Input{Kind: queue.Poll, Worker: session.worker, Accepting: accepting(bot.Status) && !s.shell.draining})
 		if bot.Status == bots.BotStatus_BOT_TERMINATING && len(session.leases) == 0 {
 			s.disconnect(now, session)
+			answer(now)
 			return
 		}
 		busy := len(session.leases) > 0 && !session.interruptible
 		if mayHold && len(gone) == 0 && !session.changed && !busy {
 			wake = make(chan struct{})
 			session.wake = wake
+			return
 		}
+		answer(now)
 	})
+	if session == nil {
+		return nil, unknownSession(name, bot.BotId)
+	}
 	if stopped {
 		return nil, errDraining
-	}
-	if mine == 0 {
-		return nil, unknownSession(session.name, session.botID)
 	}
 	outcome := "change"
 	if wake != nil {
 		outcome = s.hold(ctx, wake)
+		s.locked(func(now time.Time) {
+			if session.poll == mine {
+				answer(now)
+			}
+		})
 	}
-	var (
-		reply  *bots.BotSession
-		offers metadata.MD
-	)
-	s.locked(func(now time.Time) {
-		if session.poll != mine {
-			return
-		}
-		session.wake = nil
-		s.step(now, queue.Input{Kind: queue.PollEnd, Worker: session.worker})
-		reply, offers = s.answer(now, session, bot, gone)
-	})
 	if reply == nil {
 		return nil, status.Error(codes.Aborted, "another poll of this session took over")
 	}
@@ -177,7 +173,13 @@ func (s *Server) hold(ctx context.Context, wake chan struct{}) string {
 
 // Numbers of fields.
 var (
-	sessionLeases = fieldNumber(new(bots.BotSession), "leases")
+	sessionName    = fieldNumber(new(bots.BotSession), "name")
+	sessionBot     = fieldNumber(new(bots.BotSession), "bot_id")
+	sessionStatus  = fieldNumber(new(bots.BotSession), "status")
+	sessionWorker  = fieldNumber(new(bots.BotSession), "worker")
+	sessionLeases  = fieldNumber(new(bots.BotSession), "leases")
+	sessionExpires = fieldNumber(new(bots.BotSession), "expire_time")
+	sessionVersion = fieldNumber(new(bots.BotSession), "version")
 
 	leaseState   = fieldNumber(new(bots.Lease), "state")
 	leaseID      = fieldNumber(new(bots.Lease), "id")
@@ -187,47 +189,54 @@ var (
 // answer is the session as the server sees it, with a trailer for each lease
 // that is offered: its trace context. The lock is held.
 //
-// It is for the wire alone: leases are as they are going to be written, for the reason
-// that operation.message has; but for those that are gone, which are rare.
+// It is for the wire alone, already as it is going to be written, for the reason that
+// operation.message has.
 func (s *Server) answer(now time.Time, session *session, bot *bots.BotSession, gone []*bots.Lease) (*bots.BotSession, metadata.MD) {
 	session.changed = false
-	reply := &bots.BotSession{
-		Name: session.name, BotId: session.botID, Status: bot.Status, Worker: bot.Worker, Version: bot.Version,
-		ExpireTime: timestamppb.New(now.Add(s.sessionTimeout())),
-		Leases:     gone,
+	size := sessionRoom + len(session.name) + len(session.botID) + len(bot.Version)
+	for _, l := range session.leases {
+		size += leaseRoom + len(l.task.payload)
 	}
-	sh := &s.shell
-	sh.leaseIDs = slices.AppendSeq(sh.leaseIDs[:0], maps.Keys(session.leases))
-	slices.Sort(sh.leaseIDs)
-	size := 0
-	for _, id := range sh.leaseIDs {
-		size += leaseRoom + len(session.leases[id].task.payload)
+	b := make([]byte, 0, size)
+	b = appendText(b, sessionName, session.name)
+	b = appendText(b, sessionBot, session.botID)
+	b = appendVarint(b, sessionStatus, uint64(bot.Status))
+	if bot.Worker != nil {
+		b = appendNested(b, sessionWorker, func(b []byte) []byte { return appendMarshaled(b, bot.Worker) })
 	}
-	var (
-		offers metadata.MD
-		leases = make([]byte, 0, size)
-	)
-	for _, id := range sh.leaseIDs {
-		l := session.leases[id]
-		leases = appendNested(leases, sessionLeases, l.append)
-		switch l.state {
-		case bots.LeaseState_PENDING:
-			if work := build.Worker(l.task.leader.client.action, l.attempt); work.Valid() {
-				if offers == nil {
-					offers = make(metadata.MD, 1)
-				}
-				offers.Set(tracecontext.LeasePrefix+id, work.String())
+	if bot.Version != "" {
+		b = appendText(b, sessionVersion, bot.Version)
+	}
+	expires := now.Add(s.sessionTimeout())
+	b = appendNested(b, sessionExpires, func(b []byte) []byte { return appendSeconds(b, expires.Unix(), expires.Nanosecond()) })
+	for _, l := range gone {
+		b = appendNested(b, sessionLeases, func(b []byte) []byte { return appendMarshaled(b, l) })
+	}
+	var offers metadata.MD
+	for _, l := range session.leases {
+		b = appendNested(b, sessionLeases, l.append)
+		if l.state != bots.LeaseState_PENDING {
+			continue
+		}
+		if work := build.Worker(l.task.leader.client.action, l.attempt); work.Valid() {
+			if offers == nil {
+				offers = make(metadata.MD, 1)
 			}
-		case bots.LeaseState_CANCELLED:
-			delete(session.leases, id)
+			offers.Set(tracecontext.LeasePrefix+l.id, work.String())
 		}
 	}
-	reply.ProtoReflect().SetUnknown(leases)
+	session.leases = slices.DeleteFunc(session.leases, func(l *lease) bool { return l.state == bots.LeaseState_CANCELLED })
+	reply := new(bots.BotSession)
+	reply.ProtoReflect().SetUnknown(b)
 	return reply, offers
 }
 
-// leaseRoom is what a lease takes besides its payload.
-const leaseRoom = 160
+// sessionRoom is what a session takes besides names and leases, leaseRoom what a lease
+// takes besides its payload.
+const (
+	sessionRoom = 40
+	leaseRoom   = 160
+)
 
 // append appends a lease as its worker is told of it: with its Action while it is
 // offered.

@@ -313,7 +313,7 @@ func (s *wire) attach(i opIndex) {
 // serveInMemory serves on connections within the process.
 func serveInMemory(t *testing.T, services registrar, options ...grpc.ServerOption) (stop func(), dial grpc.DialOption) {
 	// Goroutines that stay have grown their stacks already.
-	g := grpc.NewServer(append(options, grpc.NumStreamWorkers(32))...)
+	g := grpc.NewServer(append(options, grpc.NumStreamWorkers(32), grpc.ForceServerCodecV2(execution.Codec()))...)
 	services.Register(g)
 	listener := bufconn.Listen(1 << 20)
 	done := make(chan error, 1)

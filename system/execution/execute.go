@@ -231,7 +231,6 @@ func (s *Server) open(ctx context.Context, at *instance, action digest.Digest, r
 		tenant:   tenant,
 		action:   action,
 		client:   clientOf(ctx),
-		about:    about(action),
 		priority: request.GetExecutionPolicy().GetPriority(),
 		waiting:  []chan struct{}{make(chan struct{}, 1)},
 		outcome:  outcome{received: time.Now(), cache: semconv.CacheMiss},
@@ -251,11 +250,6 @@ func (s *Server) open(ctx context.Context, at *instance, action digest.Digest, r
 	op.sequence = s.shell.sequence
 	s.shell.names[op.name] = op
 	return op, nil
-}
-
-// about is what an operation's metadata say but for what changes.
-func about(action digest.Digest) []byte {
-	return marshal(&repb.ExecuteOperationMetadata{ActionDigest: action.Proto(), DigestFunction: function.Value()})
 }
 
 // lookup asks the action cache. Trouble with it costs an execution, not the

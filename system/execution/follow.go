@@ -79,7 +79,11 @@ var (
 // know, already as they are going to be written. As messages in messages they were five
 // objects for each that is sent, and encoding them took longer than all else here.
 func (op *operation) message(stage repb.ExecutionStage_Value, response []byte, about *progress) *longrunningpb.Operation {
-	b := make([]byte, 0, len(op.name)+len(op.about)+len(about.partial)+len(response)+messageRoom)
+	size := messageRoom + len(op.name) + len(about.partial) + len(about.worker) + len(about.reason) + len(about.onto)
+	if stage == repb.ExecutionStage_COMPLETED {
+		size += responseRoom + len(response)
+	}
+	b := make([]byte, 0, size)
 	b = appendText(b, operationName, op.name)
 	b = appendNested(b, operationMetadata, func(b []byte) []byte {
 		return appendAny(b, metadataType, func(b []byte) []byte { return op.appendMetadata(b, stage, about) })
@@ -93,8 +97,12 @@ func (op *operation) message(stage repb.ExecutionStage_Value, response []byte, a
 	return m
 }
 
-// messageRoom is what a message takes besides what varies much in length.
-const messageRoom = 640
+// messageRoom is what a message takes besides what varies much in length, responseRoom
+// what is around a response.
+const (
+	messageRoom  = 488
+	responseRoom = 80
+)
 
 // follow sends stages until the operation is done, the client leaves or the
 // server stops. The operation is watched once less when it returns early.

@@ -120,7 +120,7 @@ func startOn(t *testing.T, storageAddress string, q queue.Config, sampler *telem
 	ctx, stop := context.WithCancel(context.Background())
 	ran := make(chan error, 1)
 	go func() { ran <- server.Run(ctx) }()
-	g := grpc.NewServer(grpc.UnknownServiceHandler(tel.UnknownMethods()))
+	g := grpc.NewServer(grpc.UnknownServiceHandler(tel.UnknownMethods()), grpc.ForceServerCodecV2(execution.Codec()))
 	address := serve(t, g, observed{server, tel})
 	conn, err := grpc.NewClient(address, grpc.WithTransportCredentials(insecure.NewCredentials()))
 	if err != nil {

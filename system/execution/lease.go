@@ -2,7 +2,9 @@ package execution
 
 import (
 	"path"
+	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
@@ -24,15 +26,46 @@ type lease struct {
 	state   bots.LeaseState // as last told or reported
 }
 
+// leases are those that a session has, sorted by id: few, mostly one.
+type leases []*lease
+
+func (list leases) search(id string) (i int, found bool) {
+	return slices.BinarySearchFunc(list, id, func(l *lease, id string) int { return strings.Compare(l.id, id) })
+}
+
+// find returns nil if there is none of that id.
+func (list leases) find(id string) *lease {
+	if i, found := list.search(id); found {
+		return list[i]
+	}
+	return nil
+}
+
+// put adds one, in the place of another one of its id.
+func (list *leases) put(l *lease) {
+	i, found := list.search(l.id)
+	if found {
+		(*list)[i] = l
+		return
+	}
+	*list = slices.Insert(*list, i, l)
+}
+
+func (list *leases) remove(id string) {
+	if i, found := list.search(id); found {
+		*list = slices.Delete(*list, i, i+1)
+	}
+}
+
 // report takes what a worker says of its leases and, in partials, of how far they are,
 // and returns those it should stop. The lock is held.
 func (s *Server) report(now time.Time, session *session, bot *bots.BotSession, partials map[string][]byte) (gone []*bots.Lease) {
 	for _, r := range bot.Leases {
-		l := session.leases[r.Id]
+		l := session.leases.find(r.Id)
 		switch {
 		case r.State == bots.LeaseState_COMPLETED || r.State == bots.LeaseState_CANCELLED:
 			// Answered at once, so that the worker can forget it.
-			delete(session.leases, r.Id)
+			session.leases.remove(r.Id)
 			session.changed = true
 			if l == nil {
 				l = s.lateLease(r, bot.BotId)
@@ -72,7 +105,7 @@ func (s *Server) lateLease(r *bots.Lease, botID string) *lease {
 // ended takes a lease that the worker says has ended; the lock is held.
 func (s *Server) ended(now time.Time, l *lease, r *bots.Lease) {
 	if owner := s.shell.workers[l.worker]; owner != nil {
-		delete(owner.leases, l.id)
+		owner.leases.remove(l.id)
 	}
 	response, final := outcomeOf(r)
 	if !final {
@@ -116,7 +149,7 @@ func (s *Server) lease(now time.Time, o queue.Output) {
 	}
 	t.leases = append(t.leases, l)
 	s.shell.leases[l.id] = l
-	session.leases[l.id] = l
+	session.leases.put(l)
 	session.changed = true
 	session.rouse()
 	try := &t.attempts[len(t.attempts)-1]
@@ -143,11 +176,9 @@ func (s *Server) lost(now time.Time, o queue.Output) {
 	if session == nil {
 		return
 	}
-	for id, l := range session.leases {
-		if l.task == t && l.attempt == o.Attempt && l.state != bots.LeaseState_CANCELLED {
-			delete(session.leases, id)
-		}
-	}
+	session.leases = slices.DeleteFunc(session.leases, func(l *lease) bool {
+		return l.task == t && l.attempt == o.Attempt && l.state != bots.LeaseState_CANCELLED
+	})
 }
 
 // requeue notes that a task waits again, whether for its back-off to pass or for a

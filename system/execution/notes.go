@@ -96,7 +96,7 @@ func (t *task) state(workers map[queue.WorkerID]*session) *notes.Task {
 	for _, l := range t.leases {
 		a := n.Attempts[l.attempt-1]
 		a.Session = uint64(l.worker)
-		if owner := workers[l.worker]; owner != nil && owner.leases[l.id] == l {
+		if owner := workers[l.worker]; owner != nil && owner.leases.find(l.id) == l {
 			a.State = int32(l.state)
 		}
 	}
@@ -195,7 +195,7 @@ func (s *Server) operationOf(n *notes.Operation) (*operation, error) {
 		return nil, fmt.Errorf("operation %q has no digest of an action", n.Name)
 	}
 	op := &operation{
-		name: n.Name, instance: at, tenant: s.tenantWas(n.Tenant, at), action: action, sequence: n.Sequence, priority: n.Priority, about: about(action),
+		name: n.Name, instance: at, tenant: s.tenantWas(n.Tenant, at), action: action, sequence: n.Sequence, priority: n.Priority,
 		outcome: outcome{
 			received: timeOf(n.Received), cache: n.Cache, deduplicated: n.Deduplicated, joined: timeOf(n.Joined),
 			cacheCheck: build.Interval{Start: timeOf(n.CacheCheckStart), End: timeOf(n.CacheCheckEnd)},
@@ -267,7 +267,7 @@ func (s *Server) attemptsOf(t *task, list []*notes.Attempt) {
 		t.leases = append(t.leases, l)
 		s.shell.leases[l.id] = l
 		if owner := s.shell.workers[l.worker]; owner != nil && n.State != 0 {
-			owner.leases[l.id] = l
+			owner.leases.put(l)
 		}
 	}
 }
@@ -284,7 +284,6 @@ func (s *Server) sessionOf(n *notes.Session) (*session, error) {
 	return &session{
 		name: n.Name, botID: n.BotId, instance: at, offered: propertiesOf(n.Offered),
 		slots: int(n.Slots), interruptible: n.Interruptible, status: bots.BotStatus(n.Status), drained: n.Drained, connected: timeOf(n.Connected),
-		leases: make(map[string]*lease),
 	}, nil
 }
 

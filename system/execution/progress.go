@@ -1,6 +1,7 @@
 package execution
 
 import (
+	"encoding/hex"
 	"math"
 	"time"
 
@@ -62,8 +63,13 @@ func (op *operation) progress() progress {
 
 // Numbers of fields.
 var (
-	stageField   = fieldNumber(new(repb.ExecuteOperationMetadata), "stage")
-	partialField = fieldNumber(new(repb.ExecuteOperationMetadata), "partial_execution_metadata")
+	stageField    = fieldNumber(new(repb.ExecuteOperationMetadata), "stage")
+	actionField   = fieldNumber(new(repb.ExecuteOperationMetadata), "action_digest")
+	functionField = fieldNumber(new(repb.ExecuteOperationMetadata), "digest_function")
+	partialField  = fieldNumber(new(repb.ExecuteOperationMetadata), "partial_execution_metadata")
+
+	hashField = fieldNumber(new(repb.Digest), "hash")
+	sizeField = fieldNumber(new(repb.Digest), "size_bytes")
 
 	workerField    = fieldNumber(new(repb.ExecutedActionMetadata), "worker")
 	queuedField    = fieldNumber(new(repb.ExecutedActionMetadata), "queued_timestamp")
@@ -72,11 +78,13 @@ var (
 	structType = typeURL(new(structpb.Struct))
 )
 
-// appendMetadata appends an ExecuteOperationMetadata of the operation at a stage. What
-// doesn't change is the same bytes each time: concatenated messages merge (Protocol
-// Buffers, Encoding).
+// appendMetadata appends an ExecuteOperationMetadata of the operation at a stage.
 func (op *operation) appendMetadata(b []byte, stage repb.ExecutionStage_Value, p *progress) []byte {
-	b = append(b, op.about...)
+	b = appendNested(b, actionField, func(b []byte) []byte {
+		b = appendNested(b, hashField, func(b []byte) []byte { return hex.AppendEncode(b, op.action.Hash[:]) })
+		return appendVarint(b, sizeField, uint64(op.action.SizeBytes))
+	})
+	b = appendVarint(b, functionField, uint64(function.Value()))
 	b = appendVarint(b, stageField, uint64(stage))
 	if p.attempt > 0 {
 		b = appendNested(b, partialField, p.appendExecution)

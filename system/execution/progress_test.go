@@ -70,7 +70,7 @@ func TestMetadataByHand(t *testing.T) {
 			m.AuxiliaryMetadata = append(m.AuxiliaryMetadata, pack(fields))
 			want.PartialExecutionMetadata = m
 		}
-		op := &operation{about: about(action)}
+		op := &operation{action: action}
 		got := told(t, op, &p)
 		// The same map may be written in any order.
 		unpackStruct(t, got)
@@ -102,7 +102,7 @@ func TestFieldsAreDocumented(t *testing.T) {
 		attempt: 1, queued: time.Unix(1, 0), leased: time.Unix(2, 0), worker: "one", reason: "workers_busy", onto: "operations/x",
 		work: tracecontext.OfInvocation("9e1d3ab6-7f5e-4f9b-9d53-0d6c1fbd6a01"),
 	}
-	op := &operation{about: about(digest.Of([]byte("a")))}
+	op := &operation{action: digest.Of([]byte("a"))}
 	m := told(t, op, &p)
 	record := new(structpb.Struct)
 	if err := m.PartialExecutionMetadata.AuxiliaryMetadata[0].UnmarshalTo(record); err != nil {
@@ -150,7 +150,7 @@ func asClient(t testing.TB, m *longrunningpb.Operation) *longrunningpb.Operation
 func pack(m proto.Message) *anypb.Any { return &anypb.Any{TypeUrl: typeURL(m), Value: marshal(m)} }
 
 func TestTheLastMessageHasTheResponse(t *testing.T) {
-	op := &operation{name: "operations/x", about: about(digest.Of([]byte("a")))}
+	op := &operation{name: "operations/x", action: digest.Of([]byte("a"))}
 	for name, response := range map[string]*repb.ExecuteResponse{
 		"empty": {}, "a result": {Result: &repb.ActionResult{ExitCode: 1, StdoutRaw: make([]byte, 1<<17)}},
 	} {
@@ -167,8 +167,25 @@ func TestTheLastMessageHasTheResponse(t *testing.T) {
 	}
 }
 
+// A message that doesn't fit in what is set apart for it is copied as it grows.
+func TestMessagesFitTheirRoom(t *testing.T) {
+	op := &operation{name: "main/operations/9e1d3ab6-7f5e-4f9b-9d53-0d6c1fbd6a02", action: digest.Digest{SizeBytes: 1 << 40}}
+	p := progress{
+		attempt: 1, queued: time.Now(), leased: time.Now(), worker: "worker-1", reason: "workers_busy", onto: op.name,
+		work: tracecontext.OfInvocation("9e1d3ab6-7f5e-4f9b-9d53-0d6c1fbd6a01"), partial: make([]byte, 100),
+	}
+	for stage, response := range map[repb.ExecutionStage_Value][]byte{
+		repb.ExecutionStage_EXECUTING: nil, repb.ExecutionStage_COMPLETED: make([]byte, 10_000),
+	} {
+		allocations := testing.AllocsPerRun(100, func() { op.message(stage, response, &p) })
+		if allocations != 2 { // the bytes and the message around them
+			t.Errorf("%v: %v allocations, want 2", stage, allocations)
+		}
+	}
+}
+
 func BenchmarkMessage(b *testing.B) {
-	op := &operation{name: "operations/9e1d3ab6-7f5e-4f9b-9d53-0d6c1fbd6a02", about: about(digest.Of([]byte("a")))}
+	op := &operation{name: "operations/9e1d3ab6-7f5e-4f9b-9d53-0d6c1fbd6a02", action: digest.Of([]byte("a"))}
 	p := progress{
 		attempt: 1, queued: time.Now(), leased: time.Now(), worker: "worker-1", reason: "workers_busy",
 		work: tracecontext.OfInvocation("9e1d3ab6-7f5e-4f9b-9d53-0d6c1fbd6a01"),
@@ -216,7 +233,7 @@ func FuzzPartialOf(f *testing.F) {
 	add(&repb.ExecutedActionMetadata{AuxiliaryMetadata: []*anypb.Any{pack(&repb.Digest{Hash: "h"})}})
 	f.Add("\xff")
 	f.Add(strings.Repeat("x", maxPartialBytes+1))
-	op := &operation{about: about(digest.Of([]byte("a")))}
+	op := &operation{action: digest.Of([]byte("a"))}
 	f.Fuzz(func(t *testing.T, value string) {
 		partial, err := partialOf(value)
 		if err != nil {

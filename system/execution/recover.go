@@ -305,7 +305,7 @@ func (s *Server) before(now time.Time, in *queue.Input, noted []byte) error {
 			return fmt.Errorf("attempt %d at %v ends, of which the journal doesn't tell", in.Attempt, in.Task)
 		}
 		if owner := sh.workers[l.worker]; owner != nil {
-			delete(owner.leases, l.id)
+			owner.leases.remove(l.id)
 		}
 		if in.Kind == queue.Complete {
 			return l.task.cameTo(n.Response)

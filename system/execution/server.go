@@ -12,6 +12,7 @@
 //	progress.go    what their messages tell
 //	partial.go     what of it a worker tells
 //	operations.go  google.longrunning.Operations over the same operations
+//	codec.go       sends what is encoded already
 //	bots.go        Bots: the workers' calls
 //	session.go     a worker, connected
 //	lease.go       one attempt at a task: offered, reported, lost, revoked

@@ -41,7 +41,7 @@ type session struct {
 	connected     time.Time
 	drained       bool
 
-	leases map[string]*lease
+	leases leases
 	// changed is set when there is something to tell the worker.
 	changed bool
 	// wake ends the poll that waits; nil if none does. poll counts them: only
@@ -61,7 +61,6 @@ func newSession(at *instance, bot *bots.BotSession) (*session, error) {
 		instance: at,
 		offered:  offered(bot.Worker),
 		slots:    1,
-		leases:   make(map[string]*lease),
 	}
 	if len(session.offered) > maxProperties {
 		return nil, invalid("bot %q has %d properties, more than %d", bot.BotId, len(session.offered), maxProperties)

@@ -42,7 +42,6 @@ type shell struct {
 	sequence   uint64
 	ended      []*operation // kept for the TTL, oldest first
 	endedBytes int          // of their responses
-	leaseIDs   []string     // of an answer to a worker, used again
 	finished   []*operation // over and done with, to be recorded after the step
 
 	// publishing counts the results on their way to the action cache.
@@ -74,7 +73,6 @@ type operation struct {
 	action   digest.Digest
 	client   client // who asked, for spans
 	priority int32  // the lower the sooner
-	about    []byte // an ExecuteOperationMetadata but for its stage
 
 	id       queue.OperationID // 0 until it has a task
 	early    int               // watchers that came before

@@ -43,9 +43,8 @@ type Batcher[K, V any] struct {
 type request[K, V any] struct {
 	ctx  context.Context
 	key  K
-	lead chan struct{} // a turn to make the next call
-	done chan struct{} // closed when the result is in
-	told bool          // lead was sent; Batcher.mu guards it
+	news chan struct{} // brings a turn to make the next call; closed when the result is in
+	told bool          // it has had its turn, or has been sent it; Batcher.mu guards it
 	Result[V]
 }
 
@@ -58,29 +57,28 @@ func NewBatcher[K, V any](call func(context.Context, []K) []Result[V]) *Batcher[
 // Do makes a request, and returns its result. A caller that makes the call for others
 // stays until it is over, for a minute at most, even if its own ctx ends before.
 func (b *Batcher[K, V]) Do(ctx context.Context, key K) (V, error) {
-	r := &request[K, V]{ctx: ctx, key: key, lead: make(chan struct{}, 1), done: make(chan struct{})}
+	r := &request[K, V]{ctx: ctx, key: key, news: make(chan struct{}, 1)}
 	b.mu.Lock()
 	b.waiting = append(b.waiting, r)
 	lead := b.calls == 0 || b.calls < maxCalls && len(b.waiting) >= fullBatch
 	if lead {
 		b.calls++
+		r.told = true
 	}
 	b.mu.Unlock()
 	if !lead {
 		select {
-		case <-r.done:
-			b.leave(r)
-			return r.Value, r.Err
+		case _, lead = <-r.news:
 		case <-ctx.Done():
 			b.leave(r)
 			var none V
 			return none, ctx.Err()
-		case <-r.lead:
 		}
 	}
-	b.serve()
-	// That call, or an earlier one, took r along.
-	<-r.done
+	if lead {
+		b.serve()
+		<-r.news // that call, or an earlier one, took r along
+	}
 	return r.Value, r.Err
 }
 
@@ -125,7 +123,7 @@ func (b *Batcher[K, V]) serveAll(batch []*request[K, V]) {
 	results := b.call(ctx, keys)
 	for i, r := range batch {
 		r.Result = results[i]
-		close(r.done)
+		close(r.news)
 	}
 }
 
@@ -134,7 +132,7 @@ func (b *Batcher[K, V]) pass() {
 	for _, r := range b.waiting {
 		if !r.told {
 			r.told = true
-			r.lead <- struct{}{}
+			r.news <- struct{}{}
 			return
 		}
 	}

@@ -180,7 +180,7 @@ func NewExecution(c Execution, t *telemetry.Telemetry, listener net.Listener) (*
 			stop(err)
 		}()
 		var broken error
-		err := serveSmall(ctx, t, listener, server, func() {
+		err := serveSmall(ctx, t, listener, execution.Codec(), server, func() {
 			halt()
 			broken = <-ended
 		})

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/encoding"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/keepalive"
@@ -27,7 +28,8 @@ const (
 	streamWindow     = 4 << 20
 	// streamWorkers are goroutines that serve calls one after the other, with
 	// stacks that have grown already; beyond them each call gets its own. Growing
-	// stacks took a tenth of the execution-server's time.
+	// stacks took a tenth of the execution-server's time. With 8,192, more than there
+	// were calls, the server took 9 % more of it.
 	streamWorkers = 128
 	// pingInterval notices peers that are gone without a word.
 	pingInterval = 30 * time.Second
@@ -64,10 +66,9 @@ func (r *Role) Run(ctx context.Context) error {
 // registrar is a set of gRPC services.
 type registrar interface{ Register(grpc.ServiceRegistrar) }
 
-// newServer returns a gRPC server, with what observes its calls.
-func newServer(observer grpc.ServerOption) *grpc.Server {
-	return grpc.NewServer(
-		observer,
+// newServer returns a gRPC server, with what observes its calls and what else is its own.
+func newServer(own ...grpc.ServerOption) *grpc.Server {
+	return grpc.NewServer(append(own,
 		grpc.MaxRecvMsgSize(storage.MaxRecvMsgBytes),
 		grpc.MaxSendMsgSize(storage.MaxRecvMsgBytes),
 		grpc.InitialConnWindowSize(connectionWindow),
@@ -75,7 +76,7 @@ func newServer(observer grpc.ServerOption) *grpc.Server {
 		grpc.NumStreamWorkers(streamWorkers),
 		grpc.KeepaliveParams(keepalive.ServerParameters{Time: pingInterval}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: pingInterval / 3, PermitWithoutStream: true}),
-	)
+	)...)
 }
 
 // serve serves services on a listener until ctx is done. Then it ends what
@@ -86,9 +87,10 @@ func serve(ctx context.Context, t *telemetry.Telemetry, listener net.Listener, s
 	return serveOn(ctx, server, server, listener, services, before)
 }
 
-// serveSmall is serve where all calls are small, and many (telemetry.Observed).
-func serveSmall(ctx context.Context, t *telemetry.Telemetry, listener net.Listener, services registrar, before func()) error {
-	server := newServer(grpc.UnknownServiceHandler(t.UnknownMethods()))
+// serveSmall is serve where all calls are small, and many (telemetry.Observed). Codec
+// encodes their messages.
+func serveSmall(ctx context.Context, t *telemetry.Telemetry, listener net.Listener, codec encoding.CodecV2, services registrar, before func()) error {
+	server := newServer(grpc.UnknownServiceHandler(t.UnknownMethods()), grpc.ForceServerCodecV2(codec))
 	return serveOn(ctx, server, t.Observed(server), listener, services, before)
 }
 

@@ -29,7 +29,8 @@ const (
 // it.
 //
 // The span's parent is the client's traceparent; else the root of its
-// invocation's trace; else there is none.
+// invocation's trace; else there is none. If nobody reads the role's spans there is only
+// the client's: a trace that is made up is for roles that record it (ADR-010).
 func (t *Telemetry) ServerHandler() stats.Handler { return t.server }
 
 // serverHandler is not otelgrpc, which knows nothing of RequestMetadata, makes a
@@ -82,14 +83,14 @@ func (h *serverHandler) TagRPC(ctx context.Context, tag *stats.RPCTagInfo) conte
 
 // begin begins a call of a method, named as gRPC names it: /service/method.
 func (h *serverHandler) begin(ctx context.Context, fullName string) (context.Context, *serverCall) {
-	growStack()
+	growStack(false)
 	c := &serverCall{Context: ctx, owner: h.telemetry, method: h.methods.find(fullName), start: time.Now()}
 	c.request.header = incomingHeader(ctx)
 	if !c.method.traced {
 		return c, c
 	}
 	parent := incomingTrace(ctx)
-	if !parent.Valid() {
+	if !parent.Valid() && h.telemetry.Recording() {
 		if invocation := c.request.metadata().GetToolInvocationId(); invocation != "" {
 			parent = tracecontext.OfInvocation(invocation)
 			parent.Sampled = h.telemetry.samples(parent.Trace)
@@ -111,10 +112,14 @@ var anywhere int // which the compiler can't know to be 0
 // growStack makes the stack of a call's goroutine as large as decoding its request is
 // going to need: 16 KB, where most begin with 8. Here it is nearly empty, and cheap to
 // move: the deeper, the more frames there are to be adjusted. It took 6 % of the
-// execution-server's CPU time in BenchmarkExecute, and takes 2.
+// execution-server's CPU time in BenchmarkExecute, and takes 2. The room is there
+// as soon as the function is entered; with use false it isn't cleared, too.
 //
 //go:noinline
-func growStack() byte {
+func growStack(use bool) byte {
+	if !use {
+		return 0
+	}
 	var room [6 << 10]byte
 	return room[anywhere]
 }

@@ -91,6 +91,50 @@ func TestServerSpanFindsItsParent(t *testing.T) {
 	}
 }
 
+// What nobody reads is no trace to hang anything below, nor is it a decision to sample
+// that the roles behind this one would take for the client's.
+func TestRoleWithoutExporterMakesUpNoTrace(t *testing.T) {
+	silent, err := telemetry.New(t.Context(), telemetry.Config{Role: "storage-server"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &role{Telemetry: silent}
+	sent, err := tracecontext.Parse(traceparent)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rm := header(t, &repb.RequestMetadata{ToolInvocationId: invocationID})
+	for _, c := range []struct {
+		name    string
+		headers []string
+		want    tracecontext.Context
+	}{
+		{"traceparent", []string{"traceparent", traceparent, longHeader, rm}, sent},
+		{"invocation", []string{longHeader, rm}, tracecontext.Context{}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			var got tracecontext.Context
+			var passedOn string
+			s := serve(t, r, func(s grpc.ServiceRegistrar) {
+				repb.RegisterContentAddressableStorageServer(s, &backend{find: func(ctx context.Context) error {
+					got, passedOn = telemetry.TraceContext(ctx), telemetry.RequestHeader(ctx)
+					return nil
+				}})
+			})
+			if err := find(outgoing(t, c.headers...), dial(t, s, nil)); err != nil {
+				t.Fatal(err)
+			}
+			s.stop()
+			if got != c.want {
+				t.Errorf("got trace context %v, want %v", got, c.want)
+			}
+			if passedOn != rm {
+				t.Errorf("RequestMetadata is %q, want %q", passedOn, rm)
+			}
+		})
+	}
+}
+
 func TestServerSpanCarriesRequestMetadata(t *testing.T) {
 	want := &repb.RequestMetadata{ToolInvocationId: invocationID, ActionId: "a1", ActionMnemonic: "CppCompile", TargetId: "//x:y"}
 	r := newRole(t, "storage-server")
