@@ -15,10 +15,10 @@ import (
 // The shell makes its own state of the same records: the outputs in them are what
 // it was told, whatever this program's queue would have told it.
 type Recovery struct {
-	Header Header       // of the last segment
+	Header Header       // of the last segment; its Epoch is that of who wrote last
 	Queue  *queue.Queue // nil until there is one
 	Now    queue.Time   // of the last record
-	Counts [SyncKind + 1]int
+	Counts [ResumeKind + 1]int
 
 	// Decide lets steps be decided again, not followed: the first that has other
 	// outputs ends the recovery with [ErrDiffers]. Policy, if it isn't nil, decides
@@ -83,6 +83,11 @@ func (r *Recovery) Apply(rec *Record) error {
 	case MarkKind:
 		r.Now = rec.Now
 		return r.mark(rec)
+	case ResumeKind:
+		if r.loading {
+			return &CorruptError{rec.Offset, "a process goes on before the snapshot's mark"}
+		}
+		r.Now, r.Header.Epoch = rec.Now, rec.Header.Epoch
 	case NoteKind:
 		r.Now = rec.Now
 	}
