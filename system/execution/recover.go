@@ -31,6 +31,10 @@ const known = 1
 // was told to the shell is in the notes. Nothing of it reaches metrics, logs or
 // spans, where it has been. Time stands still while no server runs: nobody is lost,
 // and nothing times out, by that.
+//
+// It goes on with that segment, if its rules are still those of this server: a
+// snapshot of a million tasks is read in seconds, and to write it anew before anybody
+// is served would double them. If not, it begins another one.
 
 // recover takes over from the journal, if there is one, and goes on with it.
 func (s *Server) recover() error {
@@ -41,18 +45,24 @@ func (s *Server) recover() error {
 	if err != nil {
 		return fmt.Errorf("journal: %w", err)
 	}
-	if err := s.recoverFrom(log); err != nil {
+	goesOn, err := s.recoverFrom(log)
+	if err != nil {
 		return errors.Join(fmt.Errorf("journal: %w", err), log.Close())
 	}
 	s.left = s.shell.unfinished()
-	// What follows from the restart is in the new segment, and not in the old one,
-	// which is by the old configuration and the old clock.
 	s.locked(func(now time.Time) {
+		if goesOn {
+			s.log = log
+			s.resume(now)
+			s.partFromPeers(now)
+			return
+		}
+		// What follows from the restart is in the new segment's beginning.
 		s.partFromPeers(now)
 		s.log = log
 		err = s.rotate(now)
 	})
-	if err == nil {
+	if err == nil && !goesOn {
 		err = log.Settle()
 	}
 	if err != nil {
@@ -61,15 +71,15 @@ func (s *Server) recover() error {
 	return nil
 }
 
-// recoverFrom reads the newest segment of a log.
-func (s *Server) recoverFrom(log *segments.Log) error {
+// recoverFrom reads the newest segment of a log, and tells whether it can go on.
+func (s *Server) recoverFrom(log *segments.Log) (goesOn bool, err error) {
 	last, ok, err := log.Last()
 	if err != nil || !ok {
-		return err
+		return false, err
 	}
 	f, err := os.Open(last.Path)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer f.Close()
 	started, sh := time.Now(), &s.shell
@@ -77,20 +87,21 @@ func (s *Server) recoverFrom(log *segments.Log) error {
 	recovery, size, err := s.replay(f)
 	loud()
 	if err != nil {
-		return fmt.Errorf("%s: %w", last.Path, err)
+		return false, fmt.Errorf("%s: %w", last.Path, err)
 	}
-	sh.snapshotBytes = size // at most, for the next segment's
+	sh.began = sh.snapshotBytes - size // of the places that the log counts from now on
 	// Time goes on from where it was, and by the rules of now.
 	sh.epoch = time.Now().Add(-time.Duration(recovery.Now))
+	goesOn = recovery.Header.Core == queue.Version && recovery.Header.Config == s.config.Queue
 	if recovery.Header.Config != s.config.Queue {
 		if sh.queue, err = queue.Load(s.config.Queue, sh.queue.Save(nil)); err != nil {
-			return fmt.Errorf("%s: by the new configuration: %w", last.Path, err)
+			return false, fmt.Errorf("%s: by the new configuration: %w", last.Path, err)
 		}
 		sh.groups.keep(sh.queue.Refers)
 	}
 	s.logger.Info("took over from the journal", "journal", last.Path, "operations", len(sh.operations), "tasks", len(sh.tasks),
 		"workers", len(sh.workers), "duration", time.Since(started))
-	return log.Resume(size)
+	return goesOn, log.Resume(size)
 }
 
 // silence keeps what is done again from metrics and logs, until the function it
@@ -371,6 +382,9 @@ func (s *Server) replay(from io.Reader) (recovery *journal.Recovery, size int64,
 				return nil, 0, fmt.Errorf("offset %d: %w", rec.Offset, err)
 			}
 			size = rec.Offset + int64(rec.Size)
+			if rec.Kind == journal.MarkKind && recovery.Counts[journal.MarkKind] == 1 {
+				s.shell.snapshotBytes = size
+			}
 			continue
 		case !errors.Is(err, io.EOF) && !errors.As(err, &torn):
 			return nil, 0, err
