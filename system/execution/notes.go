@@ -7,7 +7,6 @@ import (
 	"time"
 
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/weir-build/weir/system/digest"
 	"github.com/weir-build/weir/system/proto/bots"
@@ -195,7 +194,7 @@ func (s *Server) operationOf(n *notes.Operation) (*operation, error) {
 		return nil, fmt.Errorf("operation %q has no digest of an action", n.Name)
 	}
 	op := &operation{
-		name: n.Name, instance: at, tenant: s.tenantWas(n.Tenant, at), action: action, sequence: n.Sequence, priority: n.Priority, about: about(action),
+		name: n.Name, instance: at, tenant: s.tenantWas(n.Tenant, at), action: action, sequence: n.Sequence, priority: n.Priority,
 		outcome: outcome{
 			received: timeOf(n.Received), cache: n.Cache, deduplicated: n.Deduplicated, joined: timeOf(n.Joined),
 			cacheCheck: build.Interval{Start: timeOf(n.CacheCheckStart), End: timeOf(n.CacheCheckEnd)},
@@ -224,12 +223,6 @@ func clientWas(n *notes.Operation) (client, error) {
 			return c, err
 		}
 		c.action = c.call.Child(semconv.SpanAction, 0)
-	}
-	if len(n.Request) > 0 {
-		c.metadata = new(repb.RequestMetadata)
-		if err := proto.Unmarshal(n.Request, c.metadata); err != nil {
-			c.metadata = nil // as it was when it came
-		}
 	}
 	return c, nil
 }

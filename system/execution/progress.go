@@ -76,7 +76,11 @@ var (
 // doesn't change is the same bytes each time: concatenated messages merge (Protocol
 // Buffers, Encoding).
 func (op *operation) appendMetadata(b []byte, stage repb.ExecutionStage_Value, p *progress) []byte {
-	b = append(b, op.about...)
+	if op.about != nil {
+		b = append(b, op.about...)
+	} else {
+		b = append(b, about(op.action)...)
+	}
 	b = appendVarint(b, stageField, uint64(stage))
 	if p.attempt > 0 {
 		b = appendNested(b, partialField, p.appendExecution)

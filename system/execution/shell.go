@@ -74,7 +74,7 @@ type operation struct {
 	action   digest.Digest
 	client   client // who asked, for spans
 	priority int32  // the lower the sooner
-	about    []byte // an ExecuteOperationMetadata but for its stage
+	about    []byte // an ExecuteOperationMetadata but for its stage; nil if it is made for each message
 
 	id       queue.OperationID // 0 until it has a task
 	early    int               // watchers that came before

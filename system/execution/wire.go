@@ -1,6 +1,8 @@
 package execution
 
 import (
+	"unicode/utf8"
+
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
@@ -60,6 +62,30 @@ func appendVarint(b []byte, field protowire.Number, n uint64) []byte {
 // appendSeconds appends a Timestamp or a Duration, whose fields are the same.
 func appendSeconds(b []byte, seconds int64, nanos int) []byte {
 	return appendVarint(appendVarint(b, 1, uint64(seconds)), 2, uint64(nanos))
+}
+
+// textField returns a text of a message on the wire, empty if it isn't there or the
+// message can't be read so far.
+func textField(message string, field protowire.Number) (text string) {
+	for rest := []byte(message); len(rest) > 0; {
+		number, kind, n := protowire.ConsumeTag(rest)
+		if n < 0 {
+			return ""
+		}
+		size := protowire.ConsumeFieldValue(number, kind, rest[n:])
+		if size < 0 {
+			return ""
+		}
+		if number == field && kind == protowire.BytesType {
+			value, _ := protowire.ConsumeBytes(rest[n:])
+			if !utf8.Valid(value) {
+				return ""
+			}
+			text = string(value)
+		}
+		rest = rest[n+size:]
+	}
+	return text
 }
 
 // nestedSize is how many bytes the length of a nested message takes: as many as the
