@@ -17,7 +17,8 @@ import (
 	"github.com/weir-build/weir/traces/tracecontext"
 )
 
-// What the shell knows, as the journal has it. The other way round is recover.go.
+// What the shell knows, as the journal has it. The other way round is recover.go,
+// and noted.go.
 
 // note describes an operation as it was asked for.
 func (op *operation) note() *notes.Operation {
@@ -236,10 +237,18 @@ func (s *Server) taskOf(n *notes.Task, leader *operation, p queue.PlatformID) (*
 	if int(p) >= len(all) {
 		return nil, fmt.Errorf("the task of operation %q is of platform %d, of which the journal doesn't tell", leader.name, p)
 	}
-	return &task{
+	// Most have one attempt and one operation.
+	made := new(struct {
+		task
+		attempt  [1]build.Attempt
+		attached [1]*operation
+	})
+	made.task = task{
 		instance: leader.instance, digest: leader.action, payload: slices.Clone(n.Action),
 		platform: all[p], noCache: n.Uncached, timeout: time.Duration(n.Timeout), size: unsized, leader: leader,
-	}, nil
+		attempts: made.attempt[:0], attached: made.attached[:0],
+	}
+	return &made.task, nil
 }
 
 // attemptsOf fills in the attempts of a task that was noted, and its leases.

@@ -104,6 +104,15 @@ func (s *Server) recoverFrom(log *segments.Log) (goesOn bool, err error) {
 	return goesOn, log.Resume(size)
 }
 
+// reserve makes room for what a snapshot's queue has open.
+func (s *shell) reserve() {
+	if tasks, operations, _ := s.queue.Open(); tasks > 0 && len(s.names)+len(s.tasks) == 0 {
+		s.names = make(map[string]*operation, operations)
+		s.operations = make(map[queue.OperationID]*operation, operations)
+		s.tasks = make(map[queue.TaskID]*task, tasks)
+	}
+}
+
 // silence keeps what is done again from metrics and logs, until the function it
 // returns is called.
 func (s *Server) silence() func() {
@@ -118,11 +127,7 @@ func (s *Server) silence() func() {
 }
 
 // replayNote takes over what stands by itself in the journal.
-func (s *Server) replayNote(now time.Time, data []byte) error {
-	n := new(notes.Note)
-	if err := proto.Unmarshal(data, n); err != nil {
-		return err
-	}
+func (s *Server) replayNote(now time.Time, n *notes.Note) error {
 	sh := &s.shell
 	for _, p := range n.Platforms {
 		at, err := s.instanceOf(p.Instance, "platform", platformText(propertiesOf(p.Properties)))
@@ -264,12 +269,8 @@ func (t *task) cameTo(data []byte) error {
 }
 
 // before does what the shell did before a step of the queue.
-func (s *Server) before(now time.Time, in *queue.Input, noted []byte) error {
+func (s *Server) before(now time.Time, in *queue.Input, n *notes.Note) error {
 	sh := &s.shell
-	n := new(notes.Note)
-	if err := proto.Unmarshal(noted, n); err != nil {
-		return err
-	}
 	switch in.Kind {
 	case queue.Enqueue:
 		op, err := s.operationOf(n.Operation)
@@ -373,12 +374,13 @@ func (s *Server) partFromPeers(now time.Time) {
 func (s *Server) replay(from io.Reader) (recovery *journal.Recovery, size int64, err error) {
 	reader, rec := journal.NewReader(from), new(journal.Record)
 	recovery = new(journal.Recovery)
+	var noted noteReader
 	for {
 		err := reader.Next(rec)
 		var torn *journal.TornError
 		switch {
 		case err == nil:
-			if err := s.replayRecord(recovery, rec); err != nil {
+			if err := s.replayRecord(recovery, rec, &noted); err != nil {
 				return nil, 0, fmt.Errorf("offset %d: %w", rec.Offset, err)
 			}
 			size = rec.Offset + int64(rec.Size)
@@ -401,23 +403,31 @@ func (s *Server) replay(from io.Reader) (recovery *journal.Recovery, size int64,
 }
 
 // replayRecord does again what a record tells of.
-func (s *Server) replayRecord(recovery *journal.Recovery, rec *journal.Record) error {
+func (s *Server) replayRecord(recovery *journal.Recovery, rec *journal.Record, noted *noteReader) error {
 	now := time.Unix(0, recovery.Header.Epoch+int64(rec.Now))
-	switch rec.Kind {
-	case journal.NoteKind:
-		if err := s.replayNote(now, rec.Note); err != nil {
+	var n *notes.Note
+	if rec.Kind == journal.NoteKind || rec.Kind == journal.StepKind {
+		var err error
+		if n, err = noted.read(rec.Note); err != nil {
 			return err
 		}
-	case journal.StepKind:
-		if err := s.before(now, &rec.Input, rec.Note); err != nil {
+	}
+	if rec.Kind == journal.StepKind {
+		if err := s.before(now, &rec.Input, n); err != nil {
 			return err
 		}
 	}
 	if err := recovery.Apply(rec); err != nil {
 		return err
 	}
-	if recovery.Queue != nil {
+	if recovery.Queue != nil && recovery.Queue != s.shell.queue {
 		s.shell.queue = recovery.Queue // it is asked why tasks wait
+		s.shell.reserve()
+	}
+	if rec.Kind == journal.NoteKind {
+		if err := s.replayNote(now, n); err != nil {
+			return err
+		}
 	}
 	if rec.Kind == journal.StepKind {
 		s.carryOut(now, rec.Outputs)

@@ -29,6 +29,7 @@
 //	held.go        the same where the build isn't sampled: it may yet be kept
 //	journal.go     what is written down, and when, so that a kill loses nothing
 //	notes.go       what of it is the shell's
+//	noted.go       reading that, by hand
 //	recover.go     taking over from it
 //
 // An operation is kept for a while after its end, so that a client that lost its

@@ -9,7 +9,7 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 )
 
-// What is written by hand as it goes over the wire, and the messages around it.
+// What is written and read by hand as it goes over the wire, and the messages around it.
 
 // Numbers of fields.
 var (
@@ -65,27 +65,71 @@ func appendSeconds(b []byte, seconds int64, nanos int) []byte {
 }
 
 // textField returns a text of a message on the wire, empty if it isn't there or the
-// message can't be read so far.
+// message can't be read.
 func textField(message string, field protowire.Number) (text string) {
-	for rest := []byte(message); len(rest) > 0; {
-		number, kind, n := protowire.ConsumeTag(rest)
-		if n < 0 {
-			return ""
+	f := fields{rest: []byte(message)}
+	for f.next() {
+		if f.is(field, protowire.BytesType) {
+			text = f.text()
 		}
-		size := protowire.ConsumeFieldValue(number, kind, rest[n:])
-		if size < 0 {
-			return ""
-		}
-		if number == field && kind == protowire.BytesType {
-			value, _ := protowire.ConsumeBytes(rest[n:])
-			if !utf8.Valid(value) {
-				return ""
-			}
-			text = string(value)
-		}
-		rest = rest[n+size:]
+	}
+	if f.broken {
+		return ""
 	}
 	return text
+}
+
+// fields goes over the fields of a message on the wire.
+type fields struct {
+	rest   []byte
+	field  protowire.Number
+	kind   protowire.Type
+	bytes  []byte // of the field, if it has bytes
+	number uint64 // of it, if it has a number
+	broken bool
+}
+
+// next goes to the next field, and returns false behind the last one and where the
+// message can't be read.
+func (f *fields) next() bool {
+	if len(f.rest) == 0 || f.broken {
+		return false
+	}
+	var n, size int
+	f.field, f.kind, n = protowire.ConsumeTag(f.rest)
+	if n < 0 {
+		f.broken = true
+		return false
+	}
+	value := f.rest[n:]
+	switch f.kind {
+	case protowire.BytesType:
+		f.bytes, size = protowire.ConsumeBytes(value)
+	case protowire.VarintType:
+		f.number, size = protowire.ConsumeVarint(value)
+	case protowire.Fixed64Type:
+		f.number, size = protowire.ConsumeFixed64(value)
+	default:
+		size = protowire.ConsumeFieldValue(f.field, f.kind, value)
+	}
+	if size < 0 {
+		f.broken = true
+		return false
+	}
+	f.rest = value[size:]
+	return true
+}
+
+func (f *fields) is(field protowire.Number, kind protowire.Type) bool {
+	return f.field == field && f.kind == kind
+}
+
+// text returns the field's bytes as a text, which must be UTF-8.
+func (f *fields) text() string {
+	if !utf8.Valid(f.bytes) {
+		f.broken = true
+	}
+	return string(f.bytes)
 }
 
 // nestedSize is how many bytes the length of a nested message takes: as many as the

@@ -176,6 +176,8 @@ func TestRecoverySaysWhatIsWrong(t *testing.T) {
 		"a step within a snapshot":          {[][]byte{step(bytes.Clone(image), enqueue, queued)}, "before the snapshot's mark"},
 		"another process within a snapshot": {[][]byte{journal.AppendResume(bytes.Clone(image), 1, 2)}, "goes on before the snapshot's mark"},
 		"a snapshot among steps":            {[][]byte{journal.AppendImage(step(bytes.Clone(header), enqueue, queued), nil)}, "a snapshot comes first"},
+		"an empty image":                    {[][]byte{journal.AppendMark(journal.AppendImage(bytes.Clone(header), nil), 0, 0)}, "it ends too early"},
+		"an image among notes":              {[][]byte{journal.AppendImage(journal.AppendNote(bytes.Clone(image), 0, nil), nil)}, "a snapshot comes first"},
 		"no image":                          {[][]byte{journal.AppendMark(journal.AppendImage(bytes.Clone(header), []byte{9}), 0, 0)}, "its layout is 9"},
 		"an image of another queue":         {[][]byte{journal.AppendMark(bytes.Clone(image), 0, 5)}, "hash 0000000000000005"},
 	} {
