@@ -203,6 +203,9 @@ func TestResultsThatDoNotFit(t *testing.T) {
 	if got["BatchUpdateActionResults"] < 2 || got["BatchFindActions"] != 1 || got["GetActionResult"] < 3 {
 		t.Errorf("calls %v", got)
 	}
+	if hits := server.hits(t); hits != 6 {
+		t.Errorf("%v hits, want 6: one that is asked for twice is one", hits)
+	}
 }
 
 // What is wrong with one is nobody else's error.
