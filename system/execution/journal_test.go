@@ -276,8 +276,8 @@ func TestDamagedJournalIsRefused(t *testing.T) {
 	if _, err := execution.New(execution.Config{
 		Instances: []string{""}, Storage: c.blobs, Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry(),
 		Journal: execution.Journal{Dir: dir},
-	}); !errors.Is(err, segments.ErrInUse) {
-		t.Errorf("a second server on the folder: %v", err)
+	}); !errors.Is(err, segments.ErrInUse) || err.Error() != "journal: "+dir+": another process uses it" {
+		t.Errorf("a second server on the folder: %v", err) // its role says who it is
 	}
 }
 
