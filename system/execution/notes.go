@@ -84,7 +84,7 @@ func (t *task) state(workers map[queue.WorkerID]*session) *notes.Task {
 	n.Id, n.Platform = uint64(t.id), uint32(t.platform.id)
 	n.Leader = t.leader.state()
 	if t.packed != nil {
-		n.Response = t.packed
+		n.Response, n.Usage = t.packed, noteUsage(t.usage)
 	}
 	for i := range t.attempts {
 		a := &t.attempts[i]
@@ -101,6 +101,14 @@ func (t *task) state(workers map[queue.WorkerID]*session) *notes.Task {
 		}
 	}
 	return n
+}
+
+func noteUsage(usage []build.Attribute) []*notes.Usage {
+	noted := make([]*notes.Usage, len(usage))
+	for i := range usage {
+		noted[i] = &notes.Usage{Key: usage[i].Key, Number: usage[i].Number}
+	}
+	return noted
 }
 
 // note describes a worker that connects.

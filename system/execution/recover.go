@@ -22,6 +22,7 @@ import (
 	"github.com/weir-build/weir/system/queue"
 	"github.com/weir-build/weir/system/queue/journal"
 	"github.com/weir-build/weir/system/segments"
+	"github.com/weir-build/weir/traces/build"
 )
 
 // known is the place of a record from before.
@@ -222,7 +223,7 @@ func (s *Server) replayTask(n *notes.Task) error {
 	}
 	s.attemptsOf(t, n.Attempts)
 	if n.Response != nil {
-		if err := t.cameTo(n.Response); err != nil {
+		if err := t.cameTo(n.Response, n.Usage); err != nil {
 			return err
 		}
 	}
@@ -284,13 +285,16 @@ func (s *Server) replayEnd(at time.Time, op *operation, data []byte) error {
 // own copies a response out of what was read. It is not nil, even if it is empty.
 func own(response []byte) []byte { return append([]byte{}, response...) }
 
-// cameTo notes the response that a task came to.
-func (t *task) cameTo(data []byte) error {
+// cameTo notes the response that a task came to, and what its command used.
+func (t *task) cameTo(data []byte, usage []*notes.Usage) error {
 	t.response = new(repb.ExecuteResponse)
 	if err := proto.Unmarshal(data, t.response); err != nil {
 		return fmt.Errorf("the result of operation %q: %w", t.leader.name, err)
 	}
 	t.packed = own(data)
+	for _, u := range usage {
+		t.usage = append(t.usage, build.Number(u.GetKey(), u.GetNumber()))
+	}
 	return nil
 }
 
@@ -346,7 +350,7 @@ func (s *Server) before(now time.Time, in *queue.Input, n *notes.Note) error {
 			delete(owner.leases, l.id)
 		}
 		if in.Kind == queue.Complete {
-			return l.task.cameTo(n.Response)
+			return l.task.cameTo(n.Response, n.Usage)
 		}
 	}
 	return nil

@@ -31,6 +31,7 @@ func FuzzNotes(f *testing.F) {
 		{Task: &notes.Task{Id: 1<<32 | 1, Leader: op, Attempts: []*notes.Attempt{{Queued: 1, Session: 1<<32 | 1, State: 1}}, Response: []byte{}}},
 		{Session: &notes.Session{Name: "bots/b", BotId: "b", Slots: 1, Worker: 1<<32 | 1, Offered: []*notes.Property{{Key: "k", Value: "v"}}}},
 		{Drains: &notes.Drains{Rules: []*notes.Drain{{Worker: "b"}, {Property: &notes.Property{Key: "k", Value: "v"}}}}},
+		{Response: []byte{}, Usage: []*notes.Usage{{Key: "k", Number: 7}}},
 		{Ended: "operations/x", Response: []byte{}}, {Deleted: "operations/x"}, {},
 	} {
 		f.Add(marshal(n), marshal(whole), uint8(queue.Enqueue))
