@@ -57,8 +57,9 @@ func writeJournals(env *testscript.Env) error {
 	wrong := journal.AppendMark(bytes.Clone(second), now, 5)
 	lease := out[slices.IndexFunc(out, func(o queue.Output) bool { return o.Kind == queue.Leased })]
 	second = journal.AppendMark(second, now, q.Hash())
-	// The task ends, and another kind of worker comes.
-	kinds := step(bytes.Clone(second), queue.Input{Kind: queue.Complete, Worker: worker, Task: lease.Task, Attempt: lease.Attempt, Accepting: true}, nil)
+	// An hour later another process goes on. The task ends, and another kind of worker comes.
+	kinds := journal.AppendResume(bytes.Clone(second), now, header.Epoch+time.Hour.Nanoseconds())
+	kinds = step(kinds, queue.Input{Kind: queue.Complete, Worker: worker, Task: lease.Task, Attempt: lease.Attempt, Accepting: true}, nil)
 	kinds = step(kinds, queue.Input{Kind: queue.Connect, Slots: 2}, nil)
 	kinds = step(kinds, queue.Input{Kind: queue.Serve, Worker: out[0].Worker}, nil)
 

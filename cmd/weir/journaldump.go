@@ -71,7 +71,7 @@ type jsonHeader struct {
 }
 
 func (d *dumper) record(path string, r *journal.Record) error {
-	if r.Kind == journal.HeaderKind {
+	if r.Kind == journal.HeaderKind || r.Kind == journal.ResumeKind {
 		d.epoch = r.Header.Epoch
 	}
 	record := jsonRecord{File: path, Offset: r.Offset, Size: r.Size, Kind: r.Kind.String(), Note: noteJSON(r)}
@@ -88,7 +88,7 @@ func (d *dumper) record(path string, r *journal.Record) error {
 		record.Synced = r.Synced
 	}
 	switch r.Kind {
-	case journal.StepKind, journal.MarkKind, journal.NoteKind:
+	case journal.StepKind, journal.MarkKind, journal.NoteKind, journal.ResumeKind:
 		record.Time = wallTime(d.epoch, r.Now)
 	}
 	d.print(&record)

@@ -24,6 +24,7 @@ const never = math.MaxInt64
 // keeps some hundred bytes for each action. The zero value is ready.
 type Extraction struct {
 	header journal.Header
+	began  int64 // the epoch of the first segment: later ones tell it by other clocks
 	counts Counts
 	fleet  fleet
 	now    queue.Time
@@ -105,6 +106,8 @@ func (e *Extraction) Record(r *journal.Record) error {
 	switch r.Kind {
 	case journal.HeaderKind:
 		return e.segment(r)
+	case journal.ResumeKind:
+		e.header.Epoch = r.Header.Epoch
 	case journal.NoteKind:
 		if err := e.note(r); err != nil {
 			return err
@@ -141,6 +144,7 @@ func (e *Extraction) segment(r *journal.Record) error {
 	e.header = r.Header
 	e.begun, e.repeats, e.skip = false, 0, 0
 	if e.byName == nil { // the first
+		e.began = r.Header.Epoch
 		e.byName, e.byClass, e.groups = make(map[invocationName]int32), make(map[class]int32), make(map[string]uint32)
 		for level := range e.byGroup {
 			e.byGroup[level] = make(map[uint32]string)
@@ -558,7 +562,7 @@ func (e *Extraction) Tape() (*Tape, error) {
 			first, last = min(first, a.asked), max(last, min(a.ended, e.now))
 		}
 	}
-	t := &Tape{Core: e.header.Core, Config: e.header.Config, From: time.Unix(0, e.header.Epoch+int64(first)).UTC()}
+	t := &Tape{Core: e.header.Core, Config: e.header.Config, From: time.Unix(0, e.began+int64(first)).UTC()}
 	e.classes = e.used(t)
 	demands := make(map[string]int)
 	for i := range e.builds {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/weir-build/weir/loadgen/scenario"
 	"github.com/weir-build/weir/sim/tape"
+	"github.com/weir-build/weir/sim/tape/tapetest"
 	"github.com/weir-build/weir/system/queue"
 	"github.com/weir-build/weir/system/queue/journal"
 )
@@ -174,6 +175,24 @@ func TestSegmentsMayOverlap(t *testing.T) {
 	}
 	if _, err := extracted(second, whole); err == nil || err.Error() != "the journal is corrupt at offset 0: this is segment 1, after segment 2" {
 		t.Errorf("in the wrong order: %v", err)
+	}
+}
+
+// TestAnotherProcessGoesOn in the same segment, after an hour of which the queue knows
+// nothing.
+func TestAnotherProcessGoesOn(t *testing.T) {
+	whole := site("fair").Journal()
+	reader, r := journal.NewReader(bytes.NewReader(whole)), new(journal.Record)
+	for range 2000 {
+		if err := reader.Next(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	later := tapetest.Epoch.Add(time.Hour).UnixNano()
+	resumed := slices.Concat(whole[:r.Offset], journal.AppendResume(nil, r.Now, later), whole[r.Offset:])
+	want, got := extract(t, whole), extract(t, resumed)
+	if !slices.Equal(got.Recorded().Queue, want.Recorded().Queue) || !slices.Equal(got.Recorded().Builds, want.Recorded().Builds) || !got.From.Equal(want.From) {
+		t.Errorf("from %v, %+v; want from %v, %+v", got.From, got.Counts, want.From, want.Counts)
 	}
 }
 

@@ -75,7 +75,7 @@ func (c *census) move(t *task, to standing) {
 
 // of finds or makes the invocation of an operation.
 func (c *census) of(op *operation) *invocation {
-	key := invocationKey{op.instance, op.client.metadata.GetToolInvocationId()}
+	key := invocationKey{op.instance, op.client.invocation()}
 	if found, ok := c.invocations[key]; ok {
 		return found
 	}

@@ -132,9 +132,9 @@ func branchName(by string, op *operation) string {
 	case "tenant":
 		return op.tenant
 	case "correlated":
-		return op.client.metadata.GetCorrelatedInvocationsId()
+		return op.client.request().GetCorrelatedInvocationsId()
 	case "invocation":
-		return op.client.metadata.GetToolInvocationId()
+		return op.client.invocation()
 	case "priority":
 		return strconv.Itoa(int(op.priority))
 	}

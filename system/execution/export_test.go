@@ -2,6 +2,7 @@ package execution
 
 import (
 	"bytes"
+	"errors"
 	"testing"
 	"time"
 
@@ -60,6 +61,16 @@ func dropTimes(m protoreflect.Message) {
 		return true
 	})
 }
+
+// Snapshot begins a segment of the journal with the state.
+func (s *Server) Snapshot() error {
+	var err error
+	s.locked(func(now time.Time) { err = s.rotate(now) })
+	return errors.Join(err, s.Settle())
+}
+
+// Settle waits for the segment that is being begun, if one is.
+func (s *Server) Settle() error { return s.log.Settle() }
 
 // Flush has the journal written.
 func (s *Server) Flush() error { return s.tell() }

@@ -131,8 +131,8 @@ func (s *Server) rank(in *queue.Input, op *operation, action *repb.Action) {
 	if !s.grouped {
 		return
 	}
-	in.Correlated = g.number(queue.CorrelatedLevel, op.client.metadata.GetCorrelatedInvocationsId())
-	in.Invocation = g.number(queue.InvocationLevel, op.client.metadata.GetToolInvocationId())
+	in.Correlated = g.number(queue.CorrelatedLevel, op.client.request().GetCorrelatedInvocationsId())
+	in.Invocation = g.number(queue.InvocationLevel, op.client.invocation())
 }
 
 // priorities is the range that Capabilities tell of: the whole type, of which REAPI

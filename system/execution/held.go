@@ -87,10 +87,7 @@ func unpack(p telemetry.Packed) *operation {
 	op.action.SizeBytes = p.Number()
 	op.client.call = p.Context()
 	op.client.action = op.client.call.Child(semconv.SpanAction, 0)
-	op.client.metadata = new(repb.RequestMetadata)
-	if err := proto.Unmarshal(p.Bytes(), op.client.metadata); err != nil {
-		op.client.metadata = nil // as it was when it came
-	}
+	op.client.header = p.Text()
 	op.kept = p.Text()
 	o.received, o.doneAt = p.Time(), p.Time()
 	o.cacheCheck.Start, o.cacheCheck.End = p.Time(), p.Time()

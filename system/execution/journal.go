@@ -144,6 +144,12 @@ func (s *Server) header(sequence uint64) *journal.Header {
 	return &journal.Header{Core: queue.Version, Config: s.config.Queue, Epoch: s.shell.epoch.UnixNano(), Sequence: sequence}
 }
 
+// resume notes that this process goes on with the newest segment; the lock is held.
+func (s *Server) resume(now time.Time) {
+	sh := &s.shell
+	sh.place = s.log.Append(func(b []byte) []byte { return journal.AppendResume(b, sh.time(now), sh.epoch.UnixNano()) })
+}
+
 // rotateIfDue begins another segment when the last one has grown enough; the lock
 // is held.
 func (s *Server) rotateIfDue(now time.Time) {

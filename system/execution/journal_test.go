@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -64,7 +65,7 @@ func copied(t *testing.T, dir string) string {
 }
 
 // TestStateComesBack brings a server into all kinds of states, and compares what the
-// next one knows: from steps alone, and from the snapshot that it wrote itself.
+// next ones know: from steps alone, from those of two processes, and from a snapshot.
 func TestStateComesBack(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "journal")
 	q := queue.Config{Policy: fairPolicy, MaxAttempts: 3}
@@ -129,6 +130,15 @@ func TestStateComesBack(t *testing.T) {
 	if diff := cmp.Diff(want, next.server.State(t)); diff != "" {
 		t.Errorf("from steps (-lived +taken over):\n%s", diff)
 	}
+	if err := next.server.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(want, next.after(next.folder, q).server.State(t)); diff != "" {
+		t.Errorf("from steps of two processes (-lived +taken over):\n%s", diff)
+	}
+	if err := next.server.Snapshot(); err != nil {
+		t.Fatal(err)
+	}
 	third := next.after(next.folder, q)
 	if diff := cmp.Diff(want, third.server.State(t)); diff != "" {
 		t.Errorf("from a snapshot (-lived +taken over):\n%s", diff)
@@ -154,6 +164,45 @@ func TestStateComesBack(t *testing.T) {
 		t.Errorf("by another policy %d of %d things are left", got, len(want))
 	}
 	fourth.wait(streams[3].name).until(queued)
+}
+
+// TestNextProcessGoesOnInTheSegment if it has the same rules, and else begins another one.
+func TestNextProcessGoesOnInTheSegment(t *testing.T) {
+	segmentsOf := func(c *cluster) (numbers []uint64) {
+		list, err := segments.List(c.folder)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range list {
+			numbers = append(numbers, s.Number)
+		}
+		return numbers
+	}
+	c := start(t, queue.Config{}, journaled(filepath.Join(t.TempDir(), "journal")))
+	var streams []*stream
+	for i := range 3 {
+		s := c.execute(c.upload(fmt.Sprint(i)))
+		s.until(queued)
+		streams = append(streams, s)
+		c = c.after(c.folder, queue.Config{})
+		if got := segmentsOf(c); !slices.Equal(got, []uint64{1}) {
+			t.Fatalf("process %d writes to segments %d, want to 1", i+2, got)
+		}
+	}
+	for _, s := range streams {
+		c.wait(s.name).until(queued)
+	}
+	other := c.after(c.folder, queue.Config{MaxAttempts: 2})
+	if got := segmentsOf(other); !slices.Equal(got, []uint64{2}) {
+		t.Errorf("a process of another configuration writes to segments %d, want to 2", got)
+	}
+	small := c.after(c.folder, queue.Config{}, func(c *execution.Config) { c.Journal.SegmentBytes = 1 })
+	if err := small.server.Settle(); err != nil {
+		t.Fatal(err)
+	}
+	if got := segmentsOf(small); !slices.Equal(got, []uint64{2}) {
+		t.Errorf("a process that finds the segment too large writes to segments %d, want to 2", got)
+	}
 }
 
 // TestToldOperationIsPrepared takes over an operation whose client knows of it, while
@@ -227,8 +276,8 @@ func TestDamagedJournalIsRefused(t *testing.T) {
 	if _, err := execution.New(execution.Config{
 		Instances: []string{""}, Storage: c.blobs, Logger: slog.New(slog.DiscardHandler), Registerer: prometheus.NewRegistry(),
 		Journal: execution.Journal{Dir: dir},
-	}); !errors.Is(err, segments.ErrInUse) {
-		t.Errorf("a second server on the folder: %v", err)
+	}); !errors.Is(err, segments.ErrInUse) || err.Error() != "journal: "+dir+": another process uses it" {
+		t.Errorf("a second server on the folder: %v", err) // its role says who it is
 	}
 }
 

@@ -7,7 +7,6 @@ import (
 	"time"
 
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
-	"google.golang.org/protobuf/proto"
 
 	"github.com/weir-build/weir/system/digest"
 	"github.com/weir-build/weir/system/proto/bots"
@@ -18,7 +17,8 @@ import (
 	"github.com/weir-build/weir/traces/tracecontext"
 )
 
-// What the shell knows, as the journal has it. The other way round is recover.go.
+// What the shell knows, as the journal has it. The other way round is recover.go,
+// and noted.go.
 
 // note describes an operation as it was asked for.
 func (op *operation) note() *notes.Operation {
@@ -84,7 +84,7 @@ func (t *task) state(workers map[queue.WorkerID]*session) *notes.Task {
 	n.Id, n.Platform = uint64(t.id), uint32(t.platform.id)
 	n.Leader = t.leader.state()
 	if t.packed != nil {
-		n.Response = t.packed
+		n.Response, n.Usage = t.packed, noteUsage(t.usage)
 	}
 	for i := range t.attempts {
 		a := &t.attempts[i]
@@ -101,6 +101,14 @@ func (t *task) state(workers map[queue.WorkerID]*session) *notes.Task {
 		}
 	}
 	return n
+}
+
+func noteUsage(usage []build.Attribute) []*notes.Usage {
+	noted := make([]*notes.Usage, len(usage))
+	for i := range usage {
+		noted[i] = &notes.Usage{Key: usage[i].Key, Number: usage[i].Number}
+	}
+	return noted
 }
 
 // note describes a worker that connects.
@@ -225,12 +233,6 @@ func clientWas(n *notes.Operation) (client, error) {
 		}
 		c.action = c.call.Child(semconv.SpanAction, 0)
 	}
-	if len(n.Request) > 0 {
-		c.metadata = new(repb.RequestMetadata)
-		if err := proto.Unmarshal(n.Request, c.metadata); err != nil {
-			c.metadata = nil // as it was when it came
-		}
-	}
 	return c, nil
 }
 
@@ -243,10 +245,18 @@ func (s *Server) taskOf(n *notes.Task, leader *operation, p queue.PlatformID) (*
 	if int(p) >= len(all) {
 		return nil, fmt.Errorf("the task of operation %q is of platform %d, of which the journal doesn't tell", leader.name, p)
 	}
-	return &task{
+	// Most have one attempt and one operation.
+	made := new(struct {
+		task
+		attempt  [1]build.Attempt
+		attached [1]*operation
+	})
+	made.task = task{
 		instance: leader.instance, digest: leader.action, payload: slices.Clone(n.Action),
 		platform: all[p], noCache: n.Uncached, timeout: time.Duration(n.Timeout), size: unsized, leader: leader,
-	}, nil
+		attempts: made.attempt[:0], attached: made.attached[:0],
+	}
+	return &made.task, nil
 }
 
 // attemptsOf fills in the attempts of a task that was noted, and its leases.

@@ -56,7 +56,7 @@ func TestOutcomeComesBackWhole(t *testing.T) {
 	if got.name != op.name || got.instance.name != op.instance.name || got.action != op.action || got.kept != op.kept {
 		t.Errorf("got operation %+v, want %+v", got, op)
 	}
-	if got.client.call != op.client.call || got.client.action != op.client.action || !proto.Equal(got.client.metadata, metadata) {
+	if got.client.call != op.client.call || got.client.action != op.client.action || !proto.Equal(got.client.request(), metadata) {
 		t.Errorf("got client %+v, want %+v", got.client, op.client)
 	}
 }

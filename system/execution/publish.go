@@ -46,7 +46,7 @@ func (s *Server) complete(now time.Time, l *lease, response *repb.ExecuteRespons
 	cacheable, statistics := s.toPublish(t)
 	nothing := !cacheable && statistics == nil
 	if s.log != nil {
-		s.shell.noted = marshal(&notes.Note{Response: t.packed})
+		s.shell.noted = marshal(&notes.Note{Response: t.packed, Usage: noteUsage(t.usage)})
 	}
 	s.step(now, queue.Input{
 		Kind: queue.Complete, Task: t.id, Attempt: l.attempt, Worker: l.worker, Accepting: nothing,

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"maps"
 	"os"
+	"runtime/debug"
 	"slices"
 	"sync"
 	"time"
@@ -21,6 +22,7 @@ import (
 	"github.com/weir-build/weir/system/queue"
 	"github.com/weir-build/weir/system/queue/journal"
 	"github.com/weir-build/weir/system/segments"
+	"github.com/weir-build/weir/traces/build"
 )
 
 // known is the place of a record from before.
@@ -31,6 +33,10 @@ const known = 1
 // was told to the shell is in the notes. Nothing of it reaches metrics, logs or
 // spans, where it has been. Time stands still while no server runs: nobody is lost,
 // and nothing times out, by that.
+//
+// It goes on with that segment, if its rules are still those of this server: a
+// snapshot of a million tasks is read in seconds, and to write it anew before anybody
+// is served would double them. If not, it begins another one.
 
 // recover takes over from the journal, if there is one, and goes on with it.
 func (s *Server) recover() error {
@@ -41,18 +47,24 @@ func (s *Server) recover() error {
 	if err != nil {
 		return fmt.Errorf("journal: %w", err)
 	}
-	if err := s.recoverFrom(log); err != nil {
+	goesOn, err := s.recoverFrom(log)
+	if err != nil {
 		return errors.Join(fmt.Errorf("journal: %w", err), log.Close())
 	}
 	s.left = s.shell.unfinished()
-	// What follows from the restart is in the new segment, and not in the old one,
-	// which is by the old configuration and the old clock.
 	s.locked(func(now time.Time) {
+		if goesOn {
+			s.log = log
+			s.resume(now)
+			s.partFromPeers(now)
+			return
+		}
+		// What follows from the restart is in the new segment's beginning.
 		s.partFromPeers(now)
 		s.log = log
 		err = s.rotate(now)
 	})
-	if err == nil {
+	if err == nil && !goesOn {
 		err = log.Settle()
 	}
 	if err != nil {
@@ -61,36 +73,71 @@ func (s *Server) recover() error {
 	return nil
 }
 
-// recoverFrom reads the newest segment of a log.
-func (s *Server) recoverFrom(log *segments.Log) error {
+// recoverFrom reads the newest segment of a log, and tells whether it can go on.
+func (s *Server) recoverFrom(log *segments.Log) (goesOn bool, err error) {
 	last, ok, err := log.Last()
 	if err != nil || !ok {
-		return err
+		return false, err
 	}
 	f, err := os.Open(last.Path)
 	if err != nil {
-		return err
+		return false, err
 	}
 	defer f.Close()
 	started, sh := time.Now(), &s.shell
 	loud := s.silence()
+	eager := collectLess(f)
 	recovery, size, err := s.replay(f)
+	eager()
 	loud()
 	if err != nil {
-		return fmt.Errorf("%s: %w", last.Path, err)
+		return false, fmt.Errorf("%s: %w", last.Path, err)
 	}
-	sh.snapshotBytes = size // at most, for the next segment's
+	sh.began = sh.snapshotBytes - size // of the places that the log counts from now on
 	// Time goes on from where it was, and by the rules of now.
 	sh.epoch = time.Now().Add(-time.Duration(recovery.Now))
+	goesOn = recovery.Header.Core == queue.Version && recovery.Header.Config == s.config.Queue
 	if recovery.Header.Config != s.config.Queue {
 		if sh.queue, err = queue.Load(s.config.Queue, sh.queue.Save(nil)); err != nil {
-			return fmt.Errorf("%s: by the new configuration: %w", last.Path, err)
+			return false, fmt.Errorf("%s: by the new configuration: %w", last.Path, err)
 		}
 		sh.groups.keep(sh.queue.Refers)
 	}
 	s.logger.Info("took over from the journal", "journal", last.Path, "operations", len(sh.operations), "tasks", len(sh.tasks),
 		"workers", len(sh.workers), "duration", time.Since(started))
-	return log.Resume(size)
+	return goesOn, log.Resume(size)
+}
+
+// Of what is read from a journal most stays, so that collecting garbage each time the
+// memory in use has doubled marks all of it in vain, a dozen times.
+const (
+	// largeJournal is from where on that takes a noticeable time.
+	largeJournal = 16 << 20
+	// collectAt is what memory may grow by meanwhile, in percent. Without a limit it grew
+	// by a third of what stays (BenchmarkRecovery), more where tasks end in the journal.
+	collectAt = 400
+)
+
+// collectLess lets the process collect garbage less often while it reads a large
+// journal, until the function it returns is called. It is for one server in a process.
+func collectLess(from *os.File) (eager func()) {
+	if info, err := from.Stat(); err != nil || info.Size() < largeJournal {
+		return func() {}
+	}
+	usual := debug.SetGCPercent(collectAt)
+	if usual < 0 || usual > collectAt {
+		debug.SetGCPercent(usual)
+	}
+	return func() { debug.SetGCPercent(usual) }
+}
+
+// reserve makes room for what a snapshot's queue has open.
+func (s *shell) reserve() {
+	if tasks, operations, _ := s.queue.Open(); tasks > 0 && len(s.names)+len(s.tasks) == 0 {
+		s.names = make(map[string]*operation, operations)
+		s.operations = make(map[queue.OperationID]*operation, operations)
+		s.tasks = make(map[queue.TaskID]*task, tasks)
+	}
 }
 
 // silence keeps what is done again from metrics and logs, until the function it
@@ -107,11 +154,7 @@ func (s *Server) silence() func() {
 }
 
 // replayNote takes over what stands by itself in the journal.
-func (s *Server) replayNote(now time.Time, data []byte) error {
-	n := new(notes.Note)
-	if err := proto.Unmarshal(data, n); err != nil {
-		return err
-	}
+func (s *Server) replayNote(now time.Time, n *notes.Note) error {
 	sh := &s.shell
 	for _, p := range n.Platforms {
 		at, err := s.instanceOf(p.Instance, "platform", platformText(propertiesOf(p.Properties)))
@@ -180,7 +223,7 @@ func (s *Server) replayTask(n *notes.Task) error {
 	}
 	s.attemptsOf(t, n.Attempts)
 	if n.Response != nil {
-		if err := t.cameTo(n.Response); err != nil {
+		if err := t.cameTo(n.Response, n.Usage); err != nil {
 			return err
 		}
 	}
@@ -242,23 +285,22 @@ func (s *Server) replayEnd(at time.Time, op *operation, data []byte) error {
 // own copies a response out of what was read. It is not nil, even if it is empty.
 func own(response []byte) []byte { return append([]byte{}, response...) }
 
-// cameTo notes the response that a task came to.
-func (t *task) cameTo(data []byte) error {
+// cameTo notes the response that a task came to, and what its command used.
+func (t *task) cameTo(data []byte, usage []*notes.Usage) error {
 	t.response = new(repb.ExecuteResponse)
 	if err := proto.Unmarshal(data, t.response); err != nil {
 		return fmt.Errorf("the result of operation %q: %w", t.leader.name, err)
 	}
 	t.packed = own(data)
+	for _, u := range usage {
+		t.usage = append(t.usage, build.Number(u.GetKey(), u.GetNumber()))
+	}
 	return nil
 }
 
 // before does what the shell did before a step of the queue.
-func (s *Server) before(now time.Time, in *queue.Input, noted []byte) error {
+func (s *Server) before(now time.Time, in *queue.Input, n *notes.Note) error {
 	sh := &s.shell
-	n := new(notes.Note)
-	if err := proto.Unmarshal(noted, n); err != nil {
-		return err
-	}
 	switch in.Kind {
 	case queue.Enqueue:
 		op, err := s.operationOf(n.Operation)
@@ -308,7 +350,7 @@ func (s *Server) before(now time.Time, in *queue.Input, noted []byte) error {
 			owner.leases.remove(l.id)
 		}
 		if in.Kind == queue.Complete {
-			return l.task.cameTo(n.Response)
+			return l.task.cameTo(n.Response, n.Usage)
 		}
 	}
 	return nil
@@ -362,15 +404,19 @@ func (s *Server) partFromPeers(now time.Time) {
 func (s *Server) replay(from io.Reader) (recovery *journal.Recovery, size int64, err error) {
 	reader, rec := journal.NewReader(from), new(journal.Record)
 	recovery = new(journal.Recovery)
+	var noted noteReader
 	for {
 		err := reader.Next(rec)
 		var torn *journal.TornError
 		switch {
 		case err == nil:
-			if err := s.replayRecord(recovery, rec); err != nil {
+			if err := s.replayRecord(recovery, rec, &noted); err != nil {
 				return nil, 0, fmt.Errorf("offset %d: %w", rec.Offset, err)
 			}
 			size = rec.Offset + int64(rec.Size)
+			if rec.Kind == journal.MarkKind && recovery.Counts[journal.MarkKind] == 1 {
+				s.shell.snapshotBytes = size
+			}
 			continue
 		case !errors.Is(err, io.EOF) && !errors.As(err, &torn):
 			return nil, 0, err
@@ -387,23 +433,31 @@ func (s *Server) replay(from io.Reader) (recovery *journal.Recovery, size int64,
 }
 
 // replayRecord does again what a record tells of.
-func (s *Server) replayRecord(recovery *journal.Recovery, rec *journal.Record) error {
+func (s *Server) replayRecord(recovery *journal.Recovery, rec *journal.Record, noted *noteReader) error {
 	now := time.Unix(0, recovery.Header.Epoch+int64(rec.Now))
-	switch rec.Kind {
-	case journal.NoteKind:
-		if err := s.replayNote(now, rec.Note); err != nil {
+	var n *notes.Note
+	if rec.Kind == journal.NoteKind || rec.Kind == journal.StepKind {
+		var err error
+		if n, err = noted.read(rec.Note); err != nil {
 			return err
 		}
-	case journal.StepKind:
-		if err := s.before(now, &rec.Input, rec.Note); err != nil {
+	}
+	if rec.Kind == journal.StepKind {
+		if err := s.before(now, &rec.Input, n); err != nil {
 			return err
 		}
 	}
 	if err := recovery.Apply(rec); err != nil {
 		return err
 	}
-	if recovery.Queue != nil {
+	if recovery.Queue != nil && recovery.Queue != s.shell.queue {
 		s.shell.queue = recovery.Queue // it is asked why tasks wait
+		s.shell.reserve()
+	}
+	if rec.Kind == journal.NoteKind {
+		if err := s.replayNote(now, n); err != nil {
+			return err
+		}
 	}
 	if rec.Kind == journal.StepKind {
 		s.carryOut(now, rec.Outputs)

@@ -31,6 +31,7 @@ func FuzzNotes(f *testing.F) {
 		{Task: &notes.Task{Id: 1<<32 | 1, Leader: op, Attempts: []*notes.Attempt{{Queued: 1, Session: 1<<32 | 1, State: 1}}, Response: []byte{}}},
 		{Session: &notes.Session{Name: "bots/b", BotId: "b", Slots: 1, Worker: 1<<32 | 1, Offered: []*notes.Property{{Key: "k", Value: "v"}}}},
 		{Drains: &notes.Drains{Rules: []*notes.Drain{{Worker: "b"}, {Property: &notes.Property{Key: "k", Value: "v"}}}}},
+		{Response: []byte{}, Usage: []*notes.Usage{{Key: "k", Number: 7}}},
 		{Ended: "operations/x", Response: []byte{}}, {Deleted: "operations/x"}, {},
 	} {
 		f.Add(marshal(n), marshal(whole), uint8(queue.Enqueue))
@@ -48,13 +49,16 @@ func FuzzNotes(f *testing.F) {
 			t.Fatal(err)
 		}
 		now := time.Unix(0, 1)
-		for _, data := range [][]byte{first, second} {
-			if s.replayNote(now, data) != nil {
-				continue
+		var reader noteReader
+		for _, data := range [][]byte{first, second, first, second} {
+			want := new(notes.Note)
+			unread := proto.Unmarshal(data, want)
+			n, err := reader.read(data)
+			if (err != nil) != (unread != nil) || err == nil && !proto.Equal(n, want) {
+				t.Fatalf("%x is read as %v, %v; want %v, %v", data, n, err, want, unread)
 			}
-			n := new(notes.Note)
-			if err := proto.Unmarshal(data, n); err != nil {
-				t.Fatalf("%x is no note, and was taken for one", data)
+			if err == nil {
+				_ = s.replayNote(now, n)
 			}
 		}
 		// The same as what comes with a step of a fresh queue.
@@ -64,11 +68,42 @@ func FuzzNotes(f *testing.F) {
 		}
 		q := queue.New(queue.Config{})
 		rec := &journal.Record{Kind: journal.StepKind, Input: in, Note: second, Outputs: q.Step(0, &in, nil)}
-		if s.before(now, &rec.Input, rec.Note) != nil {
+		n, err := reader.read(rec.Note)
+		if err != nil || s.before(now, &rec.Input, n) != nil {
 			return
 		}
 		s.shell.queue = q
 		s.carryOut(now, rec.Outputs)
 		s.after(now, &rec.Input)
 	})
+}
+
+// BenchmarkNotes reads the note of a task of a snapshot.
+func BenchmarkNotes(b *testing.B) {
+	action := digest.Of([]byte("a"))
+	name := digest.OperationName("main", "0af76519-16cd-43dd-8448-eb211c80319c")
+	note := marshal(&notes.Note{Task: &notes.Task{
+		Action: make([]byte, 150), Timeout: int64(time.Hour), Id: 1<<32 | 1, Attempts: []*notes.Attempt{{Queued: 1, QueueReason: "all busy"}},
+		Leader: &notes.Operation{
+			Name: name, Instance: "main", ActionHash: action.Hash[:], ActionSizeBytes: 1, Sequence: 7, Request: make([]byte, 100),
+			Call: "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", Received: 1, Cache: "miss", Stage: 2, Tenant: "main",
+		},
+	}})
+	var reader noteReader
+	for by, read := range map[string]func() error{
+		"hand": func() error {
+			_, err := reader.read(note)
+			return err
+		},
+		"proto": func() error { return proto.Unmarshal(note, new(notes.Note)) },
+	} {
+		b.Run("by="+by, func(b *testing.B) {
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := read(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
 }

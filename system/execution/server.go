@@ -30,6 +30,7 @@
 //	held.go        the same where the build isn't sampled: it may yet be kept
 //	journal.go     what is written down, and when, so that a kill loses nothing
 //	notes.go       what of it is the shell's
+//	noted.go       reading that, by hand
 //	recover.go     taking over from it
 //
 // An operation is kept for a while after its end, so that a client that lost its
@@ -191,7 +192,7 @@ func New(c Config) (*Server, error) {
 		}
 	}
 	if len(c.Instances) == 0 {
-		return nil, errors.New("execution-server: no instance to serve")
+		return nil, errors.New("no instance to serve")
 	}
 	s := &Server{
 		config: c, logger: c.Logger,
@@ -203,12 +204,12 @@ func New(c Config) (*Server, error) {
 	}
 	for _, name := range c.Instances {
 		if err := digest.CheckInstance(name); err != nil {
-			return nil, fmt.Errorf("execution-server: %w", err)
+			return nil, err
 		}
 		s.instances[name] = newInstance(name, c.Storage.ForInstance(name))
 	}
 	if err := errors.Join(slices.Concat(checkQueue(&c.Queue), c.Matching.problems(), c.Sizes.problems(&c.Matching), checkTenants(&c), c.Journal.problems())...); err != nil {
-		return nil, fmt.Errorf("execution-server: %w", err)
+		return nil, err
 	}
 	s.maxHold = min(maxHold, cmp.Or(c.Queue.SessionTimeout, time.Minute)/3, cmp.Or(c.Queue.LeaseTimeout, time.Minute)/3)
 	s.grouped, s.ranked = c.Queue.Policy.Groups(), c.Queue.Policy.Uses(queue.Priority)
@@ -222,7 +223,7 @@ func New(c Config) (*Server, error) {
 		s.holder = c.NewHolder(heldSpans)
 	}
 	if err := s.recover(); err != nil {
-		return nil, fmt.Errorf("execution-server: %w", err)
+		return nil, err
 	}
 	s.locked(s.weigh)
 	return s, nil

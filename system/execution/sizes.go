@@ -101,7 +101,7 @@ func (s *sizes) place(op *operation, action *repb.Action, wanted []property) ([]
 		return wanted, unsized, 0
 	}
 	z := size{kind: s.kindOf(op.instance.name, action, wanted)}
-	if m := op.client.metadata.GetActionMnemonic(); m != "" {
+	if m := op.client.request().GetActionMnemonic(); m != "" {
 		z.mnemonic = sizing.Kind(hashWords("mnemonic", op.instance.name, m))
 	}
 	s.mu.Lock()

@@ -9,6 +9,7 @@ import (
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
 	spb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
 
 	"github.com/weir-build/weir/system/telemetry"
 	"github.com/weir-build/weir/traces/build"
@@ -18,10 +19,34 @@ import (
 
 // client is who asked for an operation, as far as traces want to know.
 type client struct {
-	call     tracecontext.Context // the span of the Execute call
-	action   tracecontext.Context // the span of the operation, derived from it
-	metadata *repb.RequestMetadata
-	header   string // the same on the wire
+	call     tracecontext.Context  // the span of the Execute call
+	action   tracecontext.Context  // the span of the operation, derived from it
+	metadata *repb.RequestMetadata // nil where only the header is kept; see request
+	header   string                // the same on the wire
+}
+
+// request returns what the client told of itself, nil if that is nothing, or can't be
+// read. Of an operation that a journal told of it is read each time: of a million that
+// wait few are asked.
+func (c *client) request() *repb.RequestMetadata {
+	if c.metadata != nil || c.header == "" {
+		return c.metadata
+	}
+	m := new(repb.RequestMetadata)
+	if err := proto.Unmarshal([]byte(c.header), m); err != nil {
+		return nil
+	}
+	return m
+}
+
+var invocationField = fieldNumber(new(repb.RequestMetadata), "tool_invocation_id")
+
+// invocation is the id of the client's build, empty if it has none: it is asked of all.
+func (c *client) invocation() string {
+	if c.metadata != nil {
+		return c.metadata.ToolInvocationId
+	}
+	return textField(c.header, invocationField)
 }
 
 func clientOf(ctx context.Context) client {
@@ -154,7 +179,7 @@ func (op *operation) attributes() []build.Attribute {
 	add(semconv.AttrOperation, op.name)
 	add(semconv.AttrCacheResult, op.outcome.cache)
 	add(semconv.AttrInstance, op.instance.name)
-	if m := op.client.metadata; m != nil {
+	if m := op.client.request(); m != nil {
 		add(semconv.AttrInvocationID, m.ToolInvocationId)
 		add(semconv.AttrActionID, m.ActionId)
 		add(semconv.AttrActionMnemonic, m.ActionMnemonic)

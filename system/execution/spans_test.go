@@ -3,6 +3,7 @@ package execution_test
 import (
 	"bytes"
 	"context"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -18,6 +19,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
+	"github.com/weir-build/weir/system/actioncache"
 	"github.com/weir-build/weir/system/digest"
 	"github.com/weir-build/weir/system/proto/admin"
 	"github.com/weir-build/weir/system/proto/executionstats"
@@ -345,6 +347,53 @@ func TestStoppedServerTellsOfCancelledLeaders(t *testing.T) {
 	workerOf(t, actions(t, c.traces(leader), leader)[0])
 }
 
+// stuckCache is an action cache that takes no results until it is told to.
+type stuckCache struct {
+	actioncache.Cache
+	take chan struct{}
+}
+
+func (c *stuckCache) Put(ctx context.Context, d digest.Digest, result *repb.ActionResult) error {
+	<-c.take
+	return c.Cache.Put(ctx, d, result)
+}
+
+// What a command used is on its span even if the server that was told of it died before
+// the result was published, and whether the next one has it of a step or of a snapshot.
+func TestCommandsUseOutlivesTheServer(t *testing.T) {
+	stuck := &stuckCache{take: make(chan struct{})}
+	c := startWith(t, queue.Config{}, func(ac actioncache.Cache) actioncache.Cache {
+		stuck.Cache = ac
+		return stuck
+	}, journaled(filepath.Join(t.TempDir(), "journal")))
+	client := tracecontext.OfInvocation("use")
+	s := c.executeIn(as(t.Context(), client), c.upload("a"))
+	s.until(queued)
+	b := c.bot("one")
+	l := b.take()
+	record, err := structpb.NewStruct(map[string]any{semconv.AttrUserTime: 7e6})
+	if err != nil {
+		t.Fatal(err)
+	}
+	now := timestamppb.Now()
+	b.poll(briefly, completed(t, l, &repb.ActionResult{ExecutionMetadata: &repb.ExecutedActionMetadata{
+		WorkerStartTimestamp: now, ExecutionStartTimestamp: now, ExecutionCompletedTimestamp: now, WorkerCompletedTimestamp: now,
+		AuxiliaryMetadata: []*anypb.Any{pack(t, record)},
+	}}, nil))
+	second := c.after(c.folder, queue.Config{})
+	if err := second.server.Snapshot(); err != nil {
+		t.Fatal(err)
+	}
+	third := second.after(second.folder, queue.Config{})
+	close(stuck.take)
+	for what, next := range map[string]*cluster{"steps": second, "a snapshot": third} {
+		next.wait(s.name).until(completedS)
+		if got := used(next, client); got != 7e6 {
+			t.Errorf("from %s: the command used %d ns, want 7e6", what, got)
+		}
+	}
+}
+
 // What a command used is on its span, as our runner tells it and as BuildBox's does,
 // of commands that fail too. Our record is no part of the result that clients get.
 func TestCommandsUseIsOnItsSpan(t *testing.T) {
@@ -397,17 +446,21 @@ func TestCommandsUseIsOnItsSpan(t *testing.T) {
 			if n := len(response.Result.ExecutionMetadata.AuxiliaryMetadata); n != c.entries {
 				t.Errorf("the client's result has %d entries of auxiliary metadata, want %d", n, c.entries)
 			}
-			var got int64
-			for node := range lifecycle.Build(cluster.traces(client).Get(client.Trace)).All() {
-				if node.Span.Name == semconv.SpanExecute {
-					got = node.Span.IntAttr(semconv.AttrUserTime)
-				}
-			}
-			if got != c.want {
+			if got := used(cluster, client); got != c.want {
 				t.Errorf("the command used %d ns, want %d", got, c.want)
 			}
 		})
 	}
+}
+
+// used is the time that the command of a trace's one action used, by its span.
+func used(c *cluster, client tracecontext.Context) (nanoseconds int64) {
+	for node := range lifecycle.Build(c.traces(client).Get(client.Trace)).All() {
+		if node.Span.Name == semconv.SpanExecute {
+			nanoseconds = node.Span.IntAttr(semconv.AttrUserTime)
+		}
+	}
+	return nanoseconds
 }
 
 func pack(t *testing.T, m proto.Message) *anypb.Any {

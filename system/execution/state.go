@@ -115,7 +115,7 @@ func (s *Server) state(at *instance, limit uint32) *admin.State {
 	for _, t := range sh.census.oldest(at, n) {
 		state.Waits = append(state.Waits, &admin.Wait{
 			Operation: t.leader.name, About: t.leader.client.about(), Platform: brief(t.platform.text),
-			Invocation: brief(t.leader.client.metadata.GetToolInvocationId()), Since: timestamppb.New(t.since()), Reason: s.queuedBecause(t),
+			Invocation: brief(t.leader.client.invocation()), Since: timestamppb.New(t.since()), Reason: s.queuedBecause(t),
 		})
 	}
 	for i := range sh.drains {
@@ -194,7 +194,7 @@ func (s *Server) stateInvocations(state *admin.State, at *instance, n int) {
 	})
 	for _, i := range list[:min(len(list), n)] {
 		m := &admin.Invocation{
-			Id: brief(i.key.id), Correlated: brief(i.client.metadata.GetCorrelatedInvocationsId()), Tool: brief(i.client.metadata.GetToolDetails().GetToolName()),
+			Id: brief(i.key.id), Correlated: brief(i.client.request().GetCorrelatedInvocationsId()), Tool: brief(i.client.request().GetToolDetails().GetToolName()),
 			Queued: uint32(i.queued), Executing: uint32(i.executing),
 		}
 		if i.first != nil {
@@ -241,7 +241,8 @@ func (l *lease) try() *build.Attempt { return &l.task.attempts[l.attempt-1] }
 
 // about says what an action is: its mnemonic and target, as far as the client told.
 func (c *client) about() string {
-	return brief(strings.TrimSpace(c.metadata.GetActionMnemonic() + " " + c.metadata.GetTargetId()))
+	m := c.request()
+	return brief(strings.TrimSpace(m.GetActionMnemonic() + " " + m.GetTargetId()))
 }
 
 // brief shortens a text to what is told of it.

@@ -48,7 +48,9 @@ type Client struct {
 	mu    sync.Mutex
 	known abilities
 
-	noBatches atomic.Bool // the server has REAPI's calls only
+	// plainUntil is until when the server is taken to have REAPI's calls only, in
+	// nanoseconds since 1970.
+	plainUntil atomic.Int64
 }
 
 func newClient(conn *grpc.ClientConn, instance string, compressor Compressor, patience patience) *Client {

@@ -1,6 +1,8 @@
 package remote
 
 import (
+	"time"
+
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
 	"google.golang.org/grpc/mem"
 )
@@ -21,7 +23,11 @@ const (
 	MaxReconnects = maxReconnects
 	MaxDigests    = maxDigests
 	MinCompressed = minCompressed
+	BatchRetry    = batchRetry
 )
+
+// Later lets so much time pass for what is known of the server.
+func (c *Client) Later(d time.Duration) { c.plainUntil.Add(-int64(d)) }
 
 // ReadOperation reads an operation on top of what was read before.
 func ReadOperation(before string, data []byte) (Update, *repb.ExecuteResponse, error, error) {

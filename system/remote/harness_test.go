@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
+	"github.com/prometheus/client_golang/prometheus"
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
 
@@ -15,6 +16,7 @@ import (
 	"github.com/weir-build/weir/system/cas"
 	"github.com/weir-build/weir/system/remote"
 	"github.com/weir-build/weir/system/storage"
+	"github.com/weir-build/weir/traces/semconv"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -111,17 +113,18 @@ func dialConfig(t testing.TB, config remote.Config, options ...grpc.DialOption) 
 // storageServer is the real storage-server with the one instance "main".
 type storageServer struct {
 	calls
-	blobs   *cas.Memory
-	address string
+	blobs    *cas.Memory
+	address  string
+	registry *prometheus.Registry
 }
 
 func newStorage(t testing.TB, maxBatchBytes int64, options ...grpc.ServerOption) *storageServer {
 	t.Helper()
-	s := &storageServer{blobs: cas.NewMemory(cas.MemoryConfig{})}
+	s := &storageServer{blobs: cas.NewMemory(cas.MemoryConfig{}), registry: prometheus.NewRegistry()}
 	server, err := storage.New(storage.Config{
 		Functions:     cas.Functions,
 		Instances:     map[string]storage.Instance{"main": {CAS: s.blobs, AC: actioncache.NewMemory(actioncache.MemoryConfig{})}},
-		MaxBatchBytes: maxBatchBytes,
+		MaxBatchBytes: maxBatchBytes, Registerer: s.registry,
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -129,6 +132,26 @@ func newStorage(t testing.TB, maxBatchBytes int64, options ...grpc.ServerOption)
 	t.Cleanup(server.Close)
 	s.address = serve(t, func(g *grpc.Server) { server.Register(g) }, append(s.options(), options...)...)
 	return s
+}
+
+// hits returns how many results were looked up and found.
+func (s *storageServer) hits(t testing.TB) float64 {
+	t.Helper()
+	families, err := s.registry.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range families {
+		for _, m := range f.Metric {
+			for _, label := range m.Label {
+				if f.GetName() == semconv.ActionCacheLookups.Name && label.GetValue() == "hit" {
+					return m.Counter.GetValue()
+				}
+			}
+		}
+	}
+	t.Fatal("no look-ups are counted")
+	return 0
 }
 
 // fakeBlobs is a CAS that answers as it is told, wrongly if need be.

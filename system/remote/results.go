@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
 	"google.golang.org/grpc/codes"
@@ -157,11 +158,16 @@ func (c *Client) writeResults(ctx context.Context, updates []ActionUpdate, resul
 	return nil
 }
 
+// batchRetry is after what time a server that has no calls for many results is asked for
+// one again: it may have been replaced by one that does. A call in vain costs little, and
+// a cluster is upgraded in minutes.
+const batchRetry = time.Minute
+
 // atOnce gets results by the one call for all, of which an error is each one's; or one
 // by one, side by side, by REAPI's calls: if the server has no other, or where there are
 // fewer than least.
 func atOnce[V any](c *Client, least int, results []Result[V], one func(i int), all func() error) {
-	if len(results) >= least && !c.noBatches.Load() {
+	if len(results) >= least && time.Now().UnixNano() >= c.plainUntil.Load() {
 		err := all()
 		if status.Code(err) != codes.Unimplemented {
 			if err != nil {
@@ -171,7 +177,7 @@ func atOnce[V any](c *Client, least int, results []Result[V], one func(i int), a
 			}
 			return
 		}
-		c.noBatches.Store(true)
+		c.plainUntil.Store(time.Now().Add(batchRetry).UnixNano())
 	}
 	each(len(results), one)
 }

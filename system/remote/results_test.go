@@ -161,7 +161,8 @@ func TestFoundActions(t *testing.T) {
 	}
 }
 
-// A server that knows REAPI's calls only is asked for more once.
+// A server that knows REAPI's calls only is asked for more once, and again when it may
+// have been replaced.
 func TestServerWithoutBatchesOfResults(t *testing.T) {
 	var made calls
 	cache := &plainCache{results: make(map[string]*repb.ActionResult)}
@@ -170,7 +171,8 @@ func TestServerWithoutBatchesOfResults(t *testing.T) {
 		made.add(method)
 		return status.Error(codes.Unimplemented, "unknown")
 	}))...)
-	exchange(t, dial(t, address, "main"), 20, "")
+	client := dial(t, address, "main")
+	exchange(t, client, 20, "")
 	got := made.all()
 	batches := 0
 	for method, n := range got {
@@ -180,6 +182,15 @@ func TestServerWithoutBatchesOfResults(t *testing.T) {
 	}
 	if got["UpdateActionResult"] != 20 || got["GetActionResult"] != 21 || batches < 1 || got["BatchFindActions"] != 0 {
 		t.Errorf("calls %v, want 20 and 21 by themselves, and none for many but the first", got)
+	}
+	client.Later(remote.BatchRetry)
+	var asked [2]int
+	for i := range asked {
+		client.FindActions(t.Context(), []remote.ActionQuery{{Action: actionOf(0)}, {Action: actionOf(1)}})
+		asked[i] = made.all()["BatchFindActions"]
+	}
+	if asked[0] == 0 || asked[1] != asked[0] {
+		t.Errorf("after %v and after that asked for many %v times, want once", remote.BatchRetry, asked)
 	}
 }
 
@@ -191,6 +202,9 @@ func TestResultsThatDoNotFit(t *testing.T) {
 	got := server.all()
 	if got["BatchUpdateActionResults"] < 2 || got["BatchFindActions"] != 1 || got["GetActionResult"] < 3 {
 		t.Errorf("calls %v", got)
+	}
+	if hits := server.hits(t); hits != 6 {
+		t.Errorf("%v hits, want 6: one that is asked for twice is one", hits)
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
+	"github.com/prometheus/client_golang/prometheus"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/weir-build/weir/system/actioncache"
@@ -34,18 +35,23 @@ type actionCacheService struct {
 
 // GetActionResult returns a result whose outputs are all in the CAS.
 func (s actionCacheService) GetActionResult(ctx context.Context, request *repb.GetActionResultRequest) (*repb.ActionResult, error) {
-	result, err := s.get(ctx, request)
+	result, hits, err := s.get(ctx, request)
+	if err == nil {
+		hits.Inc()
+	}
 	return result, s.wire(ctx, err)
 }
 
-func (s actionCacheService) get(ctx context.Context, request *repb.GetActionResultRequest) (*repb.ActionResult, error) {
+// get counts a look-up that comes to nothing; one that is a hit is the caller's to
+// count, if it answers with it.
+func (s actionCacheService) get(ctx context.Context, request *repb.GetActionResultRequest) (_ *repb.ActionResult, hits prometheus.Counter, _ error) {
 	in, function, err := s.asked(request.InstanceName, request.DigestFunction)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	action, err := function.FromProto(request.ActionDigest)
 	if err != nil {
-		return nil, fmt.Errorf("action_digest: %w", err)
+		return nil, nil, fmt.Errorf("action_digest: %w", err)
 	}
 	result, err := in.complete.Get(ctx, action)
 	switch {
@@ -53,14 +59,12 @@ func (s actionCacheService) get(ctx context.Context, request *repb.GetActionResu
 		in.incompletions.Inc()
 	case errors.Is(err, actioncache.ErrNotFound):
 		in.misses.Inc()
-	case err == nil:
-		in.hits.Inc()
 	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	i := inliner{store: in.CAS, function: function, rest: int64(min(maxInlineBytes, maxResultBytes-proto.Size(result)))}
-	return result, i.inline(ctx, result, request)
+	return result, in.hits, i.inline(ctx, result, request)
 }
 
 // inliner puts blobs into a result while there is room.

@@ -58,7 +58,7 @@ func (s batchService) findResult(ctx context.Context, one *repb.GetActionResultR
 		r.LeftOut = true
 		return room
 	}
-	result, err := s.get(ctx, one)
+	result, hits, err := s.get(ctx, one)
 	switch {
 	case errors.Is(err, actioncache.ErrNotFound):
 		return room
@@ -68,9 +68,10 @@ func (s batchService) findResult(ctx context.Context, one *repb.GetActionResultR
 	}
 	size := int64(proto.Size(result))
 	if size > room {
-		r.LeftOut = true // and is counted as a hit again when it is asked for
+		r.LeftOut = true // and is a hit when it is asked for by itself
 		return room
 	}
+	hits.Inc()
 	r.Result = result
 	return room - size
 }

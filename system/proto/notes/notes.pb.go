@@ -49,7 +49,9 @@ type Note struct {
 	Ended   string `protobuf:"bytes,7,opt,name=ended,proto3" json:"ended,omitempty"`
 	Deleted string `protobuf:"bytes,8,opt,name=deleted,proto3" json:"deleted,omitempty"`
 	// All rules of which workers are drained, when they change.
-	Drains        *Drains `protobuf:"bytes,9,opt,name=drains,proto3" json:"drains,omitempty"`
+	Drains *Drains `protobuf:"bytes,9,opt,name=drains,proto3" json:"drains,omitempty"`
+	// What the command used of which response is the result, for its trace.
+	Usage         []*Usage `protobuf:"bytes,10,rep,name=usage,proto3" json:"usage,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -147,6 +149,66 @@ func (x *Note) GetDrains() *Drains {
 	return nil
 }
 
+func (x *Note) GetUsage() []*Usage {
+	if x != nil {
+		return x.Usage
+	}
+	return nil
+}
+
+// Usage is how much a command used of something.
+type Usage struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Key           string                 `protobuf:"bytes,1,opt,name=key,proto3" json:"key,omitempty"`
+	Number        int64                  `protobuf:"varint,2,opt,name=number,proto3" json:"number,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Usage) Reset() {
+	*x = Usage{}
+	mi := &file_notes_notes_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Usage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Usage) ProtoMessage() {}
+
+func (x *Usage) ProtoReflect() protoreflect.Message {
+	mi := &file_notes_notes_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Usage.ProtoReflect.Descriptor instead.
+func (*Usage) Descriptor() ([]byte, []int) {
+	return file_notes_notes_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Usage) GetKey() string {
+	if x != nil {
+		return x.Key
+	}
+	return ""
+}
+
+func (x *Usage) GetNumber() int64 {
+	if x != nil {
+		return x.Number
+	}
+	return 0
+}
+
 type Drains struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Rules         []*Drain               `protobuf:"bytes,1,rep,name=rules,proto3" json:"rules,omitempty"`
@@ -156,7 +218,7 @@ type Drains struct {
 
 func (x *Drains) Reset() {
 	*x = Drains{}
-	mi := &file_notes_notes_proto_msgTypes[1]
+	mi := &file_notes_notes_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -168,7 +230,7 @@ func (x *Drains) String() string {
 func (*Drains) ProtoMessage() {}
 
 func (x *Drains) ProtoReflect() protoreflect.Message {
-	mi := &file_notes_notes_proto_msgTypes[1]
+	mi := &file_notes_notes_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -181,7 +243,7 @@ func (x *Drains) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drains.ProtoReflect.Descriptor instead.
 func (*Drains) Descriptor() ([]byte, []int) {
-	return file_notes_notes_proto_rawDescGZIP(), []int{1}
+	return file_notes_notes_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *Drains) GetRules() []*Drain {
@@ -204,7 +266,7 @@ type Drain struct {
 
 func (x *Drain) Reset() {
 	*x = Drain{}
-	mi := &file_notes_notes_proto_msgTypes[2]
+	mi := &file_notes_notes_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -216,7 +278,7 @@ func (x *Drain) String() string {
 func (*Drain) ProtoMessage() {}
 
 func (x *Drain) ProtoReflect() protoreflect.Message {
-	mi := &file_notes_notes_proto_msgTypes[2]
+	mi := &file_notes_notes_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -229,7 +291,7 @@ func (x *Drain) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Drain.ProtoReflect.Descriptor instead.
 func (*Drain) Descriptor() ([]byte, []int) {
-	return file_notes_notes_proto_rawDescGZIP(), []int{2}
+	return file_notes_notes_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *Drain) GetInstance() string {
@@ -272,7 +334,7 @@ type Platform struct {
 
 func (x *Platform) Reset() {
 	*x = Platform{}
-	mi := &file_notes_notes_proto_msgTypes[3]
+	mi := &file_notes_notes_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -284,7 +346,7 @@ func (x *Platform) String() string {
 func (*Platform) ProtoMessage() {}
 
 func (x *Platform) ProtoReflect() protoreflect.Message {
-	mi := &file_notes_notes_proto_msgTypes[3]
+	mi := &file_notes_notes_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -297,7 +359,7 @@ func (x *Platform) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Platform.ProtoReflect.Descriptor instead.
 func (*Platform) Descriptor() ([]byte, []int) {
-	return file_notes_notes_proto_rawDescGZIP(), []int{3}
+	return file_notes_notes_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *Platform) GetId() uint32 {
@@ -331,7 +393,7 @@ type Property struct {
 
 func (x *Property) Reset() {
 	*x = Property{}
-	mi := &file_notes_notes_proto_msgTypes[4]
+	mi := &file_notes_notes_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -343,7 +405,7 @@ func (x *Property) String() string {
 func (*Property) ProtoMessage() {}
 
 func (x *Property) ProtoReflect() protoreflect.Message {
-	mi := &file_notes_notes_proto_msgTypes[4]
+	mi := &file_notes_notes_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -356,7 +418,7 @@ func (x *Property) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Property.ProtoReflect.Descriptor instead.
 func (*Property) Descriptor() ([]byte, []int) {
-	return file_notes_notes_proto_rawDescGZIP(), []int{4}
+	return file_notes_notes_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *Property) GetKey() string {
@@ -386,7 +448,7 @@ type Group struct {
 
 func (x *Group) Reset() {
 	*x = Group{}
-	mi := &file_notes_notes_proto_msgTypes[5]
+	mi := &file_notes_notes_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -398,7 +460,7 @@ func (x *Group) String() string {
 func (*Group) ProtoMessage() {}
 
 func (x *Group) ProtoReflect() protoreflect.Message {
-	mi := &file_notes_notes_proto_msgTypes[5]
+	mi := &file_notes_notes_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -411,7 +473,7 @@ func (x *Group) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Group.ProtoReflect.Descriptor instead.
 func (*Group) Descriptor() ([]byte, []int) {
-	return file_notes_notes_proto_rawDescGZIP(), []int{5}
+	return file_notes_notes_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *Group) GetLevel() uint32 {
@@ -455,7 +517,7 @@ type Session struct {
 
 func (x *Session) Reset() {
 	*x = Session{}
-	mi := &file_notes_notes_proto_msgTypes[6]
+	mi := &file_notes_notes_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -467,7 +529,7 @@ func (x *Session) String() string {
 func (*Session) ProtoMessage() {}
 
 func (x *Session) ProtoReflect() protoreflect.Message {
-	mi := &file_notes_notes_proto_msgTypes[6]
+	mi := &file_notes_notes_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -480,7 +542,7 @@ func (x *Session) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Session.ProtoReflect.Descriptor instead.
 func (*Session) Descriptor() ([]byte, []int) {
-	return file_notes_notes_proto_rawDescGZIP(), []int{6}
+	return file_notes_notes_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *Session) GetName() string {
@@ -587,7 +649,7 @@ type Operation struct {
 
 func (x *Operation) Reset() {
 	*x = Operation{}
-	mi := &file_notes_notes_proto_msgTypes[7]
+	mi := &file_notes_notes_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -599,7 +661,7 @@ func (x *Operation) String() string {
 func (*Operation) ProtoMessage() {}
 
 func (x *Operation) ProtoReflect() protoreflect.Message {
-	mi := &file_notes_notes_proto_msgTypes[7]
+	mi := &file_notes_notes_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -612,7 +674,7 @@ func (x *Operation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Operation.ProtoReflect.Descriptor instead.
 func (*Operation) Descriptor() ([]byte, []int) {
-	return file_notes_notes_proto_rawDescGZIP(), []int{7}
+	return file_notes_notes_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Operation) GetName() string {
@@ -783,13 +845,14 @@ type Task struct {
 	Leader        *Operation `protobuf:"bytes,6,opt,name=leader,proto3" json:"leader,omitempty"`
 	Attempts      []*Attempt `protobuf:"bytes,7,rep,name=attempts,proto3" json:"attempts,omitempty"`
 	Response      []byte     `protobuf:"bytes,8,opt,name=response,proto3" json:"response,omitempty"`
+	Usage         []*Usage   `protobuf:"bytes,9,rep,name=usage,proto3" json:"usage,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Task) Reset() {
 	*x = Task{}
-	mi := &file_notes_notes_proto_msgTypes[8]
+	mi := &file_notes_notes_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -801,7 +864,7 @@ func (x *Task) String() string {
 func (*Task) ProtoMessage() {}
 
 func (x *Task) ProtoReflect() protoreflect.Message {
-	mi := &file_notes_notes_proto_msgTypes[8]
+	mi := &file_notes_notes_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -814,7 +877,7 @@ func (x *Task) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Task.ProtoReflect.Descriptor instead.
 func (*Task) Descriptor() ([]byte, []int) {
-	return file_notes_notes_proto_rawDescGZIP(), []int{8}
+	return file_notes_notes_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Task) GetAction() []byte {
@@ -873,6 +936,13 @@ func (x *Task) GetResponse() []byte {
 	return nil
 }
 
+func (x *Task) GetUsage() []*Usage {
+	if x != nil {
+		return x.Usage
+	}
+	return nil
+}
+
 // Attempt is one lease of a task, or the wait for one.
 type Attempt struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
@@ -893,7 +963,7 @@ type Attempt struct {
 
 func (x *Attempt) Reset() {
 	*x = Attempt{}
-	mi := &file_notes_notes_proto_msgTypes[9]
+	mi := &file_notes_notes_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -905,7 +975,7 @@ func (x *Attempt) String() string {
 func (*Attempt) ProtoMessage() {}
 
 func (x *Attempt) ProtoReflect() protoreflect.Message {
-	mi := &file_notes_notes_proto_msgTypes[9]
+	mi := &file_notes_notes_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -918,7 +988,7 @@ func (x *Attempt) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Attempt.ProtoReflect.Descriptor instead.
 func (*Attempt) Descriptor() ([]byte, []int) {
-	return file_notes_notes_proto_rawDescGZIP(), []int{9}
+	return file_notes_notes_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Attempt) GetQueued() uint64 {
@@ -995,7 +1065,7 @@ var File_notes_notes_proto protoreflect.FileDescriptor
 
 const file_notes_notes_proto_rawDesc = "" +
 	"\n" +
-	"\x11notes/notes.proto\x12\rweir.notes.v1\"\xf9\x02\n" +
+	"\x11notes/notes.proto\x12\rweir.notes.v1\"\xa5\x03\n" +
 	"\x04Note\x125\n" +
 	"\tplatforms\x18\x01 \x03(\v2\x17.weir.notes.v1.PlatformR\tplatforms\x12,\n" +
 	"\x06groups\x18\x02 \x03(\v2\x14.weir.notes.v1.GroupR\x06groups\x120\n" +
@@ -1005,7 +1075,12 @@ const file_notes_notes_proto_rawDesc = "" +
 	"\bresponse\x18\x06 \x01(\fR\bresponse\x12\x14\n" +
 	"\x05ended\x18\a \x01(\tR\x05ended\x12\x18\n" +
 	"\adeleted\x18\b \x01(\tR\adeleted\x12-\n" +
-	"\x06drains\x18\t \x01(\v2\x15.weir.notes.v1.DrainsR\x06drains\"4\n" +
+	"\x06drains\x18\t \x01(\v2\x15.weir.notes.v1.DrainsR\x06drains\x12*\n" +
+	"\x05usage\x18\n" +
+	" \x03(\v2\x14.weir.notes.v1.UsageR\x05usage\"1\n" +
+	"\x05Usage\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x16\n" +
+	"\x06number\x18\x02 \x01(\x03R\x06number\"4\n" +
 	"\x06Drains\x12*\n" +
 	"\x05rules\x18\x01 \x03(\v2\x14.weir.notes.v1.DrainR\x05rules\"\x86\x01\n" +
 	"\x05Drain\x12\x1a\n" +
@@ -1062,7 +1137,7 @@ const file_notes_notes_proto_rawDesc = "" +
 	"\bresponse\x18\x14 \x01(\fR\bresponse\x12\x14\n" +
 	"\x05ended\x18\x15 \x01(\x06R\x05ended\x12\x12\n" +
 	"\x04done\x18\x16 \x01(\bR\x04done\x12\x16\n" +
-	"\x06tenant\x18\x17 \x01(\tR\x06tenant\"\x82\x02\n" +
+	"\x06tenant\x18\x17 \x01(\tR\x06tenant\"\xae\x02\n" +
 	"\x04Task\x12\x16\n" +
 	"\x06action\x18\x01 \x01(\fR\x06action\x12\x1a\n" +
 	"\buncached\x18\x02 \x01(\bR\buncached\x12\x18\n" +
@@ -1071,7 +1146,8 @@ const file_notes_notes_proto_rawDesc = "" +
 	"\x02id\x18\x05 \x01(\x06R\x02id\x120\n" +
 	"\x06leader\x18\x06 \x01(\v2\x18.weir.notes.v1.OperationR\x06leader\x122\n" +
 	"\battempts\x18\a \x03(\v2\x16.weir.notes.v1.AttemptR\battempts\x12\x1a\n" +
-	"\bresponse\x18\b \x01(\fR\bresponse\"\x89\x02\n" +
+	"\bresponse\x18\b \x01(\fR\bresponse\x12*\n" +
+	"\x05usage\x18\t \x03(\v2\x14.weir.notes.v1.UsageR\x05usage\"\x89\x02\n" +
 	"\aAttempt\x12\x16\n" +
 	"\x06queued\x18\x01 \x01(\x06R\x06queued\x12\x16\n" +
 	"\x06leased\x18\x02 \x01(\x06R\x06leased\x12\x14\n" +
@@ -1097,37 +1173,40 @@ func file_notes_notes_proto_rawDescGZIP() []byte {
 	return file_notes_notes_proto_rawDescData
 }
 
-var file_notes_notes_proto_msgTypes = make([]protoimpl.MessageInfo, 10)
+var file_notes_notes_proto_msgTypes = make([]protoimpl.MessageInfo, 11)
 var file_notes_notes_proto_goTypes = []any{
 	(*Note)(nil),      // 0: weir.notes.v1.Note
-	(*Drains)(nil),    // 1: weir.notes.v1.Drains
-	(*Drain)(nil),     // 2: weir.notes.v1.Drain
-	(*Platform)(nil),  // 3: weir.notes.v1.Platform
-	(*Property)(nil),  // 4: weir.notes.v1.Property
-	(*Group)(nil),     // 5: weir.notes.v1.Group
-	(*Session)(nil),   // 6: weir.notes.v1.Session
-	(*Operation)(nil), // 7: weir.notes.v1.Operation
-	(*Task)(nil),      // 8: weir.notes.v1.Task
-	(*Attempt)(nil),   // 9: weir.notes.v1.Attempt
+	(*Usage)(nil),     // 1: weir.notes.v1.Usage
+	(*Drains)(nil),    // 2: weir.notes.v1.Drains
+	(*Drain)(nil),     // 3: weir.notes.v1.Drain
+	(*Platform)(nil),  // 4: weir.notes.v1.Platform
+	(*Property)(nil),  // 5: weir.notes.v1.Property
+	(*Group)(nil),     // 6: weir.notes.v1.Group
+	(*Session)(nil),   // 7: weir.notes.v1.Session
+	(*Operation)(nil), // 8: weir.notes.v1.Operation
+	(*Task)(nil),      // 9: weir.notes.v1.Task
+	(*Attempt)(nil),   // 10: weir.notes.v1.Attempt
 }
 var file_notes_notes_proto_depIdxs = []int32{
-	3,  // 0: weir.notes.v1.Note.platforms:type_name -> weir.notes.v1.Platform
-	5,  // 1: weir.notes.v1.Note.groups:type_name -> weir.notes.v1.Group
-	6,  // 2: weir.notes.v1.Note.session:type_name -> weir.notes.v1.Session
-	7,  // 3: weir.notes.v1.Note.operation:type_name -> weir.notes.v1.Operation
-	8,  // 4: weir.notes.v1.Note.task:type_name -> weir.notes.v1.Task
-	1,  // 5: weir.notes.v1.Note.drains:type_name -> weir.notes.v1.Drains
-	2,  // 6: weir.notes.v1.Drains.rules:type_name -> weir.notes.v1.Drain
-	4,  // 7: weir.notes.v1.Drain.property:type_name -> weir.notes.v1.Property
-	4,  // 8: weir.notes.v1.Platform.properties:type_name -> weir.notes.v1.Property
-	4,  // 9: weir.notes.v1.Session.offered:type_name -> weir.notes.v1.Property
-	7,  // 10: weir.notes.v1.Task.leader:type_name -> weir.notes.v1.Operation
-	9,  // 11: weir.notes.v1.Task.attempts:type_name -> weir.notes.v1.Attempt
-	12, // [12:12] is the sub-list for method output_type
-	12, // [12:12] is the sub-list for method input_type
-	12, // [12:12] is the sub-list for extension type_name
-	12, // [12:12] is the sub-list for extension extendee
-	0,  // [0:12] is the sub-list for field type_name
+	4,  // 0: weir.notes.v1.Note.platforms:type_name -> weir.notes.v1.Platform
+	6,  // 1: weir.notes.v1.Note.groups:type_name -> weir.notes.v1.Group
+	7,  // 2: weir.notes.v1.Note.session:type_name -> weir.notes.v1.Session
+	8,  // 3: weir.notes.v1.Note.operation:type_name -> weir.notes.v1.Operation
+	9,  // 4: weir.notes.v1.Note.task:type_name -> weir.notes.v1.Task
+	2,  // 5: weir.notes.v1.Note.drains:type_name -> weir.notes.v1.Drains
+	1,  // 6: weir.notes.v1.Note.usage:type_name -> weir.notes.v1.Usage
+	3,  // 7: weir.notes.v1.Drains.rules:type_name -> weir.notes.v1.Drain
+	5,  // 8: weir.notes.v1.Drain.property:type_name -> weir.notes.v1.Property
+	5,  // 9: weir.notes.v1.Platform.properties:type_name -> weir.notes.v1.Property
+	5,  // 10: weir.notes.v1.Session.offered:type_name -> weir.notes.v1.Property
+	8,  // 11: weir.notes.v1.Task.leader:type_name -> weir.notes.v1.Operation
+	10, // 12: weir.notes.v1.Task.attempts:type_name -> weir.notes.v1.Attempt
+	1,  // 13: weir.notes.v1.Task.usage:type_name -> weir.notes.v1.Usage
+	14, // [14:14] is the sub-list for method output_type
+	14, // [14:14] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_notes_notes_proto_init() }
@@ -1141,7 +1220,7 @@ func file_notes_notes_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_notes_notes_proto_rawDesc), len(file_notes_notes_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   10,
+			NumMessages:   11,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -26,9 +26,12 @@ const (
 	MarkKind
 	// SyncKind says how much before it was on disk when it was written: Synced.
 	SyncKind
+	// ResumeKind says that another process goes on with the segment: Now, and
+	// Header.Epoch, which counts from here on.
+	ResumeKind
 )
 
-var kinds = [...]string{"none", "header", "image", "note", "step", "mark", "sync"}
+var kinds = [...]string{"none", "header", "image", "note", "step", "mark", "sync", "resume"}
 
 func (k Kind) String() string { return kinds[k] }
 
@@ -67,7 +70,7 @@ var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 type Header struct {
 	Core     uint64       // queue.Version of the writer
 	Config   queue.Config // of its queue
-	Epoch    int64        // queue time 0, in nanoseconds since 1970 UTC
+	Epoch    int64        // queue time 0, in nanoseconds since 1970 UTC, by the clock of the process that writes
 	Sequence uint64       // of this segment among those of a journal, from 1; 0 if only its file's name says it
 }
 
@@ -163,6 +166,15 @@ func AppendSync(b []byte, offset, synced int64) []byte {
 	b, start := begin(b, SyncKind)
 	b = binary.LittleEndian.AppendUint64(b, uint64(offset))
 	b = binary.LittleEndian.AppendUint64(b, uint64(synced))
+	return end(b, start)
+}
+
+// AppendResume records that a process goes on with a segment of the same core and
+// configuration, whose clock says that queue time 0 was at epoch.
+func AppendResume(b []byte, now queue.Time, epoch int64) []byte {
+	b, start := begin(b, ResumeKind)
+	b = binary.AppendVarint(b, int64(now))
+	b = binary.AppendVarint(b, epoch)
 	return end(b, start)
 }
 

@@ -147,6 +147,9 @@ func (r *Record) decode(b []byte) error {
 		if r.Synced = int64(d.uint64()); r.Synced < 0 || r.Synced > r.Offset {
 			return fmt.Errorf("a sync at offset %d is of all up to %d", r.Offset, r.Synced)
 		}
+	case ResumeKind:
+		r.Now = queue.Time(d.varint())
+		r.Header.Epoch = d.varint()
 	default:
 		return fmt.Errorf("there is no record of kind %d", b[0])
 	}

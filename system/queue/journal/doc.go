@@ -11,9 +11,10 @@
 // first: images, the shell's notes on its own state, and a mark. So each segment
 // with a complete snapshot stands by itself, and those before it may be deleted.
 // Then come steps: an input, at a time, with the outputs that followed and what
-// the shell notes about it.
+// the shell notes about it. Another process may go on with a segment, where it
+// says so.
 //
-//	header  image…  note…  mark  step step … sync step … note … mark …
+//	header  image…  note…  mark  step step … sync step … note … mark  resume step …
 //
 // Outputs are facts. Whoever recovers does not decide again: it follows what was
 // recorded ([queue.Queue.Follow]), whatever it would have decided. ADR-013 says

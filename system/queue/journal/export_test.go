@@ -18,6 +18,8 @@ func (r *Record) Append(b []byte) []byte {
 		return AppendMark(b, r.Now, r.Hash)
 	case SyncKind:
 		return AppendSync(b, r.Offset, r.Synced)
+	case ResumeKind:
+		return AppendResume(b, r.Now, r.Header.Epoch)
 	}
 	return AppendStep(b, r.Now, &r.Input, r.Outputs, r.Note)
 }

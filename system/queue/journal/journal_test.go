@@ -134,6 +134,7 @@ func small() (segment []byte, offsets []int64) {
 	frame(journal.AppendSync(segment, int64(len(segment)), int64(len(segment))))
 	frame(journal.AppendStep(segment, 6e15, &poll, nil, nil))
 	frame(journal.AppendStep(segment, 6e15, &queue.Input{Kind: queue.Tick}, nil, nil))
+	frame(journal.AppendResume(segment, 6e15, 2e18))
 	return segment, append(offsets, int64(len(segment)))
 }
 

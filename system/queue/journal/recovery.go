@@ -15,10 +15,10 @@ import (
 // The shell makes its own state of the same records: the outputs in them are what
 // it was told, whatever this program's queue would have told it.
 type Recovery struct {
-	Header Header       // of the last segment
+	Header Header       // of the last segment; its Epoch is that of who wrote last
 	Queue  *queue.Queue // nil until there is one
 	Now    queue.Time   // of the last record
-	Counts [SyncKind + 1]int
+	Counts [ResumeKind + 1]int
 
 	// Decide lets steps be decided again, not followed: the first that has other
 	// outputs ends the recovery with [ErrDiffers]. Policy, if it isn't nil, decides
@@ -35,6 +35,7 @@ type Recovery struct {
 	Differing int
 
 	image   []byte
+	imaging bool // images come, of which the queue isn't made yet
 	fresh   bool // nothing came after the header, but notes
 	loading bool // the mark that ends a snapshot hasn't come
 	own     []queue.Output
@@ -74,17 +75,24 @@ func (r *Recovery) Apply(rec *Record) error {
 	case HeaderKind:
 		return r.begin(rec)
 	case ImageKind:
-		if !r.fresh && !r.loading {
+		if !r.fresh && !r.imaging {
 			return &CorruptError{rec.Offset, "a snapshot comes first in a segment"}
 		}
-		r.image, r.fresh, r.loading = append(r.image, rec.Image...), false, true
+		r.image = append(r.image, rec.Image...)
+		r.fresh, r.imaging, r.loading = false, true, true
 	case StepKind:
 		return r.step(rec)
 	case MarkKind:
 		r.Now = rec.Now
 		return r.mark(rec)
+	case ResumeKind:
+		if r.loading {
+			return &CorruptError{rec.Offset, "a process goes on before the snapshot's mark"}
+		}
+		r.Now, r.Header.Epoch = rec.Now, rec.Header.Epoch
 	case NoteKind:
 		r.Now = rec.Now
+		return r.load(rec)
 	}
 	return nil
 }
@@ -96,7 +104,8 @@ func (r *Recovery) begin(rec *Record) error {
 	} else if h.Sequence > 0 && h.Sequence <= r.Header.Sequence {
 		return &CorruptError{rec.Offset, fmt.Sprintf("this is segment %d, after segment %d", h.Sequence, r.Header.Sequence)}
 	}
-	r.Header, r.image, r.fresh, r.loading = *h, nil, true, false
+	r.Header, r.image = *h, nil
+	r.fresh, r.imaging, r.loading = true, false, false
 	return nil
 }
 
@@ -159,15 +168,25 @@ func withoutFreed(out []queue.Output) []queue.Output {
 	return slices.DeleteFunc(slices.Clone(out), freed)
 }
 
-func (r *Recovery) mark(rec *Record) error {
-	if r.loading {
-		q, err := queue.Load(r.config(&r.Header), r.image)
-		if err != nil {
-			return &CorruptError{rec.Offset, err.Error()}
-		}
-		r.Queue, r.loading, r.image = q, false, nil
+// load makes the queue of a snapshot, if rec is what comes behind its last image: then
+// the shell knows how much its notes will tell of.
+func (r *Recovery) load(rec *Record) error {
+	if !r.imaging {
+		return nil
 	}
-	r.fresh = false
+	q, err := queue.Load(r.config(&r.Header), r.image)
+	if err != nil {
+		return &CorruptError{rec.Offset, err.Error()}
+	}
+	r.Queue, r.image, r.imaging = q, nil, false
+	return nil
+}
+
+func (r *Recovery) mark(rec *Record) error {
+	if err := r.load(rec); err != nil {
+		return err
+	}
+	r.loading, r.fresh = false, false
 	// Another version may mean something else by a hash, and another policy leads to
 	// another state.
 	if r.Header.Core != queue.Version || r.Policy != nil {

@@ -131,6 +131,30 @@ func TestRecoveryTakesAnotherPolicy(t *testing.T) {
 	}
 }
 
+// TestRecoveryGoesOnInASegment: whoever takes over writes to the same segment, by another
+// clock and without a snapshot, and whoever comes after that finds all of it.
+func TestRecoveryGoesOnInASegment(t *testing.T) {
+	h := history(t, "fair", 5)
+	segment := journal.AppendHeader(nil, &journal.Header{Core: queue.Version, Config: h.Config, Sequence: 1, Epoch: 1e18})
+	resumed := 0
+	for i := range h.Steps {
+		s := &h.Steps[i]
+		if i%100 == 50 {
+			resumed++
+			segment = journal.AppendResume(segment, s.Now, 2e18+int64(resumed))
+		}
+		segment = journal.AppendStep(segment, s.Now, &s.Input, s.Outputs, nil)
+	}
+	r, err := recoverFrom(segment)
+	last := h.Steps[len(h.Steps)-1]
+	if err != nil || !r.Complete() || r.First != nil || r.Queue.Hash() != last.Hash {
+		t.Fatalf("%v, differs %+v, hash %x, want %x", err, r.First, r.Queue.Hash(), last.Hash)
+	}
+	if want := int64(2e18) + int64(resumed); resumed < 2 || r.Header.Epoch != want || r.Counts[journal.ResumeKind] != resumed {
+		t.Errorf("time 0 is at %d after %d processes went on, want %d after %d", r.Header.Epoch, r.Counts[journal.ResumeKind], want, resumed)
+	}
+}
+
 func TestRecoverySaysWhatIsWrong(t *testing.T) {
 	h := history(t, "fair", 4)
 	segments := write(t, h, 100)
@@ -145,14 +169,17 @@ func TestRecoverySaysWhatIsWrong(t *testing.T) {
 		segments [][]byte
 		want     string
 	}{
-		"segments out of order":     {[][]byte{segments[1], segments[0]}, "this is segment 1, after segment 2"},
-		"no snapshot between":       {[][]byte{segments[0], step(journal.AppendHeader(nil, &journal.Header{Sequence: 2}), enqueue, queued)}, "without a snapshot"},
-		"another state":             {[][]byte{journal.AppendMark(bytes.Clone(header), 0, 5)}, "hash 0000000000000005"},
-		"no input":                  {[][]byte{step(bytes.Clone(header), queue.Input{Kind: 77})}, "no input of kind 77"},
-		"a step within a snapshot":  {[][]byte{step(bytes.Clone(image), enqueue, queued)}, "before the snapshot's mark"},
-		"a snapshot among steps":    {[][]byte{journal.AppendImage(step(bytes.Clone(header), enqueue, queued), nil)}, "a snapshot comes first"},
-		"no image":                  {[][]byte{journal.AppendMark(journal.AppendImage(bytes.Clone(header), []byte{9}), 0, 0)}, "its layout is 9"},
-		"an image of another queue": {[][]byte{journal.AppendMark(bytes.Clone(image), 0, 5)}, "hash 0000000000000005"},
+		"segments out of order":             {[][]byte{segments[1], segments[0]}, "this is segment 1, after segment 2"},
+		"no snapshot between":               {[][]byte{segments[0], step(journal.AppendHeader(nil, &journal.Header{Sequence: 2}), enqueue, queued)}, "without a snapshot"},
+		"another state":                     {[][]byte{journal.AppendMark(bytes.Clone(header), 0, 5)}, "hash 0000000000000005"},
+		"no input":                          {[][]byte{step(bytes.Clone(header), queue.Input{Kind: 77})}, "no input of kind 77"},
+		"a step within a snapshot":          {[][]byte{step(bytes.Clone(image), enqueue, queued)}, "before the snapshot's mark"},
+		"another process within a snapshot": {[][]byte{journal.AppendResume(bytes.Clone(image), 1, 2)}, "goes on before the snapshot's mark"},
+		"a snapshot among steps":            {[][]byte{journal.AppendImage(step(bytes.Clone(header), enqueue, queued), nil)}, "a snapshot comes first"},
+		"an empty image":                    {[][]byte{journal.AppendMark(journal.AppendImage(bytes.Clone(header), nil), 0, 0)}, "it ends too early"},
+		"an image among notes":              {[][]byte{journal.AppendImage(journal.AppendNote(bytes.Clone(image), 0, nil), nil)}, "a snapshot comes first"},
+		"no image":                          {[][]byte{journal.AppendMark(journal.AppendImage(bytes.Clone(header), []byte{9}), 0, 0)}, "its layout is 9"},
+		"an image of another queue":         {[][]byte{journal.AppendMark(bytes.Clone(image), 0, 5)}, "hash 0000000000000005"},
 	} {
 		if _, err := recoverFrom(c.segments...); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", name, err, c.want)
