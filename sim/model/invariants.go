@@ -463,32 +463,32 @@ func (a *account) unqueue(t *taskAccount) {
 	}
 }
 
-// first has a lease be of what comes first of all platforms of its worker, under fifo.
+// first has a lease be of the task that its worker should get, under fifo: of the platform whose
+// first task arrived before those of the worker's others.
 func (a *account) first(t *taskAccount, w *workerAccount) {
 	if !a.fifo || t.state != taskWaits {
 		return
 	}
-	var best *taskAccount
+	var turn []arrived
 	for _, p := range w.serves {
-		if next := a.next(a.platforms[p].line, w); next != nil && (best == nil || next.arrival < best.arrival) {
-			best = next
+		if line := a.platforms[p].line; len(line) > 0 && (turn == nil || line[0].arrival < turn[0].arrival) {
+			turn = line
 		}
 	}
-	if best != nil && best != t {
-		a.s.violate("worker %v gets task %v, number %d to arrive, before task %v, number %d", w.id, t.id, t.arrival, best.id, best.arrival)
+	if turn != nil {
+		if best := a.next(turn, w); best != t {
+			a.s.violate("worker %v gets task %v, number %d to arrive, before task %v, number %d", w.id, t.id, t.arrival, best.id, best.arrival)
+		}
 	}
 	if head := &a.tasks[a.platforms[t.platform].line[0].task]; head != t {
 		head.passed++
 	}
 }
 
-// next is what a worker should get of a line, nil if nobody stands in it: the first; the second,
-// if the first has just failed on that worker and wasn't passed over; or one of the first few
-// whose inputs the worker has, if the first wasn't passed over too often.
+// next is what a worker should get of the line whose turn it is: the first; the second, if the
+// first has just failed on that worker and wasn't passed over; or one of the first few whose
+// inputs the worker has, if the first wasn't passed over too often.
 func (a *account) next(line []arrived, w *workerAccount) *taskAccount {
-	if len(line) == 0 {
-		return nil
-	}
 	head := &a.tasks[line[0].task]
 	if head.worker == w.id && head.passed == 0 && len(line) > 1 {
 		return &a.tasks[line[1].task]
