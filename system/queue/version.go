@@ -7,5 +7,6 @@ package queue
 // recorded is followed, not decided again.
 //
 // Since 2 it is decided by the first tasks of its platforms which of them a worker
-// serves next, before by those that it would get.
+// serves next, before by those that it would get; and a task may have a larger platform,
+// which a hash tells.
 const Version = 2

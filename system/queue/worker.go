@@ -90,7 +90,7 @@ func (q *Queue) renew(in *Input) {
 
 func (q *Queue) release(in *Input) {
 	index, t := q.tasks.find(uint64(in.Task))
-	if t == nil || t.state != leased || t.attempt != in.Attempt || q.workerID(t.worker) != in.Worker {
+	if t == nil || !q.holds(t, in.Attempt, in.Worker) {
 		return
 	}
 	holder := q.unlease(index)
