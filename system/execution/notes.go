@@ -83,6 +83,10 @@ func (t *task) state(workers map[queue.WorkerID]*session) *notes.Task {
 	n := t.note()
 	n.Id, n.Platform = uint64(t.id), uint32(t.platform.id)
 	n.Leader = t.leader.state()
+	if t.larger != nil {
+		n.Larger = uint32(t.larger.id) + 1
+	}
+	n.Moved, n.Outgrew = t.moved, t.outgrew
 	if t.packed != nil {
 		n.Response = t.packed
 	}
@@ -234,8 +238,9 @@ func clientWas(n *notes.Operation) (client, error) {
 	return c, nil
 }
 
-// taskOf makes a task that was noted, which an operation leads.
-func (s *Server) taskOf(n *notes.Task, leader *operation, p queue.PlatformID) (*task, error) {
+// taskOf makes a task that was noted, which an operation leads. Larger is as that of an
+// input.
+func (s *Server) taskOf(n *notes.Task, leader *operation, p queue.PlatformID, larger uint32) (*task, error) {
 	if n == nil {
 		return nil, fmt.Errorf("the note of the task of operation %q is missing", leader.name)
 	}
@@ -243,10 +248,18 @@ func (s *Server) taskOf(n *notes.Task, leader *operation, p queue.PlatformID) (*
 	if int(p) >= len(all) {
 		return nil, fmt.Errorf("the task of operation %q is of platform %d, of which the journal doesn't tell", leader.name, p)
 	}
-	return &task{
+	t := &task{
 		instance: leader.instance, digest: leader.action, payload: slices.Clone(n.Action),
 		platform: all[p], noCache: n.Uncached, timeout: time.Duration(n.Timeout), size: unsized, leader: leader,
-	}, nil
+		moved: n.Moved, outgrew: n.Outgrew,
+	}
+	if int64(larger) > int64(len(all)) {
+		return nil, fmt.Errorf("the task of operation %q may move to platform %d, of which the journal doesn't tell", leader.name, larger-1)
+	}
+	if larger > 0 {
+		t.larger = all[larger-1]
+	}
+	return t, nil
 }
 
 // attemptsOf fills in the attempts of a task that was noted, and its leases.
