@@ -73,6 +73,7 @@ type taskAccount struct {
 	worker   queue.WorkerID // that has it, or had it last
 	passed   int            // how often another was taken in its stead
 	ops      int
+	larger   uint32 // as that of an input
 	arrival  uint64
 	since    des.Time
 	affinity uint64
@@ -219,7 +220,7 @@ func (a *account) step(in queue.Input, out []queue.Output) {
 	switch in.Kind {
 	case queue.Enqueue:
 		a.enqueued = in
-		a.platforms = reach(a.platforms, uint32(in.Platform))
+		a.platforms = reach(a.platforms, max(uint32(in.Platform)+1, in.Larger)-1)
 	case queue.Serve:
 		if w != nil && !slices.Contains(w.serves, in.Platform) {
 			a.platforms = reach(a.platforms, uint32(in.Platform))
@@ -307,7 +308,7 @@ func (a *account) output(in *queue.Input, o *queue.Output) {
 		}
 		a.arrivals++
 		a.tasks[o.Task.Index()] = taskAccount{
-			id: o.Task, platform: a.enqueued.Platform, arrival: a.arrivals, affinity: a.enqueued.Affinity, groups: [2]uint32{a.enqueued.Tenant, a.enqueued.Invocation},
+			id: o.Task, platform: a.enqueued.Platform, larger: a.enqueued.Larger, arrival: a.arrivals, affinity: a.enqueued.Affinity, groups: [2]uint32{a.enqueued.Tenant, a.enqueued.Invocation},
 		}
 		t = &a.tasks[o.Task.Index()]
 		a.queue(t)
@@ -355,10 +356,15 @@ func (a *account) output(in *queue.Input, o *queue.Output) {
 		must(t.state == taskLeased && t.attempt == o.Attempt && t.worker == o.Worker, "the worker doesn't have it")
 	case queue.Lost:
 		must(t.attempt == o.Attempt && t.worker == o.Worker, "the worker didn't have it")
-		must(o.Reason == queue.WorkerLeft || !a.there(o.Worker), "the worker is there, and nothing has gone wrong")
+		must(o.Reason == queue.WorkerLeft || o.Reason == queue.Outgrown && in.Kind == queue.Outgrow || !a.there(o.Worker), "the worker is there, and nothing has gone wrong")
 		if t.state == taskLeased {
 			a.unlease(t)
 		}
+	case queue.Moved:
+		must(t.state == taskBetween, "it isn't between two attempts")
+		must(t.larger != 0, "it has no larger platform, or was moved before")
+		t.platform, t.larger = queue.PlatformID(t.larger-1), 0
+		must(a.served(t.platform), "no worker serves that platform")
 	case queue.Requeued:
 		must(t.state == taskBetween, "it isn't between two attempts")
 		a.queue(t)
@@ -382,6 +388,11 @@ func (a *account) output(in *queue.Input, o *queue.Output) {
 		a.withdraw(t)
 		t.id = 0
 	}
+}
+
+// served tells whether a worker serves a platform.
+func (a *account) served(p queue.PlatformID) bool {
+	return slices.ContainsFunc(a.workers, func(w workerAccount) bool { return w.id != 0 && slices.Contains(w.serves, p) })
 }
 
 // there tells whether a worker is there and reports, in a scenario in which nothing keeps it
