@@ -36,7 +36,7 @@ func TestRetryReasonsAreTheQueues(t *testing.T) {
 	for r := queue.Completed; r <= queue.Released; r++ {
 		want = append(want, r.String())
 	}
-	want = append(want, semconv.EndedStopped)
+	want = append(want, queue.Outgrown.String(), semconv.EndedStopped)
 	for _, a := range semconv.Attributes() {
 		if a.Key == semconv.AttrRetryReason && !slices.Equal(a.Values, want) {
 			t.Errorf("%s lists %q, the reasons are %q", a.Key, a.Values, want)

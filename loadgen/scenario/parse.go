@@ -3,6 +3,7 @@ package scenario
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -287,9 +288,17 @@ func (r *reader) class(n *yaml.Node, what string) workload.Class {
 		HitRate:     r.share(o.get("hit_rate"), what+".hit_rate", 0),
 		FailureRate: r.share(o.get("failure_rate"), what+".failure_rate", 0),
 		Platform:    r.words(o.get("platform"), what+".platform"),
+		Larger:      r.words(o.get("larger"), what+".larger"),
+		Outgrows:    r.share(o.get("outgrows"), what+".outgrows", 0),
 		Priority:    int32(r.whole(o.get("priority"), what+".priority", 0, -maxPriority, maxPriority)),
 	}
 	c.Mnemonic = r.text(o.get("mnemonic"), what+".mnemonic", c.Name)
+	switch {
+	case (c.Outgrows > 0) != (len(c.Larger) > 0):
+		r.wrong(n, "%s: want both outgrows, the share of actions that are too large for their workers, and larger, the platform of those that they run on again; or neither", what)
+	case c.Larger != nil && maps.Equal(c.Larger, c.Platform):
+		r.wrong(o.get("larger"), "%s.larger: it is the action's platform: what is too large for its workers is so for these", what)
+	}
 	if inputs := o.get("inputs"); inputs != nil {
 		in := r.object(inputs, what+".inputs")
 		c.InputFiles = r.dist(in.get("files"), what+".inputs.files", counts, workload.Constant(1)).AtMost(maxFiles)

@@ -199,13 +199,18 @@ type Storage struct {
 // SimulatedOnly names what the scenario has and no cluster of ours can be given: only the
 // simulator goes by it.
 func (s *Scenario) SimulatedOnly() (keys []string) {
-	if s.Cluster == nil {
-		return nil
-	}
 	has := func(key string, is bool) {
 		if is && !slices.Contains(keys, key) {
 			keys = append(keys, key)
 		}
+	}
+	for i := range s.Demand {
+		for _, class := range s.Demand[i].Classes {
+			has("demand.actions.outgrows", class.Outgrows > 0)
+		}
+	}
+	if s.Cluster == nil {
+		return keys
 	}
 	has("cluster.storage", s.Cluster.Storage != nil)
 	for _, w := range s.Cluster.Workers {

@@ -142,6 +142,10 @@ func TestProblemsAreToldWithTheirLines(t *testing.T) {
 		{replace("2s,", "soon,"), `is not a duration`},
 		{replace("2s,", "-2s,"), `is not a duration`},
 		{replace("4M}", "4Q}"), `~is not a size`},
+		{replace("4M}", "4M, outgrows: 5%}"), "~line 12: demand.actions[1]: want both outgrows"},
+		{replace("4M}", "4M, larger: {size: large}}"), "~want both outgrows"},
+		{replace("4M}", "4M, platform: {size: large}, outgrows: 5%, larger: {size: large}}"), "~demand.actions[1].larger: it is the action's platform"},
+		{replace("4M}", "4M, outgrows: 5%, larger: big}"), "want a mapping"},
 		{replace("3%", "300%"), `~line 8: demand.edit: "300%" is not a share`},
 		{replace("poisson:", "poison:"), `unknown key "poison"; did you mean "poisson"?`},
 		{replace("poisson: {rate: 0.5}", "poisson: {rate: 1}, burst: 3"), `~both poisson and burst`},
@@ -212,7 +216,7 @@ func TestProblemsAreToldWithTheirLines(t *testing.T) {
 // TestAutoscalersAndFaults: what is left out is what Kubernetes and Buildbarn have; the
 // schema takes them, and what no real cluster can be given is told.
 func TestAutoscalersAndFaults(t *testing.T) {
-	text := good + `
+	text := strings.Replace(good, "4M}", "4M, outgrows: 5%, larger: {size: large}}", 1) + `
 cluster:
   workers:
     - {slots: 4, zone: a, autoscaler: {rule: hpa, max: 9, min: 2, target: 75%}}
@@ -251,7 +255,7 @@ faults:
 		t.Errorf("got %+v", s.Faults[6])
 	}
 	only := strings.Join(s.SimulatedOnly(), " ")
-	want := "cluster.storage cluster.workers.autoscaler faults.kill_share faults.kill_zone faults.drain_workers faults.cache_outage faults.freeze_workers faults.storage_outage faults.storage_slow faults.scheduler_restart"
+	want := "demand.actions.outgrows cluster.storage cluster.workers.autoscaler faults.kill_share faults.kill_zone faults.drain_workers faults.cache_outage faults.freeze_workers faults.storage_outage faults.storage_slow faults.scheduler_restart"
 	if only != want {
 		t.Errorf("only simulated are\n%s, want\n%s", only, want)
 	}

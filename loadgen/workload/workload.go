@@ -106,6 +106,11 @@ type Class struct {
 	FailureRate float64
 	// Platform is what the action asks of a worker.
 	Platform map[string]string
+	// Larger is what it asks for instead once it has turned out too large for workers of
+	// Platform, as the share Outgrows of all actions does; nil if there is no such. Only a
+	// simulator goes by it.
+	Larger   map[string]string
+	Outgrows float64
 	Priority int32
 }
 
@@ -149,6 +154,8 @@ type Action struct {
 	Warm bool
 	// Fails has its command exit with another code than 0.
 	Fails bool
+	// Outgrows has it be too large for workers of its class's Platform.
+	Outgrows bool
 }
 
 // warmPool is how many warm actions of a class there are. A cache that's of use holds the
@@ -166,6 +173,7 @@ const (
 	ofOutput
 	ofFailure
 	ofTwin
+	ofOutgrowing
 )
 
 // Times returns the moments at which builds of the stream arrive, ascending from 0, until
@@ -208,6 +216,7 @@ func (s *Stream) fill(class *Class, a *Action) {
 	r := source(mixIn(key, ofClass))
 	a.Duration = time.Duration(class.Duration.sample(r))
 	a.Fails = !a.Warm && class.FailureRate > 0 && source(mix(a.Key.Hi, ofFailure)).Unit() < class.FailureRate
+	a.Outgrows = !a.Warm && class.Outgrows > 0 && source(mix(a.Key.Hi, ofOutgrowing)).Unit() < class.Outgrows
 	a.Output = Blob{Seed: mixIn(key, ofOutput), Size: int64(class.OutputBytes.sample(r))}
 }
 

@@ -96,7 +96,7 @@ func TestSameSeedSameBytes(t *testing.T) {
 	h := sha256.New()
 	s := stream()
 	s.Incremental, s.Edit, s.Cancel, s.Patience = true, 0.1, 0.2, time.Minute
-	s.Classes[0].HitRate, s.Classes[1].FailureRate = 0.3, 0.1
+	s.Classes[0].HitRate, s.Classes[1].FailureRate, s.Classes[1].Outgrows = 0.3, 0.1, 0.2
 	times := s.Times(7)
 	for n := range 5 {
 		at, _ := times()
@@ -111,6 +111,30 @@ func TestSameSeedSameBytes(t *testing.T) {
 	const want = "b2b3fbf323251d665945241d00d0026b5a41431c86018994060b69e2b2e794a1"
 	if got := hex.EncodeToString(h.Sum(nil)); got != want {
 		t.Errorf("got %s, want %s: builds, or their bytes, aren't those they were", got, want)
+	}
+}
+
+// TestOutgrowingIsAShare, and nobody else's random numbers.
+func TestOutgrowingIsAShare(t *testing.T) {
+	s := stream()
+	s.Classes[1].Outgrows = 0.25
+	all, outgrow := 0, 0
+	for n := range 400 {
+		for _, a := range s.Build(7, n).Actions {
+			switch {
+			case a.Class == 1:
+				all++
+				if a.Outgrows {
+					outgrow++
+				}
+			case a.Outgrows:
+				t.Fatal("an action of another class is too large")
+			}
+		}
+	}
+	// Within four deviations of a binomial.
+	if share, sd := float64(outgrow)/float64(all), math.Sqrt(0.25*0.75/float64(all)); math.Abs(share-0.25) > 4*sd {
+		t.Errorf("%d of %d actions are too large, want a quarter within %.3f", outgrow, all, 4*sd)
 	}
 }
 

@@ -59,7 +59,11 @@ func asked(s *scenario.Scenario) (needs []need) {
 		}
 		for class, seconds := range work(d, s.Seed) {
 			if seconds > 0 {
-				needs = append(needs, need{d.Classes[class].Platform, rate * seconds})
+				c := &d.Classes[class]
+				needs = append(needs, need{c.Platform, rate * seconds})
+				if c.Outgrows > 0 {
+					needs = append(needs, need{c.Larger, float64(rate*seconds) * c.Outgrows})
+				}
 			}
 		}
 	}

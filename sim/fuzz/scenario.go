@@ -24,7 +24,7 @@ type swarm map[string]bool
 var features = []string{
 	"streams", "layers", "tape", "edit", "herd", "cancel", "keep_going", "hits", "failures", "priorities", "tenants",
 	"platforms", "closed", "bursts", "odd arrivals", "skip_cache", "inputs", "shared", "fleets", "boot", "lifetime", "slow", "cache",
-	"storage", "faults", "silence", "few slots", "policy", "long", "instant", "crowd", "autoscalers", "zones",
+	"storage", "faults", "silence", "few slots", "policy", "long", "instant", "crowd", "autoscalers", "zones", "outgrowing",
 }
 
 // Scenario returns the scenario of a seed, as a file.
@@ -190,6 +190,9 @@ func (d dice) class(on swarm) string {
 	add("failures", 0.5, "failure_rate: %d%%", d.from(1, 40))
 	add("priorities", 0.3, "priority: %d", d.from(-3, 3))
 	add("platforms", 0.5, "platform: {%s}", d.of("os: a", "os: b", "os: a, size: large"))
+	if on["outgrowing"] && on["platforms"] && d.chance(0.5) {
+		parts = append(parts, fmt.Sprintf("outgrows: %d%%, larger: {%s, ram: more}", d.from(1, 60), d.of("os: a", "os: b", "size: large")))
+	}
 	add("inputs", 0.7, "inputs: {files: %d, size: %dk, shared: %d%%}", d.from(0, 10), d.from(0, 500), d.from(0, 100))
 	add("storage", 0.7, "output: %dk", d.from(0, 3000))
 	return strings.Join(parts, ", ")
@@ -217,6 +220,9 @@ func (d dice) cluster(b *strings.Builder, on swarm) {
 			of := "os: a, size: large"
 			if f > 0 {
 				of = d.of("os: a", "os: b", "os: b, size: large")
+			}
+			if on["outgrowing"] && d.chance(0.5) {
+				of += ", ram: more"
 			}
 			parts = append(parts, "platform: {"+of+"}")
 		}

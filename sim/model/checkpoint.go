@@ -259,7 +259,7 @@ func (s *sim) clone(policy string, strands bool) (*sim, error) {
 	c.tasks = slices.Clone(s.tasks)
 	for i := range c.tasks {
 		if t := &c.tasks[i]; t.more != nil {
-			t.more = &moreOfTask{slices.Clone(t.more.inputs), slices.Clone(t.more.lost)}
+			t.more = &moreOfTask{slices.Clone(t.more.inputs), slices.Clone(t.more.lost), t.more.moved}
 		}
 	}
 	c.line.places = slices.Clone(s.line.places)
@@ -280,7 +280,7 @@ func (s *sim) clone(policy string, strands bool) (*sim, error) {
 	c.image, c.abandoned = slices.Clone(s.image), slices.Clone(s.abandoned)
 	c.calls = cloned(&s.calls, func(one *call) {
 		if more := one.done.more; more != nil {
-			one.done.more = &moreOfTask{lost: slices.Clone(more.lost)}
+			one.done.more = &moreOfTask{lost: slices.Clone(more.lost), moved: more.moved}
 		}
 	})
 	// What is of one step, or of one call of an observer.
@@ -316,7 +316,7 @@ func (st *stream) clone(seed uint64) *stream {
 	for range st.drawn {
 		c.times()
 	}
-	c.platforms, c.expected, c.reads = slices.Clone(st.platforms), slices.Clone(st.expected), slices.Clone(st.reads)
+	c.platforms, c.larger, c.expected, c.reads = slices.Clone(st.platforms), slices.Clone(st.larger), slices.Clone(st.expected), slices.Clone(st.reads)
 	return &c
 }
 

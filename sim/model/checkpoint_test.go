@@ -94,7 +94,7 @@ func TestCopiesKnowEveryField(t *testing.T) {
 		line.places link.transfers moreOfTask.inputs moreOfTask.lost numbers.gone numbers.held platformAccount.line results.old results.young scaler.Autoscaler
 		scaler.readings scaler.rule shareAccount.waiting sim.abandoned sim.account sim.broken sim.byWorker sim.done
 		sim.faultTimes sim.fleets sim.image sim.link sim.out sim.places sim.platforms sim.q sim.samplers sim.streams
-		sim.tamper sim.tasks sim.todo stream.Demand stream.expected stream.plan stream.platforms stream.reads stream.times
+		sim.tamper sim.tasks sim.todo stream.Demand stream.expected stream.larger stream.plan stream.platforms stream.reads stream.times
 		table.chunks table.gone task.more worker.cache worker.fleet worker.fresh worker.holds worker.slots
 		workerAccount.serves
 	`)

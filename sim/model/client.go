@@ -146,7 +146,7 @@ func (s *sim) enqueue(at int32, b *build, a int32) {
 	st, action := s.streams[b.stream], &b.Actions[a]
 	s.asked = asked{at, a, b}
 	out := s.step(&queue.Input{
-		Kind: queue.Enqueue, Platform: st.platforms[action.Class], Key: keyOf(action.Key), Priority: action.Priority,
+		Kind: queue.Enqueue, Platform: st.platforms[action.Class], Larger: st.larger[action.Class], Key: keyOf(action.Key), Priority: action.Priority,
 		Tenant: st.tenant, Correlated: max(1, b.Group), Invocation: b.group, Expected: st.guess(action), Affinity: st.affinity(action),
 	})
 	if out[0].Kind == queue.Refused {
@@ -201,7 +201,7 @@ func (s *sim) operationDone(d *todo, done *task) {
 	case d.reason == queue.Cancelled:
 		how = Stopped
 	case d.reason != queue.Completed:
-	case done.fails:
+	case done.fate&fails != 0:
 		how, t = Failed, done
 	case d.place.merged:
 		how, t = Merged, done
@@ -264,6 +264,7 @@ func (s *sim) tellAction(b *build, a int32, how Ended, t *task) {
 			to.OutputBytes = t.outputBytes
 		}
 		to.Waited, to.Held, to.Lost = t.since, t.held, t.tries()
+		to.Moved = t.more != nil && t.more.moved > 0
 		to.Queued, to.Leased, to.Fetched, to.Ran, to.Uploaded = t.queued, t.leased, t.fetched, t.ran, t.uploaded
 		to.Attempts, to.Worker, to.Task = int(t.attempt), int(t.worker), uint64(t.id)
 	}

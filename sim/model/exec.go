@@ -23,7 +23,7 @@ type task struct {
 	given       uint32 // the latest attempt that a worker was given
 	held        queue.Hold
 	open        bool // it isn't over
-	fails       bool
+	fate        fate
 	stays       stay
 	key         workload.Key
 	outputBytes int64
@@ -33,6 +33,14 @@ type task struct {
 	worker                         int32
 	leased, fetched, ran, uploaded des.Time
 }
+
+// fate is what a command comes to.
+type fate uint8
+
+const (
+	fails    fate = 1 << iota
+	outgrows      // where it was queued for, and hasn't been moved from
+)
 
 // stay is where a task is.
 type stay uint8
@@ -47,6 +55,7 @@ const (
 type moreOfTask struct {
 	inputs []workload.Blob
 	lost   []Try
+	moved  uint32 // its latest attempt before it was moved to larger workers
 }
 
 func (t *task) tries() []Try {
@@ -82,7 +91,13 @@ func (s *sim) newTask(id queue.TaskID) {
 	*t = task{}
 	t.id, t.open, t.stays, t.more, t.queued = id, true, waiting, more, s.k.Now()
 	t.stream, t.build, t.class, t.action = b.stream, int32(b.Number), int32(a.Class), s.asked.action
-	t.key, t.duration, t.outputBytes, t.fails = a.Key, int64(a.Duration), a.Output.Size, a.Fails
+	t.key, t.duration, t.outputBytes = a.Key, int64(a.Duration), a.Output.Size
+	if a.Fails {
+		t.fate |= fails
+	}
+	if a.Outgrows {
+		t.fate |= outgrows
+	}
 	s.queued++
 	s.wait(t)
 	if s.link != nil {
@@ -228,7 +243,7 @@ func (s *sim) stageDone(at int32, turn uint64) {
 		s.beginStage(at, turn, e, w)
 	case running:
 		e.ran, e.stage = s.k.Now(), uploading
-		if s.link != nil {
+		if s.link != nil && !s.tooLarge(e) {
 			s.beginStage(at, turn, e, w)
 			return
 		}
@@ -253,9 +268,12 @@ func (s *sim) complete(at int32, e *exec, w *worker) {
 
 // deliver tells the scheduler of a result that was there at a time.
 func (s *sim) deliver(at int32, e *exec, w *worker, uploaded des.Time) {
+	if s.tooLarge(e) && s.outgrow(at, e, w) {
+		return
+	}
 	if t := &s.tasks[e.task.Index()]; t.id == e.task && t.open {
 		t.leased, t.fetched, t.ran, t.uploaded, t.attempt, t.worker = e.leased, e.fetched, e.ran, uploaded, e.attempt, int32(w.number)
-		if !t.fails {
+		if t.fate&fails == 0 {
 			st := s.streams[t.stream]
 			if st.recurs {
 				s.results.add(t.key)
@@ -266,6 +284,39 @@ func (s *sim) deliver(at int32, e *exec, w *worker, uploaded des.Time) {
 	in := queue.Input{Kind: queue.Complete, Worker: w.id, Task: e.task, Attempt: e.attempt, Accepting: true}
 	s.drop(at, e, w, false)
 	s.step(&in)
+}
+
+// tooLarge tells whether the task of an execution is too large for its worker.
+func (s *sim) tooLarge(e *exec) bool {
+	t := &s.tasks[e.task.Index()]
+	return t.id == e.task && t.open && (t.fate&outgrows != 0 || t.more != nil && e.attempt <= t.more.moved)
+}
+
+// outgrow has a task run again on larger workers, as the execution-server does. It returns
+// false if it can't, which makes it one that fails. What comes late from before is no result.
+func (s *sim) outgrow(at int32, e *exec, w *worker) bool {
+	t := &s.tasks[e.task.Index()]
+	in := queue.Input{Kind: queue.Outgrow, Worker: w.id, Task: e.task, Attempt: e.attempt}
+	late := t.fate&outgrows == 0
+	if !late && !s.q.Outgrows(in.Task, in.Attempt, in.Worker) {
+		t.fate |= fails
+		return false
+	}
+	s.drop(at, e, w, true)
+	if !late {
+		s.step(&in)
+	}
+	return true
+}
+
+// move notes that a task is for larger workers from now on.
+func (s *sim) move(o *queue.Output) {
+	t := &s.tasks[o.Task.Index()]
+	if t.more == nil {
+		t.more = new(moreOfTask)
+	}
+	t.fate &^= outgrows
+	t.more.moved = o.Attempt
 }
 
 // drop takes an execution out of a worker's hands.
@@ -297,6 +348,9 @@ func (s *sim) tellAttempt(e *exec, w *worker, lost bool) {
 		Stream: int(e.stream), Class: int(e.class), Build: int(e.build), Index: int(e.action), Worker: int(w.number), Fleet: w.fleet.number, Slot: int(e.slot),
 		Task: uint64(e.task), Number: int(e.attempt), Queued: e.since, Leased: e.leased, Fetched: e.fetched, Ran: e.ran,
 		End: s.k.Now(), Lost: lost,
+	}
+	if t := &s.tasks[e.task.Index()]; t.id == e.task && t.more != nil {
+		s.attempt.Moved = t.more.moved > 0 && e.attempt > t.more.moved
 	}
 	for _, o := range s.Observers {
 		o.Attempt(&s.attempt)

@@ -17,19 +17,21 @@ func TestFirstIsWhatTheQueueSays(t *testing.T) {
 		tasks []taskAccount // as they arrived
 		want  int
 	}{
-		"what arrived first":                                          {[]taskAccount{plain, plain, elsewhere}, 0},
-		"what arrived first, on whichever platform":                   {[]taskAccount{elsewhere, plain, plain}, 0},
-		"the second, if the first has failed on the worker":           {[]taskAccount{failed, plain, plain}, 1},
-		"the first, if it was passed over for that":                   {[]taskAccount{passed(1, failed), plain}, 0},
-		"the first, if there is no second":                            {[]taskAccount{failed, elsewhere}, 0},
-		"what has inputs that the worker has":                         {[]taskAccount{plain, plain, known}, 2},
-		"of two such, the first":                                      {[]taskAccount{plain, known, known}, 1},
-		"the eighth of a line, if it has them":                        {[]taskAccount{plain, plain, plain, plain, plain, plain, plain, known}, 7},
-		"not the ninth":                                               {[]taskAccount{plain, plain, plain, plain, plain, plain, plain, plain, known}, 0},
-		"the first, if it was passed over eight times":                {[]taskAccount{passed(8, plain), known}, 0},
-		"another platform's, if this one would give a later one":      {[]taskAccount{plain, elsewhere, known}, 1},
-		"this platform's, if the one that it gives arrived before":    {[]taskAccount{plain, known, elsewhere}, 1},
-		"this platform's second, if another's first arrived after it": {[]taskAccount{failed, plain, elsewhere}, 1},
+		"what arrived first":                                {[]taskAccount{plain, plain, elsewhere}, 0},
+		"what arrived first, on whichever platform":         {[]taskAccount{elsewhere, plain, plain}, 0},
+		"the second, if the first has failed on the worker": {[]taskAccount{failed, plain, plain}, 1},
+		"the first, if it was passed over for that":         {[]taskAccount{passed(1, failed), plain}, 0},
+		"the first, if there is no second":                  {[]taskAccount{failed, elsewhere}, 0},
+		"what has inputs that the worker has":               {[]taskAccount{plain, plain, known}, 2},
+		"of two such, the first":                            {[]taskAccount{plain, known, known}, 1},
+		"the eighth of a line, if it has them":              {[]taskAccount{plain, plain, plain, plain, plain, plain, plain, known}, 7},
+		"not the ninth":                                     {[]taskAccount{plain, plain, plain, plain, plain, plain, plain, plain, known}, 0},
+		"the first, if it was passed over eight times":      {[]taskAccount{passed(8, plain), known}, 0},
+		"this platform's, if its first is the oldest, though another's is older than what it gives": {[]taskAccount{plain, elsewhere, known}, 2},
+		"this platform's, if the one that it gives arrived before, too":                             {[]taskAccount{plain, known, elsewhere}, 1},
+		"another platform's, though this one has inputs that the worker has":                        {[]taskAccount{elsewhere, plain, known}, 0},
+		"this platform's second, if its first, the oldest, has failed on the worker":                {[]taskAccount{failed, elsewhere, plain}, 2},
+		"another platform's, if the first of this one, which has failed on the worker, is younger":  {[]taskAccount{elsewhere, failed, plain}, 0},
 	} {
 		for got := range c.tasks {
 			a := &account{s: &sim{Config: Config{Scenario: &scenario.Scenario{}}}, fifo: true, platforms: make([]platformAccount, 2)}

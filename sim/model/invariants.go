@@ -73,6 +73,7 @@ type taskAccount struct {
 	worker   queue.WorkerID // that has it, or had it last
 	passed   int            // how often another was taken in its stead
 	ops      int
+	larger   uint32 // as that of an input
 	arrival  uint64
 	since    des.Time
 	affinity uint64
@@ -219,7 +220,7 @@ func (a *account) step(in queue.Input, out []queue.Output) {
 	switch in.Kind {
 	case queue.Enqueue:
 		a.enqueued = in
-		a.platforms = reach(a.platforms, uint32(in.Platform))
+		a.platforms = reach(a.platforms, max(uint32(in.Platform)+1, in.Larger)-1)
 	case queue.Serve:
 		if w != nil && !slices.Contains(w.serves, in.Platform) {
 			a.platforms = reach(a.platforms, uint32(in.Platform))
@@ -307,7 +308,7 @@ func (a *account) output(in *queue.Input, o *queue.Output) {
 		}
 		a.arrivals++
 		a.tasks[o.Task.Index()] = taskAccount{
-			id: o.Task, platform: a.enqueued.Platform, arrival: a.arrivals, affinity: a.enqueued.Affinity, groups: [2]uint32{a.enqueued.Tenant, a.enqueued.Invocation},
+			id: o.Task, platform: a.enqueued.Platform, larger: a.enqueued.Larger, arrival: a.arrivals, affinity: a.enqueued.Affinity, groups: [2]uint32{a.enqueued.Tenant, a.enqueued.Invocation},
 		}
 		t = &a.tasks[o.Task.Index()]
 		a.queue(t)
@@ -355,10 +356,15 @@ func (a *account) output(in *queue.Input, o *queue.Output) {
 		must(t.state == taskLeased && t.attempt == o.Attempt && t.worker == o.Worker, "the worker doesn't have it")
 	case queue.Lost:
 		must(t.attempt == o.Attempt && t.worker == o.Worker, "the worker didn't have it")
-		must(o.Reason == queue.WorkerLeft || !a.there(o.Worker), "the worker is there, and nothing has gone wrong")
+		must(o.Reason == queue.WorkerLeft || o.Reason == queue.Outgrown && in.Kind == queue.Outgrow || !a.there(o.Worker), "the worker is there, and nothing has gone wrong")
 		if t.state == taskLeased {
 			a.unlease(t)
 		}
+	case queue.Moved:
+		must(t.state == taskBetween, "it isn't between two attempts")
+		must(t.larger != 0, "it has no larger platform, or was moved before")
+		t.platform, t.larger = queue.PlatformID(t.larger-1), 0
+		must(a.served(t.platform), "no worker serves that platform")
 	case queue.Requeued:
 		must(t.state == taskBetween, "it isn't between two attempts")
 		a.queue(t)
@@ -382,6 +388,11 @@ func (a *account) output(in *queue.Input, o *queue.Output) {
 		a.withdraw(t)
 		t.id = 0
 	}
+}
+
+// served tells whether a worker serves a platform.
+func (a *account) served(p queue.PlatformID) bool {
+	return slices.ContainsFunc(a.workers, func(w workerAccount) bool { return w.id != 0 && slices.Contains(w.serves, p) })
 }
 
 // there tells whether a worker is there and reports, in a scenario in which nothing keeps it
@@ -463,32 +474,32 @@ func (a *account) unqueue(t *taskAccount) {
 	}
 }
 
-// first has a lease be of what comes first of all platforms of its worker, under fifo.
+// first has a lease be of the task that its worker should get, under fifo: of the platform whose
+// first task arrived before those of the worker's others.
 func (a *account) first(t *taskAccount, w *workerAccount) {
 	if !a.fifo || t.state != taskWaits {
 		return
 	}
-	var best *taskAccount
+	var turn []arrived
 	for _, p := range w.serves {
-		if next := a.next(a.platforms[p].line, w); next != nil && (best == nil || next.arrival < best.arrival) {
-			best = next
+		if line := a.platforms[p].line; len(line) > 0 && (turn == nil || line[0].arrival < turn[0].arrival) {
+			turn = line
 		}
 	}
-	if best != nil && best != t {
-		a.s.violate("worker %v gets task %v, number %d to arrive, before task %v, number %d", w.id, t.id, t.arrival, best.id, best.arrival)
+	if turn != nil {
+		if best := a.next(turn, w); best != t {
+			a.s.violate("worker %v gets task %v, number %d to arrive, before task %v, number %d", w.id, t.id, t.arrival, best.id, best.arrival)
+		}
 	}
 	if head := &a.tasks[a.platforms[t.platform].line[0].task]; head != t {
 		head.passed++
 	}
 }
 
-// next is what a worker should get of a line, nil if nobody stands in it: the first; the second,
-// if the first has just failed on that worker and wasn't passed over; or one of the first few
-// whose inputs the worker has, if the first wasn't passed over too often.
+// next is what a worker should get of the line whose turn it is: the first; the second, if the
+// first has just failed on that worker and wasn't passed over; or one of the first few whose
+// inputs the worker has, if the first wasn't passed over too often.
 func (a *account) next(line []arrived, w *workerAccount) *taskAccount {
-	if len(line) == 0 {
-		return nil
-	}
 	head := &a.tasks[line[0].task]
 	if head.worker == w.id && head.passed == 0 && len(line) > 1 {
 		return &a.tasks[line[1].task]

@@ -115,6 +115,8 @@ type Action struct {
 	Held   queue.Hold
 	// Lost are the attempts of which nothing came.
 	Lost []Try
+	// Moved has it be for workers of its class's Larger platform at its end.
+	Moved bool
 	// Asker is the action that the work was first asked for by, which is another one's of
 	// those that were merged.
 	Asker Asker
@@ -132,8 +134,9 @@ type Attempt struct {
 	// Queued is when the task began to wait for this attempt. Fetched and Ran are 0 if it
 	// didn't come to that.
 	Queued, Leased, Fetched, Ran, End des.Time
-	// Lost says that nothing came of it: the worker was lost, or was told to stop.
-	Lost bool
+	// Lost says that nothing came of it: the worker was lost, was told to stop, or was too
+	// small. Moved has the task be for workers of its class's Larger platform by then.
+	Lost, Moved bool
 }
 
 // Build is a build that has ended.

@@ -92,6 +92,8 @@ func (s *sim) note(o *queue.Output) {
 		t := &s.tasks[o.Task.Index()]
 		t.stays = pausing
 		s.wait(t)
+	case queue.Moved:
+		s.move(o)
 	case queue.Lost:
 		s.loseTry(o)
 		if o.Reason == queue.WorkerLost {

@@ -18,6 +18,7 @@ type stream struct {
 	times     func() (time.Duration, bool)
 	drawn     int                // how many of them
 	platforms []queue.PlatformID // by class
+	larger    []uint32           // by class, as queue.Input has them
 	expected  []time.Duration    // by class, as measured so far
 	reads     []bool             // by class: its actions have inputs of their own
 	recurs    bool               // a result may be asked for again
@@ -42,6 +43,13 @@ func (s *sim) addStream(d *scenario.Demand) error {
 		}
 		st.platforms = append(st.platforms, s.platform(class.Platform))
 		st.reads = append(st.reads, class.InputFiles.Mean() > 0)
+	}
+	for i := range d.Classes {
+		larger := uint32(0)
+		if d.Classes[i].Larger != nil {
+			larger = uint32(s.platform(d.Classes[i].Larger)) + 1
+		}
+		st.larger = append(st.larger, larger)
 	}
 	// Tenants are told apart by their instances, as production does.
 	for _, other := range s.streams {

@@ -302,6 +302,11 @@ func Platforms(s *scenario.Scenario) []map[string]string {
 		for j := range s.Demand[i].Classes {
 			m.platform(s.Demand[i].Classes[j].Platform)
 		}
+		for j := range s.Demand[i].Classes {
+			if larger := s.Demand[i].Classes[j].Larger; larger != nil {
+				m.platform(larger)
+			}
+		}
 	}
 	return m.platforms
 }

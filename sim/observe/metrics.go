@@ -50,7 +50,7 @@ type Metrics struct {
 	operations          [outcomes][2]*series // by how an action ended, and whether it was merged
 	lookups             [][2]*series         // by stream; the second is those that found something
 	retries             map[queue.Reason]*series
-	platformOf          [][]int // by stream and class
+	platformOf, larger  [][]int // by stream and class
 	stages              [3]*histogram
 }
 
@@ -117,14 +117,20 @@ func NewMetrics(s *scenario.Scenario, base time.Time) *Metrics {
 	m.workers = m.add(semconv.Workers, semconv.RoleExecution, labelsOf("instance_name", instance, "status", "OK"))
 	m.builds = m.add(semconv.ProxyInvocations, semconv.RoleProxy, "")
 	for i := range s.Demand {
-		list := make([]int, len(s.Demand[i].Classes))
-		for j := range list {
-			text := platformText(s.Demand[i].Classes[j].Platform)
-			list[j] = slices.IndexFunc(platforms, func(p map[string]string) bool { return platformText(p) == text })
+		var list, larger []int
+		for j := range s.Demand[i].Classes {
+			class := &s.Demand[i].Classes[j]
+			list, larger = append(list, indexOf(platforms, class.Platform)), append(larger, indexOf(platforms, class.Larger))
 		}
-		m.platformOf = append(m.platformOf, list)
+		m.platformOf, m.larger = append(m.platformOf, list), append(m.larger, larger)
 	}
 	return m
+}
+
+// indexOf returns the number of a platform, -1 if it is none.
+func indexOf(platforms []map[string]string, of map[string]string) int {
+	text := platformText(of)
+	return slices.IndexFunc(platforms, func(p map[string]string) bool { return platformText(p) == text })
 }
 
 // instancesOf returns the instance of each platform, "" for one that several share.
@@ -135,7 +141,8 @@ func instancesOf(s *scenario.Scenario, platforms []map[string]string) []string {
 		for j := range s.Demand {
 			d := &s.Demand[j]
 			for k := range d.Classes {
-				if platformText(d.Classes[k].Platform) != platformText(p) {
+				class, text := &d.Classes[k], platformText(p)
+				if platformText(class.Platform) != text && (class.Larger == nil || platformText(class.Larger) != text) {
 					continue
 				}
 				if names[i] = d.Instance; !first && names[i] != d.Instance {
@@ -271,7 +278,11 @@ func (m *Metrics) Action(a *model.Action) {
 
 // Attempt is of model.Observer.
 func (m *Metrics) Attempt(a *model.Attempt) {
-	m.pools[m.platformOf[a.Stream][a.Class]].waits.observe(a.Leased - a.Queued)
+	of := m.platformOf
+	if a.Moved {
+		of = m.larger
+	}
+	m.pools[of[a.Stream][a.Class]].waits.observe(a.Leased - a.Queued)
 }
 
 // Sample is of model.Sampler.

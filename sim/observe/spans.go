@@ -67,6 +67,7 @@ type Spans struct {
 	deaf
 	SpanConfig
 	platforms []string // by stream and class
+	larger    []string // likewise
 	offsets   []int    // of streams in platforms
 	quotas    []quota
 	open      map[buildID]*openBuild
@@ -107,6 +108,7 @@ func NewSpans(w io.Writer, c SpanConfig) *Spans {
 		s.offsets = append(s.offsets, len(s.platforms))
 		for j := range d.Classes {
 			s.platforms = append(s.platforms, platformText(d.Classes[j].Platform))
+			s.larger = append(s.larger, platformText(d.Classes[j].Larger))
 		}
 		s.quotas = append(s.quotas, quota{of: expected(c.Scenario, d), keep: most(&c, d) / len(c.Scenario.Demand)})
 	}
@@ -314,7 +316,11 @@ func (s *Spans) attributes(a *model.Action, b *openBuild, d *scenario.Demand, ta
 	if d.Instance != "" {
 		list = append(list, build.Text(semconv.AttrInstance, d.Instance))
 	}
-	if platform := s.platforms[s.offsets[a.Stream]+a.Class]; platform != "" {
+	platforms := s.platforms
+	if a.Moved {
+		platforms = s.larger
+	}
+	if platform := platforms[s.offsets[a.Stream]+a.Class]; platform != "" {
 		list = append(list, build.Text(semconv.AttrPlatform, platform))
 	}
 	return list

@@ -90,6 +90,7 @@ type openOperation struct {
 type task struct {
 	id       queue.TaskID
 	platform queue.PlatformID
+	larger   uint32         // as that of an input, until it is moved there
 	held     bool           // by a worker
 	holder   queue.WorkerID // of those that are counted, 0 if there is none
 	first    queue.Time     // lease
@@ -234,7 +235,7 @@ func (e *Extraction) note(r *journal.Record) error {
 
 // taskWas takes a task of a snapshot.
 func (e *Extraction) taskWas(n *notes.Task) {
-	t := e.newTask(queue.TaskID(n.Id), queue.PlatformID(n.Platform))
+	t := e.newTask(queue.TaskID(n.Id), queue.PlatformID(n.Platform), n.Larger)
 	for _, a := range n.Attempts {
 		if a.Leased == 0 {
 			t.leases = append(t.leases, never)
@@ -311,6 +312,10 @@ func (e *Extraction) output(now queue.Time, in *queue.Input, n *notes.Note, o *q
 			e.counts.LostTime += t.since(o.Attempt, now)
 			t.held, t.service = false, 0
 		}
+	case queue.Moved:
+		if t := e.taskOf(o.Task); t != nil {
+			e.moved(t, o.Reason)
+		}
 	case queue.Revoked:
 		if t := e.taskOf(o.Task); t != nil {
 			e.release(t)
@@ -349,12 +354,12 @@ func (t *task) since(attempt uint32, now queue.Time) time.Duration {
 	return time.Duration(now - t.leases[attempt-1])
 }
 
-func (e *Extraction) newTask(id queue.TaskID, p queue.PlatformID) *task {
+func (e *Extraction) newTask(id queue.TaskID, p queue.PlatformID, larger uint32) *task {
 	for int(id.Index()) >= len(e.tasks) {
 		e.tasks = append(e.tasks, task{})
 	}
 	t := &e.tasks[id.Index()]
-	*t = task{id: id, platform: p, first: never, leases: t.leases[:0], actions: t.actions[:0]}
+	*t = task{id: id, platform: p, larger: larger, first: never, leases: t.leases[:0], actions: t.actions[:0]}
 	return t
 }
 
@@ -379,7 +384,7 @@ func (e *Extraction) enqueued(now queue.Time, in *queue.Input, n *notes.Note, o 
 	c := class{platform: in.Platform, priority: in.Priority}
 	t := e.taskOf(o.Task)
 	if o.Kind == queue.Queued {
-		t = e.newTask(o.Task, in.Platform)
+		t = e.newTask(o.Task, in.Platform, in.Larger)
 	} else if t == nil {
 		e.counts.Before++
 		return
@@ -476,6 +481,25 @@ func (e *Extraction) leased(now queue.Time, o *queue.Output) {
 	e.release(t)
 	t.holder = o.Worker
 	e.fleet.lease(o.Worker, int(t.platform), now)
+}
+
+// moved notes that a task is for larger workers. A cluster that is to be simulated is told
+// so from the start: what it took on smaller ones came to nothing.
+func (e *Extraction) moved(t *task, reason queue.Reason) {
+	if reason == queue.TimedOut { // else an attempt was lost
+		e.counts.Lost++
+		e.counts.LostTime += t.service
+	}
+	t.service = 0
+	if t.larger == 0 {
+		return
+	}
+	t.platform, t.larger = queue.PlatformID(t.larger-1), 0
+	for _, i := range t.actions {
+		c := e.classes[e.actions[i].class]
+		c.platform = t.platform
+		e.actions[i].class = e.classOf(c)
+	}
 }
 
 // release notes that a task is no longer with the worker that had it.

@@ -116,6 +116,45 @@ func TestWhatWasCutOffIsCounted(t *testing.T) {
 	}
 }
 
+// TestWhatWasMovedIsForLargerWorkers: of a task that ran on a larger worker again, the tape has
+// that run, for such workers; what it took on the smaller one was lost.
+func TestWhatWasMovedIsForLargerWorkers(t *testing.T) {
+	w := newWriter(queue.Config{TimeoutSlack: time.Second, LeaseTimeout: time.Hour, SessionTimeout: time.Hour})
+	small, large := w.connect(2), w.step(queue.Input{Kind: queue.Connect, Slots: 2})[0].Worker // 1 s to 3 s
+	w.step(queue.Input{Kind: queue.Serve, Worker: large, Platform: 1})
+	w.poll(small)
+	w.poll(large) // 6 s
+	enqueue := func(key byte, timeout time.Duration) queue.TaskID {
+		return w.step(queue.Input{Kind: queue.Enqueue, Key: queue.Key{key}, Larger: 2, Timeout: timeout})[0].Task
+	}
+	killed, late := enqueue(1, 0), enqueue(2, 3*time.Second)                          // 7 s, 8 s
+	w.step(queue.Input{Kind: queue.Outgrow, Worker: small, Task: killed, Attempt: 1}) // 9 s, after 2
+	w.now += queue.Time(2 * time.Second)
+	w.step(queue.Input{Kind: queue.Tick})                                                               // 12 s, after 4
+	w.step(queue.Input{Kind: queue.Complete, Worker: large, Task: killed, Attempt: 2, Accepting: true}) // 13 s, after 4
+	w.now += queue.Time(2 * time.Second)
+	w.step(queue.Input{Kind: queue.Complete, Worker: large, Task: late, Attempt: 2, Accepting: true}) // 16 s, after 4
+
+	of := extract(t, w.buf)
+	if of.Counts.Executed != 2 || of.Counts.Lost != 2 || of.Counts.LostTime != 6*time.Second {
+		t.Errorf("counts %+v, want 2 executed and 2 lost after 6 s", of.Counts)
+	}
+	s, err := of.Scenario(tape.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, b := range s.Demand[0].Tape {
+		for _, a := range b {
+			if a.Duration != 4*time.Second {
+				t.Errorf("an action takes %v, want 4 s, on the larger worker", a.Duration)
+			}
+		}
+	}
+	if n := len(s.Demand[0].Classes); n != 1 {
+		t.Errorf("%d classes of actions, want the one for larger workers", n)
+	}
+}
+
 // TestSegmentsMayOverlap: a writer that begins a segment writes to both for a while, and the
 // tape is that of a journal of one segment.
 // TestUnknownWorkersHaveWhatTheyUsedAtOnce: of a worker that came before all that is left of

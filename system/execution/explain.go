@@ -94,6 +94,7 @@ type wait struct {
 	giveUp   time.Duration // how long it may wait for a first worker; 0 is for ever
 	rests    time.Time     // the end of its back-off
 	size     string        // why it has its class of workers
+	moved    bool          // there from a smaller one
 }
 
 // explain takes down why the task of an operation waits; the lock is held.
@@ -103,7 +104,8 @@ func (s *Server) explain(op *operation) wait {
 	if t.leader != op {
 		w.joined = t.leader
 	}
-	w.size = s.sizes.text(t.size)
+	w.moved = t.outgrew != ""
+	w.size = s.sizes.text(t)
 	w.queue, _ = s.shell.queue.Explain(t.id)
 	w.reason = w.queue.Hold.String()
 	if w.queue.Hold == queue.HeldBackOff {
@@ -217,6 +219,9 @@ func (w *wait) text(now time.Time) string {
 			fmt.Fprintf(&b, ", as attempt %d", n)
 		}
 		b.WriteString(".")
+		if w.moved {
+			b.WriteString(w.size)
+		}
 	} else {
 		fmt.Fprintf(&b, "It has been queued for %v: %s", age(now, latest.Queued), w.because(now))
 		b.WriteString(w.size)

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"cloud.google.com/go/longrunning/autogen/longrunningpb"
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
@@ -203,6 +204,44 @@ func TestNextProcessGoesOnInTheSegment(t *testing.T) {
 	if got := segmentsOf(small); !slices.Equal(got, []uint64{2}) {
 		t.Errorf("a process that finds the segment too large writes to segments %d, want to 2", got)
 	}
+}
+
+// TestMoveToLargerWorkersComesBack: that a task may move to larger workers, and that one did,
+// and why.
+func TestMoveToLargerWorkersComesBack(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "journal")
+	c := start(t, queue.Config{}, sized, journaled(dir))
+	small, large := c.bot("s", "size", "small"), c.bot("l", "size", "large")
+	c.measure(large, 1)
+	moved := c.queued("a", salted(2))
+	lease := small.take()
+	may := c.queued("b")
+	large.poll(briefly, took(t, large.take(), time.Second))
+	may.until(completedS)
+	may = c.queued("b", salted(1)) // waits for the small worker
+	small.poll(briefly, done(t, lease, 128+9))
+	mays := small.take()
+	for _, s := range []*stream{moved, may} {
+		s.cancel()
+		for err := error(nil); err == nil; _, err = s.recv() {
+		}
+	}
+	if err := c.server.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	want := c.server.State(t)
+	next := c.after(dir, queue.Config{}, sized)
+	if diff := cmp.Diff(want, next.server.State(t)); diff != "" {
+		t.Errorf("from steps (-lived +taken over):\n%s", diff)
+	}
+	third := next.after(next.folder, queue.Config{}, sized)
+	if diff := cmp.Diff(want, third.server.State(t)); diff != "" {
+		t.Errorf("from a snapshot (-lived +taken over):\n%s", diff)
+	}
+	wantText(t, third.explain(moved.name), "workers_busy", "It runs again, on larger workers, since on smaller ones its command was killed by signal 9.")
+	small.client = third.bots
+	small.poll(briefly, done(t, mays, 128+15))
+	wantText(t, third.explain(may.name), "workers_busy", "since on smaller ones its command was killed by signal 15.")
 }
 
 // TestToldOperationIsPrepared takes over an operation whose client knows of it, while

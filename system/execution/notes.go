@@ -83,6 +83,10 @@ func (t *task) state(workers map[queue.WorkerID]*session) *notes.Task {
 	n := t.note()
 	n.Id, n.Platform = uint64(t.id), uint32(t.platform.id)
 	n.Leader = t.leader.state()
+	if t.larger != nil {
+		n.Larger = uint32(t.larger.id) + 1
+	}
+	n.Moved, n.Outgrew = t.moved, t.outgrew
 	if t.packed != nil {
 		n.Response, n.Usage = t.packed, noteUsage(t.usage)
 	}
@@ -236,8 +240,9 @@ func clientWas(n *notes.Operation) (client, error) {
 	return c, nil
 }
 
-// taskOf makes a task that was noted, which an operation leads.
-func (s *Server) taskOf(n *notes.Task, leader *operation, p queue.PlatformID) (*task, error) {
+// taskOf makes a task that was noted, which an operation leads. Larger is as that of an
+// input.
+func (s *Server) taskOf(n *notes.Task, leader *operation, p queue.PlatformID, larger uint32) (*task, error) {
 	if n == nil {
 		return nil, fmt.Errorf("the note of the task of operation %q is missing", leader.name)
 	}
@@ -254,7 +259,14 @@ func (s *Server) taskOf(n *notes.Task, leader *operation, p queue.PlatformID) (*
 	made.task = task{
 		instance: leader.instance, digest: leader.action, payload: slices.Clone(n.Action),
 		platform: all[p], noCache: n.Uncached, timeout: time.Duration(n.Timeout), size: unsized, leader: leader,
+		moved: n.Moved, outgrew: n.Outgrew,
 		attempts: made.attempt[:0], attached: made.attached[:0],
+	}
+	if int64(larger) > int64(len(all)) {
+		return nil, fmt.Errorf("the task of operation %q may move to platform %d, of which the journal doesn't tell", leader.name, larger-1)
+	}
+	if larger > 0 {
+		made.larger = all[larger-1]
 	}
 	return &made.task, nil
 }

@@ -38,6 +38,9 @@ func (s *Server) complete(now time.Time, l *lease, response *repb.ExecuteRespons
 	if s.shell.tasks[t.id] != t || t.response != nil {
 		return
 	}
+	if s.outgrow(now, l, response) {
+		return
+	}
 	result := response.Result
 	if result != nil {
 		t.stamp(result, l)

@@ -209,7 +209,7 @@ func (s *Server) replayTask(n *notes.Task) error {
 	if err != nil {
 		return err
 	}
-	t, err := s.taskOf(n, leader, queue.PlatformID(n.Platform))
+	t, err := s.taskOf(n, leader, queue.PlatformID(n.Platform), n.Larger)
 	if err != nil {
 		return err
 	}
@@ -311,7 +311,7 @@ func (s *Server) before(now time.Time, in *queue.Input, n *notes.Note) error {
 			told.outcome = op.outcome
 			op = told
 		}
-		if sh.fresh, err = s.taskOf(n.Task, op, in.Platform); err != nil {
+		if sh.fresh, err = s.taskOf(n.Task, op, in.Platform, in.Larger); err != nil {
 			return err
 		}
 		sh.joining = op
@@ -338,9 +338,9 @@ func (s *Server) before(now time.Time, in *queue.Input, n *notes.Note) error {
 		if l := s.leaseOf(in); l != nil {
 			l.state = bots.LeaseState_ACTIVE
 		}
-	case queue.Release, queue.Complete:
+	case queue.Release, queue.Complete, queue.Outgrow:
 		l := s.leaseOf(in)
-		if l == nil && in.Kind == queue.Release {
+		if l == nil && in.Kind != queue.Complete {
 			return nil // of a task that was over
 		}
 		if l == nil {
@@ -349,8 +349,11 @@ func (s *Server) before(now time.Time, in *queue.Input, n *notes.Note) error {
 		if owner := sh.workers[l.worker]; owner != nil {
 			owner.leases.remove(l.id)
 		}
-		if in.Kind == queue.Complete {
+		switch in.Kind {
+		case queue.Complete:
 			return l.task.cameTo(n.Response, n.Usage)
+		case queue.Outgrow:
+			l.task.outgrew = n.Outgrew
 		}
 	}
 	return nil

@@ -63,7 +63,7 @@ func FuzzNotes(f *testing.F) {
 		}
 		// The same as what comes with a step of a fresh queue.
 		in := queue.Input{Kind: queue.InputKind(kind), Task: 1<<32 | 1, Attempt: 1, Worker: 1<<32 | 1, Slots: 1}
-		if in.Kind == 0 || in.Kind > queue.Tick {
+		if !in.Kind.IsInput() {
 			in.Kind = queue.Enqueue
 		}
 		q := queue.New(queue.Config{})

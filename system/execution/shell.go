@@ -114,6 +114,9 @@ type task struct {
 	digest   digest.Digest
 	payload  []byte // the Action, as its worker gets it
 	platform *platform
+	larger   *platform // nil if there is none, or it was moved there
+	moved    uint32    // its latest attempt before that
+	outgrew  string    // why it was moved
 	noCache  bool
 	timeout  time.Duration
 	size     size
@@ -210,11 +213,13 @@ func (s *Server) carryOut(now time.Time, out []queue.Output) {
 			s.lost(now, o)
 		case queue.Requeued, queue.Resting:
 			s.requeue(now, o)
+		case queue.Moved:
+			s.move(o)
 		case queue.Revoked:
 			s.revoke(now, o)
 		case queue.Finished:
 			s.finish(now, o)
-			s.sizes.learn(sh.tasks[o.Task])
+			s.sizes.learn(sh.tasks[o.Task], o.Attempt)
 		case queue.OperationDone:
 			s.operationDone(now, o)
 		case queue.TaskDone:

@@ -25,6 +25,39 @@ type Sizes struct {
 	Classes []string
 	// Percent and Kinds are sizing.Config's.
 	Percent, Kinds int
+	// Rerun says after which failures an action runs again on a larger class.
+	Rerun Rerun
+}
+
+// Rerun is which failures of an action are taken for those of the class that was chosen
+// for it: then it runs again, once, on the largest, and its client isn't told. An exit code
+// is the command's own word, and of a build most are errors of who wrote it, which all
+// would wait for twice: hence the default. But a driver of compilers, say, exits with 1
+// when the compiler was killed below it.
+type Rerun uint8
+
+const (
+	// RerunKilled: the command was killed by a signal or ran into its timeout, or
+	// nothing came of all attempts.
+	RerunKilled Rerun = iota
+	// RerunFailed: that, or the command exited with another code than 0.
+	RerunFailed
+	// RerunNever: none.
+	RerunNever
+)
+
+var rerunWords = [...]string{"killed", "failed", "never"}
+
+func (r Rerun) String() string { return rerunWords[r] }
+
+// UnmarshalText reads killed, failed or never.
+func (r *Rerun) UnmarshalText(text []byte) error {
+	i := slices.Index(rerunWords[:], string(text))
+	if i < 0 {
+		return fmt.Errorf("rerun %q: want one of %s", text, strings.Join(rerunWords[:], ", "))
+	}
+	*r = Rerun(i)
+	return nil
 }
 
 // problems says what can't be.
@@ -68,6 +101,7 @@ func (c *Sizes) problems(m *Matching) (list []error) {
 type sizes struct {
 	key     string
 	classes []string
+	rerun   Rerun
 
 	mu    sync.Mutex
 	table *sizing.Table
@@ -78,6 +112,9 @@ type size struct {
 	kind, mnemonic sizing.Kind
 	class          int  // -1 if the action asks for one that isn't ours, or nothing is measured
 	chosen         bool // by what was measured
+	larger         int  // class on which it runs again, if it has a larger platform
+	outgrown       int  // class from which it was moved to that
+	doubted        bool // that class failed by the exit code alone, which says nothing yet
 }
 
 var unsized = size{class: -1}
@@ -89,7 +126,7 @@ func newSizes(c Sizes, p queue.Policy) *sizes {
 		return nil
 	}
 	return &sizes{
-		key: c.Key, classes: c.Classes,
+		key: c.Key, classes: c.Classes, rerun: c.Rerun,
 		table: sizing.New(sizing.Config{Classes: len(c.Classes), Percent: c.Percent, Kinds: c.Kinds}),
 	}
 }
@@ -152,26 +189,64 @@ func hashWords(words ...string) [16]byte {
 // exits with 128 and its number (POSIX, Shell Command Language 2.8.2).
 const maxSignal = 64
 
-// learn takes what became of a task that a worker brought the result of.
-func (s *sizes) learn(t *task) {
+// tooLarge says, of a command, what tells by its response that its worker may have been
+// too small for it; "" if nothing does.
+func (s *sizes) tooLarge(response *repb.ExecuteResponse) string {
+	if s == nil || s.rerun == RerunNever {
+		return ""
+	}
+	exit, code := response.GetResult().GetExitCode(), codes.Code(response.GetStatus().GetCode())
+	switch {
+	case code == codes.DeadlineExceeded:
+		return "ran into its timeout"
+	case code == codes.OK && isSignal(exit):
+		return fmt.Sprintf("was killed by signal %d", exit-128)
+	case code == codes.OK && exit != 0 && s.rerun == RerunFailed:
+		return fmt.Sprintf("exited with %d", exit)
+	}
+	return ""
+}
+
+func isSignal(exit int32) bool { return exit > 128 && exit <= 128+maxSignal }
+
+// learn takes what became of a task that a worker brought the result of, by an attempt.
+func (s *sizes) learn(t *task, attempt uint32) {
 	if s == nil || t.size.class < 0 {
 		return
 	}
+	class := t.size.class
+	if attempt <= t.moved {
+		class = t.size.outgrown
+	}
 	result, code := t.response.GetResult(), codes.Code(t.response.GetStatus().GetCode())
 	switch exit := result.GetExitCode(); {
-	case code == codes.DeadlineExceeded, code == codes.OK && exit > 128 && exit <= 128+maxSignal:
-		s.failed(t)
+	case code == codes.DeadlineExceeded, code == codes.OK && isSignal(exit):
+		s.failed(t.size.kind, class)
 	case code == codes.OK && exit == 0:
+		if t.size.doubted && attempt > t.moved {
+			s.failed(t.size.kind, t.size.outgrown) // it was for its size
+		}
 		took, ok := executed(result)
 		if !ok {
 			return
 		}
 		s.mu.Lock()
-		s.table.Ran(t.size.kind, t.size.class, took)
+		s.table.Ran(t.size.kind, class, took)
 		if t.size.mnemonic != (sizing.Kind{}) {
-			s.table.Ran(t.size.mnemonic, t.size.class, took)
+			s.table.Ran(t.size.mnemonic, class, took)
 		}
 		s.mu.Unlock()
+	}
+}
+
+// learnMove takes that a task runs again on a larger class.
+func (s *sizes) learnMove(t *task) {
+	if s == nil || t.size.class < 0 {
+		return
+	}
+	t.size.outgrown, t.size.class = t.size.class, t.size.larger
+	if !t.size.doubted {
+		s.failed(t.size.kind, t.size.outgrown)
 	}
 }
 
@@ -179,18 +254,22 @@ func (s *sizes) learn(t *task) {
 // small to say so.
 func (s *sizes) learnEnd(t *task, reason queue.Reason) {
 	if s != nil && t.size.class >= 0 && (reason == queue.TimedOut || reason == queue.Exhausted) {
-		s.failed(t)
+		s.failed(t.size.kind, t.size.class)
 	}
 }
 
-func (s *sizes) failed(t *task) {
+func (s *sizes) failed(kind sizing.Kind, class int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.table.Failed(t.size.kind, t.size.class)
+	s.table.Failed(kind, class)
 }
 
 // text says why a task has its class, by what is known now; "" if it wasn't chosen.
-func (s *sizes) text(z size) string {
+func (s *sizes) text(t *task) string {
+	z := t.size
+	if t.outgrew != "" {
+		return fmt.Sprintf(" It runs again, on larger workers, since on smaller ones %s.", t.outgrew)
+	}
 	if s == nil || !z.chosen {
 		return ""
 	}
@@ -231,24 +310,59 @@ func (s *Server) staffed(now time.Time, p *platform, z *size) (*platform, error)
 	if !z.chosen || p.workers > 0 {
 		return p, nil
 	}
-	classes := s.sizes.classes
 	var order []int
-	for class := z.class + 1; class < len(classes); class++ {
+	for class := z.class + 1; class < len(s.sizes.classes); class++ {
 		order = append(order, class)
 	}
 	for class := z.class - 1; class >= 0; class-- {
 		order = append(order, class)
 	}
 	for _, class := range order {
-		other := platform{instance: p.instance, properties: slices.Clone(p.properties)}
-		at := slices.IndexFunc(other.properties, func(p property) bool { return p.key == s.sizes.key })
-		other.properties[at].value = classes[class]
-		for _, session := range s.shell.sessions {
-			if session.instance == p.instance && other.serves(session.offered) {
-				z.class = class
-				return s.platform(now, p.instance, other.properties)
-			}
+		if other, err := s.ofClass(now, p, class); other != nil || err != nil {
+			z.class = class
+			return other, err
 		}
 	}
 	return p, nil
+}
+
+// larger returns the platform on whose workers a task runs again that was too large for
+// those of its class: of the largest that has any; nil if none does, or if the class wasn't
+// chosen for it. The lock is held.
+func (s *Server) larger(now time.Time, p *platform, z *size) (*platform, error) {
+	if !z.chosen || s.sizes.rerun == RerunNever {
+		return nil, nil
+	}
+	for class := len(s.sizes.classes) - 1; class > z.class; class-- {
+		if other, err := s.ofClass(now, p, class); other != nil || err != nil {
+			z.larger = class
+			return other, err
+		}
+	}
+	return nil, nil
+}
+
+// ofClass returns the platform that is like another but for its class, nil if no worker
+// serves it. The lock is held.
+func (s *Server) ofClass(now time.Time, p *platform, class int) (*platform, error) {
+	if p.classes == nil {
+		p.classes = make([]*platform, len(s.sizes.classes))
+	}
+	if other := p.classes[class]; other != nil {
+		if other.workers == 0 {
+			return nil, nil
+		}
+		return other, nil
+	}
+	wanted := platform{instance: p.instance, properties: slices.Clone(p.properties)}
+	at := slices.IndexFunc(wanted.properties, func(p property) bool { return p.key == s.sizes.key })
+	wanted.properties[at].value = s.sizes.classes[class]
+	for _, session := range s.shell.sessions {
+		if session.instance == p.instance && wanted.serves(session.offered) {
+			var err error
+			p.classes[class], err = s.platform(now, p.instance, wanted.properties)
+			return p.classes[class], err
+		}
+	}
+	return nil, nil
 }

@@ -1,6 +1,7 @@
 package execution_test
 
 import (
+	"strings"
 	"testing"
 	"time"
 
@@ -33,7 +34,7 @@ func took(t *testing.T, l *bots.Lease, d time.Duration) *bots.Lease {
 }
 
 func TestActionsFindTheirSize(t *testing.T) {
-	c := start(t, queue.Config{}, sized)
+	c := start(t, queue.Config{}, sized, func(c *execution.Config) { c.Sizes.Rerun = execution.RerunNever })
 	workers := map[string]*bot{"size=small": c.bot("s", "size", "small"), "size=large": c.bot("l", "size", "large")}
 	var salt byte
 	// run runs another action of a command, on the worker that it was queued for.
@@ -135,4 +136,122 @@ func TestClassWithoutWorkersIsPassedOver(t *testing.T) {
 	want("medium too", "size=medium")
 	c.bot("l", "size", "large")
 	want("all", "size=large")
+}
+
+// TestRunsAgainOnLargerWorker: an action that was too large for the worker that was chosen
+// for it runs again on a larger one, and its client hears of the second result alone.
+func TestRunsAgainOnLargerWorker(t *testing.T) {
+	late := func(t *testing.T, l *bots.Lease) *bots.Lease {
+		return completed(t, l, &repb.ActionResult{ExitCode: 137}, &spb.Status{Code: int32(codes.DeadlineExceeded)})
+	}
+	exits := func(code int32) func(*testing.T, *bots.Lease) *bots.Lease {
+		return func(t *testing.T, l *bots.Lease) *bots.Lease { return done(t, l, code) }
+	}
+	for name, test := range map[string]struct {
+		rerun execution.Rerun
+		ends  func(*testing.T, *bots.Lease) *bots.Lease // on the small worker
+		why   string                                    // it runs again; "" if it doesn't
+		bars  bool                                      // the small class, before it has run again
+	}{
+		"killed":                {execution.RerunKilled, exits(128 + 9), "its command was killed by signal 9", true},
+		"late":                  {execution.RerunKilled, late, "its command ran into its timeout", true},
+		"failed":                {execution.RerunKilled, exits(1), "", false},
+		"failed, if that is so": {execution.RerunFailed, exits(1), "its command exited with 1", false},
+		"killed, if that is so": {execution.RerunFailed, exits(128 + 9), "its command was killed by signal 9", true},
+		"never":                 {execution.RerunNever, exits(128 + 9), "", true},
+		"no word of it":         {execution.RerunFailed, exits(128 + 65), "its command exited with 193", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			c := start(t, queue.Config{}, sized, func(c *execution.Config) { c.Sizes.Rerun = test.rerun })
+			small, large := c.bot("s", "size", "small"), c.bot("l", "size", "large")
+			c.measure(large, 1)
+			s := c.queued("a", salted(2))
+			small.poll(briefly, test.ends(t, small.take()))
+			if test.why == "" {
+				if got := s.until(repb.ExecutionStage_COMPLETED); got.Result.GetExitCode() == 0 {
+					t.Errorf("got %v, want its failure", got)
+				}
+				return
+			}
+			wantText(t, c.explain(s.name), "workers_busy", "It runs again, on larger workers, since on smaller ones "+test.why+".",
+				"Its attempt 1, on s, ended: outgrown.")
+			if got := c.explain(s.name); got.Platform != "size=large" || got.Attempt != 2 {
+				t.Errorf("it waits for %q, as attempt %d", got.Platform, got.Attempt)
+			}
+			// What is learned of a kill at once is learned of an exit code once it has run again.
+			if got := strings.Contains(c.explain(c.queued("a", salted(3)).name).Text, "left alone for"); got != test.bars {
+				t.Errorf("the small class is left alone: %v, want %v", got, test.bars)
+			}
+			lease := large.take()
+			wantText(t, c.explain(s.name), "", "as attempt 2", "It runs again, on larger workers")
+			large.poll(briefly, took(t, lease, time.Second))
+			if got := s.until(repb.ExecutionStage_COMPLETED); got.Result.GetExitCode() != 0 || got.Result.GetExecutionMetadata().GetWorker() != "l" {
+				t.Errorf("got %v, want the large worker's result", got)
+			}
+			if got := c.explain(c.queued("a", salted(4)).name).Text; !strings.Contains(got, "left alone for") {
+				t.Errorf("the small class isn't left alone: %s", got)
+			}
+		})
+	}
+}
+
+// measure has a worker of the largest class run an action of the kind that c.queued makes
+// of the word a, by which the next goes to a smaller class.
+func (c *cluster) measure(large *bot, salt byte) {
+	c.t.Helper()
+	s := c.queued("a", salted(salt))
+	large.poll(briefly, took(c.t, large.take(), time.Second))
+	s.until(repb.ExecutionStage_COMPLETED)
+}
+
+// TestFailsOnLargerWorkerToo: what fails there, too, has failed, and is nobody's size.
+func TestFailsOnLargerWorkerToo(t *testing.T) {
+	c := start(t, queue.Config{}, sized, func(c *execution.Config) { c.Sizes.Rerun = execution.RerunFailed })
+	small, large := c.bot("s", "size", "small"), c.bot("l", "size", "large")
+	c.measure(large, 1)
+	s := c.queued("a", salted(2))
+	small.poll(briefly, done(t, small.take(), 1))
+	large.poll(briefly, done(t, large.take(), 2))
+	if got := s.until(repb.ExecutionStage_COMPLETED); got.Result.GetExitCode() != 2 {
+		t.Errorf("got %v, want the exit code 2 of the large worker", got)
+	}
+	if got := c.explain(c.queued("a", salted(3)).name).Text; strings.Contains(got, "left alone") {
+		t.Errorf("the small class is blamed: %s", got)
+	}
+}
+
+// TestNoLargerWorker: without one, and for an action that named its size, a failure is told.
+func TestNoLargerWorker(t *testing.T) {
+	c := start(t, queue.Config{}, sized)
+	small := c.bot("s", "size", "small")
+	run := func(name string, change ...func(*repb.Action, *repb.Command)) {
+		t.Helper()
+		s := c.queued(name, change...)
+		small.poll(briefly, done(t, small.take(), 137))
+		if got := s.until(repb.ExecutionStage_COMPLETED); got.Result.GetExitCode() != 137 {
+			t.Errorf("%s: got %v, want exit code 137", name, got)
+		}
+	}
+	run("nobody")
+	c.bot("l", "size", "large")
+	run("named", wanting("size", "small"))
+}
+
+// TestLateFailureOfSmallWorkerIsNoResult: of a lease from before the action was moved.
+func TestLateFailureOfSmallWorkerIsNoResult(t *testing.T) {
+	c := start(t, queue.Config{SessionTimeout: 2 * time.Second, LeaseTimeout: 2 * time.Second, MaxAttempts: 1}, sized)
+	small, large := c.bot("s", "size", "small"), c.bot("l", "size", "large")
+	c.measure(large, 1)
+	s := c.queued("a", salted(2))
+	lease := small.take()
+	// It says nothing of it, and so is lost, and with it the only attempt on a small worker.
+	again := large.take()
+	wantText(t, c.explain(s.name), "", "since on smaller ones nothing came of 1 attempt.")
+	if _, err := small.update(briefly, done(t, lease, 137)); err == nil {
+		t.Log("the small worker's session is still there")
+	}
+	large.poll(briefly, done(t, again, 3))
+	if got := s.until(repb.ExecutionStage_COMPLETED); got.Result.GetExitCode() != 3 {
+		t.Errorf("got %v, want the exit code 3 of the large worker", got)
+	}
 }

@@ -37,7 +37,7 @@ func (q *Queue) tick() {
 	for q.due(q.byTimeout) {
 		t := q.byTimeout[0].index
 		holder := q.withdraw(t, TimedOut)
-		q.end(t, TimedOut)
+		q.moveOrEnd(t, TimedOut)
 		q.refill(holder)
 	}
 	for q.due(q.byRest) {

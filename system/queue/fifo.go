@@ -40,19 +40,16 @@ const (
 	affinityMemory = 4
 )
 
-// pick returns the task that a worker should get from a platform's queue, or
-// none. It is the head of the leaf that the rules lead to, or another of the same
-// leaf, equal to the head but for its arrival:
+// pick returns the task that a worker should get of the leaf whose turn it is: its head,
+// or another, equal to the head but for its arrival:
 //
 //   - the second, if the head just failed on this very worker. It is passed over
 //     so once only, lest it starve where there is no other worker;
 //   - one of the first few whose affinity is that of a task the worker had
 //     lately, if the head wasn't passed over too often.
-func (q *Queue) pick(p *platform, holder uint32) uint32 {
-	head := q.nodes.at(p.root).next
-	if head == none {
-		return none
-	}
+//
+// So what comes first of all that a worker may take is passed over eight times at most.
+func (q *Queue) pick(head, holder uint32) uint32 {
 	t := q.tasks.at(head)
 	if t.lastWorker != 0 && t.lastWorker == q.workerID(holder) && t.passed == 0 {
 		if second := q.queued.next(head); second != none {

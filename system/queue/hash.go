@@ -69,7 +69,7 @@ func (q *Queue) Hash() uint64 {
 func (q *Queue) hashTask(h *hash, i uint32) {
 	t, r := q.tasks.at(i), q.traitsOf(i)
 	h.add(binary.LittleEndian.Uint64(t.key[:8]), binary.LittleEndian.Uint64(t.key[8:]))
-	h.add(uint64(t.state), uint64(t.platform), uint64(t.attempt), uint64(t.lastWorker), t.arrival, uint64(t.timeout))
+	h.add(uint64(t.state), uint64(t.platform), uint64(t.attempt), uint64(t.lastWorker), t.arrival, uint64(t.timeout), uint64(t.larger), uint64(t.before))
 	h.add(uint64(t.priority), uint64(r.arrivedAt), uint64(r.expected), r.affinity)
 	h.groups(t.groups)
 	h.list(&t.operations, q.attached)

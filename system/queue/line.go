@@ -119,7 +119,7 @@ func (q *Queue) failStranded() {
 func (q *Queue) rest(index uint32) {
 	t := q.tasks.at(index)
 	pause := q.config.BackOff
-	for n := uint32(1); n < t.attempt && pause < q.config.MaxBackOff; n++ {
+	for n := t.before + 1; n < t.attempt && pause < q.config.MaxBackOff; n++ {
 		pause *= 2
 	}
 	t.state = resting

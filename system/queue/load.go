@@ -37,6 +37,8 @@ type loader struct {
 	rest []byte
 	err  error
 
+	version byte // of the layout
+
 	tasks, operations, workers int // in use
 	platforms                  int
 	sameTree                   bool // as the one that was saved
@@ -68,9 +70,8 @@ func (l *loader) require(is bool, what string) {
 }
 
 func (l *loader) load() {
-	version := l.byte()
-	if version != imageVersion {
-		l.fail("its layout is %d, and this program reads %d", version, imageVersion)
+	if l.version = l.byte(); l.version < 1 || l.version > imageVersion {
+		l.fail("its layout is %d, and this program reads those up to %d", l.version, imageVersion)
 		return
 	}
 	l.q.now = Time(l.varint())
@@ -291,7 +292,7 @@ func (l *loader) task() (operations int) {
 	index, t := claim(l, &q.tasks)
 	t.state, t.offered = state(flags&3), flags&imageOffered != 0
 	t.arrival = l.uvarint()
-	t.platform = PlatformID(l.uint32())
+	l.platformOf(t)
 	t.priority = l.int32()
 	if l.require(int(t.platform) < l.platforms, "a task is of no platform"); l.err != nil {
 		return 0
@@ -317,6 +318,7 @@ func (l *loader) task() (operations int) {
 		t.attempt, t.lastWorker = l.uint32(), WorkerID(l.uvarint())
 		l.require(t.attempt > 0, "a task had a worker and no attempt")
 	}
+	l.require(t.before <= t.attempt, "a task was moved after an attempt that it didn't have")
 	if l.err != nil {
 		return 0
 	}
@@ -351,6 +353,23 @@ func (l *loader) task() (operations int) {
 		q.attached.append(&t.operations, o)
 	}
 	return operations
+}
+
+// platformOf reads which platform a task is of, and which it may move to, or moved from.
+func (l *loader) platformOf(t *task) {
+	if l.version == 1 {
+		t.platform = PlatformID(l.uint32())
+		return
+	}
+	v := l.uvarint()
+	if v > math.MaxUint32<<1|1 {
+		l.fail("the number of a platform is too large")
+		return
+	}
+	if t.platform = PlatformID(v >> 1); v&1 == 1 {
+		t.larger, t.before = l.uint32(), l.uint32()
+		l.require(int64(t.larger) <= int64(l.platforms), "a task may move to no platform")
+	}
 }
 
 // place puts a task where it belongs in the state it is in, but for the tree and

@@ -14,8 +14,9 @@ import (
 // The zero Policy is first in, first out.
 //
 // Each rule but Fair compares the tasks that the children would give. Platforms
-// have no common tree: a worker that serves several compares the tasks that they
-// would give by the first rule from the root that isn't Fair.
+// have no common tree: of those that a worker serves it is the turn of the one whose
+// first task comes before those of the others, by the first rule from the root that
+// isn't Fair.
 type Policy struct {
 	// Tenant, Correlated and Invocation say how to choose among tenants, among a
 	// tenant's correlated invocations, and among invocations.

@@ -12,6 +12,10 @@
 // at one task. A task that loses its worker is queued again, in its place by
 // arrival and after a back-off if there is one, until it has used up its attempts.
 //
+// Larger and smaller workers are different platforms. Which of them a task is for is the
+// caller's choice; it may name the platform of larger workers, where a task goes on that
+// has outgrown those of its own ([Input].Larger, outgrow.go).
+//
 // # Which task comes next
 //
 // A [Policy] says, as a tree for each platform. Tasks are grouped by tenant, by
@@ -28,8 +32,7 @@
 // tasks of one group are in leaves by arrival, a leaf for each priority if that is
 // the rule for tasks. Among the first few of the leaf that the rules have led to a
 // worker may get one like those it ran last ([Input].Affinity), or one that didn't
-// just fail on it: never one that is less urgent. There are no classes of larger
-// and smaller workers: to a queue those are different platforms.
+// just fail on it: never one that is less urgent.
 //
 // Common trees have names ([ParsePolicy], [Presets]): "fair" shares the workers
 // among tenants, a tenant's share among its pipelines, and so on.
@@ -272,6 +275,8 @@ func (q *Queue) Step(now Time, in *Input, out []Output) []Output {
 		q.weigh(in)
 	case Tick:
 		q.tick()
+	case Outgrow:
+		q.outgrow(in)
 	default:
 		panic("queue: unknown kind of input")
 	}

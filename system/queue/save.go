@@ -2,8 +2,9 @@ package queue
 
 import "encoding/binary"
 
-// imageVersion is that of the layout of images.
-const imageVersion = 1
+// imageVersion is that of the layout of images. Load reads older ones, too: in layout 1 a
+// task has no larger platform.
+const imageVersion = 2
 
 // Flags of a task in an image, above its state.
 const (
@@ -163,7 +164,12 @@ func (q *Queue) appendTask(b []byte, index uint32) []byte {
 		flag(t.attempt != 0)*imageAttempts))
 	b = appendHandle(b, q.tasks.handle(index))
 	b = binary.AppendUvarint(b, t.arrival)
-	b = binary.AppendUvarint(b, uint64(t.platform))
+	grows := t.larger|t.before != 0
+	b = binary.AppendUvarint(b, uint64(t.platform)<<1|flag(grows))
+	if grows {
+		b = binary.AppendUvarint(b, uint64(t.larger))
+		b = binary.AppendUvarint(b, uint64(t.before))
+	}
 	b = binary.AppendVarint(b, int64(t.priority))
 	if t.key != (Key{}) {
 		b = append(b, t.key[:]...)

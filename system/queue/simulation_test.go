@@ -28,9 +28,10 @@ func TestSimulation(t *testing.T) {
 		all.Torn += c.Torn
 		all.Results += c.Results
 		all.Repeated += c.Repeated
+		all.Moved += c.Moved
 	}
 	t.Logf("%d seeds: %+v", seeds, all)
-	if all.Crashes == 0 || all.Torn == 0 || all.Results == 0 || all.Repeated == 0 {
+	if all.Crashes == 0 || all.Torn == 0 || all.Results == 0 || all.Repeated == 0 || all.Moved == 0 {
 		t.Errorf("something never happens: %+v", all)
 	}
 }

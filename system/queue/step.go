@@ -10,10 +10,10 @@ type InputKind uint8
 
 // The inputs, with the fields of [Input] they use.
 const (
-	// Enqueue asks for work: Key, Platform, Timeout, and what rules go by. The new
+	// Enqueue asks for work: Key, Platform, Larger, Timeout, and what rules go by. The new
 	// operation counts as watched once. It is answered by Queued, Attached or
-	// Refused, in that step. A task that is joined keeps what rules go by, but
-	// for its Priority, which becomes that of the most urgent operation.
+	// Refused, in that step. A task that is joined keeps its platforms and what rules go
+	// by, but for its Priority, which becomes that of the most urgent operation.
 	Enqueue InputKind = iota + 1
 	// Watch and Unwatch count the streams that wait for an Operation.
 	Watch
@@ -51,7 +51,16 @@ const (
 
 	// Tick lets what has expired by now expire.
 	Tick
+
+	// Outgrow reports that (Task, Attempt) of Worker came to nothing since the task is
+	// too large for the workers of its platform. It does nothing unless Outgrows.
+	Outgrow
+
+	lastInput = Outgrow
 )
+
+// IsInput tells whether this version knows a kind of input.
+func (k InputKind) IsInput() bool { return k >= Enqueue && k <= lastInput }
 
 // Input is one thing that happened.
 type Input struct {
@@ -65,6 +74,9 @@ type Input struct {
 	Worker    WorkerID
 	Timeout   time.Duration // of the command; 0 means none
 	Key       Key
+	// Larger is one more than the number of the platform whose workers are to run a task
+	// that turns out too large for those of its own; 0 if there is none.
+	Larger uint32
 
 	// What rules go by. Tenant, Correlated and Invocation are numbers that the
 	// caller gives to groups of tasks, densely from 1 on: memory is kept for the
@@ -123,6 +135,9 @@ const (
 	// Freed: nothing refers to Group of Level any more, which an input named; the
 	// caller may give the number to another one.
 	Freed
+	// Moved: after its Attempt, and for Reason, Task is of its larger platform.
+	// Requeued follows.
+	Moved
 )
 
 // Reason is why something ended.
@@ -152,9 +167,11 @@ const (
 	NoWorker
 	// QueueFull: the tenant has as many tasks queued as it may.
 	QueueFull
+	// Outgrown: the task was too large for the worker.
+	Outgrown
 )
 
-var reasons = [...]string{"none", "completed", "cancelled", "abandoned", "exhausted", "timed_out", "worker_lost", "worker_left", "lease_lost", "released", "no_worker", "queue_full"}
+var reasons = [...]string{"none", "completed", "cancelled", "abandoned", "exhausted", "timed_out", "worker_lost", "worker_left", "lease_lost", "released", "no_worker", "queue_full", "outgrown"}
 
 func (r Reason) String() string { return wordOf(reasons[:], int(r)) }
 

@@ -50,7 +50,9 @@ type task struct {
 	operations list
 	groups     groups
 	priority   int32
-	_          [8]byte // with its generation it fills two cache lines
+	larger     uint32 // as Input.Larger, until it is moved there
+	before     uint32 // its latest attempt before that
+	// With its generation it fills two cache lines.
 }
 
 // traits are what not all rules go by. They lie apart from the tasks, which are
@@ -87,9 +89,12 @@ func (q *Queue) enqueue(in *Input) {
 		q.freeAll(in.groups())
 		return
 	}
+	if in.Larger != 0 {
+		q.platform(PlatformID(in.Larger - 1))
+	}
 	index, t := q.tasks.add()
 	q.arrivals++
-	t.key, t.platform, t.timeout, t.arrival = in.Key, in.Platform, in.Timeout, q.arrivals
+	t.key, t.platform, t.timeout, t.arrival, t.larger = in.Key, in.Platform, in.Timeout, q.arrivals, in.Larger
 	t.priority, t.plain = in.Priority, in.Affinity == 0
 	// One by one, as in emit.
 	t.groups[TenantLevel], t.groups[CorrelatedLevel], t.groups[InvocationLevel] = in.Tenant, in.Correlated, in.Invocation
@@ -199,8 +204,8 @@ func (q *Queue) unlease(index uint32) (holder uint32) {
 func (q *Queue) requeue(index uint32, reason Reason) {
 	t := q.tasks.at(index)
 	q.emit(Output{Kind: Lost, Task: q.taskID(index), Attempt: t.attempt, Worker: t.lastWorker, Reason: reason})
-	if int(t.attempt) >= q.config.MaxAttempts {
-		q.end(index, Exhausted)
+	if int(t.attempt-t.before) >= q.config.MaxAttempts {
+		q.moveOrEnd(index, Exhausted)
 		return
 	}
 	if q.config.BackOff > 0 {
@@ -254,7 +259,7 @@ func (q *Queue) complete(in *Input) {
 	}
 	q.fetchNext(&q.platforms[t.platform])
 	var holder uint32
-	if t.state == leased && t.attempt == in.Attempt && q.workerID(t.worker) == in.Worker {
+	if q.holds(t, in.Attempt, in.Worker) {
 		holder = q.unlease(index)
 	} else {
 		holder = q.withdraw(index, Completed)

@@ -7,9 +7,9 @@ import (
 	"time"
 )
 
-var inputNames = [...]string{"", "enqueue", "watch", "unwatch", "cancel", "connect", "serve", "renew", "complete", "publish", "release", "poll", "pollend", "disconnect", "drain", "undrain", "weigh", "tick"}
+var inputNames = [...]string{"", "enqueue", "watch", "unwatch", "cancel", "connect", "serve", "renew", "complete", "publish", "release", "poll", "pollend", "disconnect", "drain", "undrain", "weigh", "tick", "outgrow"}
 
-var outputNames = [...]string{"", "queued", "attached", "leased", "offered", "lost", "requeued", "revoked", "finished", "operation done", "task done", "connected", "worker gone", "refused", "resting", "freed"}
+var outputNames = [...]string{"", "queued", "attached", "leased", "offered", "lost", "requeued", "revoked", "finished", "operation done", "task done", "connected", "worker gone", "refused", "resting", "freed", "moved"}
 
 func (k InputKind) String() string  { return wordOf(inputNames[:], int(k)) }
 func (k OutputKind) String() string { return wordOf(outputNames[:], int(k)) }
@@ -40,6 +40,7 @@ func (in Input) String() string {
 	add(in.Worker != 0, in.Worker.String())
 	number("attempt", uint64(in.Attempt))
 	add(in.Platform != 0 || in.Kind == Serve || in.Kind == Enqueue, "platform="+strconv.FormatUint(uint64(in.Platform), 10))
+	number("larger", uint64(in.Larger))
 	number("slots", uint64(in.Slots))
 	add(in.Key != Key{}, "key="+hex.EncodeToString(in.Key[:]))
 	add(in.Timeout != 0, "timeout="+in.Timeout.String())

@@ -90,7 +90,7 @@ func (q *Queue) renew(in *Input) {
 
 func (q *Queue) release(in *Input) {
 	index, t := q.tasks.find(uint64(in.Task))
-	if t == nil || t.state != leased || t.attempt != in.Attempt || q.workerID(t.worker) != in.Worker {
+	if t == nil || !q.holds(t, in.Attempt, in.Worker) {
 		return
 	}
 	holder := q.unlease(index)
@@ -170,16 +170,23 @@ func (q *Queue) fill(index uint32) {
 	}
 }
 
-// choose returns the task that comes first of all platforms of a worker, or none.
+// choose returns the task that a worker should get, or none. Whose turn it is among its
+// platforms is decided by what comes first of each, whoever asks; only then is it asked
+// whether another of the same leaf suits the worker better. To compare what each would
+// give this worker let what came first of all lose its turn to another platform for
+// having a neighbour with the worker's inputs, uncounted, and to what is less urgent.
 func (q *Queue) choose(w *worker, index uint32) uint32 {
-	best := none
+	first := none
 	for s := w.services.first; s != none; s = q.served.next(s) {
-		t := q.pick(&q.platforms[q.services.at(s).platform], index)
-		if t != none && (best == none || q.orderOf(q.across, t).before(q.orderOf(q.across, best))) {
-			best = t
+		head := q.nodes.at(q.platforms[q.services.at(s).platform].root).next
+		if head != none && (first == none || q.orderOf(q.across, head).before(q.orderOf(q.across, first))) {
+			first = head
 		}
 	}
-	return best
+	if first == none {
+		return none
+	}
+	return q.pick(first, index)
 }
 
 // makeIdle puts a worker last in line for the tasks of its platforms.

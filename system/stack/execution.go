@@ -101,6 +101,11 @@ type Sizes struct {
 	// Kinds is of how many kinds of actions it is remembered what they took; default
 	// 100,000, at about 250 bytes each.
 	Kinds int `yaml:"kinds"`
+	// Rerun says after which failures on a smaller class an action runs again on a larger
+	// one, without its client being told: killed, the default, if the command was killed by
+	// a signal or ran into its timeout, or all attempts came to nothing; failed also if it
+	// exited with another code than 0; never.
+	Rerun execution.Rerun `yaml:"rerun"`
 }
 
 // Patience is how long something is waited for; 0 is the default, and what is
@@ -157,7 +162,7 @@ func NewExecution(c Execution, t *telemetry.Telemetry, listener net.Listener) (*
 		Matching: execution.Matching{
 			Ignore: c.Platform.Ignore, Unknown: c.Platform.UnknownKeys, Known: c.Platform.KnownKeys, Defaults: c.Platform.Defaults,
 		},
-		Sizes:   execution.Sizes{Key: c.Sizes.Key, Classes: c.Sizes.Classes, Percent: c.Sizes.Percent, Kinds: c.Sizes.Kinds},
+		Sizes:   execution.Sizes{Key: c.Sizes.Key, Classes: c.Sizes.Classes, Percent: c.Sizes.Percent, Kinds: c.Sizes.Kinds, Rerun: c.Sizes.Rerun},
 		Tenancy: c.Tenant, Weights: c.Weights,
 		DefaultTimeout: c.DefaultTimeout, MaxTimeout: c.MaxTimeout, ResultTTL: c.ResultTTL, LongWait: c.LongWait, Heartbeat: c.Heartbeat,
 		Journal: execution.Journal{Dir: c.Journal.Dir, SegmentBytes: int64(c.Journal.SegmentSize), Keep: c.Journal.Keep},

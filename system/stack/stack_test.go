@@ -91,11 +91,12 @@ max_queued: 1000
 back_off: 1s
 max_back_off: 10s
 no_worker_timeout: immediately
-sizes: {key: size, classes: [small, large], percent: 120, kinds: 1000}
+sizes: {key: size, classes: [small, large], percent: 120, kinds: 1000, rerun: failed}
 platform: {ignore: [note], unknown_keys: refuse, known_keys: [gpu], defaults: {OSFamily: linux}}`, nil},
 		"sizes": {`sizes: {key: size, classes: [s, "*", s], percent: 50, kinds: -1}
 platform: {defaults: {size: s}}`, []string{`"*" can't be a class`, `"s" can't be a class`, "50 percent", "-1 kinds", `key "size" is ignored or has a default`}},
 		"no classes": {"sizes: {key: size}", []string{"both the key of a property and its classes"}},
+		"rerun":      {"sizes: {rerun: always}", []string{`"always"`, "killed, failed, never"}},
 		"words":      {"tenant: user", []string{`"user"`, "an instance or a principal"}},
 		"keys":       {"platform: {unknown_keys: drop}", []string{`"drop"`, "match, ignore, refuse"}},
 		"patience":   {"no_worker_timeout: soon", []string{`"soon"`}},

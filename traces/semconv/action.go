@@ -155,12 +155,13 @@ const (
 	EndedWorkerLeft = "worker_left"    // the worker's session was ended or replaced
 	EndedLeaseLost  = "lease_lost"     // the worker polled but didn't speak of the lease
 	EndedReleased   = "released"       // the worker gave the lease back
+	EndedOutgrown   = "outgrown"       // the worker was too small: another attempt is by a larger one
 	EndedStopped    = "server_stopped" // the execution-server ended first
 )
 
 func endings() []string {
 	return []string{EndedCompleted, EndedCancelled, EndedAbandoned, EndedExhausted, EndedTimedOut, EndedWorkerLost, EndedWorkerLeft,
-		EndedLeaseLost, EndedReleased, EndedStopped}
+		EndedLeaseLost, EndedReleased, EndedOutgrown, EndedStopped}
 }
 
 // Values of AttrCacheResult.

@@ -41,7 +41,7 @@ func Labels() []Label {
 			on([]string{RunnerOK, RunnerError, RunnerKilled}, WorkerRunners, WorkerRunnerDuration),
 		}},
 		{"reason", PerProgram, ours, "Why what is counted happened.", []LabelValues{
-			on([]string{EndedWorkerLost, EndedWorkerLeft, EndedLeaseLost, EndedReleased}, TaskRetries),
+			on([]string{EndedWorkerLost, EndedWorkerLeft, EndedLeaseLost, EndedReleased, EndedTimedOut, EndedOutgrown}, TaskRetries),
 			on([]string{"no_token", "malformed_token", "unknown_key", "wrong_algorithm", "bad_signature", "missing_claim", "expired",
 				"not_yet_valid", "unknown_token", "inactive_token", "other_instance", "scope", "not_for_workers"}, ProxyAuthFailures),
 		}},

@@ -51,7 +51,9 @@ type Note struct {
 	// All rules of which workers are drained, when they change.
 	Drains *Drains `protobuf:"bytes,9,opt,name=drains,proto3" json:"drains,omitempty"`
 	// What the command used of which response is the result, for its trace.
-	Usage         []*Usage `protobuf:"bytes,10,rep,name=usage,proto3" json:"usage,omitempty"`
+	Usage []*Usage `protobuf:"bytes,10,rep,name=usage,proto3" json:"usage,omitempty"`
+	// Why a task was too large for its worker.
+	Outgrew       string `protobuf:"bytes,11,opt,name=outgrew,proto3" json:"outgrew,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -154,6 +156,13 @@ func (x *Note) GetUsage() []*Usage {
 		return x.Usage
 	}
 	return nil
+}
+
+func (x *Note) GetOutgrew() string {
+	if x != nil {
+		return x.Outgrew
+	}
+	return ""
 }
 
 // Usage is how much a command used of something.
@@ -840,12 +849,17 @@ type Task struct {
 	Timeout  int64  `protobuf:"varint,4,opt,name=timeout,proto3" json:"timeout,omitempty"`
 	// In a snapshot: else the platform is the input's. The leader is there even if it has ended: its trace has the
 	// work.
-	Platform      uint32     `protobuf:"varint,3,opt,name=platform,proto3" json:"platform,omitempty"`
-	Id            uint64     `protobuf:"fixed64,5,opt,name=id,proto3" json:"id,omitempty"`
-	Leader        *Operation `protobuf:"bytes,6,opt,name=leader,proto3" json:"leader,omitempty"`
-	Attempts      []*Attempt `protobuf:"bytes,7,rep,name=attempts,proto3" json:"attempts,omitempty"`
-	Response      []byte     `protobuf:"bytes,8,opt,name=response,proto3" json:"response,omitempty"`
-	Usage         []*Usage   `protobuf:"bytes,9,rep,name=usage,proto3" json:"usage,omitempty"`
+	Platform uint32     `protobuf:"varint,3,opt,name=platform,proto3" json:"platform,omitempty"`
+	Id       uint64     `protobuf:"fixed64,5,opt,name=id,proto3" json:"id,omitempty"`
+	Leader   *Operation `protobuf:"bytes,6,opt,name=leader,proto3" json:"leader,omitempty"`
+	Attempts []*Attempt `protobuf:"bytes,7,rep,name=attempts,proto3" json:"attempts,omitempty"`
+	Response []byte     `protobuf:"bytes,8,opt,name=response,proto3" json:"response,omitempty"`
+	Usage    []*Usage   `protobuf:"bytes,9,rep,name=usage,proto3" json:"usage,omitempty"`
+	// One more than the number of the platform of larger workers, the attempts before it was
+	// moved to that, and why it was.
+	Larger        uint32 `protobuf:"varint,10,opt,name=larger,proto3" json:"larger,omitempty"`
+	Moved         uint32 `protobuf:"varint,11,opt,name=moved,proto3" json:"moved,omitempty"`
+	Outgrew       string `protobuf:"bytes,12,opt,name=outgrew,proto3" json:"outgrew,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -941,6 +955,27 @@ func (x *Task) GetUsage() []*Usage {
 		return x.Usage
 	}
 	return nil
+}
+
+func (x *Task) GetLarger() uint32 {
+	if x != nil {
+		return x.Larger
+	}
+	return 0
+}
+
+func (x *Task) GetMoved() uint32 {
+	if x != nil {
+		return x.Moved
+	}
+	return 0
+}
+
+func (x *Task) GetOutgrew() string {
+	if x != nil {
+		return x.Outgrew
+	}
+	return ""
 }
 
 // Attempt is one lease of a task, or the wait for one.
@@ -1065,7 +1100,7 @@ var File_notes_notes_proto protoreflect.FileDescriptor
 
 const file_notes_notes_proto_rawDesc = "" +
 	"\n" +
-	"\x11notes/notes.proto\x12\rweir.notes.v1\"\xa5\x03\n" +
+	"\x11notes/notes.proto\x12\rweir.notes.v1\"\xbf\x03\n" +
 	"\x04Note\x125\n" +
 	"\tplatforms\x18\x01 \x03(\v2\x17.weir.notes.v1.PlatformR\tplatforms\x12,\n" +
 	"\x06groups\x18\x02 \x03(\v2\x14.weir.notes.v1.GroupR\x06groups\x120\n" +
@@ -1077,7 +1112,8 @@ const file_notes_notes_proto_rawDesc = "" +
 	"\adeleted\x18\b \x01(\tR\adeleted\x12-\n" +
 	"\x06drains\x18\t \x01(\v2\x15.weir.notes.v1.DrainsR\x06drains\x12*\n" +
 	"\x05usage\x18\n" +
-	" \x03(\v2\x14.weir.notes.v1.UsageR\x05usage\"1\n" +
+	" \x03(\v2\x14.weir.notes.v1.UsageR\x05usage\x12\x18\n" +
+	"\aoutgrew\x18\v \x01(\tR\aoutgrew\"1\n" +
 	"\x05Usage\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x16\n" +
 	"\x06number\x18\x02 \x01(\x03R\x06number\"4\n" +
@@ -1137,7 +1173,7 @@ const file_notes_notes_proto_rawDesc = "" +
 	"\bresponse\x18\x14 \x01(\fR\bresponse\x12\x14\n" +
 	"\x05ended\x18\x15 \x01(\x06R\x05ended\x12\x12\n" +
 	"\x04done\x18\x16 \x01(\bR\x04done\x12\x16\n" +
-	"\x06tenant\x18\x17 \x01(\tR\x06tenant\"\xae\x02\n" +
+	"\x06tenant\x18\x17 \x01(\tR\x06tenant\"\xf6\x02\n" +
 	"\x04Task\x12\x16\n" +
 	"\x06action\x18\x01 \x01(\fR\x06action\x12\x1a\n" +
 	"\buncached\x18\x02 \x01(\bR\buncached\x12\x18\n" +
@@ -1147,7 +1183,11 @@ const file_notes_notes_proto_rawDesc = "" +
 	"\x06leader\x18\x06 \x01(\v2\x18.weir.notes.v1.OperationR\x06leader\x122\n" +
 	"\battempts\x18\a \x03(\v2\x16.weir.notes.v1.AttemptR\battempts\x12\x1a\n" +
 	"\bresponse\x18\b \x01(\fR\bresponse\x12*\n" +
-	"\x05usage\x18\t \x03(\v2\x14.weir.notes.v1.UsageR\x05usage\"\x89\x02\n" +
+	"\x05usage\x18\t \x03(\v2\x14.weir.notes.v1.UsageR\x05usage\x12\x16\n" +
+	"\x06larger\x18\n" +
+	" \x01(\rR\x06larger\x12\x14\n" +
+	"\x05moved\x18\v \x01(\rR\x05moved\x12\x18\n" +
+	"\aoutgrew\x18\f \x01(\tR\aoutgrew\"\x89\x02\n" +
 	"\aAttempt\x12\x16\n" +
 	"\x06queued\x18\x01 \x01(\x06R\x06queued\x12\x16\n" +
 	"\x06leased\x18\x02 \x01(\x06R\x06leased\x12\x14\n" +

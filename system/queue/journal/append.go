@@ -215,6 +215,7 @@ const (
 	hasAffinity
 	hasSlots
 	hasWeight
+	hasLarger
 	inputFields = iota
 )
 
@@ -224,7 +225,7 @@ func appendInput(b []byte, in *queue.Input, outputs, note bool) []byte {
 		bit(in.Operation != 0, hasOperation) | bit(in.Platform != 0, hasPlatform) | bit(in.Key != queue.Key{}, hasKey) |
 		bit(in.Timeout != 0, hasTimeout) | bit(in.Tenant != 0, hasTenant) | bit(in.Correlated != 0, hasCorrelated) |
 		bit(in.Invocation != 0, hasInvocation) | bit(in.Priority != 0, hasPriority) | bit(in.Expected != 0, hasExpected) |
-		bit(in.Affinity != 0, hasAffinity) | bit(in.Slots != 0, hasSlots) | bit(in.Weight != 0, hasWeight)
+		bit(in.Affinity != 0, hasAffinity) | bit(in.Slots != 0, hasSlots) | bit(in.Weight != 0, hasWeight) | bit(in.Larger != 0, hasLarger)
 	b = binary.AppendUvarint(b, fields)
 	if fields&hasWorker != 0 {
 		b = appendHandle(b, uint64(in.Worker))
@@ -273,6 +274,9 @@ func appendInput(b []byte, in *queue.Input, outputs, note bool) []byte {
 	}
 	if fields&hasWeight != 0 {
 		b = binary.AppendUvarint(b, uint64(in.Weight))
+	}
+	if fields&hasLarger != 0 {
+		b = binary.AppendUvarint(b, uint64(in.Larger))
 	}
 	return b
 }

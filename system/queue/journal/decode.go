@@ -270,6 +270,9 @@ func (r *Record) rareFields(d *body, fields uint64) {
 	if fields&hasWeight != 0 {
 		in.Weight = set(d, d.uint32())
 	}
+	if fields&hasLarger != 0 {
+		in.Larger = set(d, d.uint32())
+	}
 }
 
 func (d *body) output(o *queue.Output) {

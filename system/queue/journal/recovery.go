@@ -119,7 +119,7 @@ func (r *Recovery) config(h *Header) queue.Config {
 
 func (r *Recovery) step(rec *Record) error {
 	in := &rec.Input
-	if in.Kind < queue.Enqueue || in.Kind > queue.Tick {
+	if !in.Kind.IsInput() {
 		return &CorruptError{rec.Offset, fmt.Sprintf("there is no input of kind %d", in.Kind)}
 	}
 	if r.loading {

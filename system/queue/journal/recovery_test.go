@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io"
+	"os"
 	"runtime"
 	"slices"
 	"strings"
@@ -345,5 +346,27 @@ func BenchmarkRecovery(b *testing.B) {
 			b.ReportMetric(float64(len(steps))/tasks, "B/step")
 			b.ReportMetric(float64(len(image))/tasks, "B/task")
 		})
+	}
+}
+
+// TestJournalOfCore1: testdata/core-1.journal was written by version 1 of the core: a segment
+// with an image of layout 1, of tasks that wait, rest and run, and 60 steps.
+func TestJournalOfCore1(t *testing.T) {
+	old, err := os.ReadFile("testdata/core-1.journal")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := recoverFrom(old)
+	if err != nil || !r.Complete() || r.First != nil || r.Counts[journal.StepKind] != 60 {
+		t.Fatalf("got %v, complete: %v, %d steps, difference: %+v", err, r.Complete(), r.Counts[journal.StepKind], r.First)
+	}
+	tasks, operations, workers := r.Queue.Open()
+	if got, want := [3]int{tasks, operations, workers}, [3]int{14, 28, 5}; got != want {
+		t.Errorf("tasks, operations and workers: got %v, want %v", got, want)
+	}
+	// It goes on as a queue of today.
+	loaded, err := queue.Load(r.Header.Config, r.Queue.Save(nil))
+	if err != nil || loaded.Hash() != r.Queue.Hash() {
+		t.Errorf("saved and loaded again it is another one: %v", err)
 	}
 }

@@ -20,6 +20,8 @@ import (
 //     nothing of how the queue finds its way;
 //   - exceed the attempts allowed, lease a task during its back-off, or give a
 //     drained worker anything;
+//   - move a task that isn't too large, or to where no worker is, or end one that is
+//     and could have moved;
 //   - refuse a tenant that has room, or let it queue more than it may;
 //   - give up on a platform that is served;
 //   - free a number that is referred to, or forget to.
@@ -52,6 +54,7 @@ type taskAccount struct {
 	*twinTask
 	operations int
 	attempt    uint32
+	before     uint32         // the latest attempt before it was moved
 	worker     queue.WorkerID // 0 if not leased
 	leasedAt   queue.Time
 	queuedAt   queue.Time
@@ -230,6 +233,8 @@ func (c *Checker) account(in queue.Input, o queue.Output) {
 			c.t.Fatalf("%v: nothing to rest from", o)
 		}
 		task.resting = true
+	case queue.Moved:
+		c.moved(in, o, task)
 	case queue.Revoked:
 		if task != nil && task.worker == o.Worker && task.attempt == o.Attempt {
 			c.free(task)
@@ -254,6 +259,11 @@ func (c *Checker) account(in queue.Input, o queue.Output) {
 		c.free(task)
 		c.unqueue(task)
 		delete(c.tasks, o.Task)
+		// A tick may have lost the last worker of the larger platform and not said so yet.
+		mayMove := o.Reason == queue.TimedOut || o.Reason == queue.Outgrown || o.Reason == queue.Exhausted && in.Kind != queue.Tick
+		if larger := task.in.Larger; mayMove && larger != 0 && c.served(queue.PlatformID(larger-1)) {
+			c.t.Fatalf("%v: it could have moved to platform %d", o, larger-1)
+		}
 		if o.Reason == queue.NoWorker && c.served(task.in.Platform) {
 			c.t.Fatalf("%v: there is a worker for it", o)
 		}
@@ -290,7 +300,7 @@ func (c *Checker) leased(o queue.Output, task *taskAccount) {
 	if !w.wants() || !slices.Contains(w.serves, task.in.Platform) {
 		c.t.Fatalf("%v: the worker can't take it: %+v", o, *w)
 	}
-	if o.Attempt != task.attempt+1 || int(o.Attempt) > c.config.MaxAttempts {
+	if o.Attempt != task.attempt+1 || int(o.Attempt-task.before) > c.config.MaxAttempts {
 		c.t.Fatalf("%v: the last attempt was %d", o, task.attempt)
 	}
 	if want := c.twin.choose(o.Worker, w.serves); want != task.twinTask {
@@ -301,6 +311,25 @@ func (c *Checker) leased(o queue.Output, task *taskAccount) {
 	task.leasedAt = c.now
 	task.worker, task.attempt = o.Worker, o.Attempt
 	w.held++
+}
+
+// moved takes a task to its larger platform.
+func (c *Checker) moved(in queue.Input, o queue.Output, task *taskAccount) {
+	c.t.Helper()
+	if task == nil || task.worker != 0 || task.finished || task.resting || c.waiting[o.Task] || o.Attempt != task.attempt {
+		c.t.Fatalf("%v: moved in no state to move in", o)
+	}
+	switch {
+	case o.Reason == queue.Outgrown && in.Kind == queue.Outgrow && in.Task == o.Task:
+	case o.Reason == queue.TimedOut && in.Kind == queue.Tick && task.in.Timeout > 0:
+	case o.Reason == queue.Exhausted && int(task.attempt-task.before) == c.config.MaxAttempts:
+	default:
+		c.t.Fatalf("%v: moved for nothing", o)
+	}
+	if task.in.Larger == 0 || !c.served(queue.PlatformID(task.in.Larger-1)) {
+		c.t.Fatalf("%v: moved to where nobody is", o)
+	}
+	task.in.Platform, task.in.Larger, task.before = queue.PlatformID(task.in.Larger-1), 0, o.Attempt
 }
 
 func (c *Checker) free(task *taskAccount) {

@@ -74,7 +74,7 @@ func Simulate(t testing.TB, seed uint64) SimulationCounts {
 }
 
 // SimulationCounts is how much happened.
-type SimulationCounts struct{ Steps, Crashes, Torn, Results, Repeated int }
+type SimulationCounts struct{ Steps, Crashes, Torn, Results, Repeated, Moved int }
 
 // badTime is how long things go wrong.
 const badTime = 40 * time.Second
@@ -574,6 +574,9 @@ func (c *simClient) execute() {
 			Kind: queue.Enqueue, Key: queue.Key{key, byte(c.platform)}, Platform: c.platform, Priority: priority,
 			Tenant: 1 + uint32(key)%2, Invocation: 1 + uint32(key), Timeout: 30 * time.Second,
 		}
+		if c.platform == 0 {
+			in.Larger = 2
+		}
 		out := s.step(in, name)
 		if out[0].Kind == queue.Refused {
 			s.reply(func() {})
@@ -678,6 +681,8 @@ type simWorker struct {
 type simResult struct {
 	lease simLease
 	text  string
+	// tooLarge has it be for the size of the worker, if there are larger ones.
+	tooLarge bool
 }
 
 func (k *simWorker) restart() {
@@ -723,6 +728,12 @@ func (s *shell) report(k *simWorker, session string, held []simLease, results []
 	}
 	for _, r := range results {
 		at, task := s.w.once(2), s.tables.Tasks[r.lease.operation]
+		if r.tooLarge && s.queue.Outgrows(task, r.lease.attempt, id) {
+			s.step(queue.Input{Kind: queue.Outgrow, Task: task, Attempt: r.lease.attempt, Worker: id}, "")
+			s.w.counts.Moved++
+			p.acked = append(p.acked, r.text)
+			continue
+		}
 		out := s.step(queue.Input{Kind: queue.Complete, Task: task, Attempt: r.lease.attempt, Worker: id, Accepting: at}, r.text)
 		if !at && len(out) > 0 {
 			s.w.after(s.w.upTo(time.Second), func() {
@@ -788,7 +799,7 @@ func (k *simWorker) answered(p *pendingPoll, s *shell) {
 			k.held = slices.Delete(k.held, at, at+1)
 			text := fmt.Sprintf("result %d of %s attempt %d by %s", key, l.operation, l.attempt, k.session)
 			w.made[text] = true
-			k.results = append(k.results, simResult{l, text})
+			k.results = append(k.results, simResult{l, text, w.once(6)})
 			k.report()
 		})
 	}

@@ -161,6 +161,9 @@ func (h *history) act() {
 		if n < 10 {
 			in.Timeout = time.Duration(1+h.random.IntN(60)) * time.Second
 		}
+		if h.random.IntN(3) == 0 {
+			in.Larger = 1 + uint32(h.random.IntN(platforms))
+		}
 		h.traits(&in)
 		h.step(in)
 	case n < 29:
@@ -191,9 +194,12 @@ func (h *history) act() {
 	case n < 80:
 		l := pick(h, h.leases)
 		h.step(queue.Input{Kind: queue.Complete, Task: l.task, Attempt: l.attempt, Worker: l.worker, Accepting: h.random.IntN(2) == 0})
-	case n < 83:
+	case n < 82:
 		l := pick(h, h.leases)
 		h.step(queue.Input{Kind: queue.Release, Task: l.task, Attempt: l.attempt, Worker: l.worker})
+	case n < 84:
+		l := pick(h, h.leases)
+		h.step(queue.Input{Kind: queue.Outgrow, Task: l.task, Attempt: l.attempt, Worker: l.worker})
 	case n < 90:
 		h.step(queue.Input{Kind: queue.Publish, Task: pick(h, h.finished)})
 	default:

@@ -120,6 +120,7 @@ var inputKinds = map[string]queue.InputKind{
 	"connect": queue.Connect, "serve": queue.Serve, "renew": queue.Renew, "complete": queue.Complete,
 	"publish": queue.Publish, "release": queue.Release, "poll": queue.Poll, "pollend": queue.PollEnd,
 	"disconnect": queue.Disconnect, "drain": queue.Drain, "undrain": queue.Undrain, "weigh": queue.Weigh, "tick": queue.Tick,
+	"outgrow": queue.Outgrow,
 }
 
 func (r *runner) input(words []string) queue.Input {
@@ -135,6 +136,8 @@ func (r *runner) input(words []string) queue.Input {
 			copy(in.Key[:], value)
 		case "platform":
 			in.Platform = queue.PlatformID(r.number(value))
+		case "larger":
+			in.Larger = uint32(r.number(value))
 		case "slots":
 			in.Slots = uint32(r.number(value))
 		case "attempt":

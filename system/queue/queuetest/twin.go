@@ -190,11 +190,14 @@ func (w *twin) choose(worker queue.WorkerID, serves []queue.PlatformID) *twinTas
 		if len(tasks) == 0 {
 			continue
 		}
-		if t := w.within(w.next(node, 0, tasks), worker); best == nil || w.before(across, t, best) {
+		if t := w.next(node, 0, tasks); best == nil || w.before(across, t, best) {
 			best = t
 		}
 	}
-	return best
+	if best == nil {
+		return nil
+	}
+	return w.within(best, worker)
 }
 
 // next returns the task that a node would give.
@@ -267,7 +270,7 @@ func believed(d time.Duration) time.Duration {
 	return min(d, 24*time.Hour)
 }
 
-// within returns what a worker gets of the leaf of a task that is its turn.
+// within returns what a worker gets of the leaf of a task whose turn it is.
 func (w *twin) within(head *twinTask, worker queue.WorkerID) *twinTask {
 	leaf := w.below(head.paths[len(w.levels)], len(w.levels))
 	if head.last != 0 && head.last == worker && head.passed == 0 && len(leaf) > 1 {
