@@ -27,7 +27,7 @@ func (q *Queue) tick() {
 	for w := q.byPoll.first; w != none && q.now >= q.workers.at(w).polledAt+Time(q.config.SessionTimeout); w = q.byPoll.first {
 		id := q.workerID(w)
 		q.lose(w, WorkerLost)
-		q.emit(Output{Kind: WorkerGone, Worker: id})
+		q.emit(WorkerGone).Worker = id
 	}
 	for t := q.byRenewal.first; t != none && q.now >= q.tasks.at(t).renewedAt+Time(q.config.LeaseTimeout); t = q.byRenewal.first {
 		holder := q.withdraw(t, LeaseLost)
@@ -43,7 +43,7 @@ func (q *Queue) tick() {
 	for q.due(q.byRest) {
 		t := q.byRest[0].index
 		q.unrest(t)
-		q.emit(Output{Kind: Requeued, Task: q.taskID(t)})
+		q.emit(Requeued).Task = q.taskID(t)
 		q.giveOrQueue(t)
 	}
 	q.failStranded()

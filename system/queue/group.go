@@ -52,7 +52,8 @@ func (q *Queue) unrefer(l Level, id uint32) {
 // free tells the caller if nothing refers to a number.
 func (q *Queue) free(l Level, id uint32) {
 	if g := q.groupState(l, id); g.refers == 0 && g.weight == 0 {
-		q.emit(Output{Kind: Freed, Level: l, Group: id})
+		o := q.emit(Freed)
+		o.Level, o.Group = l, id
 	}
 }
 

@@ -126,7 +126,8 @@ func (q *Queue) rest(index uint32) {
 	q.platforms[t.platform].resting++
 	q.countQueued(index, 1)
 	q.timed.set(&q.byRest, index, order{high: int64(q.now) + int64(min(pause, q.config.MaxBackOff)), arrival: t.arrival})
-	q.emit(Output{Kind: Resting, Task: q.taskID(index), Attempt: t.attempt})
+	o := q.emit(Resting)
+	o.Task, o.Attempt = q.taskID(index), t.attempt
 }
 
 func (q *Queue) unrest(index uint32) {

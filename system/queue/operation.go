@@ -21,7 +21,8 @@ func (q *Queue) detach(o uint32, reason Reason) {
 		q.unwatched.remove(&q.byUnwatched, o)
 	}
 	q.attached.remove(&q.tasks.at(op.task).operations, o)
-	q.emit(Output{Kind: OperationDone, Operation: OperationID(q.operations.handle(o)), Task: q.taskID(op.task), Reason: reason})
+	done := q.emit(OperationDone)
+	done.Operation, done.Task, done.Reason = OperationID(q.operations.handle(o)), q.taskID(op.task), reason
 	q.operations.remove(o)
 }
 

@@ -77,13 +77,14 @@ func (q *Queue) enqueue(in *Input) {
 		index, slot = q.byKey.find(&q.tasks, &in.Key)
 	}
 	if index != none {
-		q.emit(Output{Kind: Attached, Task: q.taskID(index), Operation: q.attach(index)})
+		o := q.emit(Attached)
+		o.Task, o.Operation = q.taskID(index), q.attach(index)
 		q.raise(index, in.Priority)
 		q.freeAll(in.groups())
 		return
 	}
 	if q.refuses(in) {
-		q.emit(Output{Kind: Refused, Reason: QueueFull})
+		q.emit(Refused).Reason = QueueFull
 		q.freeAll(in.groups())
 		return
 	}
@@ -105,7 +106,8 @@ func (q *Queue) enqueue(in *Input) {
 	if in.Key != (Key{}) {
 		q.byKey.add(&in.Key, index, slot)
 	}
-	q.emit(Output{Kind: Queued, Task: q.taskID(index), Operation: q.attach(index)})
+	o := q.emit(Queued)
+	o.Task, o.Operation = q.taskID(index), q.attach(index)
 	q.giveOrQueue(index)
 }
 
@@ -169,7 +171,8 @@ func (q *Queue) lease(index, holder uint32) {
 			q.makeIdle(holder)
 		}
 	}
-	q.emit(Output{Kind: Leased, Task: q.taskID(index), Worker: q.workerID(holder), Attempt: t.attempt})
+	o := q.emit(Leased)
+	o.Task, o.Worker, o.Attempt = q.taskID(index), q.workerID(holder), t.attempt
 }
 
 // timeoutOrder is by when a leased task has run for too long.
@@ -198,7 +201,8 @@ func (q *Queue) unlease(index uint32) (holder uint32) {
 // It must be unleased already.
 func (q *Queue) requeue(index uint32, reason Reason) {
 	t := q.tasks.at(index)
-	q.emit(Output{Kind: Lost, Task: q.taskID(index), Attempt: t.attempt, Worker: t.lastWorker, Reason: reason})
+	o := q.emit(Lost)
+	o.Task, o.Attempt, o.Worker, o.Reason = q.taskID(index), t.attempt, t.lastWorker, reason
 	if int(t.attempt) >= q.config.MaxAttempts {
 		q.end(index, Exhausted)
 		return
@@ -207,7 +211,7 @@ func (q *Queue) requeue(index uint32, reason Reason) {
 		q.rest(index)
 		return
 	}
-	q.emit(Output{Kind: Requeued, Task: q.taskID(index)})
+	q.emit(Requeued).Task = q.taskID(index)
 	q.giveOrQueue(index)
 }
 
@@ -226,7 +230,8 @@ func (q *Queue) end(index uint32, reason Reason) {
 	}
 	attempt, groups := t.attempt, t.groups
 	q.tasks.remove(index)
-	q.emit(Output{Kind: TaskDone, Task: id, Attempt: attempt, Reason: reason})
+	o := q.emit(TaskDone)
+	o.Task, o.Attempt, o.Reason = id, attempt, reason
 	for l, id := range groups {
 		q.unrefer(Level(l), id)
 	}
@@ -237,7 +242,8 @@ func (q *Queue) end(index uint32, reason Reason) {
 func (q *Queue) withdraw(index uint32, reason Reason) (holder uint32) {
 	switch t := q.tasks.at(index); t.state {
 	case leased:
-		q.emit(Output{Kind: Revoked, Task: q.taskID(index), Attempt: t.attempt, Worker: q.workerID(t.worker), Reason: reason})
+		o := q.emit(Revoked)
+		o.Task, o.Attempt, o.Worker, o.Reason = q.taskID(index), t.attempt, q.workerID(t.worker), reason
 		return q.unlease(index)
 	case waiting:
 		q.pull(index, 0)
@@ -259,7 +265,8 @@ func (q *Queue) complete(in *Input) {
 	} else {
 		holder = q.withdraw(index, Completed)
 	}
-	q.emit(Output{Kind: Finished, Task: in.Task, Attempt: in.Attempt, Worker: in.Worker})
+	o := q.emit(Finished)
+	o.Task, o.Attempt, o.Worker = in.Task, in.Attempt, in.Worker
 	if in.Accepting {
 		q.end(index, Completed)
 	}

@@ -49,7 +49,7 @@ func (q *Queue) connect(in *Input) {
 	index, w := q.workers.add()
 	w.slots, w.polledAt = in.Slots, q.now
 	q.polled.append(&q.byPoll, index)
-	q.emit(Output{Kind: Connected, Worker: q.workerID(index)})
+	q.emit(Connected).Worker = q.workerID(index)
 }
 
 func (q *Queue) serve(id WorkerID, p PlatformID) {
@@ -80,7 +80,8 @@ func (q *Queue) renew(in *Input) {
 		return
 	}
 	if t == nil || t.state != leased || t.worker != holder || t.attempt != in.Attempt {
-		q.emit(Output{Kind: Revoked, Task: in.Task, Attempt: in.Attempt, Worker: in.Worker, Reason: LeaseLost})
+		o := q.emit(Revoked)
+		o.Task, o.Attempt, o.Worker, o.Reason = in.Task, in.Attempt, in.Worker, LeaseLost
 		return
 	}
 	t.offered, t.renewedAt = false, q.now
@@ -109,7 +110,8 @@ func (q *Queue) poll(id WorkerID, accepting bool) {
 	q.polled.append(&q.byPoll, index)
 	for l := w.leases.first; l != none; l = q.queued.next(l) {
 		if t := q.tasks.at(l); t.offered {
-			q.emit(Output{Kind: Offered, Task: q.taskID(l), Attempt: t.attempt, Worker: id})
+			o := q.emit(Offered)
+			o.Task, o.Attempt, o.Worker = q.taskID(l), t.attempt, id
 		}
 	}
 	w.waits = accepting
