@@ -15,12 +15,15 @@ func (q *Queue) NextDeadline() Time {
 	if o := q.byUnwatched.first; o != none && q.config.OrphanGrace >= 0 {
 		next = min(next, q.operations.at(o).unwatchedAt+Time(q.config.OrphanGrace))
 	}
-	for _, h := range [...]heap{q.byTimeout, q.byRest, q.byStranded} {
-		if len(h) > 0 {
-			next = min(next, Time(h[0].high))
-		}
+	return min(next, q.byTimeout.time(), q.byRest.time(), q.byStranded.time())
+}
+
+// time is the first of a heap of times, or Never.
+func (h heap) time() Time {
+	if len(h) == 0 {
+		return Never
 	}
-	return next
+	return Time(h[0].high)
 }
 
 func (q *Queue) tick() {

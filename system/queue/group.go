@@ -43,8 +43,11 @@ func (q *Queue) refer(l Level, id uint32) {
 }
 
 func (q *Queue) unrefer(l Level, id uint32) {
-	if id != 0 {
-		q.groups[l][id].refers--
+	if id == 0 {
+		return
+	}
+	g := &q.groups[l][id]
+	if g.refers--; g.refers == 0 {
 		q.free(l, id)
 	}
 }

@@ -228,13 +228,14 @@ func (q *Queue) end(index uint32, reason Reason) {
 	if !t.plain {
 		q.traits[index] = traits{}
 	}
-	attempt, groups := t.attempt, t.groups
+	attempt := t.attempt
+	tenant, correlated, invocation := t.groups[TenantLevel], t.groups[CorrelatedLevel], t.groups[InvocationLevel]
 	q.tasks.remove(index)
 	o := q.emit(TaskDone)
 	o.Task, o.Attempt, o.Reason = id, attempt, reason
-	for l, id := range groups {
-		q.unrefer(Level(l), id)
-	}
+	q.unrefer(TenantLevel, tenant)
+	q.unrefer(CorrelatedLevel, correlated)
+	q.unrefer(InvocationLevel, invocation)
 }
 
 // withdraw makes a task neither queued nor resting nor leased. The worker that held it, if
