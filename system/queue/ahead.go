@@ -28,12 +28,6 @@ func fetch[T any](s *slab[T], index uint32) {
 // about its children, of a task its state.
 func fetchFirst[T any](s *slab[T], index uint32) { prefetch(unsafe.Pointer(&s.entries[index])) }
 
-func (l links) fetch(index uint32) {
-	if int(index) < len(l) {
-		prefetch(unsafe.Pointer(&l[index]))
-	}
-}
-
 // fetch asks for where the search for a key begins.
 func (x *index) fetch(k *Key) {
 	if len(x.slots) > 0 {
@@ -72,7 +66,7 @@ func (q *Queue) fetchEnqueued(in *Input) {
 	n := q.nodes.at(latest)
 	fetch(&q.nodes, n.parent)
 	if q.grouped == len(q.levels) {
-		q.queued.fetch(n.tasks.last)
+		fetchFirst(&q.tasks.slab, n.tasks.last)
 		return
 	}
 	switch q.levels[q.grouped].by {
@@ -95,12 +89,10 @@ func (q *Queue) fetchLeased(index uint32) {
 	if n.next == none {
 		return
 	}
-	fetch(&q.tasks, n.next)
-	q.queued.fetch(n.next)
+	fetch(&q.tasks.slab, n.next)
 	if len(q.levels) == 0 {
 		return // what comes in order is in the cache for the most part
 	}
-	q.renewed.fetch(n.next)
 	for range len(q.levels) - 1 {
 		n = q.nodes.at(n.waiting[0].index)
 	}
@@ -119,7 +111,7 @@ func (q *Queue) fetchNext(p *platform) {
 		if q.grouped < len(q.levels) { // the leaf of a rule for tasks has few, and ends soon
 			q.children.fetch(*q.latestNode(t.groups[InvocationLevel]), q.group(q.grouped, next))
 		}
-		fetch(&q.operations, t.operations.first)
+		fetch(&q.operations.slab, t.operations.first)
 	}
 }
 
@@ -127,8 +119,7 @@ func (q *Queue) fetchNext(p *platform) {
 // next one writes that is made in its place.
 func (q *Queue) fetchHeld(w *worker) {
 	if first := w.leases.first; first != none && q.hasManyTasks() {
-		fetch(&q.tasks, first)
-		q.renewed.fetch(first)
+		fetch(&q.tasks.slab, first)
 		if len(q.levels) > 0 { // else most are plain, and have none
 			prefetch(unsafe.Pointer(&q.traits[first]))
 		}

@@ -13,7 +13,7 @@ func (q *Queue) NextDeadline() Time {
 		next = min(next, q.tasks.at(t).renewedAt+Time(q.config.LeaseTimeout))
 	}
 	if o := q.byUnwatched.first; o != none && q.config.OrphanGrace >= 0 {
-		next = min(next, q.operations.at(o).unwatchedAt+Time(q.config.OrphanGrace))
+		next = min(next, q.unwatchedAt[o]+Time(q.config.OrphanGrace))
 	}
 	return min(next, q.byTimeout.time(), q.byRest.time(), q.byStranded.time())
 }
@@ -53,7 +53,7 @@ func (q *Queue) tick() {
 	if q.config.OrphanGrace < 0 {
 		return
 	}
-	for o := q.byUnwatched.first; o != none && q.now >= q.operations.at(o).unwatchedAt+Time(q.config.OrphanGrace); o = q.byUnwatched.first {
+	for o := q.byUnwatched.first; o != none && q.now >= q.unwatchedAt[o]+Time(q.config.OrphanGrace); o = q.byUnwatched.first {
 		q.drop(o, Abandoned)
 	}
 }

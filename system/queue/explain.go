@@ -152,18 +152,18 @@ func (q *Queue) Explain(id TaskID) (Explanation, bool) {
 
 func (q *Queue) explainWorkers(e *Explanation) {
 	for i := range q.services.entries {
-		s := &q.services.entries[i]
-		if s.generation&1 == 0 || s.value.platform != e.Platform {
+		s := q.services.at(uint32(i))
+		if q.services.entries[i].generation&1 == 0 || s.platform != e.Platform {
 			continue
 		}
-		w := q.workers.at(s.value.worker)
+		w := q.workers.at(s.worker)
 		e.Workers++
 		if w.drained {
 			e.Drained++
 			continue
 		}
 		e.Slots += int(w.slots)
-		e.Busy += w.leases.count
+		e.Busy += int(w.leases.count)
 		if w.wants() {
 			e.Polling++
 		}
@@ -185,7 +185,7 @@ func (q *Queue) explainPlace(e *Explanation, index uint32) {
 		e.Branches[i], e.Branches[j] = e.Branches[j], e.Branches[i]
 	}
 	leaf := q.nodes.at(t.leaf)
-	for other := leaf.tasks.first; other != index && e.Ahead < maxCounted; other = q.queued.next(other) {
+	for other := leaf.tasks.first; other != index && e.Ahead < maxCounted; other = q.tasks.next(queued, other) {
 		e.Ahead++
 	}
 	e.Exact = len(q.levels) == 0
@@ -202,7 +202,7 @@ func (q *Queue) explainPlace(e *Explanation, index uint32) {
 		other := q.nodes.at(sibling.index).tasks.first
 		for other != none && e.Ahead < maxCounted && q.orderOf(q.levels[0].rule, other).before(own) {
 			e.Ahead++
-			other = q.queued.next(other)
+			other = q.tasks.next(queued, other)
 		}
 	}
 }

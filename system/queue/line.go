@@ -67,7 +67,7 @@ func (q *Queue) tidy(l *line) {
 	places := l.places[l.head:]
 	for i, p := range places {
 		if i+tidyAhead < len(places) {
-			fetchFirst(&q.tasks, uint32(places[i+tidyAhead].task))
+			fetchFirst(&q.tasks.slab, uint32(places[i+tidyAhead].task))
 		}
 		if q.stands(p) {
 			kept = append(kept, p)

@@ -60,7 +60,7 @@ func (q *Queue) raise(index uint32, priority int32) {
 	if leaf != old {
 		// Into the new leaf before the old one is looked at, so that no node is
 		// forgotten in between.
-		q.queued.remove(&q.nodes.at(old).tasks, index)
+		q.tasks.take(queued, &q.nodes.at(old).tasks, index)
 		t.leaf = leaf
 		q.place(index)
 	}

@@ -176,29 +176,21 @@ type Queue struct {
 	follows    bool     // it takes outputs for facts
 	following  following
 
-	tasks      slab[task]
-	traits     []traits // of tasks
-	operations slab[operation]
-	workers    slab[worker]
-	services   slab[service]
-	platforms  []platform
-	groups     [levelCount][]groupState
-	weighs     bool // some group has, or had, a weight
-	byKey      index
-	arrivals   uint64
+	tasks       listed[task]
+	traits      []traits // of tasks
+	operations  listed[operation]
+	unwatchedAt []Time // operations: since when nobody watches them; 0 if somebody does
+	workers     listed[worker]
+	services    listed[service]
+	platforms   []platform
+	groups      [levelCount][]groupState
+	weighs      bool // some group has, or had, a weight
+	byKey       index
+	arrivals    uint64
 
 	nodes    slab[node]
 	children children
 	latest   []uint32 // nodes: after all groups, of the last task of each invocation
-
-	// Each object is in at most one list of each kind.
-	queued    links // tasks, in their leaf, or of the worker that holds them
-	renewed   links // tasks, all leased ones by the time of their last report
-	attached  links // operations, of their task
-	unwatched links // operations that nobody watches, by since when
-	polled    links // workers, by the time of their last poll
-	served    links // services, of their worker
-	idle      links // services, of the platform: workers that wait for a task
 
 	byRenewal   list
 	byUnwatched list

@@ -32,25 +32,26 @@ const (
 	finished              // has a result, not published yet; or is between states
 )
 
+// task, as an entry of its slab, fills two cache lines.
 type task struct {
-	key        Key
 	state      state
 	offered    bool  // leased, and not reported by the worker so far
 	passed     uint8 // how often another was taken in its stead
 	plain      bool  // has no affinity
 	platform   PlatformID
+	lastWorker WorkerID
+	arrival    uint64
 	attempt    uint32 // the latest, from 1
 	worker     uint32 // that holds it, if leased
 	leaf       uint32 // node it waits in
-	lastWorker WorkerID
-	arrival    uint64
+	priority   int32
+	// Here the second line begins.
+	key        Key
 	since      Time // when it was queued, if it waits, or leased, if it is
 	renewedAt  Time
 	timeout    time.Duration
 	operations list
 	groups     groups
-	priority   int32
-	_          [8]byte // with its generation it fills two cache lines
 }
 
 // traits are what not all rules go by. They lie apart from the tasks, which are
@@ -142,7 +143,7 @@ func (q *Queue) giveOrQueue(index uint32) {
 func (q *Queue) idleFor(p *platform, not WorkerID) uint32 {
 	first := p.idle.first
 	if first != none && q.workerID(q.services.at(first).worker) == not {
-		if second := q.idle.next(first); second != none {
+		if second := q.services.next(idle, first); second != none {
 			return second
 		}
 	}
@@ -158,8 +159,8 @@ func (q *Queue) lease(index, holder uint32) {
 	if !t.plain {
 		w.remember(q.traits[index].affinity)
 	}
-	q.queued.append(&w.leases, index)
-	q.renewed.append(&q.byRenewal, index)
+	q.tasks.append(queued, &w.leases, index)
+	q.tasks.append(renewed, &q.byRenewal, index)
 	q.platforms[t.platform].executing++
 	if t.timeout > 0 {
 		q.timed.set(&q.byTimeout, index, q.timeoutOrder(t))
@@ -184,8 +185,8 @@ func (q *Queue) timeoutOrder(t *task) order {
 // dealt with, the worker's free slot is to be filled.
 func (q *Queue) unlease(index uint32) (holder uint32) {
 	t := q.tasks.at(index)
-	q.queued.remove(&q.workers.at(t.worker).leases, index)
-	q.renewed.remove(&q.byRenewal, index)
+	q.tasks.take(queued, &q.workers.at(t.worker).leases, index)
+	q.tasks.take(renewed, &q.byRenewal, index)
 	q.platforms[t.platform].executing--
 	if t.timeout > 0 {
 		q.timed.remove(&q.byTimeout, index)

@@ -189,7 +189,7 @@ func (q *Queue) place(index uint32) *node {
 	t := q.tasks.at(index)
 	leaf := q.nodes.at(t.leaf)
 	if last := leaf.tasks.last; last == none || t.arrival == q.arrivals || q.tasks.at(last).arrival < t.arrival {
-		q.queued.append(&leaf.tasks, index)
+		q.tasks.append(queued, &leaf.tasks, index)
 	} else {
 		q.insert(&leaf.tasks, index)
 	}
@@ -216,7 +216,7 @@ func (q *Queue) pull(index uint32, cost int64) {
 	t.state = finished
 	leaf := q.nodes.at(t.leaf)
 	q.platforms[t.platform].queued--
-	q.queued.remove(&leaf.tasks, index)
+	q.tasks.take(queued, &leaf.tasks, index)
 	if len(q.levels) == 0 {
 		leaf.next = leaf.tasks.first
 	} else {
