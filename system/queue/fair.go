@@ -109,7 +109,7 @@ func (q *Queue) correct(index uint32, took time.Duration) {
 		}
 		switch {
 		case child.next != none:
-			q.siblings.enter(&parent.waiting, ranked{q.orderIn(parent, child), n, child.next})
+			q.siblings.enter(&parent.waiting, n, child.next, q.orderIn(parent, child))
 		case child.tag == parent.virtual:
 			q.siblings.remove(&parent.owing, n)
 			q.forget(n)

@@ -256,7 +256,7 @@ func (q *Queue) refresh(n uint32, cost int64, thorough bool) {
 					q.siblings.remove(&parent.owing, n) // its tag is ahead of virtual time
 				}
 			}
-			q.siblings.enter(&parent.waiting, ranked{q.orderIn(parent, child), n, next})
+			q.siblings.enter(&parent.waiting, n, next, q.orderIn(parent, child))
 		default:
 			if had {
 				q.siblings.remove(&parent.waiting, n)
