@@ -15,7 +15,7 @@ func (q *Queue) hasManyTasks() bool { return len(q.tasks.entries) > manyTasks }
 
 const cacheLine = 64
 
-// fetch asks for an object at an index in use. Tasks and nodes have two lines.
+// fetch asks for an object at an index in use. Tasks have two lines.
 func fetch[T any](s *slab[T], index uint32) {
 	p := unsafe.Pointer(&s.entries[index])
 	prefetch(p)
@@ -24,8 +24,7 @@ func fetch[T any](s *slab[T], index uint32) {
 	}
 }
 
-// fetchFirst asks for the first line of an object: of a node that is what is not
-// about its children, of a task its state.
+// fetchFirst asks for the first line of an object: of a task that is its state.
 func fetchFirst[T any](s *slab[T], index uint32) { prefetch(unsafe.Pointer(&s.entries[index])) }
 
 // fetch asks for where the search for a key begins.
@@ -42,10 +41,12 @@ func (c *children) fetch(parent, id uint32) {
 	}
 }
 
-// fetch asks for the children of the one at the top.
-func (h heap) fetch() {
-	for i := 0; i < len(h) && i <= arity; i += cacheLine / int(unsafe.Sizeof(h[0])) {
-		prefetch(unsafe.Pointer(&h[i]))
+// fetch asks for who comes second, and for the end of the line, where the first mostly
+// goes.
+func (t *turns) fetch() {
+	if len(t.line) > 0 {
+		prefetch(unsafe.Pointer(t.at(t.head + 1)))
+		prefetch(unsafe.Pointer(t.at(t.head + t.count)))
 	}
 }
 
@@ -93,10 +94,11 @@ func (q *Queue) fetchLeased(index uint32) {
 	if len(q.levels) == 0 {
 		return // what comes in order is in the cache for the most part
 	}
+	above := q.platforms[t.platform].root
 	for range len(q.levels) - 1 {
-		n = q.nodes.at(n.waiting[0].index)
+		above = q.waiting[above].first().index
 	}
-	n.waiting.fetch()
+	q.waiting[above].fetch()
 }
 
 // fetchNext asks for what the lease of the task that comes next needs, which has

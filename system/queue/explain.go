@@ -113,7 +113,7 @@ func (q *Queue) Held(id TaskID) Hold {
 			return hold
 		}
 		parent := q.nodes.at(p)
-		if first := parent.waiting[0].index; first != n {
+		if first := q.waiting[p].first().index; first != n {
 			hold = heldBy[q.levels[parent.depth].rule]
 		}
 		n = p
@@ -195,7 +195,7 @@ func (q *Queue) explainPlace(e *Explanation, index uint32) {
 	// All leaves hang from one node, which looks at their tasks by themselves.
 	e.Exact = true
 	own := q.orderOf(q.levels[0].rule, index)
-	for _, sibling := range q.nodes.at(leaf.parent).waiting {
+	for sibling := range q.waiting[leaf.parent].all {
 		if sibling.index == t.leaf {
 			continue
 		}
@@ -212,9 +212,10 @@ func (q *Queue) branch(n uint32) Branch {
 	child := q.nodes.at(n)
 	parent := q.nodes.at(child.parent)
 	level := q.levels[parent.depth]
-	b := Branch{By: groupings[level.by], Rule: level.rule, Waiting: len(parent.waiting)}
+	b := Branch{By: groupings[level.by], Rule: level.rule}
 	own := q.orderIn(parent, child)
-	for _, sibling := range parent.waiting {
+	for sibling := range q.waiting[child.parent].all {
+		b.Waiting++
 		if sibling.order.before(own) {
 			b.Before++
 		}

@@ -127,17 +127,22 @@ func (h heap) leastChild(at int) int {
 
 func (hs *heaps) grow(h *heap) {
 	size := max(minHeap, 2*cap(*h))
-	var larger heap
-	if spare := &hs.spare[bits.Len(uint(size))]; len(*spare) > 0 {
-		larger = (*spare)[len(*spare)-1]
-		*spare = (*spare)[:len(*spare)-1]
-	} else {
-		larger = make(heap, 0, size)
-	}
-	larger = larger[:len(*h)]
+	larger := hs.memory(size)[:len(*h)]
 	copy(larger, *h)
 	hs.release(h)
 	*h = larger
+}
+
+// memory returns an empty heap with room for so many, a power of two.
+func (hs *heaps) memory(size int) heap {
+	spare := &hs.spare[bits.Len(uint(size))]
+	last := len(*spare) - 1
+	if last < 0 {
+		return make(heap, 0, size)
+	}
+	h := (*spare)[last]
+	*spare = (*spare)[:last]
+	return h
 }
 
 // release makes a heap of which nothing is needed any more empty, and keeps its

@@ -475,7 +475,7 @@ func (l *loader) owe(p, id uint32, tag uint64) {
 	l.refer(Level(by), id)
 	n, child := q.addNode(p, id)
 	child.tag = tag
-	q.siblings.set(&q.nodes.at(p).owing, n, owingOrder(child))
+	q.owe(p, n)
 }
 
 // Numbers are varints. What isn't there is 0, and an error.

@@ -189,6 +189,8 @@ type Queue struct {
 	arrivals    uint64
 
 	nodes    slab[node]
+	waiting  []turns // nodes: their children with a task to give
+	owing    []heap  // nodes, if fair: their children without that owe something
 	children children
 	latest   []uint32 // nodes: after all groups, of the last task of each invocation
 

@@ -16,7 +16,7 @@ type platform struct {
 
 func (q *Queue) platform(p PlatformID) *platform {
 	for int(p) >= len(q.platforms) {
-		root, n := q.nodes.add()
+		root, n := q.newNode()
 		n.id = uint32(len(q.platforms))
 		q.platforms = append(q.platforms, platform{root: root, unservedAt: q.now})
 	}
