@@ -15,7 +15,7 @@ func (q *Queue) hasManyTasks() bool { return len(q.tasks.entries) > manyTasks }
 
 const cacheLine = 64
 
-// fetch asks for an object at an index in use. Tasks and nodes have two lines.
+// fetch asks for an object at an index in use. Tasks have two lines.
 func fetch[T any](s *slab[T], index uint32) {
 	p := unsafe.Pointer(&s.entries[index])
 	prefetch(p)
@@ -24,15 +24,8 @@ func fetch[T any](s *slab[T], index uint32) {
 	}
 }
 
-// fetchFirst asks for the first line of an object: of a node that is what is not
-// about its children, of a task its state.
+// fetchFirst asks for the first line of an object: of a task that is its state.
 func fetchFirst[T any](s *slab[T], index uint32) { prefetch(unsafe.Pointer(&s.entries[index])) }
-
-func (l links) fetch(index uint32) {
-	if int(index) < len(l) {
-		prefetch(unsafe.Pointer(&l[index]))
-	}
-}
 
 // fetch asks for where the search for a key begins.
 func (x *index) fetch(k *Key) {
@@ -48,10 +41,12 @@ func (c *children) fetch(parent, id uint32) {
 	}
 }
 
-// fetch asks for the children of the one at the top.
-func (h heap) fetch() {
-	for i := 0; i < len(h) && i <= arity; i += cacheLine / int(unsafe.Sizeof(h[0])) {
-		prefetch(unsafe.Pointer(&h[i]))
+// fetch asks for who comes second, and for the end of the line, where the first mostly
+// goes.
+func (t *turns) fetch() {
+	if len(t.line) > 0 {
+		prefetch(unsafe.Pointer(t.at(t.head + 1)))
+		prefetch(unsafe.Pointer(t.at(t.head + t.count)))
 	}
 }
 
@@ -72,7 +67,7 @@ func (q *Queue) fetchEnqueued(in *Input) {
 	n := q.nodes.at(latest)
 	fetch(&q.nodes, n.parent)
 	if q.grouped == len(q.levels) {
-		q.queued.fetch(n.tasks.last)
+		fetchFirst(&q.tasks.slab, n.tasks.last)
 		return
 	}
 	switch q.levels[q.grouped].by {
@@ -95,16 +90,15 @@ func (q *Queue) fetchLeased(index uint32) {
 	if n.next == none {
 		return
 	}
-	fetch(&q.tasks, n.next)
-	q.queued.fetch(n.next)
+	fetch(&q.tasks.slab, n.next)
 	if len(q.levels) == 0 {
 		return // what comes in order is in the cache for the most part
 	}
-	q.renewed.fetch(n.next)
+	above := q.platforms[t.platform].root
 	for range len(q.levels) - 1 {
-		n = q.nodes.at(n.waiting[0].index)
+		above = q.waiting[above].first().index
 	}
-	n.waiting.fetch()
+	q.waiting[above].fetch()
 }
 
 // fetchNext asks for what the lease of the task that comes next needs, which has
@@ -115,11 +109,11 @@ func (q *Queue) fetchNext(p *platform) {
 	}
 	if next := q.nodes.at(p.root).next; next != none {
 		t := q.tasks.at(next)
-		fetchFirst(&q.nodes, t.leaf)
+		fetchFirst(&q.nodes, t.place)
 		if q.grouped < len(q.levels) { // the leaf of a rule for tasks has few, and ends soon
 			q.children.fetch(*q.latestNode(t.groups[InvocationLevel]), q.group(q.grouped, next))
 		}
-		fetch(&q.operations, t.operations.first)
+		fetch(&q.operations.slab, t.operations.first)
 	}
 }
 
@@ -127,8 +121,7 @@ func (q *Queue) fetchNext(p *platform) {
 // next one writes that is made in its place.
 func (q *Queue) fetchHeld(w *worker) {
 	if first := w.leases.first; first != none && q.hasManyTasks() {
-		fetch(&q.tasks, first)
-		q.renewed.fetch(first)
+		fetch(&q.tasks.slab, first)
 		if len(q.levels) > 0 { // else most are plain, and have none
 			prefetch(unsafe.Pointer(&q.traits[first]))
 		}

@@ -13,21 +13,24 @@ func (q *Queue) NextDeadline() Time {
 		next = min(next, q.tasks.at(t).renewedAt+Time(q.config.LeaseTimeout))
 	}
 	if o := q.byUnwatched.first; o != none && q.config.OrphanGrace >= 0 {
-		next = min(next, q.operations.at(o).unwatchedAt+Time(q.config.OrphanGrace))
+		next = min(next, q.unwatchedAt[o]+Time(q.config.OrphanGrace))
 	}
-	for _, h := range [...]heap{q.byTimeout, q.byRest, q.byStranded} {
-		if len(h) > 0 {
-			next = min(next, Time(h[0].high))
-		}
+	return min(next, q.byTimeout.time(), q.byRest.time(), q.byStranded.time())
+}
+
+// time is the first of a heap of times, or Never.
+func (h heap) time() Time {
+	if len(h) == 0 {
+		return Never
 	}
-	return next
+	return Time(h[0].high)
 }
 
 func (q *Queue) tick() {
 	for w := q.byPoll.first; w != none && q.now >= q.workers.at(w).polledAt+Time(q.config.SessionTimeout); w = q.byPoll.first {
 		id := q.workerID(w)
 		q.lose(w, WorkerLost)
-		q.emit(Output{Kind: WorkerGone, Worker: id})
+		q.emit(WorkerGone).Worker = id
 	}
 	for t := q.byRenewal.first; t != none && q.now >= q.tasks.at(t).renewedAt+Time(q.config.LeaseTimeout); t = q.byRenewal.first {
 		holder := q.withdraw(t, LeaseLost)
@@ -43,14 +46,14 @@ func (q *Queue) tick() {
 	for q.due(q.byRest) {
 		t := q.byRest[0].index
 		q.unrest(t)
-		q.emit(Output{Kind: Requeued, Task: q.taskID(t)})
+		q.emit(Requeued).Task = q.taskID(t)
 		q.giveOrQueue(t)
 	}
 	q.failStranded()
 	if q.config.OrphanGrace < 0 {
 		return
 	}
-	for o := q.byUnwatched.first; o != none && q.now >= q.operations.at(o).unwatchedAt+Time(q.config.OrphanGrace); o = q.byUnwatched.first {
+	for o := q.byUnwatched.first; o != none && q.now >= q.unwatchedAt[o]+Time(q.config.OrphanGrace); o = q.byUnwatched.first {
 		q.drop(o, Abandoned)
 	}
 }

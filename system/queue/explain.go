@@ -104,16 +104,16 @@ func (q *Queue) Held(id TaskID) Hold {
 	}
 	// The root decides first: a difference further down is of no use yet.
 	hold := HeldBusy
-	if q.nodes.at(t.leaf).tasks.first != index {
+	if q.nodes.at(t.place).tasks.first != index {
 		hold = HeldArrival
 	}
-	for n := t.leaf; ; {
+	for n := t.place; ; {
 		p := q.nodes.at(n).parent
 		if p == none {
 			return hold
 		}
 		parent := q.nodes.at(p)
-		if first := parent.waiting[0].index; first != n {
+		if first := q.waiting[p].first().index; first != n {
 			hold = heldBy[q.levels[parent.depth].rule]
 		}
 		n = p
@@ -138,7 +138,7 @@ func (q *Queue) Explain(id TaskID) (Explanation, bool) {
 	q.explainWorkers(&e)
 	switch t.state {
 	case leased:
-		e.Worker = q.workerID(t.worker)
+		e.Worker = q.workerID(t.place)
 	case resting:
 		e.RestsUntil = Time(q.byRest[q.timed.places[index]-1].high)
 	case waiting:
@@ -152,18 +152,18 @@ func (q *Queue) Explain(id TaskID) (Explanation, bool) {
 
 func (q *Queue) explainWorkers(e *Explanation) {
 	for i := range q.services.entries {
-		s := &q.services.entries[i]
-		if s.generation&1 == 0 || s.value.platform != e.Platform {
+		s := q.services.at(uint32(i))
+		if q.services.entries[i].generation&1 == 0 || s.platform != e.Platform {
 			continue
 		}
-		w := q.workers.at(s.value.worker)
+		w := q.workers.at(s.worker)
 		e.Workers++
 		if w.drained {
 			e.Drained++
 			continue
 		}
 		e.Slots += int(w.slots)
-		e.Busy += w.leases.count
+		e.Busy += int(w.leases.count)
 		if w.wants() {
 			e.Polling++
 		}
@@ -173,7 +173,7 @@ func (q *Queue) explainWorkers(e *Explanation) {
 // explainPlace says where a waiting task stands among the others.
 func (q *Queue) explainPlace(e *Explanation, index uint32) {
 	t := q.tasks.at(index)
-	for n := t.leaf; ; {
+	for n := t.place; ; {
 		child := q.nodes.at(n)
 		if child.parent == none {
 			break
@@ -184,8 +184,8 @@ func (q *Queue) explainPlace(e *Explanation, index uint32) {
 	for i, j := 0, len(e.Branches)-1; i < j; i, j = i+1, j-1 {
 		e.Branches[i], e.Branches[j] = e.Branches[j], e.Branches[i]
 	}
-	leaf := q.nodes.at(t.leaf)
-	for other := leaf.tasks.first; other != index && e.Ahead < maxCounted; other = q.queued.next(other) {
+	leaf := q.nodes.at(t.place)
+	for other := leaf.tasks.first; other != index && e.Ahead < maxCounted; other = q.tasks.next(queued, other) {
 		e.Ahead++
 	}
 	e.Exact = len(q.levels) == 0
@@ -195,14 +195,14 @@ func (q *Queue) explainPlace(e *Explanation, index uint32) {
 	// All leaves hang from one node, which looks at their tasks by themselves.
 	e.Exact = true
 	own := q.orderOf(q.levels[0].rule, index)
-	for _, sibling := range q.nodes.at(leaf.parent).waiting {
-		if sibling.index == t.leaf {
+	for sibling := range q.waiting[leaf.parent].all {
+		if sibling.index == t.place {
 			continue
 		}
 		other := q.nodes.at(sibling.index).tasks.first
 		for other != none && e.Ahead < maxCounted && q.orderOf(q.levels[0].rule, other).before(own) {
 			e.Ahead++
-			other = q.queued.next(other)
+			other = q.tasks.next(queued, other)
 		}
 	}
 }
@@ -212,9 +212,10 @@ func (q *Queue) branch(n uint32) Branch {
 	child := q.nodes.at(n)
 	parent := q.nodes.at(child.parent)
 	level := q.levels[parent.depth]
-	b := Branch{By: groupings[level.by], Rule: level.rule, Waiting: len(parent.waiting)}
+	b := Branch{By: groupings[level.by], Rule: level.rule}
 	own := q.orderIn(parent, child)
-	for _, sibling := range parent.waiting {
+	for sibling := range q.waiting[child.parent].all {
+		b.Waiting++
 		if sibling.order.before(own) {
 			b.Before++
 		}

@@ -68,15 +68,27 @@ func (n *node) behind(tag uint64) bool { return int64(n.virtual-tag) >= 0 }
 // order they are forgotten, and so the order of Freed.
 func owingOrder(n *node) order { return order{high: int64(n.tag), arrival: uint64(n.id)} }
 
+// owe notes what an idle child owes.
+func (q *Queue) owe(p, child uint32) {
+	q.siblings.set(&q.owing[p], child, owingOrder(q.nodes.at(child)))
+	q.nodes.at(p).owed = uint32(len(q.owing[p]))
+}
+
+// settle lets a child owe nothing.
+func (q *Queue) settle(p, child uint32) {
+	q.siblings.remove(&q.owing[p], child)
+	q.nodes.at(p).owed--
+}
+
 // forgive forgets idle children that owe nothing any more.
 func (q *Queue) forgive(p uint32) {
 	for {
 		parent := q.nodes.at(p)
-		if len(parent.owing) == 0 || !parent.behind(uint64(parent.owing[0].high)) {
+		if parent.owed == 0 || !parent.behind(uint64(q.owing[p][0].high)) {
 			return
 		}
-		child := parent.owing[0].index
-		q.siblings.remove(&parent.owing, child)
+		child := q.owing[p][0].index
+		q.settle(p, child)
 		q.forget(child)
 	}
 }
@@ -95,7 +107,7 @@ func (q *Queue) correct(index uint32, took time.Duration) {
 	}
 	for n != none {
 		child := q.nodes.at(n)
-		child.next = q.nextOf(child)
+		child.next = q.nextOf(n, child)
 		p := child.parent
 		if p == none {
 			return
@@ -109,12 +121,12 @@ func (q *Queue) correct(index uint32, took time.Duration) {
 		}
 		switch {
 		case child.next != none:
-			q.siblings.enter(&parent.waiting, ranked{q.orderIn(parent, child), n, child.next})
+			q.siblings.wait(&q.waiting[p], n, child.next, q.orderIn(parent, child))
 		case child.tag == parent.virtual:
-			q.siblings.remove(&parent.owing, n)
+			q.settle(p, n)
 			q.forget(n)
 		default:
-			q.siblings.set(&parent.owing, n, owingOrder(child))
+			q.owe(p, n)
 		}
 		n = p
 	}

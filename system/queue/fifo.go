@@ -13,15 +13,15 @@ package queue
 func (q *Queue) insert(leaf *list, index uint32) {
 	arrival := q.tasks.at(index).arrival
 	older, newer := none, leaf.last
-	for next := leaf.first; ; next = q.queued.next(older) {
+	for next := leaf.first; ; next = q.tasks.next(queued, older) {
 		if q.tasks.at(next).arrival > arrival {
-			q.queued.insertAfter(leaf, older, index)
+			q.tasks.insertAfter(queued, leaf, older, index)
 			return
 		}
 		older = next
-		before := q.queued.previous(newer)
+		before := q.tasks.previous(queued, newer)
 		if q.tasks.at(before).arrival < arrival {
-			q.queued.insertAfter(leaf, before, index)
+			q.tasks.insertAfter(queued, leaf, before, index)
 			return
 		}
 		newer = before
@@ -52,7 +52,7 @@ const (
 func (q *Queue) pick(head, holder uint32) uint32 {
 	t := q.tasks.at(head)
 	if t.lastWorker != 0 && t.lastWorker == q.workerID(holder) && t.passed == 0 {
-		if second := q.queued.next(head); second != none {
+		if second := q.tasks.next(queued, head); second != none {
 			return second
 		}
 	}
@@ -68,7 +68,7 @@ func (q *Queue) pick(head, holder uint32) uint32 {
 		if w.remembered(q.traits[other].affinity) {
 			return other
 		}
-		other = q.queued.next(other)
+		other = q.tasks.next(queued, other)
 	}
 	return head
 }

@@ -87,7 +87,7 @@ func (q *Queue) recordedWorker(index uint32) uint32 {
 }
 
 func (q *Queue) serves(holder uint32, p PlatformID) bool {
-	for s := q.workers.at(holder).services.first; s != none; s = q.served.next(s) {
+	for s := q.workers.at(holder).services.first; s != none; s = q.services.next(served, s) {
 		if q.services.at(s).platform == p {
 			return true
 		}

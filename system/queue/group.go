@@ -43,8 +43,11 @@ func (q *Queue) refer(l Level, id uint32) {
 }
 
 func (q *Queue) unrefer(l Level, id uint32) {
-	if id != 0 {
-		q.groups[l][id].refers--
+	if id == 0 {
+		return
+	}
+	g := &q.groups[l][id]
+	if g.refers--; g.refers == 0 {
 		q.free(l, id)
 	}
 }
@@ -52,7 +55,8 @@ func (q *Queue) unrefer(l Level, id uint32) {
 // free tells the caller if nothing refers to a number.
 func (q *Queue) free(l Level, id uint32) {
 	if g := q.groupState(l, id); g.refers == 0 && g.weight == 0 {
-		q.emit(Output{Kind: Freed, Level: l, Group: id})
+		o := q.emit(Freed)
+		o.Level, o.Group = l, id
 	}
 }
 

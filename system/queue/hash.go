@@ -23,19 +23,18 @@ func (q *Queue) Hash() uint64 {
 		}
 	}
 	for i := range h.slab(&q.operations.free, len(q.operations.entries)) {
-		e := &q.operations.entries[i]
-		h.add(uint64(e.generation), uint64(e.value.task), uint64(e.value.watchers))
-		if e.value.watchers == 0 {
-			h.add(uint64(e.value.unwatchedAt))
+		op := q.operations.at(uint32(i))
+		h.add(uint64(q.operations.entries[i].generation), uint64(op.task), uint64(op.watchers))
+		if op.watchers == 0 {
+			h.add(uint64(q.unwatchedSince(uint32(i))))
 		}
 	}
 	for i := range h.slab(&q.workers.free, len(q.workers.entries)) {
-		e := &q.workers.entries[i]
-		w := &e.value
-		h.add(uint64(e.generation), uint64(w.slots), flag(w.waits), flag(w.idles), flag(w.drained), uint64(w.polledAt), uint64(w.turn))
+		w := q.workers.at(uint32(i))
+		h.add(uint64(q.workers.entries[i].generation), uint64(w.slots), flag(w.waits), flag(w.idles), flag(w.drained), uint64(w.polledAt), uint64(w.turn))
 		h.add(w.affinities[:]...)
-		h.list(&w.leases, q.queued)
-		for s := w.services.first; s != none; s = q.served.next(s) {
+		addList(&h, &q.tasks, queued, &w.leases)
+		for s := w.services.first; s != none; s = q.services.next(served, s) {
 			h.add(uint64(q.services.at(s).platform))
 		}
 	}
@@ -43,7 +42,7 @@ func (q *Queue) Hash() uint64 {
 	for i := range q.platforms {
 		p := &q.platforms[i]
 		h.add(uint64(p.queued), uint64(p.resting), uint64(p.executing), uint64(p.workers), uint64(p.unservedAt), uint64(p.idle.count))
-		for s := p.idle.first; s != none; s = q.idle.next(s) {
+		for s := p.idle.first; s != none; s = q.services.next(idle, s) {
 			h.add(uint64(q.services.at(s).worker))
 		}
 		for _, place := range p.line.places[p.line.head:] {
@@ -59,9 +58,9 @@ func (q *Queue) Hash() uint64 {
 			}
 		}
 	}
-	h.list(&q.byRenewal, q.renewed)
-	h.list(&q.byUnwatched, q.unwatched)
-	h.list(&q.byPoll, q.polled)
+	addList(&h, &q.tasks, renewed, &q.byRenewal)
+	addList(&h, &q.operations, unwatched, &q.byUnwatched)
+	addList(&h, &q.workers, polled, &q.byPoll)
 	return uint64(h)
 }
 
@@ -69,17 +68,17 @@ func (q *Queue) Hash() uint64 {
 func (q *Queue) hashTask(h *hash, i uint32) {
 	t, r := q.tasks.at(i), q.traitsOf(i)
 	h.add(binary.LittleEndian.Uint64(t.key[:8]), binary.LittleEndian.Uint64(t.key[8:]))
-	h.add(uint64(t.state), uint64(t.platform), uint64(t.attempt), uint64(t.lastWorker), t.arrival, uint64(t.timeout), uint64(t.larger), uint64(t.before))
+	h.add(uint64(t.state), uint64(t.platform), uint64(t.attempt), uint64(t.lastWorker), t.arrival, uint64(t.timeout), uint64(t.growth.larger()), uint64(t.growth.before()))
 	h.add(uint64(t.priority), uint64(r.arrivedAt), uint64(r.expected), r.affinity)
 	h.groups(t.groups)
-	h.list(&t.operations, q.attached)
+	addList(h, &q.operations, attached, &t.operations)
 	switch t.state {
 	case waiting:
 		h.add(uint64(t.since), uint64(t.passed))
 	case resting:
 		h.add(uint64(q.restsUntil(i)))
 	case leased:
-		h.add(uint64(t.since), uint64(t.worker), uint64(t.renewedAt), flag(t.offered))
+		h.add(uint64(t.since), uint64(t.place), uint64(t.renewedAt), flag(t.offered))
 	}
 }
 
@@ -100,7 +99,7 @@ func (q *Queue) hashTree() uint64 {
 			}
 		}
 		h.add(uint64(n.next))
-		h.list(&n.tasks, q.queued)
+		addList(&h, &q.tasks, queued, &n.tasks)
 		if q.isShare(n) {
 			h.add(n.tag)
 			if n.next != none {
@@ -137,9 +136,9 @@ func (h *hash) groups(g groups) {
 	}
 }
 
-func (h *hash) list(l *list, links links) {
+func addList[T any](h *hash, s *listed[T], k listKind, l *list) {
 	h.add(uint64(l.count))
-	for i := l.first; i != none; i = links.next(i) {
+	for i := l.first; i != none; i = s.next(k, i) {
 		h.add(uint64(i))
 	}
 }

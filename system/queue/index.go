@@ -28,7 +28,7 @@ func hashOf(k *Key) uint32 { return binary.LittleEndian.Uint32(k[:4]) }
 func (x *index) mask() uint32 { return uint32(len(x.slots) - 1) }
 
 // find returns the task with a key, or none and the slot at which to add it.
-func (x *index) find(tasks *slab[task], k *Key) (t, at uint32) {
+func (x *index) find(tasks *listed[task], k *Key) (t, at uint32) {
 	if len(x.slots) == 0 {
 		return none, 0
 	}

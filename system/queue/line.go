@@ -67,7 +67,7 @@ func (q *Queue) tidy(l *line) {
 	places := l.places[l.head:]
 	for i, p := range places {
 		if i+tidyAhead < len(places) {
-			fetchFirst(&q.tasks, uint32(places[i+tidyAhead].task))
+			fetchFirst(&q.tasks.slab, uint32(places[i+tidyAhead].task))
 		}
 		if q.stands(p) {
 			kept = append(kept, p)
@@ -119,14 +119,15 @@ func (q *Queue) failStranded() {
 func (q *Queue) rest(index uint32) {
 	t := q.tasks.at(index)
 	pause := q.config.BackOff
-	for n := t.before + 1; n < t.attempt && pause < q.config.MaxBackOff; n++ {
+	for n := t.growth.before() + 1; n < t.attempt && pause < q.config.MaxBackOff; n++ {
 		pause *= 2
 	}
 	t.state = resting
 	q.platforms[t.platform].resting++
 	q.countQueued(index, 1)
 	q.timed.set(&q.byRest, index, order{high: int64(q.now) + int64(min(pause, q.config.MaxBackOff)), arrival: t.arrival})
-	q.emit(Output{Kind: Resting, Task: q.taskID(index), Attempt: t.attempt})
+	o := q.emit(Resting)
+	o.Task, o.Attempt = q.taskID(index), t.attempt
 }
 
 func (q *Queue) unrest(index uint32) {

@@ -77,9 +77,9 @@ func (l *loader) load() {
 	l.q.now = Time(l.varint())
 	l.q.arrivals = l.uvarint()
 	l.tree()
-	l.tasks = loadSlab(l, &l.q.tasks)
-	l.operations = loadSlab(l, &l.q.operations)
-	l.workers = loadSlab(l, &l.q.workers)
+	l.tasks = loadSlab(l, &l.q.tasks.slab)
+	l.operations = loadSlab(l, &l.q.operations.slab)
+	l.workers = loadSlab(l, &l.q.workers.slab)
 	l.q.traits = make([]traits, len(l.q.tasks.entries))
 	for _, part := range []func(){l.allWorkers, l.allPlatforms, l.weights, l.allTasks, l.leases, l.orphans, l.nodes} {
 		if part(); l.err != nil {
@@ -122,7 +122,7 @@ func loadSlab[T any](l *loader, s *slab[T]) int {
 }
 
 // claim reads a handle of something new.
-func claim[T any](l *loader, s *slab[T]) (uint32, *T) {
+func claim[T any](l *loader, s *listed[T]) (uint32, *T) {
 	index, used := l.uint32(), l.uint32()
 	if l.err == nil && (index == none || int(index) >= len(s.entries) || s.entries[index].generation != 0 || used > math.MaxInt32) {
 		l.fail("index %d is used twice, or isn't one", index)
@@ -131,7 +131,7 @@ func claim[T any](l *loader, s *slab[T]) (uint32, *T) {
 		return none, new(T)
 	}
 	s.entries[index].generation = 2*used + 1
-	return index, &s.entries[index].value
+	return index, s.at(index)
 }
 
 func (l *loader) allWorkers() {
@@ -157,11 +157,11 @@ func (l *loader) allWorkers() {
 		if w.idles {
 			l.idle += services
 		}
-		q.polled.append(&q.byPoll, index)
+		q.workers.append(polled, &q.byPoll, index)
 		for range services {
 			s, service := q.services.add()
 			service.worker, service.platform = index, PlatformID(l.uint32())
-			q.served.append(&w.services, s)
+			q.services.append(served, &w.services, s)
 		}
 	}
 }
@@ -194,7 +194,7 @@ func (l *loader) allPlatforms() {
 			}
 			listed[s] = true
 			l.idle--
-			q.idle.append(&p.idle, s)
+			q.services.append(idle, &p.idle, s)
 		}
 	}
 	l.require(l.idle == 0, "an idle worker doesn't wait at all its platforms")
@@ -205,7 +205,7 @@ func (l *loader) allPlatforms() {
 func (l *loader) service(p PlatformID, listed []bool) uint32 {
 	q, index := l.q, l.uint32()
 	if index != none && int(index) < len(q.workers.entries) && q.workers.at(index).idles {
-		for s := q.workers.at(index).services.first; s != none; s = q.served.next(s) {
+		for s := q.workers.at(index).services.first; s != none; s = q.services.next(served, s) {
 			if q.services.at(s).platform == p && !listed[s] {
 				return s
 			}
@@ -318,7 +318,7 @@ func (l *loader) task() (operations int) {
 		t.attempt, t.lastWorker = l.uint32(), WorkerID(l.uvarint())
 		l.require(t.attempt > 0, "a task had a worker and no attempt")
 	}
-	l.require(t.before <= t.attempt, "a task was moved after an attempt that it didn't have")
+	l.require(t.growth.before() <= t.attempt, "a task was moved after an attempt that it didn't have")
 	if l.err != nil {
 		return 0
 	}
@@ -350,7 +350,7 @@ func (l *loader) task() (operations int) {
 			op.watchers = -1 // until it is found among those
 			l.unwatched++
 		}
-		q.attached.append(&t.operations, o)
+		q.operations.append(attached, &t.operations, o)
 	}
 	return operations
 }
@@ -367,8 +367,12 @@ func (l *loader) platformOf(t *task) {
 		return
 	}
 	if t.platform = PlatformID(v >> 1); v&1 == 1 {
-		t.larger, t.before = l.uint32(), l.uint32()
-		l.require(int64(t.larger) <= int64(l.platforms), "a task may move to no platform")
+		larger, before := l.uint32(), l.uint32()
+		l.require(int64(larger) <= int64(l.platforms), "a task may move to no platform")
+		l.require(larger == 0 || before == 0, "a task that was moved may move")
+		if t.growth = growth(larger); before > 0 {
+			t.growth = movedAfter(before)
+		}
 	}
 }
 
@@ -392,7 +396,7 @@ func (l *loader) place(index uint32, t *task) {
 		t.renewedAt = l.time()
 		p.executing++
 		l.leased++
-		q.renewed.append(&q.byRenewal, index)
+		q.tasks.append(renewed, &q.byRenewal, index)
 		if t.timeout > 0 {
 			q.timed.set(&q.byTimeout, index, q.timeoutOrder(t))
 		}
@@ -401,15 +405,15 @@ func (l *loader) place(index uint32, t *task) {
 
 func (l *loader) leases() {
 	q := l.q
-	for holder := q.byPoll.first; holder != none; holder = q.polled.next(holder) {
+	for holder := q.byPoll.first; holder != none; holder = q.workers.next(polled, holder) {
 		for range l.count(1) {
 			index := l.uint32()
-			if index == none || int(index) >= len(q.tasks.entries) || q.tasks.at(index).state != leased || q.tasks.at(index).worker != none {
+			if index == none || int(index) >= len(q.tasks.entries) || q.tasks.at(index).state != leased || q.tasks.at(index).place != none {
 				l.fail("task %d isn't leased, or twice", index)
 				return
 			}
-			q.tasks.at(index).worker = holder
-			q.queued.append(&q.workers.at(holder).leases, index)
+			q.tasks.at(index).place = holder
+			q.tasks.append(queued, &q.workers.at(holder).leases, index)
 			l.leased--
 		}
 		if w := q.workers.at(holder); w.idles && !w.wants() {
@@ -429,8 +433,8 @@ func (l *loader) orphans() {
 			return
 		}
 		op := q.operations.at(o)
-		op.watchers, op.unwatchedAt = 0, l.time()
-		q.unwatched.append(&q.byUnwatched, o)
+		op.watchers = 0
+		q.enterUnwatched(o, l.time())
 	}
 }
 
@@ -494,7 +498,7 @@ func (l *loader) owe(p, id uint32, tag uint64) {
 	l.refer(Level(by), id)
 	n, child := q.addNode(p, id)
 	child.tag = tag
-	q.siblings.set(&q.nodes.at(p).owing, n, owingOrder(child))
+	q.owe(p, n)
 }
 
 // Numbers are varints. What isn't there is 0, and an error.

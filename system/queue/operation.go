@@ -1,16 +1,16 @@
 package queue
 
 type operation struct {
-	task        uint32
-	watchers    int32
-	unwatchedAt Time
+	task     uint32
+	watchers int32
+	_        [4]byte // an entry is half a cache line
 }
 
 // attach makes an operation of a task, watched once.
 func (q *Queue) attach(index uint32) OperationID {
 	o, op := q.operations.add()
 	op.task, op.watchers = index, 1
-	q.attached.append(&q.tasks.at(index).operations, o)
+	q.operations.append(attached, &q.tasks.at(index).operations, o)
 	return OperationID(q.operations.handle(o))
 }
 
@@ -18,10 +18,11 @@ func (q *Queue) attach(index uint32) OperationID {
 func (q *Queue) detach(o uint32, reason Reason) {
 	op := q.operations.at(o)
 	if op.watchers == 0 {
-		q.unwatched.remove(&q.byUnwatched, o)
+		q.leaveUnwatched(o)
 	}
-	q.attached.remove(&q.tasks.at(op.task).operations, o)
-	q.emit(Output{Kind: OperationDone, Operation: OperationID(q.operations.handle(o)), Task: q.taskID(op.task), Reason: reason})
+	q.operations.take(attached, &q.tasks.at(op.task).operations, o)
+	done := q.emit(OperationDone)
+	done.Operation, done.Task, done.Reason = OperationID(q.operations.handle(o)), q.taskID(op.task), reason
 	q.operations.remove(o)
 }
 
@@ -49,7 +50,7 @@ func (q *Queue) watch(id OperationID) {
 		return
 	}
 	if op.watchers == 0 {
-		q.unwatched.remove(&q.byUnwatched, o)
+		q.leaveUnwatched(o)
 	}
 	op.watchers++
 }
@@ -61,9 +62,30 @@ func (q *Queue) unwatch(id OperationID) {
 	}
 	op.watchers--
 	if op.watchers == 0 {
-		op.unwatchedAt = q.now
-		q.unwatched.append(&q.byUnwatched, o)
+		q.enterUnwatched(o, q.now)
 	}
+}
+
+func (q *Queue) enterUnwatched(o uint32, since Time) {
+	if int(o) >= len(q.unwatchedAt) {
+		q.unwatchedAt = append(q.unwatchedAt, make([]Time, int(o)+1-len(q.unwatchedAt))...)
+	}
+	q.unwatchedAt[o] = since
+	q.operations.append(unwatched, &q.byUnwatched, o)
+}
+
+// unwatchedSince is since when nobody watches an operation; 0 if somebody does, or
+// there is none.
+func (q *Queue) unwatchedSince(o uint32) Time {
+	if int(o) >= len(q.unwatchedAt) {
+		return 0
+	}
+	return q.unwatchedAt[o]
+}
+
+func (q *Queue) leaveUnwatched(o uint32) {
+	q.unwatchedAt[o] = 0
+	q.operations.take(unwatched, &q.byUnwatched, o)
 }
 
 // Watchers returns how many watch an operation; 0 if it has ended.

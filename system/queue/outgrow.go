@@ -6,6 +6,32 @@ package queue
 // place by arrival and with all its attempts anew. What came of it before is told as ends
 // of attempts, not of the task.
 
+// growth is what a task knows of larger workers: their platform, as Input.Larger has it,
+// until it is moved there, and then its latest attempt before that. Never both, so that the
+// task has room for it.
+type growth uint32
+
+// moved marks a growth that is an attempt.
+const moved growth = 1 << 31
+
+func movedAfter(attempt uint32) growth { return moved | growth(attempt) }
+
+// larger is as Input.Larger, 0 once the task was moved.
+func (g growth) larger() uint32 {
+	if g&moved != 0 {
+		return 0
+	}
+	return uint32(g)
+}
+
+// before is the latest attempt before the task was moved, 0 until it was.
+func (g growth) before() uint32 {
+	if g&moved == 0 {
+		return 0
+	}
+	return uint32(g &^ moved)
+}
+
 // Outgrows tells whether a task would move by an Outgrow of an attempt: whether a worker
 // has that, and another one serves the larger platform.
 func (q *Queue) Outgrows(id TaskID, attempt uint32, worker WorkerID) bool {
@@ -15,10 +41,13 @@ func (q *Queue) Outgrows(id TaskID, attempt uint32, worker WorkerID) bool {
 
 // holds tells whether a worker has an attempt at a task.
 func (q *Queue) holds(t *task, attempt uint32, worker WorkerID) bool {
-	return t.state == leased && t.attempt == attempt && q.workerID(t.worker) == worker
+	return t.state == leased && t.attempt == attempt && q.workerID(t.place) == worker
 }
 
-func (q *Queue) hasLarger(t *task) bool { return t.larger != 0 && q.platforms[t.larger-1].workers > 0 }
+func (q *Queue) hasLarger(t *task) bool {
+	larger := t.growth.larger()
+	return larger != 0 && q.platforms[larger-1].workers > 0
+}
 
 func (q *Queue) outgrow(in *Input) {
 	if !q.Outgrows(in.Task, in.Attempt, in.Worker) {
@@ -26,7 +55,8 @@ func (q *Queue) outgrow(in *Input) {
 	}
 	index := in.Task.Index()
 	holder := q.unlease(index)
-	q.emit(Output{Kind: Lost, Task: in.Task, Attempt: in.Attempt, Worker: in.Worker, Reason: Outgrown})
+	o := q.emit(Lost)
+	o.Task, o.Attempt, o.Worker, o.Reason = in.Task, in.Attempt, in.Worker, Outgrown
 	q.moveOrEnd(index, Outgrown)
 	q.refill(holder)
 }
@@ -39,8 +69,9 @@ func (q *Queue) moveOrEnd(index uint32, reason Reason) {
 		q.end(index, reason)
 		return
 	}
-	t.platform, t.larger, t.before = PlatformID(t.larger-1), 0, t.attempt
-	q.emit(Output{Kind: Moved, Task: q.taskID(index), Attempt: t.attempt, Reason: reason})
-	q.emit(Output{Kind: Requeued, Task: q.taskID(index)})
+	t.platform, t.growth = PlatformID(t.growth.larger()-1), movedAfter(t.attempt)
+	o := q.emit(Moved)
+	o.Task, o.Attempt, o.Reason = q.taskID(index), t.attempt, reason
+	q.emit(Requeued).Task = q.taskID(index)
 	q.giveOrQueue(index)
 }

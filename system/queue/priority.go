@@ -56,12 +56,12 @@ func (q *Queue) raise(index uint32, priority int32) {
 	if t.state != waiting {
 		return
 	}
-	old, leaf := t.leaf, q.leafOf(index)
+	old, leaf := t.place, q.leafOf(index)
 	if leaf != old {
 		// Into the new leaf before the old one is looked at, so that no node is
 		// forgotten in between.
-		q.queued.remove(&q.nodes.at(old).tasks, index)
-		t.leaf = leaf
+		q.tasks.take(queued, &q.nodes.at(old).tasks, index)
+		t.place = leaf
 		q.place(index)
 	}
 	q.refresh(leaf, 0, true)

@@ -179,29 +179,23 @@ type Queue struct {
 	follows    bool     // it takes outputs for facts
 	following  following
 
-	tasks      slab[task]
-	traits     []traits // of tasks
-	operations slab[operation]
-	workers    slab[worker]
-	services   slab[service]
-	platforms  []platform
-	groups     [levelCount][]groupState
-	weighs     bool // some group has, or had, a weight
-	byKey      index
-	arrivals   uint64
+	tasks       listed[task]
+	traits      []traits // of tasks
+	operations  listed[operation]
+	unwatchedAt []Time // operations: since when nobody watches them; 0 if somebody does
+	workers     listed[worker]
+	services    listed[service]
+	platforms   []platform
+	groups      [levelCount][]groupState
+	weighs      bool // some group has, or had, a weight
+	byKey       index
+	arrivals    uint64
 
 	nodes    slab[node]
+	waiting  []turns // nodes: their children with a task to give
+	owing    []heap  // nodes, if fair: their children without that owe something
 	children children
 	latest   []uint32 // nodes: after all groups, of the last task of each invocation
-
-	// Each object is in at most one list of each kind.
-	queued    links // tasks, in their leaf, or of the worker that holds them
-	renewed   links // tasks, all leased ones by the time of their last report
-	attached  links // operations, of their task
-	unwatched links // operations that nobody watches, by since when
-	polled    links // workers, by the time of their last poll
-	served    links // services, of their worker
-	idle      links // services, of the platform: workers that wait for a task
 
 	byRenewal   list
 	byUnwatched list
@@ -287,17 +281,19 @@ func (q *Queue) Step(now Time, in *Input, out []Output) []Output {
 	return out
 }
 
-// emit copies field by field: to copy what was just written by words in larger
-// pieces stalls the processor, which took a quarter of a cycle's time.
-func (q *Queue) emit(o Output) {
+// emit adds an output of a kind, whose other fields the caller sets at once. It is not
+// given an Output: that would be copied from the stack, and to copy what was just
+// written stalls the processor, which took a quarter of a cycle's time.
+func (q *Queue) emit(kind OutputKind) *Output {
 	n := len(q.out)
 	if n == cap(q.out) {
 		q.out = slices.Grow(q.out, 1)
 	}
 	q.out = q.out[:n+1]
-	to := &q.out[n] // it may hold anything: each field is set
-	to.Kind, to.Reason, to.Level, to.Attempt, to.Group = o.Kind, o.Reason, o.Level, o.Attempt, o.Group
-	to.Operation, to.Task, to.Worker = o.Operation, o.Task, o.Worker
+	o := &q.out[n] // it may hold anything
+	*o = Output{}
+	o.Kind = kind
+	return o
 }
 
 // Open returns how many tasks, operations and workers there are.

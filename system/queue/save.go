@@ -46,10 +46,10 @@ func (q *Queue) Save(b []byte) []byte {
 	b = binary.AppendVarint(b, int64(q.now))
 	b = binary.AppendUvarint(b, q.arrivals)
 	b = appendTree(b, q.levels, q.config.Policy.Cost)
-	b = appendSlab(b, &q.tasks)
-	b = appendSlab(b, &q.operations)
-	b = appendSlab(b, &q.workers)
-	for w := q.byPoll.first; w != none; w = q.polled.next(w) {
+	b = appendSlab(b, &q.tasks.slab)
+	b = appendSlab(b, &q.operations.slab)
+	b = appendSlab(b, &q.workers.slab)
+	for w := q.byPoll.first; w != none; w = q.workers.next(polled, w) {
 		b = q.appendWorker(b, w)
 	}
 	b = binary.AppendUvarint(b, uint64(len(q.platforms)))
@@ -57,7 +57,7 @@ func (q *Queue) Save(b []byte) []byte {
 		p := &q.platforms[i]
 		b = q.appendTime(b, p.unservedAt)
 		b = binary.AppendUvarint(b, uint64(p.idle.count))
-		for s := p.idle.first; s != none; s = q.idle.next(s) {
+		for s := p.idle.first; s != none; s = q.services.next(idle, s) {
 			b = binary.AppendUvarint(b, uint64(q.services.at(s).worker))
 		}
 	}
@@ -68,15 +68,15 @@ func (q *Queue) Save(b []byte) []byte {
 		}
 	}
 	b = q.appendTasks(b)
-	for w := q.byPoll.first; w != none; w = q.polled.next(w) {
+	for w := q.byPoll.first; w != none; w = q.workers.next(polled, w) {
 		b = binary.AppendUvarint(b, uint64(q.workers.at(w).leases.count))
-		for t := q.workers.at(w).leases.first; t != none; t = q.queued.next(t) {
+		for t := q.workers.at(w).leases.first; t != none; t = q.tasks.next(queued, t) {
 			b = binary.AppendUvarint(b, uint64(t))
 		}
 	}
-	for o := q.byUnwatched.first; o != none; o = q.unwatched.next(o) {
+	for o := q.byUnwatched.first; o != none; o = q.operations.next(unwatched, o) {
 		b = binary.AppendUvarint(b, uint64(o))
-		b = q.appendTime(b, q.operations.at(o).unwatchedAt)
+		b = q.appendTime(b, q.unwatchedAt[o])
 	}
 	return q.appendNodes(b)
 }
@@ -122,19 +122,19 @@ func (q *Queue) appendWorker(b []byte, index uint32) []byte {
 		}
 	}
 	b = binary.AppendUvarint(b, uint64(w.services.count))
-	for s := w.services.first; s != none; s = q.served.next(s) {
+	for s := w.services.first; s != none; s = q.services.next(served, s) {
 		b = binary.AppendUvarint(b, uint64(q.services.at(s).platform))
 	}
 	return b
 }
 
 func (q *Queue) appendTasks(b []byte) []byte {
-	for t := q.byRenewal.first; t != none; t = q.renewed.next(t) {
+	for t := q.byRenewal.first; t != none; t = q.tasks.next(renewed, t) {
 		b = q.appendTask(b, t)
 	}
 	for _, s := range [...]state{finished, resting} {
 		for i := range q.tasks.entries {
-			if e := &q.tasks.entries[i]; e.generation&1 == 1 && e.value.state == s {
+			if e := &q.tasks.entries[i]; e.generation&1 == 1 && e.value.value.state == s {
 				b = q.appendTask(b, uint32(i))
 			}
 		}
@@ -143,7 +143,7 @@ func (q *Queue) appendTasks(b []byte) []byte {
 		p := &q.platforms[i]
 		if !q.keepsLines {
 			leaf := q.nodes.at(p.root)
-			for t := leaf.tasks.first; t != none; t = q.queued.next(t) {
+			for t := leaf.tasks.first; t != none; t = q.tasks.next(queued, t) {
 				b = q.appendTask(b, t)
 			}
 			continue
@@ -164,11 +164,10 @@ func (q *Queue) appendTask(b []byte, index uint32) []byte {
 		flag(t.attempt != 0)*imageAttempts))
 	b = appendHandle(b, q.tasks.handle(index))
 	b = binary.AppendUvarint(b, t.arrival)
-	grows := t.larger|t.before != 0
-	b = binary.AppendUvarint(b, uint64(t.platform)<<1|flag(grows))
-	if grows {
-		b = binary.AppendUvarint(b, uint64(t.larger))
-		b = binary.AppendUvarint(b, uint64(t.before))
+	b = binary.AppendUvarint(b, uint64(t.platform)<<1|flag(t.growth != 0))
+	if t.growth != 0 {
+		b = binary.AppendUvarint(b, uint64(t.growth.larger()))
+		b = binary.AppendUvarint(b, uint64(t.growth.before()))
 	}
 	b = binary.AppendVarint(b, int64(t.priority))
 	if t.key != (Key{}) {
@@ -202,7 +201,7 @@ func (q *Queue) appendTask(b []byte, index uint32) []byte {
 		b = q.appendTime(b, t.renewedAt)
 	}
 	b = binary.AppendUvarint(b, uint64(t.operations.count))
-	for o := t.operations.first; o != none; o = q.attached.next(o) {
+	for o := t.operations.first; o != none; o = q.operations.next(attached, o) {
 		b = appendHandle(b, q.operations.handle(o))
 		b = binary.AppendUvarint(b, uint64(q.operations.at(o).watchers))
 	}

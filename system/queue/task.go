@@ -16,7 +16,7 @@ type platform struct {
 
 func (q *Queue) platform(p PlatformID) *platform {
 	for int(p) >= len(q.platforms) {
-		root, n := q.nodes.add()
+		root, n := q.newNode()
 		n.id = uint32(len(q.platforms))
 		q.platforms = append(q.platforms, platform{root: root, unservedAt: q.now})
 	}
@@ -32,27 +32,26 @@ const (
 	finished              // has a result, not published yet; or is between states
 )
 
+// task, as an entry of its slab, fills two cache lines.
 type task struct {
-	key        Key
 	state      state
 	offered    bool  // leased, and not reported by the worker so far
 	passed     uint8 // how often another was taken in its stead
 	plain      bool  // has no affinity
 	platform   PlatformID
-	attempt    uint32 // the latest, from 1
-	worker     uint32 // that holds it, if leased
-	leaf       uint32 // node it waits in
 	lastWorker WorkerID
 	arrival    uint64
+	attempt    uint32 // the latest, from 1
+	place      uint32 // the node it waits in, or the worker that holds it
+	growth     growth
+	priority   int32
+	// Here the second line begins.
+	key        Key
 	since      Time // when it was queued, if it waits, or leased, if it is
 	renewedAt  Time
 	timeout    time.Duration
 	operations list
 	groups     groups
-	priority   int32
-	larger     uint32 // as Input.Larger, until it is moved there
-	before     uint32 // its latest attempt before that
-	// With its generation it fills two cache lines.
 }
 
 // traits are what not all rules go by. They lie apart from the tasks, which are
@@ -79,13 +78,14 @@ func (q *Queue) enqueue(in *Input) {
 		index, slot = q.byKey.find(&q.tasks, &in.Key)
 	}
 	if index != none {
-		q.emit(Output{Kind: Attached, Task: q.taskID(index), Operation: q.attach(index)})
+		o := q.emit(Attached)
+		o.Task, o.Operation = q.taskID(index), q.attach(index)
 		q.raise(index, in.Priority)
 		q.freeAll(in.groups())
 		return
 	}
 	if q.refuses(in) {
-		q.emit(Output{Kind: Refused, Reason: QueueFull})
+		q.emit(Refused).Reason = QueueFull
 		q.freeAll(in.groups())
 		return
 	}
@@ -94,7 +94,7 @@ func (q *Queue) enqueue(in *Input) {
 	}
 	index, t := q.tasks.add()
 	q.arrivals++
-	t.key, t.platform, t.timeout, t.arrival, t.larger = in.Key, in.Platform, in.Timeout, q.arrivals, in.Larger
+	t.key, t.platform, t.timeout, t.arrival, t.growth = in.Key, in.Platform, in.Timeout, q.arrivals, growth(in.Larger)
 	t.priority, t.plain = in.Priority, in.Affinity == 0
 	// One by one, as in emit.
 	t.groups[TenantLevel], t.groups[CorrelatedLevel], t.groups[InvocationLevel] = in.Tenant, in.Correlated, in.Invocation
@@ -110,7 +110,8 @@ func (q *Queue) enqueue(in *Input) {
 	if in.Key != (Key{}) {
 		q.byKey.add(&in.Key, index, slot)
 	}
-	q.emit(Output{Kind: Queued, Task: q.taskID(index), Operation: q.attach(index)})
+	o := q.emit(Queued)
+	o.Task, o.Operation = q.taskID(index), q.attach(index)
 	q.giveOrQueue(index)
 }
 
@@ -145,7 +146,7 @@ func (q *Queue) giveOrQueue(index uint32) {
 func (q *Queue) idleFor(p *platform, not WorkerID) uint32 {
 	first := p.idle.first
 	if first != none && q.workerID(q.services.at(first).worker) == not {
-		if second := q.idle.next(first); second != none {
+		if second := q.services.next(idle, first); second != none {
 			return second
 		}
 	}
@@ -155,14 +156,14 @@ func (q *Queue) idleFor(p *platform, not WorkerID) uint32 {
 // lease gives a task, which is in no queue, to a worker with a free slot.
 func (q *Queue) lease(index, holder uint32) {
 	t, w := q.tasks.at(index), q.workers.at(holder)
-	t.state, t.worker, t.offered, t.passed = leased, holder, true, 0
+	t.state, t.place, t.offered, t.passed = leased, holder, true, 0
 	t.attempt++
 	t.since, t.renewedAt = q.now, q.now
 	if !t.plain {
 		w.remember(q.traits[index].affinity)
 	}
-	q.queued.append(&w.leases, index)
-	q.renewed.append(&q.byRenewal, index)
+	q.tasks.append(queued, &w.leases, index)
+	q.tasks.append(renewed, &q.byRenewal, index)
 	q.platforms[t.platform].executing++
 	if t.timeout > 0 {
 		q.timed.set(&q.byTimeout, index, q.timeoutOrder(t))
@@ -174,7 +175,8 @@ func (q *Queue) lease(index, holder uint32) {
 			q.makeIdle(holder)
 		}
 	}
-	q.emit(Output{Kind: Leased, Task: q.taskID(index), Worker: q.workerID(holder), Attempt: t.attempt})
+	o := q.emit(Leased)
+	o.Task, o.Worker, o.Attempt = q.taskID(index), q.workerID(holder), t.attempt
 }
 
 // timeoutOrder is by when a leased task has run for too long.
@@ -186,25 +188,26 @@ func (q *Queue) timeoutOrder(t *task) order {
 // dealt with, the worker's free slot is to be filled.
 func (q *Queue) unlease(index uint32) (holder uint32) {
 	t := q.tasks.at(index)
-	q.queued.remove(&q.workers.at(t.worker).leases, index)
-	q.renewed.remove(&q.byRenewal, index)
+	q.tasks.take(queued, &q.workers.at(t.place).leases, index)
+	q.tasks.take(renewed, &q.byRenewal, index)
 	q.platforms[t.platform].executing--
 	if t.timeout > 0 {
 		q.timed.remove(&q.byTimeout, index)
 	}
-	t.state, t.lastWorker = finished, q.workerID(t.worker)
+	t.state, t.lastWorker = finished, q.workerID(t.place)
 	if q.measured {
 		q.correct(index, time.Duration(q.now-t.since))
 	}
-	return t.worker
+	return t.place
 }
 
 // requeue lets a task whose attempt came to nothing wait for the next, or fail.
 // It must be unleased already.
 func (q *Queue) requeue(index uint32, reason Reason) {
 	t := q.tasks.at(index)
-	q.emit(Output{Kind: Lost, Task: q.taskID(index), Attempt: t.attempt, Worker: t.lastWorker, Reason: reason})
-	if int(t.attempt-t.before) >= q.config.MaxAttempts {
+	o := q.emit(Lost)
+	o.Task, o.Attempt, o.Worker, o.Reason = q.taskID(index), t.attempt, t.lastWorker, reason
+	if int(t.attempt-t.growth.before()) >= q.config.MaxAttempts {
 		q.moveOrEnd(index, Exhausted)
 		return
 	}
@@ -212,7 +215,7 @@ func (q *Queue) requeue(index uint32, reason Reason) {
 		q.rest(index)
 		return
 	}
-	q.emit(Output{Kind: Requeued, Task: q.taskID(index)})
+	q.emit(Requeued).Task = q.taskID(index)
 	q.giveOrQueue(index)
 }
 
@@ -229,12 +232,14 @@ func (q *Queue) end(index uint32, reason Reason) {
 	if !t.plain {
 		q.traits[index] = traits{}
 	}
-	attempt, groups := t.attempt, t.groups
+	attempt := t.attempt
+	tenant, correlated, invocation := t.groups[TenantLevel], t.groups[CorrelatedLevel], t.groups[InvocationLevel]
 	q.tasks.remove(index)
-	q.emit(Output{Kind: TaskDone, Task: id, Attempt: attempt, Reason: reason})
-	for l, id := range groups {
-		q.unrefer(Level(l), id)
-	}
+	o := q.emit(TaskDone)
+	o.Task, o.Attempt, o.Reason = id, attempt, reason
+	q.unrefer(TenantLevel, tenant)
+	q.unrefer(CorrelatedLevel, correlated)
+	q.unrefer(InvocationLevel, invocation)
 }
 
 // withdraw makes a task neither queued nor resting nor leased. The worker that held it, if
@@ -242,7 +247,8 @@ func (q *Queue) end(index uint32, reason Reason) {
 func (q *Queue) withdraw(index uint32, reason Reason) (holder uint32) {
 	switch t := q.tasks.at(index); t.state {
 	case leased:
-		q.emit(Output{Kind: Revoked, Task: q.taskID(index), Attempt: t.attempt, Worker: q.workerID(t.worker), Reason: reason})
+		o := q.emit(Revoked)
+		o.Task, o.Attempt, o.Worker, o.Reason = q.taskID(index), t.attempt, q.workerID(t.place), reason
 		return q.unlease(index)
 	case waiting:
 		q.pull(index, 0)
@@ -264,7 +270,8 @@ func (q *Queue) complete(in *Input) {
 	} else {
 		holder = q.withdraw(index, Completed)
 	}
-	q.emit(Output{Kind: Finished, Task: in.Task, Attempt: in.Attempt, Worker: in.Worker})
+	o := q.emit(Finished)
+	o.Task, o.Attempt, o.Worker = in.Task, in.Attempt, in.Worker
 	if in.Accepting {
 		q.end(index, Completed)
 	}

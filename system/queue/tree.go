@@ -4,22 +4,22 @@ package queue
 // of tasks by arrival. There is a node only for what has tasks waiting, or owes a
 // fair node something.
 //
-// A node knows the task it would give, and the children of each are in a heap by
-// what they would give, so a task that comes or goes costs a step in the heap of
-// each node above it, and nothing at all where it isn't the next.
+// A node knows the task it would give, and keeps the turns of its children by what
+// they would give, so a task that comes or goes costs a step in the turns of each
+// node above it, and nothing at all where it isn't the next.
 
+// node, as an entry of its slab, fills a cache line. What only nodes with children need
+// lies apart.
 type node struct {
 	depth   uint8 // below the root; picks by the rule of this level
 	parent  uint32
-	id      uint32   // sets it apart from its siblings; of a root, its platform
-	next    uint32   // the task it would give, or none
-	tasks   list     // if it is a leaf
-	tag     uint64   // in a fair parent
-	began   uint64   // in a fair parent: arrival of the task it began to wait with
-	virtual uint64   // virtual time, if it is fair
-	waiting heap     // children with a task to give
-	owing   heap     // children without, if it is fair
-	_       [16]byte // with its generation it fills two cache lines
+	id      uint32 // sets it apart from its siblings; of a root, its platform
+	next    uint32 // the task it would give, or none
+	tasks   list   // if it is a leaf
+	owed    uint32 // how many children owe, if it is fair
+	tag     uint64 // in a fair parent
+	began   uint64 // in a fair parent: arrival of the task it began to wait with
+	virtual uint64 // virtual time, if it is fair
 }
 
 // grouping is what a level sorts tasks by.
@@ -87,14 +87,14 @@ func (q *Queue) isShare(n *node) bool {
 }
 
 // nextOf is the task that a node would give.
-func (q *Queue) nextOf(n *node) uint32 {
+func (q *Queue) nextOf(index uint32, n *node) uint32 {
 	if int(n.depth) == len(q.levels) {
 		return n.tasks.first
 	}
-	if len(n.waiting) == 0 {
-		return none
+	if first := q.waiting[index].first(); first != nil {
+		return first.gives
 	}
-	return n.waiting[0].gives
+	return none
 }
 
 // leafOf finds or makes the leaf that a task belongs to. Mostly it is below the same
@@ -153,11 +153,19 @@ func (q *Queue) descend(n uint32, from, to int, index uint32) uint32 {
 }
 
 func (q *Queue) addNode(parent, id uint32) (uint32, *node) {
-	child, made := q.nodes.add()
+	child, made := q.newNode()
 	above := q.nodes.at(parent)
 	made.parent, made.id, made.depth, made.tag = parent, id, above.depth+1, above.virtual
 	q.children.add(parent, id, child)
 	return child, made
+}
+
+func (q *Queue) newNode() (uint32, *node) {
+	index, n := q.nodes.add()
+	for int(index) >= len(q.waiting) {
+		q.waiting, q.owing = append(q.waiting, turns{}), append(q.owing, nil)
+	}
+	return index, n
 }
 
 // push lets a task wait.
@@ -173,13 +181,13 @@ func (q *Queue) pushBack(index uint32) {
 	t := q.tasks.at(index)
 	p := &q.platforms[t.platform]
 	p.queued++
-	t.leaf = p.root
+	t.place = p.root
 	if len(q.levels) > 0 {
-		t.leaf = q.leafOf(index)
+		t.place = q.leafOf(index)
 	}
 	leaf := q.place(index)
 	if leaf.next != leaf.tasks.first {
-		q.refresh(t.leaf, 0, false)
+		q.refresh(t.place, 0, false)
 	}
 }
 
@@ -187,9 +195,9 @@ func (q *Queue) pushBack(index uint32) {
 // than all there.
 func (q *Queue) place(index uint32) *node {
 	t := q.tasks.at(index)
-	leaf := q.nodes.at(t.leaf)
+	leaf := q.nodes.at(t.place)
 	if last := leaf.tasks.last; last == none || t.arrival == q.arrivals || q.tasks.at(last).arrival < t.arrival {
-		q.queued.append(&leaf.tasks, index)
+		q.tasks.append(queued, &leaf.tasks, index)
 	} else {
 		q.insert(&leaf.tasks, index)
 	}
@@ -199,7 +207,7 @@ func (q *Queue) place(index uint32) *node {
 // take takes a picked task out of the tree and charges for it.
 func (q *Queue) take(index uint32) {
 	t := q.tasks.at(index)
-	leaf := q.nodes.at(t.leaf)
+	leaf := q.nodes.at(t.place)
 	if leaf.tasks.first != index {
 		q.tasks.at(leaf.tasks.first).passed++
 	}
@@ -214,13 +222,13 @@ func (q *Queue) take(index uint32) {
 func (q *Queue) pull(index uint32, cost int64) {
 	t := q.tasks.at(index)
 	t.state = finished
-	leaf := q.nodes.at(t.leaf)
+	leaf := q.nodes.at(t.place)
 	q.platforms[t.platform].queued--
-	q.queued.remove(&leaf.tasks, index)
+	q.tasks.take(queued, &leaf.tasks, index)
 	if len(q.levels) == 0 {
 		leaf.next = leaf.tasks.first
 	} else {
-		q.refresh(t.leaf, cost, cost > 0)
+		q.refresh(t.place, cost, cost > 0)
 	}
 	if q.keepsLines {
 		q.leaveLine(index)
@@ -233,7 +241,7 @@ func (q *Queue) pull(index uint32, cost int64) {
 func (q *Queue) refresh(n uint32, cost int64, thorough bool) {
 	for {
 		child := q.nodes.at(n)
-		next := q.nextOf(child)
+		next := q.nextOf(n, child)
 		if next == child.next && !thorough {
 			return
 		}
@@ -253,17 +261,17 @@ func (q *Queue) refresh(n uint32, cost int64, thorough bool) {
 			if !had {
 				child.began = q.tasks.at(next).arrival
 				if q.siblings.has(n) {
-					q.siblings.remove(&parent.owing, n) // its tag is ahead of virtual time
+					q.settle(p, n) // its tag is ahead of virtual time
 				}
 			}
-			q.siblings.enter(&parent.waiting, ranked{q.orderIn(parent, child), n, next})
+			q.siblings.wait(&q.waiting[p], n, next, q.orderIn(parent, child))
 		default:
 			if had {
-				q.siblings.remove(&parent.waiting, n)
+				q.siblings.stop(&q.waiting[p], n)
 			}
 			q.leave(p, n)
 		}
-		if fair && cost > 0 && len(parent.owing) > 0 {
+		if fair && cost > 0 && parent.owed > 0 {
 			q.forgive(p)
 		}
 		n = p
@@ -273,10 +281,10 @@ func (q *Queue) refresh(n uint32, cost int64, thorough bool) {
 // leave forgets a child that has nothing to give, or notes what it owes.
 func (q *Queue) leave(p, n uint32) {
 	parent := q.nodes.at(p)
-	if len(parent.waiting) == 0 {
-		for len(parent.owing) > 0 {
-			other := parent.owing[0].index
-			q.siblings.remove(&parent.owing, other)
+	if q.waiting[p].first() == nil {
+		for parent.owed > 0 {
+			other := q.owing[p][0].index
+			q.settle(p, other)
 			q.forget(other)
 		}
 		parent.virtual = 0
@@ -284,7 +292,7 @@ func (q *Queue) leave(p, n uint32) {
 		return
 	}
 	if tag := q.nodes.at(n).tag; q.levels[parent.depth].rule == Fair && !parent.behind(tag) {
-		q.siblings.set(&parent.owing, n, owingOrder(q.nodes.at(n)))
+		q.owe(p, n)
 		return
 	}
 	q.forget(n)
@@ -294,8 +302,8 @@ func (q *Queue) leave(p, n uint32) {
 func (q *Queue) forget(n uint32) {
 	forgotten := q.nodes.at(n)
 	q.children.remove(forgotten.parent, forgotten.id)
-	q.siblings.release(&forgotten.waiting)
-	q.siblings.release(&forgotten.owing)
+	q.siblings.end(&q.waiting[n])
+	q.siblings.release(&q.owing[n])
 	by, id := q.levels[forgotten.depth-1].by, forgotten.id
 	q.nodes.remove(n)
 	if by <= byInvocation {

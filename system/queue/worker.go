@@ -16,7 +16,7 @@ type worker struct {
 
 // wants tells whether a worker is to get tasks now.
 func (w *worker) wants() bool {
-	return w.waits && !w.drained && w.leases.count < int(w.slots)
+	return w.waits && !w.drained && w.leases.count < w.slots
 }
 
 func (w *worker) remember(affinity uint64) {
@@ -48,8 +48,8 @@ type service struct {
 func (q *Queue) connect(in *Input) {
 	index, w := q.workers.add()
 	w.slots, w.polledAt = in.Slots, q.now
-	q.polled.append(&q.byPoll, index)
-	q.emit(Output{Kind: Connected, Worker: q.workerID(index)})
+	q.workers.append(polled, &q.byPoll, index)
+	q.emit(Connected).Worker = q.workerID(index)
 }
 
 func (q *Queue) serve(id WorkerID, p PlatformID) {
@@ -57,7 +57,7 @@ func (q *Queue) serve(id WorkerID, p PlatformID) {
 	if w == nil {
 		return
 	}
-	for s := w.services.first; s != none; s = q.served.next(s) {
+	for s := w.services.first; s != none; s = q.services.next(served, s) {
 		if q.services.at(s).platform == p {
 			return
 		}
@@ -66,9 +66,9 @@ func (q *Queue) serve(id WorkerID, p PlatformID) {
 	q.strand(p)
 	s, service := q.services.add()
 	service.worker, service.platform = index, p
-	q.served.append(&w.services, s)
+	q.services.append(served, &w.services, s)
 	if w.idles {
-		q.idle.append(&q.platforms[p].idle, s)
+		q.services.append(idle, &q.platforms[p].idle, s)
 		q.fill(index)
 	}
 }
@@ -79,13 +79,14 @@ func (q *Queue) renew(in *Input) {
 	if w == nil {
 		return
 	}
-	if t == nil || t.state != leased || t.worker != holder || t.attempt != in.Attempt {
-		q.emit(Output{Kind: Revoked, Task: in.Task, Attempt: in.Attempt, Worker: in.Worker, Reason: LeaseLost})
+	if t == nil || t.state != leased || t.place != holder || t.attempt != in.Attempt {
+		o := q.emit(Revoked)
+		o.Task, o.Attempt, o.Worker, o.Reason = in.Task, in.Attempt, in.Worker, LeaseLost
 		return
 	}
 	t.offered, t.renewedAt = false, q.now
-	q.renewed.remove(&q.byRenewal, index)
-	q.renewed.append(&q.byRenewal, index)
+	q.tasks.take(renewed, &q.byRenewal, index)
+	q.tasks.append(renewed, &q.byRenewal, index)
 }
 
 func (q *Queue) release(in *Input) {
@@ -105,11 +106,12 @@ func (q *Queue) poll(id WorkerID, accepting bool) {
 	}
 	q.unidle(index)
 	w.polledAt = q.now
-	q.polled.remove(&q.byPoll, index)
-	q.polled.append(&q.byPoll, index)
-	for l := w.leases.first; l != none; l = q.queued.next(l) {
+	q.workers.take(polled, &q.byPoll, index)
+	q.workers.append(polled, &q.byPoll, index)
+	for l := w.leases.first; l != none; l = q.tasks.next(queued, l) {
 		if t := q.tasks.at(l); t.offered {
-			q.emit(Output{Kind: Offered, Task: q.taskID(l), Attempt: t.attempt, Worker: id})
+			o := q.emit(Offered)
+			o.Task, o.Attempt, o.Worker = q.taskID(l), t.attempt, id
 		}
 	}
 	w.waits = accepting
@@ -177,7 +179,7 @@ func (q *Queue) fill(index uint32) {
 // having a neighbour with the worker's inputs, uncounted, and to what is less urgent.
 func (q *Queue) choose(w *worker, index uint32) uint32 {
 	first := none
-	for s := w.services.first; s != none; s = q.served.next(s) {
+	for s := w.services.first; s != none; s = q.services.next(served, s) {
 		head := q.nodes.at(q.platforms[q.services.at(s).platform].root).next
 		if head != none && (first == none || q.orderOf(q.across, head).before(q.orderOf(q.across, first))) {
 			first = head
@@ -196,8 +198,8 @@ func (q *Queue) makeIdle(index uint32) {
 		return
 	}
 	w.idles = true
-	for s := w.services.first; s != none; s = q.served.next(s) {
-		q.idle.append(&q.platforms[q.services.at(s).platform].idle, s)
+	for s := w.services.first; s != none; s = q.services.next(served, s) {
+		q.services.append(idle, &q.platforms[q.services.at(s).platform].idle, s)
 	}
 }
 
@@ -207,8 +209,8 @@ func (q *Queue) unidle(index uint32) {
 		return
 	}
 	w.idles = false
-	for s := w.services.first; s != none; s = q.served.next(s) {
-		q.idle.remove(&q.platforms[q.services.at(s).platform].idle, s)
+	for s := w.services.first; s != none; s = q.services.next(served, s) {
+		q.services.take(idle, &q.platforms[q.services.at(s).platform].idle, s)
 	}
 }
 
@@ -225,13 +227,13 @@ func (q *Queue) lose(index uint32, reason Reason) {
 	q.unidle(index)
 	for s := w.services.first; s != none; s = w.services.first {
 		p := q.services.at(s).platform
-		q.served.remove(&w.services, s)
+		q.services.take(served, &w.services, s)
 		q.services.remove(s)
 		q.platforms[p].workers--
 		q.platforms[p].unservedAt = q.now
 		q.strand(p)
 	}
-	q.polled.remove(&q.byPoll, index)
+	q.workers.take(polled, &q.byPoll, index)
 	for l := w.leases.first; l != none; l = w.leases.first {
 		q.unlease(l)
 		q.requeue(l, reason)
