@@ -166,6 +166,15 @@ type part struct {
 
 func (p *Point) part(x *Experiment) part { return part{x.Steady, p.Warmup} }
 
+// newShares returns who looks how fairly streams share workers from a time on; nil if there is one
+// only, which has all of what there is.
+func newShares(s *scenario.Scenario, from time.Duration) *observe.Shares {
+	if len(s.Demand) < 2 {
+		return nil
+	}
+	return observe.NewShares(s, des.Time(from))
+}
+
 // simulate makes one run of a scenario, which is written down in trajectory unless that is
 // nil.
 func simulate(
@@ -181,9 +190,8 @@ func simulate(
 	}
 	recorder.Note(measured.note(s.Duration))
 	config := model.Config{Scenario: &own, Recorder: recorder, Base: base, Trajectory: trajectory}
-	var shares *observe.Shares
-	if len(s.Demand) > 1 { // one stream has all of what there is
-		shares = observe.NewShares(s, des.Time(measured.skip))
+	shares := newShares(s, measured.skip)
+	if shares != nil {
 		config.Observers = append(config.Observers, shares)
 	}
 	for _, c := range configure {
