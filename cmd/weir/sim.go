@@ -14,6 +14,7 @@ import (
 
 	"github.com/weir-build/weir/loadgen/scenario"
 	"github.com/weir-build/weir/reports/result"
+	"github.com/weir-build/weir/sim/analytic"
 	"github.com/weir-build/weir/sim/des"
 	"github.com/weir-build/weir/sim/experiment"
 	"github.com/weir-build/weir/sim/observe"
@@ -114,7 +115,7 @@ weir load.`,
 	flags.IntVar(&f.slots, "slots", 0, "slots of each worker, instead of the scenario's")
 	flags.StringVar(&f.policy, "policy", "", "policy of the scheduler, instead of the scenario's")
 	flags.IntVar(&f.runs, "replications", 1, "how many runs with seeds of their own; of several, objectives have intervals")
-	flags.BoolVar(&f.analytic, "analytic", false, "print what queueing theory says of the wait, too")
+	flags.BoolVar(&f.analytic, "analytic", false, "print what queueing theory says of the waits beside them, or why it says nothing")
 	flags.StringVar(&f.format, "format", "text", "text, or json: results.json on standard output")
 	f.record.add(c)
 	j.add(c)
@@ -212,7 +213,7 @@ func runSim(ctx context.Context, out, progress io.Writer, from string, f *simFla
 	}
 	record.print(out, r, outcome, took)
 	if f.analytic {
-		printTheory(out, s, r)
+		return errors.Join(printTheory(out, s, r), verdict)
 	}
 	return verdict
 }
@@ -267,9 +268,19 @@ func writeSim(folder *runFolder, r *result.Result, scenarioText []byte) error {
 	return errors.Join(writeRun(folder.Path, r, scenarioText), folder.close(nil))
 }
 
-// printTheory compares the mean wait with the closed form, as if actions came one by one
-// and independently. Builds come with many at once, which makes waits longer.
-func printTheory(out io.Writer, s *scenario.Scenario, r *result.Result) {
+// printTheory prints what queueing theory says of the scenario beside what was simulated. Where no
+// model covers it, that is M/M/c, as if actions came one by one and independently: builds come
+// with many at once, which makes waits longer.
+func printTheory(out io.Writer, s *scenario.Scenario, r *result.Result) error {
+	f, err := analytic.Of(s)
+	if err == nil {
+		return f.Write(out, r)
+	}
+	fmt.Fprintf(out, "theory: no closed form covers %s: %v\n", s.Name, err)
+	return printErlang(out, s, r)
+}
+
+func printErlang(out io.Writer, s *scenario.Scenario, r *result.Result) error {
 	slots := 0
 	for _, w := range s.Cluster.Workers {
 		slots += w.Count * w.Slots
@@ -282,20 +293,20 @@ func printTheory(out io.Writer, s *scenario.Scenario, r *result.Result) {
 	seconds := r.Run.End.Sub(r.Run.Start).Seconds()
 	if run.Count() == 0 || seconds <= 0 || slots == 0 {
 		fmt.Fprintln(out, "theory: nothing was executed")
-		return
+		return nil
 	}
 	mean := run.Mean().Seconds()
 	load := float64(run.Count()) / seconds * mean
 	first, err := theory.FirstAnswer(theory.Question{Servers: slots, Load: load, ArrivalSCV: 1, ServiceSCV: 1})
 	if err != nil {
-		fmt.Fprintln(out, "theory:", err)
-		return
+		return err
 	}
 	text := "has no end: more is asked than is served"
 	if !math.IsInf(first.Wait, 1) {
 		text = fmt.Sprintf("%s, p95 %s", secondsText(first.Wait*mean), secondsText(first.P95*mean))
 	}
-	fmt.Fprintf(out, "theory: M/M/%d with a load of %.3g Erlang (ρ = %.3g): mean wait %s; simulated %v, p95 %v\n",
+	fmt.Fprintf(out, "theory: of single actions M/M/%d says, with a load of %.3g Erlang (ρ = %.3g): mean wait %s; simulated %v, p95 %v\n",
 		slots, load, load/float64(slots), text, result.Round(queue.Mean()), result.Round(queue.Quantile(0.95)))
-	fmt.Fprintln(out, "theory knows actions that come one by one; a build brings many at once, and they wait for each other")
+	_, err = fmt.Fprintln(out, "a build brings many at once, and they wait for each other")
+	return err
 }
