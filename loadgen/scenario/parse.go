@@ -413,6 +413,7 @@ func (r *reader) cluster(n *yaml.Node) *Cluster {
 			Count:    r.whole(w.get("count"), what+".count", 1, 0, maxWorkers),
 			Slots:    r.whole(w.get("slots"), what+".slots", 1, 1, maxSlots),
 			Platform: r.words(w.get("platform"), what+".platform"),
+			SlotHour: r.number(w.get("slot_hour"), what+".slot_hour", counts, 0),
 			Boot:     r.dist(w.get("boot"), what+".boot", durations, workload.Dist{}),
 			Notice:   r.duration(w.get("notice"), what+".notice", 0),
 			Slow:     r.share(w.get("slow"), what+".slow", 0),

@@ -149,6 +149,8 @@ const (
 type Workers struct {
 	Count, Slots int
 	Platform     map[string]string
+	// SlotHour is what an hour of a slot costs, in whatever currency; 0 if nobody said.
+	SlotHour float64
 
 	// What a simulator can have only.
 
@@ -185,6 +187,16 @@ func (w *Workers) Most() int {
 		return max(w.Count, w.Autoscaler.Max)
 	}
 	return w.Count
+}
+
+// CostPerHour is what the workers that there are at the beginning cost in an hour; 0 if nobody said.
+func (c *Cluster) CostPerHour() float64 {
+	sum := 0.0
+	for i := range c.Workers {
+		w := &c.Workers[i]
+		sum += float64(w.Count*w.Slots) * w.SlotHour
+	}
+	return sum
 }
 
 // Storage is how fast inputs and outputs travel.

@@ -78,6 +78,8 @@ type Point struct {
 	Variant Variant
 	Load    Load
 	Slots   int
+	// CostPerHour is what the workers cost, if the scenario says what a slot does.
+	CostPerHour float64
 	// Warmup is what the steady state was found after, of Duration; 0 for terminating runs.
 	Warmup, Duration time.Duration
 	// Bias is by what share leaving it out changed the mean response time of actions.
@@ -128,7 +130,7 @@ func (x *Experiment) point(v Variant) (*Point, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Point{Variant: v, Load: held(s, x.asked(v, s)), Slots: slots(s), Duration: s.Duration, scenario: s}
+	p := &Point{Variant: v, Load: held(s, x.asked(v, s)), Slots: slots(s), CostPerHour: s.Cluster.CostPerHour(), Duration: s.Duration, scenario: s}
 	if x.Steady {
 		if err := SteadyState(s, p.Load); err != nil {
 			return p, fmt.Errorf("%s: %w", v, err)
