@@ -86,7 +86,7 @@ func hyperLaw(t *testing.T, scv float64) serviceLaw {
 func (l serviceLaw) scene(c int, rho float64) (scene, known) {
 	a := rho * float64(c)
 	k := markovian(a, c)
-	k.sizeSquare, k.twin = 1+l.scv, 0
+	k.sizeSquare, k.sizeCube, k.twin = 1+l.scv, l.third, 0
 	if c > 1 {
 		k.twin = theory.MG1Wait(rho, l.scv) / float64(c)
 	}
@@ -105,7 +105,7 @@ func TestQueueOfOneServer(t *testing.T) {
 		{serviceLaw{name: "E4", draw: erlang(4), scv: .25}, [4]uint64{300_000, 500_000, 1_000_000, 1_000_000}},
 		{serviceLaw{name: "E2", draw: erlang(2), scv: .5, third: theory.ErlangPhases(2).Moment(3)}, [4]uint64{300_000, 500_000, 1_000_000, 1_300_000}},
 		{serviceLaw{name: "M", draw: exponential(1), scv: 1, third: 6}, [4]uint64{300_000, 500_000, 1_100_000, 1_800_000}},
-		{serviceLaw{name: "LN(4)", draw: lognormal(4), scv: 4, third: theory.LognormalThird(4)}, [4]uint64{7_000_000, 4_000_000, 11_000_000, 25_000_000}},
+		{serviceLaw{name: "LN(4)", draw: lognormal(4), scv: 4, third: theory.LognormalThird(4)}, [4]uint64{1_000_000, 1_000_000, 2_000_000, 5_000_000}},
 		{hyperLaw(t, 4), [4]uint64{300_000, 500_000, 6_000_000, 65_000_000}},
 		{hyperLaw(t, 20), [4]uint64{300_000, 3_500_000, 25_000_000, 130_000_000}},
 	} {
@@ -118,7 +118,8 @@ func TestQueueOfOneServer(t *testing.T) {
 			e := s.measure(t, 2, r.customers[i], k, measures...)
 			name := fmt.Sprintf("M/%s/1 at %v ", r.name, rho)
 			e[0].is(t, name+"wait", theory.MG1Wait(rho, r.scv), margin)
-			if len(e) > 1 {
+			// That of few customers isn't normal: so much of it is of the few largest.
+			if len(e) > 1 && e[1].cut == 0 {
 				// A deviation within the margin is a second moment within twice that, or nearly.
 				e[1].is(t, name+"squared", theory.MG1SecondMoment(theory.FirstCome, rho, r.scv, r.third), 2*margin)
 			}

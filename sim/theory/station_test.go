@@ -535,6 +535,7 @@ type known struct {
 	gap, gapSquare     float64
 	count, countSquare float64
 	size, sizeSquare   float64
+	sizeCube           float64
 	twin               float64
 }
 
@@ -585,9 +586,10 @@ func beyond(x, decay float64) measure {
 type surprise struct{ of, at float64 }
 
 // surprises are of size, time of arrival and number of those who come at once, and the
-// squares of each. What isn't known to surprise is 0.
-func (k *known) surprises(o *observation) [6]surprise {
-	var all [6]surprise
+// squares of each, and the cube of size, on which second moments of waits hang. What isn't known
+// to surprise is 0.
+func (k *known) surprises(o *observation) [7]surprise {
+	var all [7]surprise
 	expect := func(i int, x, mean, meanSquare, at float64) {
 		if mean > 0 {
 			all[2*i] = surprise{x - mean, at}
@@ -597,6 +599,10 @@ func (k *known) surprises(o *observation) [6]surprise {
 		}
 	}
 	expect(0, float64(o.size)/float64(unit), k.size, k.sizeSquare, o.twin)
+	if k.sizeCube > 0 {
+		size := float64(o.size) / float64(unit)
+		all[6] = surprise{size*size*size - k.sizeCube, o.twin}
+	}
 	if o.leads.count == 0 {
 		return all
 	}
@@ -615,7 +621,7 @@ type tally struct {
 	controls   [][batchCount]float64
 }
 
-func (t *tally) add(batch int, o *observation, twin float64, surprises *[6]surprise) {
+func (t *tally) add(batch int, o *observation, twin float64, surprises *[7]surprise) {
 	if x := t.of(o); !math.IsNaN(x) {
 		t.sum[batch] += x
 		t.count[batch]++
