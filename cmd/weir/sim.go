@@ -55,8 +55,9 @@ levels.csv what waited and ran, for spreadsheets.
 
 What is simulated is the wait for workers: retries, merging, cache hits, priorities, fair
 shares, workers that boot, are slow or are lost, and transfers, if the scenario describes a
-storage. Look-ups and messages take no time, and single calls of a storage are left out. A run is a function of the scenario and the seed; the fingerprint
-says whether two were the same.
+storage. Look-ups and messages of clients take the time that the scenario gives them, those of
+workers none, and single calls of a storage are left out. A run is a function of the scenario
+and the seed; the fingerprint says whether two were the same.
 
 With --journal it runs what a production scheduler wrote down instead: the same builds, on
 the same workers or others, by the same policy or another. It first says what waits it comes
@@ -228,11 +229,14 @@ func describeRun(folder *runFolder, s *scenario.Scenario) func(seed uint64) resu
 }
 
 func simNotes(s *scenario.Scenario) []string {
-	free := "transfers, look-ups and messages take"
-	if s.Cluster != nil && s.Cluster.Storage != nil {
-		free = "look-ups and messages take"
+	free := "look-ups and messages"
+	if s.Client.Latency > 0 {
+		free = "messages of workers"
 	}
-	notes := []string{"simulated: " + free + " no time, so that waits and slowdowns are at least these"}
+	if s.Cluster == nil || s.Cluster.Storage == nil {
+		free = "transfers, " + free
+	}
+	notes := []string{"simulated: " + free + " take no time, so that waits and slowdowns are at least these"}
 	for _, preset := range s.Assumed {
 		notes = append(notes, fmt.Sprintf("preset %q is assumed: nobody has published such figures", preset))
 	}

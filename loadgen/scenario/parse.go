@@ -367,6 +367,7 @@ func (r *reader) client(n *yaml.Node) Client {
 		Compression:    r.choice(o.get("compression"), "client.compression", "none", "zstd"),
 		DigestFunction: r.function(o.get("digest_function")),
 		Verify:         r.share(o.get("verify"), "client.verify", 0.01),
+		Latency:        r.duration(o.get("latency"), "client.latency", 0),
 		Retries:        r.whole(o.get("retries"), "client.retries", DefaultRetries, minRetries, maxRetries),
 	}
 }

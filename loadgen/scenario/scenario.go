@@ -93,6 +93,9 @@ type Client struct {
 	// Verify is the share of results whose outputs are looked for in the storage, beside
 	// those that are read.
 	Verify float64
+	// Latency is what a look-up of a result takes a simulated client, and a request for an
+	// execution, there and back.
+	Latency time.Duration
 	// Retries is how often a simulated client calls a scheduler again that is away.
 	Retries int
 }
@@ -227,6 +230,7 @@ func (s *Scenario) SimulatedOnly() (keys []string) {
 		has("cluster.workers.cache", w.Cache > 0)
 		has("cluster.workers.autoscaler", w.Autoscaler != nil)
 	}
+	has("client.latency", s.Client.Latency > 0)
 	has("client.retries", s.Client.Retries != DefaultRetries)
 	for i := range s.Faults {
 		s.Faults[i].simulatedOnly(has)

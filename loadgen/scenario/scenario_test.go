@@ -230,7 +230,7 @@ func TestProblemsAreToldWithTheirLines(t *testing.T) {
 // TestAutoscalersAndFaults: what is left out is what Kubernetes and Buildbarn have; the
 // schema takes them, and what no real cluster can be given is told.
 func TestAutoscalersAndFaults(t *testing.T) {
-	text := good + `
+	text := strings.Replace(good, "command: shell", "latency: 20ms, command: shell", 1) + `
 cluster:
   workers:
     - {slots: 4, zone: a, autoscaler: {rule: hpa, max: 9, min: 2, target: 75%}}
@@ -269,7 +269,7 @@ faults:
 		t.Errorf("got %+v", s.Faults[6])
 	}
 	only := strings.Join(s.SimulatedOnly(), " ")
-	want := "cluster.storage cluster.workers.autoscaler faults.kill_share faults.kill_zone faults.drain_workers faults.cache_outage faults.freeze_workers faults.storage_outage faults.storage_slow faults.scheduler_restart"
+	want := "cluster.storage cluster.workers.autoscaler client.latency faults.kill_share faults.kill_zone faults.drain_workers faults.cache_outage faults.freeze_workers faults.storage_outage faults.storage_slow faults.scheduler_restart"
 	if only != want {
 		t.Errorf("only simulated are\n%s, want\n%s", only, want)
 	}

@@ -94,7 +94,7 @@ func (st *station) forecast() (*Forecast, error) {
 	rho := f.Load / float64(st.slots)
 	switch {
 	case st.clients > 0:
-		return st.closedLoop(f), nil
+		return f, st.closedLoop(f)
 	case st.memorylessAlike() && st.single() && st.poisson:
 		// The only one with a bound on what is there.
 		if err := st.room(f); err != nil || f.Model != "" {
@@ -139,12 +139,22 @@ func (st *station) quantiles(f *Forecast, kind Kind, quantile func(p float64) fl
 
 // closedLoop is of clients who begin anew when they have been served: one of n waits for
 // n/c − 1 services if all slots are busy all the time. That is so for every law and order, by
-// Little's law.
-func (st *station) closedLoop(f *Forecast) *Forecast {
+// Little's law. If messages take them some time in between, that is Palm's repair of machines, which
+// asks of that time for its mean only.
+func (st *station) closedLoop(f *Forecast) error {
+	if st.away > 0 {
+		if !st.memoryless() {
+			return fmt.Errorf("clients are away for a time, and theory knows how long they wait if durations are exponential")
+		}
+		q := theory.FiniteSource(st.clients, st.slots, st.mean()/st.away)
+		f.Model, f.By, f.Load = fmt.Sprintf("M/M/%d//%d", st.slots, st.clients), "Palm", q.Throughput
+		st.meanWait(f, Exact, q.Wait)
+		return nil
+	}
 	f.Model, f.By = fmt.Sprintf("closed, %d clients on %d slots", st.clients, st.slots), "Little's law"
 	f.Load = math.Min(float64(st.clients), float64(st.slots))
 	st.meanWait(f, Exact, math.Max(0, float64(st.clients)/float64(st.slots)-1))
-	return f
+	return nil
 }
 
 // room is M/M/c with room for as many builds as a client may have open, if that bound matters.
@@ -153,8 +163,11 @@ func (st *station) room(f *Forecast) error {
 		return fmt.Errorf("a client has at most %d builds open (client.max_in_flight), fewer than there are slots", st.maxOpen)
 	}
 	k := theory.MMcK(st.slots, st.maxOpen, st.load())
-	if k.Full < nobody {
+	switch {
+	case k.Full < nobody:
 		return nil
+	case st.latency > 0:
+		return fmt.Errorf("of %d builds that a client may have open (client.max_in_flight) some are neither served nor wait, as messages take time", st.maxOpen)
 	}
 	f.Model, f.By = fmt.Sprintf("M/M/%d/%d", st.slots, st.maxOpen), "Erlang, with finite room"
 	st.meanWait(f, Exact, k.Wait)

@@ -33,6 +33,7 @@ func TestScenariosThatTheoryKnows(t *testing.T) {
 	}
 	for _, file := range files {
 		t.Run(strings.TrimSuffix(filepath.Base(file), ".txt"), func(t *testing.T) {
+			t.Parallel()
 			archive, err := txtar.ParseFile(file)
 			if err != nil {
 				t.Fatal(err)
@@ -118,6 +119,8 @@ cluster: {policy: fifo, workers: [{count: 4}]}
 		{plain, "duration: {exponential: 1s}", "duration: 5s", "ρ = 1.25"},
 		{plain, "rate: 1}}, dag: [{class: a}]", "rate: 0.3}}, dag: [{class: a, actions: 13}]", ""},
 		{plain, "poisson: {rate: 1}}, dag: [{class: a}]", "closed: {clients: 3}}, dag: [{class: a, actions: 2}]", "wait for the last"},
+		{plain, "poisson: {rate: 1}}, dag: [{class: a}], actions: [{name: a, duration: {exponential: 1s}}]}", "closed: {clients: 9}}, dag: [{class: a}], actions: [{name: a, duration: 1s}]}\nclient: {latency: 1s}", "if durations are exponential"},
+		{plain, "cluster:", "client: {max_in_flight: 5, latency: 1s}\ncluster:", "neither served nor wait"},
 		{two, "policy: fifo", "policy: fair", "take turns, and not all take as long"},
 		{two, "policy: fifo", "policy: priority", "theory knows ageing=off"},
 		{two, "policy: fifo", "policy: shortest", "theory knows patience=off"},

@@ -18,8 +18,11 @@ type station struct {
 	streams []stream
 	clients int // of a closed loop; 0 if it is an open one
 	maxOpen int // builds
-	poisson bool
-	policy  queue.Policy
+	// latency is of a client's message, and away what those of a closed loop take before an
+	// action comes.
+	latency, away float64
+	poisson       bool
+	policy        queue.Policy
 	// inOrder is whether all are served in the order in which they come.
 	inOrder bool
 }
@@ -61,7 +64,7 @@ func stationOf(s *scenario.Scenario) (*station, error) {
 	if err != nil {
 		return nil, err
 	}
-	st := &station{maxOpen: s.Client.MaxInFlight, poisson: true, policy: policy}
+	st := &station{latency: s.Client.Latency.Seconds(), maxOpen: s.Client.MaxInFlight, poisson: true, policy: policy}
 	for i := range s.Cluster.Workers {
 		w := &s.Cluster.Workers[i]
 		switch {
@@ -127,6 +130,9 @@ func (st *station) add(d *scenario.Demand, c *scenario.Cluster) error {
 		mean:      class.Duration.LimitedMean() / 1e9, second: class.Duration.LimitedSquare() / 1e18, memoryless: class.Duration.Memoryless(),
 	}
 	if n := d.Arrivals.Clients(); n > 0 {
+		if st.away = 2 * st.latency; d.SkipCache {
+			st.away = st.latency
+		}
 		if st.clients = n; layer.Actions > 1 || hits > 0 {
 			return fmt.Errorf("clients of %s wait for the last of a build's actions, or for none", what)
 		}
