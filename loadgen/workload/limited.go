@@ -105,13 +105,13 @@ func (d Dist) LimitedSquare() float64 {
 		}
 		z := math.Log(most/d.a) / d.b
 		below := func(z float64) float64 { return math.Erfc(-z/math.Sqrt2) / 2 }
-		return float64(d.a*d.a*math.Exp(2*d.b*d.b)*below(z-2*d.b)) + float64(most*most*below(-z))
+		return float64(d.a*d.a*math.Exp(2*d.b*d.b)*below(z-float64(2*d.b))) + float64(most*most*below(-z))
 	case pareto:
 		switch {
 		case most <= d.a:
 			return most * most
 		case d.b == 2:
-			return d.a * d.a * (1 + 2*math.Log(most/d.a))
+			return d.a * d.a * (1 + float64(2*math.Log(most/d.a)))
 		}
 		return (float64(d.b*d.a*d.a) - float64(2*most*most*math.Pow(d.a/most, d.b))) / (d.b - 2)
 	case empirical:
@@ -124,7 +124,7 @@ func (d Dist) LimitedSquare() float64 {
 	return min(d.a, most) * min(d.a, most)
 }
 
-func cube(x float64) float64 { return x * x * x }
+func cube(x float64) float64 { return float64(x * x * x) }
 
 // limitedSquare is of a bin, in which numbers lie evenly on a logarithmic scale.
 func (b Bin) limitedSquare(most float64) float64 {
@@ -137,7 +137,7 @@ func (b Bin) limitedSquare(most float64) float64 {
 	case most >= b.To:
 		return (float64(b.To*b.To) - float64(from*from)) / 2 / math.Log(b.To/from)
 	}
-	return ((float64(most*most)-float64(from*from))/2 + float64(most*most*math.Log(b.To/most))) / math.Log(b.To/from)
+	return (float64((float64(most*most)-float64(from*from))/2) + float64(most*most*math.Log(b.To/most))) / math.Log(b.To/from)
 }
 
 // Memoryless tells whether what is drawn is exponential, without a bound.
