@@ -36,6 +36,7 @@ type (
 	pointJSON struct {
 		Settings    experiment.Variant `json:"settings"`
 		Slots       int                `json:"slots"`
+		CostPerHour float64            `json:"costPerHour,omitempty"`
 		Rho         float64            `json:"rho"`
 		Runs        int                `json:"runs"`
 		WarmupNS    time.Duration      `json:"warmup,omitempty"`
@@ -108,7 +109,7 @@ func newLabJSON(command string, x *experiment.Experiment, points []*experiment.P
 
 func newPointJSON(x *experiment.Experiment, p *experiment.Point, objectives []result.Expr) pointJSON {
 	out := pointJSON{
-		Settings: p.Variant, Slots: p.Slots, Rho: p.Load.Rho, Runs: len(p.Runs), WarmupNS: p.Warmup, DurationNS: p.Duration,
+		Settings: p.Variant, Slots: p.Slots, CostPerHour: p.CostPerHour, Rho: p.Load.Rho, Runs: len(p.Runs), WarmupNS: p.Warmup, DurationNS: p.Duration,
 		Busy: busy(p), Fingerprint: fmt.Sprintf("%016x", p.Fingerprint()),
 	}
 	if out.Settings == nil {

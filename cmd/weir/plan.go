@@ -160,7 +160,11 @@ func printPlanAnswer(out io.Writer, plan *experiment.Plan, objectives []result.E
 		noun, keep = "worker", "keeps"
 	}
 	best := plan.Best
-	fmt.Fprintf(out, "%d %s (%d slots in all) %s ", plan.Workers, noun, best.Slots, keep)
+	cost := ""
+	if best.CostPerHour > 0 {
+		cost = fmt.Sprintf(", %.4g an hour", best.CostPerHour)
+	}
+	fmt.Fprintf(out, "%d %s (%d slots in all%s) %s ", plan.Workers, noun, best.Slots, cost, keep)
 	below := slices.IndexFunc(plan.Tried, func(t *experiment.Tried) bool { return t.Workers == plan.Workers-1 })
 	for i, e := range objectives {
 		if i > 0 {
@@ -195,7 +199,12 @@ func printPlanAnswer(out io.Writer, plan *experiment.Plan, objectives []result.E
 func printPlan(out io.Writer, plan *experiment.Plan, objectives []result.Expr) {
 	fmt.Fprintln(out)
 	w := newGrid(out)
-	fmt.Fprint(w, "workers\tslots\tρ\tbusy\truns\t")
+	costs := slices.ContainsFunc(plan.Tried, func(t *experiment.Tried) bool { return t.CostPerHour > 0 })
+	fmt.Fprint(w, "workers\tslots\t")
+	if costs {
+		fmt.Fprint(w, "an hour\t")
+	}
+	fmt.Fprint(w, "ρ\tbusy\truns\t")
 	for _, e := range objectives {
 		fmt.Fprintf(w, "%s\t", e.Text)
 	}
@@ -205,7 +214,11 @@ func printPlan(out io.Writer, plan *experiment.Plan, objectives []result.Expr) {
 		if t.Workers == plan.Workers {
 			mark = "→ "
 		}
-		fmt.Fprintf(w, "%s%d\t%d\t%s\t", mark, t.Workers, t.Slots, rho(t.Load))
+		fmt.Fprintf(w, "%s%d\t%d\t", mark, t.Workers, t.Slots)
+		if costs {
+			fmt.Fprintf(w, "%.4g\t", t.CostPerHour)
+		}
+		fmt.Fprintf(w, "%s\t", rho(t.Load))
 		if len(t.Runs) == 0 {
 			fmt.Fprintf(w, "\t0\t%s\t%s, no steady state\t\n", strings.Repeat("\t", len(objectives)), t.Verdict)
 			continue

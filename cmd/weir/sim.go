@@ -14,6 +14,7 @@ import (
 
 	"github.com/weir-build/weir/loadgen/scenario"
 	"github.com/weir-build/weir/reports/result"
+	"github.com/weir-build/weir/sim/analytic"
 	"github.com/weir-build/weir/sim/des"
 	"github.com/weir-build/weir/sim/experiment"
 	"github.com/weir-build/weir/sim/observe"
@@ -54,8 +55,9 @@ levels.csv what waited and ran, for spreadsheets.
 
 What is simulated is the wait for workers: retries, merging, cache hits, priorities, fair
 shares, workers that boot, are slow or are lost, and transfers, if the scenario describes a
-storage. Look-ups and messages take no time, and single calls of a storage are left out. A run is a function of the scenario and the seed; the fingerprint
-says whether two were the same.
+storage. Look-ups and messages of clients take the time that the scenario gives them, those of
+workers none, and single calls of a storage are left out. A run is a function of the scenario
+and the seed; the fingerprint says whether two were the same.
 
 With --journal it runs what a production scheduler wrote down instead: the same builds, on
 the same workers or others, by the same policy or another. It first says what waits it comes
@@ -114,7 +116,7 @@ weir load.`,
 	flags.IntVar(&f.slots, "slots", 0, "slots of each worker, instead of the scenario's")
 	flags.StringVar(&f.policy, "policy", "", "policy of the scheduler, instead of the scenario's")
 	flags.IntVar(&f.runs, "replications", 1, "how many runs with seeds of their own; of several, objectives have intervals")
-	flags.BoolVar(&f.analytic, "analytic", false, "print what queueing theory says of the wait, too")
+	flags.BoolVar(&f.analytic, "analytic", false, "print what queueing theory says of the waits beside them, or why it says nothing")
 	flags.StringVar(&f.format, "format", "text", "text, or json: results.json on standard output")
 	f.record.add(c)
 	j.add(c)
@@ -212,7 +214,7 @@ func runSim(ctx context.Context, out, progress io.Writer, from string, f *simFla
 	}
 	record.print(out, r, outcome, took)
 	if f.analytic {
-		printTheory(out, s, r)
+		return errors.Join(printTheory(out, s, r), verdict)
 	}
 	return verdict
 }
@@ -227,11 +229,14 @@ func describeRun(folder *runFolder, s *scenario.Scenario) func(seed uint64) resu
 }
 
 func simNotes(s *scenario.Scenario) []string {
-	free := "transfers, look-ups and messages take"
-	if s.Cluster != nil && s.Cluster.Storage != nil {
-		free = "look-ups and messages take"
+	free := "look-ups and messages"
+	if s.Client.Latency > 0 {
+		free = "messages of workers"
 	}
-	notes := []string{"simulated: " + free + " no time, so that waits and slowdowns are at least these"}
+	if s.Cluster == nil || s.Cluster.Storage == nil {
+		free = "transfers, " + free
+	}
+	notes := []string{"simulated: " + free + " take no time, so that waits and slowdowns are at least these"}
 	for _, preset := range s.Assumed {
 		notes = append(notes, fmt.Sprintf("preset %q is assumed: nobody has published such figures", preset))
 	}
@@ -267,9 +272,19 @@ func writeSim(folder *runFolder, r *result.Result, scenarioText []byte) error {
 	return errors.Join(writeRun(folder.Path, r, scenarioText), folder.close(nil))
 }
 
-// printTheory compares the mean wait with the closed form, as if actions came one by one
-// and independently. Builds come with many at once, which makes waits longer.
-func printTheory(out io.Writer, s *scenario.Scenario, r *result.Result) {
+// printTheory prints what queueing theory says of the scenario beside what was simulated. Where no
+// model covers it, that is M/M/c, as if actions came one by one and independently: builds come
+// with many at once, which makes waits longer.
+func printTheory(out io.Writer, s *scenario.Scenario, r *result.Result) error {
+	f, err := analytic.Of(s)
+	if err == nil {
+		return f.Write(out, r)
+	}
+	fmt.Fprintf(out, "theory: no closed form covers %s: %v\n", s.Name, err)
+	return printErlang(out, s, r)
+}
+
+func printErlang(out io.Writer, s *scenario.Scenario, r *result.Result) error {
 	slots := 0
 	for _, w := range s.Cluster.Workers {
 		slots += w.Count * w.Slots
@@ -282,20 +297,20 @@ func printTheory(out io.Writer, s *scenario.Scenario, r *result.Result) {
 	seconds := r.Run.End.Sub(r.Run.Start).Seconds()
 	if run.Count() == 0 || seconds <= 0 || slots == 0 {
 		fmt.Fprintln(out, "theory: nothing was executed")
-		return
+		return nil
 	}
 	mean := run.Mean().Seconds()
 	load := float64(run.Count()) / seconds * mean
 	first, err := theory.FirstAnswer(theory.Question{Servers: slots, Load: load, ArrivalSCV: 1, ServiceSCV: 1})
 	if err != nil {
-		fmt.Fprintln(out, "theory:", err)
-		return
+		return err
 	}
 	text := "has no end: more is asked than is served"
 	if !math.IsInf(first.Wait, 1) {
 		text = fmt.Sprintf("%s, p95 %s", secondsText(first.Wait*mean), secondsText(first.P95*mean))
 	}
-	fmt.Fprintf(out, "theory: M/M/%d with a load of %.3g Erlang (ρ = %.3g): mean wait %s; simulated %v, p95 %v\n",
+	fmt.Fprintf(out, "theory: of single actions M/M/%d says, with a load of %.3g Erlang (ρ = %.3g): mean wait %s; simulated %v, p95 %v\n",
 		slots, load, load/float64(slots), text, result.Round(queue.Mean()), result.Round(queue.Quantile(0.95)))
-	fmt.Fprintln(out, "theory knows actions that come one by one; a build brings many at once, and they wait for each other")
+	_, err = fmt.Fprintln(out, "a build brings many at once, and they wait for each other")
+	return err
 }

@@ -98,7 +98,7 @@ func runPrecise(c *cobra.Command, from string, sim *simFlags) error {
 	fmt.Fprintf(out, "\nThe first run, with the seed of the scenario:\n\n")
 	record.print(out, r, outcome, took)
 	if sim.analytic {
-		printTheory(out, s, r)
+		return errors.Join(printTheory(out, s, r), verdict)
 	}
 	return verdict
 }

@@ -216,11 +216,19 @@ func cells(w io.Writer, s *result.Sketch, quantiles ...float64) {
 // printFleets prints a row for each kind of workers.
 func (r *simRecord) printFleets(out io.Writer) {
 	w := newGrid(out)
-	fmt.Fprintln(w, "\nworkers\tslots\tplatform\tever\tat the end\tbusy\tattempts\tlost\t")
+	cost := ""
+	costs := r.scenario.Cluster.CostPerHour() > 0
+	if costs {
+		cost = "cost\t"
+	}
+	fmt.Fprintf(w, "\nworkers\tslots\tplatform\tever\tat the end\tbusy\tattempts\tlost\t%s\n", cost)
 	for i, f := range r.fleets.All {
 		spec := &r.scenario.Cluster.Workers[i]
 		platform := strings.Join(groupsOf(r.scenario.Cluster)[i].Platform, ",")
-		fmt.Fprintf(w, "%d\t%d each\t%s\t%d\t%d\t%.1f%%\t%d\t%d\t\n", spec.Count, spec.Slots, platform, f.Born, f.There, f.Busy*100, f.Attempts, f.Lost)
+		if costs {
+			cost = fmt.Sprintf("%.4g\t", f.SlotTime/float64(time.Hour)*spec.SlotHour)
+		}
+		fmt.Fprintf(w, "%d\t%d each\t%s\t%d\t%d\t%.1f%%\t%d\t%d\t%s\n", spec.Count, spec.Slots, platform, f.Born, f.There, f.Busy*100, f.Attempts, f.Lost, cost)
 	}
 	w.Flush()
 }

@@ -80,6 +80,7 @@ system/remote, system/remote/zstd < loadgen/fake
 loadgen/drive, loadgen/fake, loadgen/scenario, loadgen/workload, system/remote, system/remote/zstd < loadgen/k6ext
 loadgen/scenario, loadgen/workload, sim/des, system/queue, system/queue/sizing < sim/model
 NONE < sim/theory
+loadgen/scenario, loadgen/workload, sim/theory, system/queue < sim/analytic
 loadgen/scenario, loadgen/workload, sim/des, sim/model, system/queue, system/queue/journal < sim/tape
 loadgen/scenario, loadgen/workload, sim/model, system/queue < sim/fuzz
 loadgen/scenario, loadgen/workload, sim/des, sim/model, system/queue, traces/build, traces/otlpfile < sim/observe

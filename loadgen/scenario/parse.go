@@ -376,6 +376,7 @@ func (r *reader) client(n *yaml.Node) Client {
 		Compression:    r.choice(o.get("compression"), "client.compression", "none", "zstd"),
 		DigestFunction: r.function(o.get("digest_function")),
 		Verify:         r.share(o.get("verify"), "client.verify", 0.01),
+		Latency:        r.duration(o.get("latency"), "client.latency", 0),
 		Retries:        r.whole(o.get("retries"), "client.retries", DefaultRetries, minRetries, maxRetries),
 	}
 }
@@ -422,6 +423,7 @@ func (r *reader) cluster(n *yaml.Node) *Cluster {
 			Count:    r.whole(w.get("count"), what+".count", 1, 0, maxWorkers),
 			Slots:    r.whole(w.get("slots"), what+".slots", 1, 1, maxSlots),
 			Platform: r.words(w.get("platform"), what+".platform"),
+			SlotHour: r.number(w.get("slot_hour"), what+".slot_hour", counts, 0),
 			Boot:     r.dist(w.get("boot"), what+".boot", durations, workload.Dist{}),
 			Notice:   r.duration(w.get("notice"), what+".notice", 0),
 			Slow:     r.share(w.get("slow"), what+".slow", 0),

@@ -93,6 +93,9 @@ type Client struct {
 	// Verify is the share of results whose outputs are looked for in the storage, beside
 	// those that are read.
 	Verify float64
+	// Latency is what a look-up of a result takes a simulated client, and a request for an
+	// execution, there and back.
+	Latency time.Duration
 	// Retries is how often a simulated client calls a scheduler again that is away.
 	Retries int
 }
@@ -149,6 +152,8 @@ const (
 type Workers struct {
 	Count, Slots int
 	Platform     map[string]string
+	// SlotHour is what an hour of a slot costs, in whatever currency; 0 if nobody said.
+	SlotHour float64
 
 	// What a simulator can have only.
 
@@ -187,6 +192,16 @@ func (w *Workers) Most() int {
 	return w.Count
 }
 
+// CostPerHour is what the workers that there are at the beginning cost in an hour; 0 if nobody said.
+func (c *Cluster) CostPerHour() float64 {
+	sum := 0.0
+	for i := range c.Workers {
+		w := &c.Workers[i]
+		sum += float64(w.Count*w.Slots) * w.SlotHour
+	}
+	return sum
+}
+
 // Storage is how fast inputs and outputs travel.
 type Storage struct {
 	// Bandwidth is that of the storage, PerWorker that of a transfer, in bytes a second; 0
@@ -220,6 +235,7 @@ func (s *Scenario) SimulatedOnly() (keys []string) {
 		has("cluster.workers.cache", w.Cache > 0)
 		has("cluster.workers.autoscaler", w.Autoscaler != nil)
 	}
+	has("client.latency", s.Client.Latency > 0)
 	has("client.retries", s.Client.Retries != DefaultRetries)
 	for i := range s.Faults {
 		s.Faults[i].simulatedOnly(has)

@@ -3,6 +3,7 @@ package scenario_test
 import (
 	"bytes"
 	"fmt"
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -87,6 +88,23 @@ demand:
 client: {command: shell, trace_sample: 10%}
 objectives: [action.response.p99 < 30s]
 `
+
+// TestCost is of the slots that there are; a currency has no name, and no sign.
+func TestCost(t *testing.T) {
+	const text = "version: 1\ndemand: {arrivals: {burst: 1}, dag: [{class: a}], actions: [{name: a}]}\ncluster: {workers: [{count: 3, slots: 2, slot_hour: 0.05}, {count: 1, slot_hour: 1}, {}]}"
+	s, err := scenario.Parse("priced", []byte(text))
+	if err != nil || math.Abs(s.Cluster.CostPerHour()-1.3) > 1e-12 {
+		t.Errorf("got %+v, %v", s, err)
+	}
+	if err := check(t, compileSchema(t), text); err != nil {
+		t.Errorf("the schema refuses it: %v", err)
+	}
+	for _, bad := range []string{"-1", "NaN", "Inf", "much"} {
+		if _, err := scenario.Parse("priced", []byte(strings.Replace(text, "slot_hour: 1", "slot_hour: "+bad, 1))); err == nil || !strings.Contains(err.Error(), "slot_hour") {
+			t.Errorf("%s: %v", bad, err)
+		}
+	}
+}
 
 func TestParse(t *testing.T) {
 	s, err := scenario.Parse("mine", []byte(good))
@@ -216,7 +234,8 @@ func TestProblemsAreToldWithTheirLines(t *testing.T) {
 // TestAutoscalersAndFaults: what is left out is what Kubernetes and Buildbarn have; the
 // schema takes them, and what no real cluster can be given is told.
 func TestAutoscalersAndFaults(t *testing.T) {
-	text := strings.Replace(good, "4M}", "4M, outgrows: 5%, larger: {size: large}}", 1) + `
+	text := strings.Replace(good, "4M}", "4M, outgrows: 5%, larger: {size: large}}", 1)
+	text = strings.Replace(text, "command: shell", "latency: 20ms, command: shell", 1) + `
 cluster:
   workers:
     - {slots: 4, zone: a, autoscaler: {rule: hpa, max: 9, min: 2, target: 75%}}
@@ -255,7 +274,7 @@ faults:
 		t.Errorf("got %+v", s.Faults[6])
 	}
 	only := strings.Join(s.SimulatedOnly(), " ")
-	want := "demand.actions.outgrows cluster.storage cluster.workers.autoscaler faults.kill_share faults.kill_zone faults.drain_workers faults.cache_outage faults.freeze_workers faults.storage_outage faults.storage_slow faults.scheduler_restart"
+	want := "demand.actions.outgrows cluster.storage cluster.workers.autoscaler client.latency faults.kill_share faults.kill_zone faults.drain_workers faults.cache_outage faults.freeze_workers faults.storage_outage faults.storage_slow faults.scheduler_restart"
 	if only != want {
 		t.Errorf("only simulated are\n%s, want\n%s", only, want)
 	}

@@ -8,7 +8,7 @@ import (
 	"github.com/weir-build/weir/loadgen/workload"
 )
 
-// TestLimitedMeanIsThatOfWhatIsDrawn: 400,000 draws of each, seed 1; the tolerance is some
+// TestLimitedMeanIsThatOfWhatIsDrawn, and the mean square: 400,000 draws of each, seed 1; the tolerance is some
 // standard errors of the widest.
 func TestLimitedMeanIsThatOfWhatIsDrawn(t *testing.T) {
 	bins := []workload.Bin{{From: 0, To: 0, Share: 1}, {From: 100, To: 10_000, Share: 2}, {From: 20_000, To: 20_000, Share: 1}}
@@ -28,15 +28,21 @@ func TestLimitedMeanIsThatOfWhatIsDrawn(t *testing.T) {
 		"pareto, bounded":       workload.Pareto(1000, 1).AtMost(50_000),
 		"pareto below one":      workload.Pareto(1000, 0.5).AtMost(50_000),
 		"pareto, all bounded":   workload.Pareto(1000, 2).AtMost(10),
+		"pareto of 2, bounded":  workload.Pareto(1000, 2).AtMost(20_000),
 		"histogram":             workload.Empirical(bins),
 		"histogram, bounded":    workload.Empirical(bins).AtMost(3000),
 		"histogram, cut low":    workload.Empirical(bins).AtMost(50),
 	} {
 		r := workload.NewRand(1, name)
-		sum := 0.0
+		sum, squares := 0.0, 0.0
 		const n = 400_000
 		for range n {
-			sum += d.Sample(r)
+			x := d.Sample(r)
+			sum += x
+			squares += x * x
+		}
+		if got, want := d.LimitedSquare(), squares/n; math.Abs(got-want) > 0.03*want {
+			t.Errorf("%s: mean square %v, drawn are %v", name, got, want)
 		}
 		if got, want := d.LimitedMean(), sum/n; math.Abs(got-want) > 0.01*want {
 			t.Errorf("%s: %v, drawn are %v", name, got, want)

@@ -134,6 +134,10 @@ func (x *Experiment) goOn(ctx context.Context, history *model.Simulation, b *Bra
 	recorder.Begin(base.Add(at))
 	change := b.Change
 	change.Recorder = recorder
+	shares := newShares(x.Scenario, at)
+	if shares != nil {
+		change.Observers = append(change.Observers, shares)
+	}
 	s, err := history.Branch(change)
 	if err == nil {
 		err = ctx.Err()
@@ -146,6 +150,9 @@ func (x *Experiment) goOn(ctx context.Context, history *model.Simulation, b *Bra
 		return nil, fmt.Errorf("with %s: %w", b.Name, err)
 	}
 	r := recorder.Result(base.Add(o.End))
+	if shares != nil {
+		r.Fairness = shares.Fairness()
+	}
 	values := make([]*float64, len(x.Measures))
 	for i, m := range x.Measures {
 		if v, err := r.Measure(m); err == nil {

@@ -1,6 +1,7 @@
 package experiment_test
 
 import (
+	"math"
 	"strings"
 	"testing"
 	"time"
@@ -68,6 +69,43 @@ func TestBranchesPartAtAMoment(t *testing.T) {
 	}
 	if got, want := again[0].Compared[0], all[1].Compared[0]; got.A != want.A || got.B != want.B {
 		t.Errorf("again %+v, first %+v", got, want)
+	}
+}
+
+// TestBranchesTellFairness: from the moment on at which it is fair, two streams that ask for more
+// than there is have as much; one stream has nothing to share.
+func TestBranchesTellFairness(t *testing.T) {
+	s := parse(t, `
+version: 1
+seed: 3
+duration: 120s
+demand:
+  - {name: many, instance: x, arrivals: {constant: {rate: 8}}, dag: [{class: a}], actions: [{name: a, duration: 1s}]}
+  - {name: few, instance: y, arrivals: {constant: {rate: 4}}, dag: [{class: a}], actions: [{name: a, duration: 1s}]}
+cluster: {policy: fifo, workers: [{count: 6}]}
+`)
+	x := &experiment.Experiment{Scenario: s, Measures: []string{"fairness.jain"}}
+	fair, err := experiment.ParseBranch("policy=fair-tenants", time.Minute, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	same, err := experiment.ParseBranch("policy=fifo", time.Minute, s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := x.Branches(t.Context(), time.Minute, []*experiment.Branch{same, fair}, 3, 0.05); err != nil {
+		t.Fatal(err)
+	}
+	// Of a third and two thirds Jain's index is 0.9.
+	for i, want := range []float64{0.9, 1} {
+		c := [...]*experiment.Branch{same, fair}[i].Compared[0]
+		if c.N != 3 || math.Abs(c.B-0.9) > 0.01 || math.Abs(c.A-want) > 0.01 {
+			t.Errorf("branch %d: %+v", i, c)
+		}
+	}
+	one, err := branches(t, branched, 30*time.Second, 2, "policy=fair")
+	if err != nil || one[0].Compared[0].N != 2 {
+		t.Errorf("of one stream: %+v, %v", one, err)
 	}
 }
 

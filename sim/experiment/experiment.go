@@ -78,6 +78,8 @@ type Point struct {
 	Variant Variant
 	Load    Load
 	Slots   int
+	// CostPerHour is what the workers cost, if the scenario says what a slot does.
+	CostPerHour float64
 	// Warmup is what the steady state was found after, of Duration; 0 for terminating runs.
 	Warmup, Duration time.Duration
 	// Bias is by what share leaving it out changed the mean response time of actions.
@@ -128,7 +130,7 @@ func (x *Experiment) point(v Variant) (*Point, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &Point{Variant: v, Load: held(s, x.asked(v, s)), Slots: slots(s), Duration: s.Duration, scenario: s}
+	p := &Point{Variant: v, Load: held(s, x.asked(v, s)), Slots: slots(s), CostPerHour: s.Cluster.CostPerHour(), Duration: s.Duration, scenario: s}
 	if x.Steady {
 		if err := SteadyState(s, p.Load); err != nil {
 			return p, fmt.Errorf("%s: %w", v, err)
@@ -166,6 +168,15 @@ type part struct {
 
 func (p *Point) part(x *Experiment) part { return part{x.Steady, p.Warmup} }
 
+// newShares returns who looks how fairly streams share workers from a time on; nil if there is one
+// only, which has all of what there is.
+func newShares(s *scenario.Scenario, from time.Duration) *observe.Shares {
+	if len(s.Demand) < 2 {
+		return nil
+	}
+	return observe.NewShares(s, des.Time(from))
+}
+
 // simulate makes one run of a scenario, which is written down in trajectory unless that is
 // nil.
 func simulate(
@@ -181,9 +192,8 @@ func simulate(
 	}
 	recorder.Note(measured.note(s.Duration))
 	config := model.Config{Scenario: &own, Recorder: recorder, Base: base, Trajectory: trajectory}
-	var shares *observe.Shares
-	if len(s.Demand) > 1 { // one stream has all of what there is
-		shares = observe.NewShares(s, des.Time(measured.skip))
+	shares := newShares(s, measured.skip)
+	if shares != nil {
 		config.Observers = append(config.Observers, shares)
 	}
 	for _, c := range configure {

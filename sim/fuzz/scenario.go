@@ -44,8 +44,16 @@ func Scenario(seed uint64) []byte {
 	for i := range streams {
 		d.demand(&b, on, i, seconds)
 	}
+	var client []string
 	if on["crowd"] && d.chance(0.3) {
-		fmt.Fprintf(&b, "client: {max_in_flight: %d}\n", d.from(1, 5))
+		client = append(client, fmt.Sprintf("max_in_flight: %d", d.from(1, 5)))
+	}
+	// By dice of its own, which leave all else of a seed as it was before there was a latency.
+	if late := (dice{workload.NewRand(seed, "fuzz latency")}); late.chance(0.3) {
+		client = append(client, "latency: "+late.millis(1, 400))
+	}
+	if client != nil {
+		fmt.Fprintf(&b, "client: {%s}\n", strings.Join(client, ", "))
 	}
 	d.cluster(&b, on)
 	if on["faults"] {

@@ -98,9 +98,7 @@ func (s *sim) advance(at int32, b *build) {
 			})
 			continue
 		}
-		s.inFlight++
-		b.steps[a].due = s.k.Now()
-		s.submit(at, b, int32(a))
+		s.begin(at, b, int32(a))
 	}
 	if b.running == 0 && (b.stopped || b.order.Ready() == 0) {
 		s.finish(at)
@@ -113,24 +111,71 @@ func (s *sim) ask(at int32, turn uint64, a int32) {
 	if s.builds.turn(at)<<32>>32 != turn {
 		return
 	}
-	s.inFlight++
-	b.steps[a].due = s.k.Now()
 	if b.stopped {
+		s.inFlight++
+		b.steps[a].due = s.k.Now()
 		s.actionDone(b, a, Stopped, nil)
 	} else {
-		s.submit(at, b, a)
+		s.begin(at, b, a)
 	}
 	s.advance(at, b)
 }
 
-// submit looks for the result of an action, or asks for its execution.
-func (s *sim) submit(at int32, b *build, a int32) {
-	st := s.streams[b.stream]
-	action := &b.Actions[a]
-	if !st.SkipCache && (action.Warm && s.results.away == 0 || s.results.has(action.Key)) {
+// begin looks for the result of an action, and asks for its execution if there is none: at once,
+// or after the time that each of the two takes.
+func (s *sim) begin(at int32, b *build, a int32) {
+	s.inFlight++
+	b.steps[a].due = s.k.Now()
+	switch {
+	case s.Scenario.Client.Latency > 0 && s.streams[b.stream].SkipCache:
+		s.send(evPlead, at, b, a)
+	case s.Scenario.Client.Latency > 0:
+		s.send(evLook, at, b, a)
+	case s.cached(b, a):
 		s.actionDone(b, a, Cached, nil)
+	default:
+		s.request(at, b, a)
+	}
+}
+
+// send has a message of a client be answered after its latency.
+func (s *sim) send(kind uint8, at int32, b *build, a int32) {
+	s.unasked++
+	s.k.Schedule(des.Event{
+		At: des.Add(s.k.Now(), int64(s.Scenario.Client.Latency)), Class: evAsk, Kind: kind, A: uint32(at), B: b.turn<<32 | uint64(a),
+	})
+}
+
+// replied has what a message asks for be done, when its answer is there: the whole of the
+// latency comes before what the scheduler does.
+func (s *sim) replied(kind uint8, at int32, turn uint64, a int32) {
+	b := s.builds.at(at)
+	if s.builds.turn(at)<<32>>32 != turn {
+		panic("model: a build is gone that has a message under way")
+	}
+	s.unasked--
+	switch {
+	case b.stopped:
+		s.actionDone(b, a, Stopped, nil)
+	case kind == evPlead:
+		s.request(at, b, a)
+	case s.cached(b, a):
+		s.actionDone(b, a, Cached, nil)
+	default:
+		s.send(evPlead, at, b, a)
 		return
 	}
+	s.advance(at, b)
+}
+
+// cached tells whether the result of an action is there.
+func (s *sim) cached(b *build, a int32) bool {
+	action := &b.Actions[a]
+	return !s.streams[b.stream].SkipCache && (action.Warm && s.results.away == 0 || s.results.has(action.Key))
+}
+
+// request asks for the execution of an action, of a scheduler that may be away.
+func (s *sim) request(at int32, b *build, a int32) {
 	if s.down > 0 {
 		if !s.callLater(at, a, 0) {
 			s.cause = away

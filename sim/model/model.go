@@ -107,6 +107,8 @@ const (
 	evScale // a fleet's metrics are scraped, or its autoscaler is consulted
 	evThaw  // of a worker
 	evCall  // a client calls a scheduler again that was away
+	evLook  // a client's look-up of a result comes back
+	evPlead // a client's request for an execution does
 )
 
 type sim struct {
@@ -150,7 +152,7 @@ type sim struct {
 	image     []byte              // of its state
 	calls     table[call]         // of clients that found it away
 	abandoned []queue.OperationID // by clients that couldn't tell it
-	unasked   int64               // calls that no operation is open for
+	unasked   int64               // calls, or actions on their way, that no operation is open for
 	orphans   int64               // operations that are open, and that no action waits for
 
 	atOnce         int // builds of closed loops that have taken no time, since one took some
@@ -281,6 +283,8 @@ func (s *sim) happen(e *des.Event) {
 		s.arrive(int(e.A), e.B)
 	case evAsk:
 		s.ask(int32(e.A), e.B>>32, int32(e.B))
+	case evLook, evPlead:
+		s.replied(e.Kind, int32(e.A), e.B>>32, int32(e.B))
 	case evScale:
 		s.scale(s.fleets[e.A])
 	case evThaw:

@@ -49,6 +49,8 @@ type FleetLevel struct {
 	// Attempts is how often one of them was leased a task, Lost how often nothing came of
 	// it: the worker ended, or was told to stop.
 	Attempts, Lost int64
+	// SlotTime is that of slots that were there, in nanoseconds, used or not.
+	SlotTime float64
 }
 
 // PlatformLevel is how much there is of the tasks of a platform.

@@ -201,7 +201,7 @@ func (s *sim) look(at des.Time) {
 	for _, f := range s.fleets {
 		u := f.usage
 		u.until(at)
-		s.sample.Fleets = append(s.sample.Fleets, FleetLevel{f.born, f.there, u.slots, u.running, u.busy(), f.attempts, f.lost})
+		s.sample.Fleets = append(s.sample.Fleets, FleetLevel{f.born, f.there, u.slots, u.running, u.busy(), f.attempts, f.lost, u.slotTime})
 	}
 	s.sampleAt = des.End
 	for _, o := range s.samplers {

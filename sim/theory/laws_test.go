@@ -43,7 +43,7 @@ var classMeans = [...]float64{.5, 1.5, 1}
 func TestNoPolicyMakesWorkVanish(t *testing.T) {
 	const customers, rho = 200_000, .6
 	var first *big.Int
-	waits := make(map[string]int64)
+	totals := make(map[string]int64)
 	for _, policy := range queue.Presets() {
 		s := mixed(1, rho)
 		s.policy = policy
@@ -52,21 +52,22 @@ func TestNoPolicyMakesWorkVanish(t *testing.T) {
 			sum.Add(sum, term.Mul(big.NewInt(o.size), big.NewInt(o.wait)))
 			total += o.wait
 		})
-		if waits[policy] = total; first == nil {
+		if totals[policy] = total; first == nil {
 			first = sum
 		}
 		if sum.Cmp(first) != 0 {
 			t.Errorf("%s: Σ service·wait is %v, that of fifo %v", policy, sum, first)
 		}
 	}
-	if len(waits) < 8 || waits["shortest"] >= waits["fifo"] {
-		t.Errorf("policies make no difference: %v", waits)
+	if len(totals) < 8 || totals["shortest"] >= totals["fifo"] {
+		t.Errorf("policies make no difference: %v", totals)
 	}
 	classes := make([]theory.Class, len(classMeans))
 	for i, m := range classMeans {
 		classes[i] = theory.Class{Rate: rho / float64(len(classMeans)), Mean: m, Second: 2 * m * m}
 	}
-	e := mixed(1, rho).measure(t, 22, 1_500_000, known{rate: rho, size: 1}, func(o *observation) float64 { return waitOf(o) * float64(o.size) / float64(unit) })
+	e := mixed(1, rho).measure(t, 22, 1_500_000, known{gap: 1 / rho, size: 1},
+		measure{of: func(o *observation) float64 { return waitOf(o) * float64(o.size) / float64(unit) }, weights: waits.weights})
 	// Per unit of time, and with the size of a customer independent of its wait.
 	e[0].is(t, "Σ ρ_k·W_k", theory.ConservedWait(classes)/rho, margin)
 }
@@ -87,7 +88,7 @@ func TestPoliciesShareOneMean(t *testing.T) {
 				j.size, j.left = size, size
 			}
 		}
-		e := s.measure(t, 23, 400_000, known{rate: a, size: 1, twin: theory.MMcWait(1, a/4) / 4}, waitOf)
+		e := s.measure(t, 23, 400_000, markovian(a, 4), waits)
 		e[0].is(t, policy, theory.MMcWait(4, a), margin)
 	}
 }
@@ -171,11 +172,12 @@ func scaled(s scene, by float64) scene {
 	}
 	arrivals := s.arrivals
 	s.service = times(s.service)
-	s.arrivals = func(r *rand.Rand) func() (float64, int) {
+	s.arrivals = func(r *rand.Rand) func() coming {
 		inner := arrivals(r)
-		return func() (float64, int) {
-			gap, n := inner()
-			return wholeMicroseconds(gap) * by, n
+		return func() coming {
+			next := inner()
+			next.gap = wholeMicroseconds(next.gap) * by
+			return next
 		}
 	}
 	return s
@@ -323,15 +325,15 @@ func TestSeasonsLag(t *testing.T) {
 		// Times are in mean services; the hours of theory are 1/μ of them.
 		g := gamma / mu
 		s := scene{servers: 400, service: exponential(1)}
-		s.arrivals = func(r *rand.Rand) func() (float64, int) {
+		s.arrivals = func(r *rand.Rand) func() coming {
 			now := 0.0
-			return func() (float64, int) {
+			return func() coming {
 				for gap := 0.0; ; {
 					step := r.ExpFloat64() / ((mean + swing) / mu)
 					gap += step
 					now += step
 					if r.Float64()*(mean+swing) < mean+swing*math.Sin(g*now) {
-						return gap, 1
+						return coming{gap: gap, count: 1}
 					}
 				}
 			}
@@ -382,11 +384,14 @@ func TestAnEstimateThatKnowsNothingFails(t *testing.T) {
 		e    estimate
 		want bool
 	}{
-		{estimate{1, .005, 38}, true},
-		{estimate{1.03, .005, 38}, false}, // off
-		{estimate{1, .02, 38}, false},     // wide
-		{estimate{1.01, .002, 38}, false}, // near, and off by five standard errors
-		{estimate{1, math.NaN(), 38}, false},
+		{estimate{1, .005, 38, 0}, true},
+		{estimate{1.03, .005, 38, 0}, false}, // off
+		{estimate{1, .02, 38, 0}, false},     // wide
+		{estimate{1.01, .002, 38, 0}, false}, // near, and off by five standard errors
+		{estimate{1, math.NaN(), 38, 0}, false},
+		{estimate{1, .02, 38, 10}, true}, // wide, and cut short
+		{estimate{1.03, .005, 38, 10}, false},
+		{estimate{1.02, .005, 38, 100}, true}, // off by four standard errors that mean little
 	} {
 		if got := r.e.fault(1, .98, 1.02) == ""; got != r.want {
 			t.Errorf("%+v passes: %v", r.e, got)

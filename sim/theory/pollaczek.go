@@ -135,3 +135,20 @@ func deviance(k, m float64) float64 {
 }
 
 func square(x float64) float64 { return x * x }
+
+// KingmanBound is what the mean wait in GI/G/c doesn't exceed, from the SCV of times between
+// arrivals, which are independent of each other, and of service. In heavy traffic it is reached.
+//
+// Source: Kingman (1962) for one server, (1970) for several, as in Gross et al., section 7.1.
+func KingmanBound(c int, a, scvArrivals, scvService float64) float64 {
+	switch {
+	case c < 1 || senseless(a, scvArrivals, scvService):
+		return math.NaN()
+	case a >= float64(c):
+		return math.Inf(1)
+	case a == 0:
+		return 0
+	}
+	n := float64(c)
+	return (scvArrivals/(a*a) + scvService/n + (n-1)/(n*n)) * a / (2 * (1 - a/n))
+}

@@ -224,6 +224,29 @@ func TestPollaczekKhinchine(t *testing.T) {
 	near(t, "Allen-Cunneen, SCV 20", theory.MGcWait(10, 9, 1, 20), 7.022, 1e-3)
 }
 
+// TestKingmanIsAbove: every exact mean wait, and near in heavy traffic.
+func TestKingmanIsAbove(t *testing.T) {
+	for _, c := range []int{1, 2, 10, 50} {
+		for _, rho := range []float64{.1, .5, .9, .99, 1 - 1e-5} {
+			a := rho * float64(c)
+			for _, r := range []struct{ arrivals, service, exact float64 }{
+				{1, 1, theory.MMcWait(c, a)}, {1, 0, theory.MDcWait(c, a)}, {1, 4, station(t, theory.Poisson(a), hyper(t, 4), c).Wait},
+			} {
+				bound := theory.KingmanBound(c, a, r.arrivals, r.service)
+				if !(bound >= r.exact) {
+					t.Errorf("%d servers at %v, SCVs %v and %v: bound %v, wait %v", c, rho, r.arrivals, r.service, bound, r.exact)
+				}
+				if rho > .9999 && c == 1 {
+					near(t, "heavy traffic", bound, r.exact, 1e-4)
+				}
+			}
+			if c == 1 && !(theory.KingmanBound(1, rho, 0, 1) >= theory.DM1(rho).Wait && theory.KingmanBound(1, rho, 4, 1) >= theory.H2M1(rho, 4).Wait) {
+				t.Errorf("GI/M/1 at %v is above its bound", rho)
+			}
+		}
+	}
+}
+
 func hyper(t testing.TB, scv float64) theory.Phases {
 	t.Helper()
 	p, err := theory.Hyperexponential(scv)
@@ -592,7 +615,7 @@ func TestNonsenseIsNaN(t *testing.T) {
 			"ErlangB": theory.ErlangB(2, x), "ErlangC": theory.ErlangC(2, x), "MMcWait": theory.MMcWait(2, x), "MMcQueue": theory.MMcQueue(2, x),
 			"MMcWaitTail": theory.MMcWaitTail(2, 1, x), "MMcWaitQuantile": theory.MMcWaitQuantile(2, x, .5), "of p": theory.MMcWaitQuantile(2, 1, x),
 			"HalfinWhitt": theory.HalfinWhitt(x), "SquareRootServers": theory.SquareRootServers(10, x), "MDcWait": theory.MDcWait(2, x), "MDcWaitShare": theory.MDcWaitShare(2, x),
-			"MG1Wait": theory.MG1Wait(x, 1), "of scv": theory.MG1Wait(.5, x), "MG1WaitDeviation": theory.MG1WaitDeviation(.5, 1, x), "MGcWait": theory.MGcWait(2, 1, x, 1),
+			"MG1Wait": theory.MG1Wait(x, 1), "of scv": theory.MG1Wait(.5, x), "MG1WaitDeviation": theory.MG1WaitDeviation(.5, 1, x), "MGcWait": theory.MGcWait(2, 1, x, 1), "KingmanBound": theory.KingmanBound(2, 1, 1, x),
 			"GIM1": theory.DM1(x).Wait, "H2M1": theory.H2M1(.5, x).Wait, "its quantile": theory.DM1(.5).Quantile(x), "MM1Sojourn": theory.MM1Sojourn(theory.SRPT, x),
 			"ErlangA": theory.ErlangA(2, x, 1).Wait, "of theta": theory.ErlangA(2, 1, x).Wait, "MMcK": theory.MMcK(2, 3, x).Wait, "FiniteSource": theory.FiniteSource(2, 1, x).Wait,
 			"RestartTime": theory.RestartTime(x, 1, 1), "RestartTimeExponential": theory.RestartTimeExponential(1, x, 1), "RestartTimeResampled": theory.RestartTimeResampled(1, 1, x),
@@ -636,7 +659,7 @@ func TestNonsenseIsNaN(t *testing.T) {
 func TestWhatCannotBeServedWaitsForEver(t *testing.T) {
 	for _, over := range []float64{1, 1.5, 1e300, math.Inf(1)} {
 		for name, got := range map[string]float64{
-			"MMcWait": theory.MMcWait(3, 3*over), "MMcWaitQuantile": theory.MMcWaitQuantile(3, 3*over, .5), "MDcWait": theory.MDcWait(3, 3*over), "MG1Wait": theory.MG1Wait(over, 1),
+			"MMcWait": theory.MMcWait(3, 3*over), "MMcWaitQuantile": theory.MMcWaitQuantile(3, 3*over, .5), "MDcWait": theory.MDcWait(3, 3*over), "KingmanBound": theory.KingmanBound(3, 3*over, 1, 1), "MG1Wait": theory.MG1Wait(over, 1),
 			"MG1WaitDeviation": theory.MG1SecondMoment(theory.LastCome, over, 1, 6), "GIM1": theory.DM1(over).Wait, "its quantile": theory.DM1(over).Quantile(.1),
 			"MM1Sojourn": theory.MM1Sojourn(theory.SRPT, over), "ForkJoin2": theory.ForkJoin2(over), "ChoicesSojourn": theory.ChoicesSojourn(2, over), "PSSojourn": theory.PSSojourn(over, 1),
 			"MM1AsymptoticVariance": theory.MM1AsymptoticVariance(over), "MMcSecondMoment": theory.MMcSecondMoment(theory.FirstCome, 3, 3*over),
