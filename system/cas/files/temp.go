@@ -35,7 +35,8 @@ func (d *Dir[K]) Create() (*Temp[K], error) {
 
 // newName returns a path for a file that is being written.
 func (d *Dir[K]) newName() string {
-	return filepath.Join(d.tmp, strconv.FormatUint(d.next.Add(1), 10))
+	n := d.next.Add(1)
+	return filepath.Join(d.tmp, nursery(n), strconv.FormatUint(n, 10))
 }
 
 // Size is how many bytes the file has.
