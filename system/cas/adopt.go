@@ -21,13 +21,15 @@ import (
 // It copies what somebody has open for writing, what has several names, what is on
 // another file system and what isn't the user's to give away; and leaves alone what is
 // stored already.
-func (s *Disk) Adopt(ctx context.Context, file *os.File) (d digest.Digest, adopted bool, err error) {
+func (s *Disk) Adopt(ctx context.Context, file *os.File, fresh func(digest.Digest, []byte)) (d digest.Digest, adopted bool, err error) {
 	if !leased(file, unix.F_SETLEASE) {
-		d, err = s.Keep(ctx, file)
+		d, err = s.Keep(ctx, file, fresh)
 		return d, false, err
 	}
 	defer unix.FcntlInt(file.Fd(), unix.F_SETLEASE, unix.F_UNLCK)
-	if d, err = hashFile(ctx, file); err != nil || d == digest.Empty || s.has(d) {
+	pooled := keepBuffers.Get().(*[keptBytes + 1]byte)
+	defer keepBuffers.Put(pooled)
+	if d, err = hashFile(ctx, file, pooled[:]); err != nil || d == digest.Empty || s.has(d) {
 		return d, false, err
 	}
 	temp, err := s.files.Adopt(file)
@@ -35,6 +37,9 @@ func (s *Disk) Adopt(ctx context.Context, file *os.File) (d digest.Digest, adopt
 		// Whoever has opened the file for writing meanwhile waits for the lease.
 		if temp.Size() == d.SizeBytes && leased(file, unix.F_GETLEASE) {
 			err := temp.Commit(keyOf(d))
+			if err == nil && fresh != nil && d.SizeBytes <= keptBytes {
+				fresh(d, pooled[:d.SizeBytes])
+			}
 			return d, err == nil, writeError(d, err)
 		}
 		temp.Discard()
@@ -44,7 +49,7 @@ func (s *Disk) Adopt(ctx context.Context, file *os.File) (d digest.Digest, adopt
 	if _, err := file.Seek(0, io.SeekStart); err != nil {
 		return d, false, err
 	}
-	d, err = s.Keep(ctx, file)
+	d, err = s.Keep(ctx, file, fresh)
 	return d, false, err
 }
 
@@ -55,16 +60,15 @@ func leased(file *os.File, command int) bool {
 	return err == nil && (command == unix.F_SETLEASE || kind == unix.F_RDLCK)
 }
 
-// hashFile returns the digest of what is left to read of a file.
-func hashFile(ctx context.Context, file *os.File) (d digest.Digest, err error) {
-	pooled := keepBuffers.Get().(*[keptBytes + 1]byte)
-	defer keepBuffers.Put(pooled)
+// hashFile returns the digest of what is left to read of a file. What is shorter than
+// buffer is in it afterwards.
+func hashFile(ctx context.Context, file *os.File, buffer []byte) (d digest.Digest, err error) {
 	hash := sha256.New()
 	for {
-		n, err := file.Read(pooled[:keptBytes])
-		hash.Write(pooled[:n])
+		n, err := io.ReadFull(file, buffer)
+		hash.Write(buffer[:n])
 		d.SizeBytes += int64(n)
-		if errors.Is(err, io.EOF) {
+		if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 			hash.Sum(d.Hash[:0])
 			return d, nil
 		}

@@ -55,7 +55,7 @@ func TestAdoptedFileIsTheBlobs(t *testing.T) {
 			}
 			file := open(t, path, os.O_RDONLY)
 			before := stat(t, path)
-			got, adopted, err := store.Adopt(t.Context(), file)
+			got, adopted, err := store.Adopt(t.Context(), file, nil)
 			if err != nil || got != want || adopted != c.want {
 				t.Fatalf("got %v, adopted %v, %v; want %v, %v", got, adopted, err, want, c.want)
 			}
@@ -101,7 +101,7 @@ func TestFileIsAdoptedOnce(t *testing.T) {
 			adopts.Go(func() {
 				defer file.Close()
 				<-begin
-				got, taken, err := store.Adopt(t.Context(), file)
+				got, taken, err := store.Adopt(t.Context(), file, nil)
 				if err != nil || got != want {
 					t.Errorf("got %v, %v; want %v", got, err, want)
 				}
@@ -144,7 +144,7 @@ func TestFileThatCannotBeStoredIsGivenBack(t *testing.T) {
 	if err := os.WriteFile(folder, nil, 0o644); err != nil { // no folder any more
 		t.Fatal(err)
 	}
-	if _, adopted, err := store.Adopt(t.Context(), open(t, path, os.O_RDONLY)); err == nil || adopted {
+	if _, adopted, err := store.Adopt(t.Context(), open(t, path, os.O_RDONLY), nil); err == nil || adopted {
 		t.Errorf("it was stored: adopted %v, %v", adopted, err)
 	}
 	if after := stat(t, path); after.Mode() != before.Mode() || !after.ModTime().Equal(before.ModTime()) {
@@ -162,7 +162,7 @@ func TestFileOfAStoredBlobStays(t *testing.T) {
 	if err := os.WriteFile(path, data, 0o640); err != nil {
 		t.Fatal(err)
 	}
-	if got, adopted, err := store.Adopt(t.Context(), open(t, path, os.O_RDONLY)); got != want || adopted || err != nil {
+	if got, adopted, err := store.Adopt(t.Context(), open(t, path, os.O_RDONLY), nil); got != want || adopted || err != nil {
 		t.Errorf("got %v, adopted %v, %v", got, adopted, err)
 	}
 	if mode := stat(t, path).Mode(); mode != 0o640 {
@@ -183,7 +183,7 @@ func TestFileElsewhereIsCopied(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := stat(t, path)
-	if got, adopted, err := store.Adopt(t.Context(), open(t, path, os.O_RDONLY)); got != want || adopted || err != nil {
+	if got, adopted, err := store.Adopt(t.Context(), open(t, path, os.O_RDONLY), nil); got != want || adopted || err != nil {
 		t.Errorf("got %v, adopted %v, %v", got, adopted, err)
 	}
 	if after := stat(t, path); after.Mode() != before.Mode() || !after.ModTime().Equal(before.ModTime()) {

@@ -230,14 +230,14 @@ func (s *Disk) Write(ctx context.Context, d digest.Digest, data []byte) error {
 	if err := checkBlob(d, data); err != nil {
 		return err
 	}
-	return s.write(d, data)
-}
-
-// write stores data that is known to be d's.
-func (s *Disk) write(d digest.Digest, data []byte) error {
 	if d.IsEmpty() || s.has(d) {
 		return nil
 	}
+	return s.writeNew(d, data)
+}
+
+// writeNew stores data that is known to be d's, and not to be there.
+func (s *Disk) writeNew(d digest.Digest, data []byte) error {
 	temp, err := s.files.Create()
 	if err != nil {
 		return writeError(d, err)

@@ -185,7 +185,7 @@ func TestDiskStartDropsWhatIsNoBlob(t *testing.T) {
 	d := write(t, store, []byte("hello"))
 	torn := write(t, store, []byte("torn by a power failure"))
 	store.Close()
-	bad := []string{filepath.Join(dir, "tmp", "17"), filepath.Join(dir, "objects", "ab", "short"),
+	bad := []string{filepath.Join(dir, "tmp", "17"), filepath.Join(dir, "tmp", "n0", "32"), filepath.Join(dir, "objects", "ab", "short"),
 		filepath.Join(dir, "objects", "ab", strings.Repeat("G", 62))}
 	for _, path := range bad {
 		if err := os.WriteFile(path, []byte("rubbish"), 0o644); err != nil {

@@ -23,7 +23,10 @@ var keepBuffers = sync.Pool{New: func() any { return new([keptBytes + 1]byte) }}
 // whatever somebody writes to a file meanwhile. Storing a blob that is there is no
 // error, and costs no write up to 1 MiB; a longer one takes space until its end tells
 // that it is there. The error is the source's, or wraps ErrNoSpace.
-func (s *Disk) Keep(ctx context.Context, source io.Reader) (digest.Digest, error) {
+//
+// Unless fresh is nil it is called with a blob of up to 1 MiB that wasn't there and is now,
+// for who has a use for what was just read. The data is good until it returns.
+func (s *Disk) Keep(ctx context.Context, source io.Reader, fresh func(digest.Digest, []byte)) (digest.Digest, error) {
 	pooled := keepBuffers.Get().(*[keptBytes + 1]byte)
 	defer keepBuffers.Put(pooled)
 	buffer := pooled[:]
@@ -36,7 +39,16 @@ func (s *Disk) Keep(ctx context.Context, source io.Reader) (digest.Digest, error
 	}
 	data := buffer[:n]
 	d := digest.Of(data)
-	return d, s.write(d, data)
+	if d.IsEmpty() || s.has(d) {
+		return d, nil
+	}
+	if err := s.writeNew(d, data); err != nil {
+		return d, err
+	}
+	if fresh != nil {
+		fresh(d, data)
+	}
+	return d, nil
 }
 
 // keepLong stores the content of buffer and what comes after it.

@@ -60,6 +60,9 @@ type capture struct {
 	// move says that the client has no more use for the files: those that can be
 	// become the cache's own and lose their names.
 	move bool
+	// uploading is told of small blobs that are perhaps to be sent, while they are in
+	// memory; nil if nothing is.
+	uploading func(digest.Digest, []byte)
 
 	entries int
 	blobs   []digest.Digest
@@ -92,9 +95,9 @@ func (c *capture) file(ctx context.Context, it *item) (digest.Digest, error) {
 // away; then adopted says that this is to be done.
 func (c *capture) take(ctx context.Context, file *os.File, removable bool) (d digest.Digest, adopted bool, err error) {
 	if removable {
-		return c.store.local.Adopt(ctx, file)
+		return c.store.local.Adopt(ctx, file, c.uploading)
 	}
-	d, err = c.store.local.Keep(ctx, file)
+	d, err = c.store.local.Keep(ctx, file, c.uploading)
 	return d, false, err
 }
 
@@ -120,7 +123,7 @@ func (c *capture) keepDirectories(ctx context.Context, t *capturedTree, send boo
 	for d, data := range t.data {
 		group.Go(func() error { return c.store.local.Write(ctx, d, data) })
 		if send {
-			c.blobs = append(c.blobs, d)
+			c.send(d, data)
 		}
 	}
 	return group.Wait()
@@ -130,6 +133,14 @@ func (c *capture) keep(ctx context.Context, d digest.Digest, data []byte) error 
 	if err := c.store.local.Write(ctx, d, data); err != nil {
 		return err
 	}
-	c.blobs = append(c.blobs, d)
+	c.send(d, data)
 	return nil
+}
+
+// send has a message sent.
+func (c *capture) send(d digest.Digest, data []byte) {
+	if c.uploading != nil && !d.IsEmpty() && d.SizeBytes <= smallBytes {
+		c.uploading(d, data)
+	}
+	c.blobs = append(c.blobs, d)
 }

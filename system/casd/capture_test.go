@@ -22,6 +22,7 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/weir-build/weir/system/cas"
+	"github.com/weir-build/weir/system/cas/castest"
 	"github.com/weir-build/weir/system/digest"
 	lcpb "github.com/weir-build/weir/system/proto/localcas"
 )
@@ -489,5 +490,31 @@ func TestCacheTooSmallFailsThePath(t *testing.T) {
 	got := w.captureFiles(&lcpb.CaptureFilesRequest{Root: dir, Path: []string{"large", "small"}}).Responses
 	if codes.Code(got[0].Status.GetCode()) != codes.ResourceExhausted || got[1].Status.GetCode() != 0 {
 		t.Errorf("got %v, %v, want RESOURCE_EXHAUSTED and OK", got[0].Status, got[1].Status)
+	}
+}
+
+// What is new is sent from memory, so that the cache need not hold all of it at a time.
+func TestCacheSmallerThanTheCaptureSendsItAll(t *testing.T) {
+	for _, move := range []bool{false, true} {
+		w := newWorld(t, quota(1<<20))
+		dir := t.TempDir()
+		var paths []string
+		var want []digest.Digest
+		for i := range 40 {
+			name := fmt.Sprint(i)
+			data, d := castest.Blob(uint64(i), 100<<10)
+			if err := os.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			paths, want = append(paths, name), append(want, d)
+		}
+		for i, r := range w.captureFiles(&lcpb.CaptureFilesRequest{Root: dir, Path: paths, MoveFiles: move}).Responses {
+			if r.Status.GetCode() != 0 || w.digest(r.Digest) != want[i] {
+				t.Errorf("move %v: file %d: got %v, want %v", move, i, r, want[i])
+			}
+		}
+		if missing, err := w.far.Missing(t.Context(), want, nil); err != nil || len(missing) > 0 {
+			t.Errorf("move %v: the remote lacks %d of %d blobs, %v", move, len(missing), len(want), err)
+		}
 	}
 }

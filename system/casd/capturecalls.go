@@ -52,13 +52,14 @@ func (s *Server) CaptureFiles(ctx context.Context, request *lcpb.CaptureFilesReq
 	record := recordedOf(request.NodeProperties, request.UnixModeMask)
 	response := &lcpb.CaptureFilesResponse{Responses: make([]*lcpb.CaptureFilesResponse_Response, len(request.Path))}
 	outcomes := make([]outcome, len(request.Path))
+	up, uploading := in.beginUpload(ctx, request.SkipUpload)
 	var group errgroup.Group
 	group.SetLimit(captureWorkers)
 	for i, path := range request.Path {
 		answer := &lcpb.CaptureFilesResponse_Response{Path: path}
 		response.Responses[i] = answer
 		group.Go(func() error {
-			c := &capture{store: in.store, record: record, owns: s.stager.owns, move: request.MoveFiles}
+			c := &capture{store: in.store, record: record, owns: s.stager.owns, move: request.MoveFiles, uploading: uploading}
 			err := s.locate(ctx, in.root, request.Root, path, func(it item) error {
 				return c.captureFile(ctx, it, answer)
 			})
@@ -67,7 +68,7 @@ func (s *Server) CaptureFiles(ctx context.Context, request *lcpb.CaptureFilesReq
 		})
 	}
 	_ = group.Wait() // errors are the paths'
-	in.settle(ctx, outcomes, request.SkipUpload)
+	up.settle(ctx, outcomes)
 	for i, o := range outcomes {
 		if response.Responses[i].Status = statusProto(o.err); o.err != nil {
 			response.Responses[i].Digest = nil
@@ -101,16 +102,17 @@ func (s *Server) CaptureTree(ctx context.Context, request *lcpb.CaptureTreeReque
 	record := recordedOf(request.NodeProperties, request.UnixModeMask)
 	response := &lcpb.CaptureTreeResponse{Responses: make([]*lcpb.CaptureTreeResponse_Response, len(request.Path))}
 	outcomes := make([]outcome, len(request.Path))
+	up, uploading := in.beginUpload(ctx, request.SkipUpload)
 	for i, path := range request.Path {
 		answer := &lcpb.CaptureTreeResponse_Response{Path: path}
 		response.Responses[i] = answer
-		c := &capture{store: in.store, record: record, owns: s.stager.owns, move: request.MoveFiles}
+		c := &capture{store: in.store, record: record, owns: s.stager.owns, move: request.MoveFiles, uploading: uploading}
 		err := s.locate(ctx, in.root, request.Root, path, func(it item) error {
 			return c.captureTree(ctx, it, request.OutputDirectoryFormat, answer)
 		})
 		outcomes[i] = outcome{err, c.blobs}
 	}
-	in.settle(ctx, outcomes, request.SkipUpload)
+	up.settle(ctx, outcomes)
 	for i, o := range outcomes {
 		if response.Responses[i].Status = statusProto(o.err); o.err != nil {
 			response.Responses[i].TreeDigest, response.Responses[i].RootDirectoryDigest = nil, nil
@@ -253,10 +255,20 @@ type outcome struct {
 	blobs []digest.Digest
 }
 
-// settle uploads what was captured, all in one go, and turns the outcomes of
-// paths whose blobs couldn't be sent into errors.
-func (in *instance) settle(ctx context.Context, outcomes []outcome, skip bool) {
-	if skip {
+// beginUpload returns what sends the blobs of a call, and what tells it of those in memory;
+// nil and nil if none are to be sent.
+func (in *instance) beginUpload(ctx context.Context, skip bool) (*uploads, func(digest.Digest, []byte)) {
+	if skip || !in.store.sends() {
+		return nil, nil
+	}
+	u := in.store.newUploads()
+	return u, func(d digest.Digest, data []byte) { u.offer(ctx, d, data) }
+}
+
+// settle uploads what was captured and isn't on its way yet, and turns the outcomes of
+// paths whose blobs couldn't be sent into errors. nil sends nothing.
+func (u *uploads) settle(ctx context.Context, outcomes []outcome) {
+	if u == nil {
 		return
 	}
 	var all []digest.Digest
@@ -265,7 +277,7 @@ func (in *instance) settle(ctx context.Context, outcomes []outcome, skip bool) {
 			all = append(all, o.blobs...)
 		}
 	}
-	failed, err := in.store.upload(ctx, all)
+	failed, err := u.finish(ctx, all)
 	for i := range outcomes {
 		o := &outcomes[i]
 		if o.err != nil {

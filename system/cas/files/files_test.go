@@ -216,3 +216,32 @@ func TestFileStoredAgainSurvivesItsEviction(t *testing.T) {
 		t.Errorf("usage is %+v with %d files", got, there)
 	}
 }
+
+// TestFilesBeingWrittenAreApart looks at the folders that files being written are in, of
+// which one opened again has no more.
+func TestFilesBeingWrittenAreApart(t *testing.T) {
+	root := t.TempDir()
+	for range 2 {
+		d := openWith(t, root, files.Config{})
+		folders := make(map[string]bool)
+		for range 100 {
+			temp, err := d.Create()
+			if err != nil {
+				t.Fatal(err)
+			}
+			paths, err := filepath.Glob(filepath.Join(root, "tmp", "*", "*"))
+			if err != nil || len(paths) != 1 {
+				t.Fatalf("%v, %v", paths, err)
+			}
+			folders[filepath.Dir(paths[0])] = true
+			temp.Discard()
+		}
+		if len(folders) < 10 {
+			t.Errorf("100 files were written in %d folders", len(folders))
+		}
+		if all, err := os.ReadDir(filepath.Join(root, "tmp")); err != nil || len(all) != len(folders) {
+			t.Errorf("%d folders, %d of them used, %v", len(all), len(folders), err)
+		}
+		d.Close()
+	}
+}

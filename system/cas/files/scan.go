@@ -18,10 +18,7 @@ type found[K comparable] struct {
 
 // prepare empties tmp, makes the folders and fills the index.
 func (d *Dir[K]) prepare() error {
-	if err := os.RemoveAll(d.tmp); err != nil {
-		return err
-	}
-	if err := os.Mkdir(d.tmp, 0o755); err != nil {
+	if err := openNurseries(d.tmp); err != nil {
 		return err
 	}
 	var all []found[K]

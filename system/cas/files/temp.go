@@ -35,7 +35,8 @@ func (d *Dir[K]) Create() (*Temp[K], error) {
 
 // newName returns a path for a file that is being written.
 func (d *Dir[K]) newName() string {
-	return filepath.Join(d.tmp, strconv.FormatUint(d.next.Add(1), 10))
+	n := d.next.Add(1)
+	return filepath.Join(d.tmp, nursery(n), strconv.FormatUint(n, 10))
 }
 
 // Size is how many bytes the file has.
@@ -99,7 +100,7 @@ func (t *Temp[K]) rename(key K) error {
 	place.Lock()
 	defer place.Unlock()
 	path := d.Path(key)
-	if err := os.Rename(t.name, path); err != nil {
+	if err := rename(t.name, path); err != nil {
 		t.giveBack()
 		t.remove()
 		return fmt.Errorf("name file: %w", spaceError(err))
@@ -117,6 +118,19 @@ func (t *Temp[K]) rename(key K) error {
 	d.index.Fill(key, record{t.size, time.Now().Unix()}, charge(t.size))
 	d.index.Release(t.reserved - charge(t.size)) // of a write that came up short
 	return nil
+}
+
+// rename is os.Rename without its question beforehand whether the new name is a folder's.
+func rename(from, to string) error {
+	for {
+		switch err := unix.Rename(from, to); err {
+		case nil:
+			return nil
+		case unix.EINTR:
+		default:
+			return &os.LinkError{Op: "rename", Old: from, New: to, Err: err}
+		}
+	}
 }
 
 // Discard deletes the file, or gives back one that was adopted.
