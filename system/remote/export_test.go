@@ -39,3 +39,6 @@ func ReadAnswer(pieces [][]byte, scratch bool) (*repb.BatchReadBlobsResponse, er
 	response := new(repb.BatchReadBlobsResponse)
 	return response, newAnswerCodec(scratch).Unmarshal(data, response)
 }
+
+// ReadExecuteResponse reads a response as an operation has it.
+var ReadExecuteResponse = readExecuteResponse
