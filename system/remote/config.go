@@ -71,6 +71,10 @@ type Config struct {
 	// RequestTimeout bounds each unary call; 0 means no bound but the caller's.
 	RequestTimeout time.Duration
 
+	// Balancer is the name of a load-balancing policy that is registered with gRPC, for
+	// calls of a name with several addresses; empty means round_robin.
+	Balancer string
+
 	// Compressor encodes and decodes what goes over the wire, as far as the
 	// server's capabilities have it; nil means that all of it goes plain.
 	Compressor Compressor
