@@ -154,14 +154,8 @@ var operationsRead = operationCodec{protobuf}
 
 // Unmarshal reads an operation.
 func (c operationCodec) Unmarshal(data mem.BufferSlice, v any) error {
-	o, ok := v.(*operation)
-	if !ok {
-		return c.CodecV2.Unmarshal(data, v)
+	if o, ok := v.(*operation); ok {
+		return inOnePiece(data, o.read)
 	}
-	if len(data) == 1 {
-		return o.read(data[0].ReadOnlyData())
-	}
-	whole := data.MaterializeToBuffer(mem.DefaultBufferPool())
-	defer whole.Free()
-	return o.read(whole.ReadOnlyData())
+	return c.CodecV2.Unmarshal(data, v)
 }
