@@ -236,13 +236,13 @@ func (c *Client) FindMissingBlobs(blobs, params sobek.Value) *sobek.Promise {
 			return texts(missing), err
 		}
 		// They come in the order of the question.
-		out := &Blobs{Count: len(missing), blobs: make([]workload.Blob, 0, len(missing))}
+		blobs := make([]workload.Blob, 0, len(missing))
 		for i := range digests {
-			if j := len(out.blobs); j < len(missing) && missing[j] == digests[i] {
-				out.blobs = append(out.blobs, handle.blobs[i])
+			if j := len(blobs); j < len(missing) && missing[j] == digests[i] {
+				blobs = append(blobs, handle.blobs[i])
 			}
 		}
-		return out, nil
+		return newBlobs(blobs), nil
 	})
 }
 
