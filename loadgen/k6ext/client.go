@@ -235,6 +235,9 @@ func (c *Client) FindMissingBlobs(blobs, params sobek.Value) *sobek.Promise {
 		if err != nil || handle == nil {
 			return texts(missing), err
 		}
+		if len(missing) == len(digests) {
+			return handle.handle(), nil
+		}
 		// They come in the order of the question.
 		blobs := make([]workload.Blob, 0, len(missing))
 		for i := range digests {

@@ -33,23 +33,21 @@ const (
 )
 
 func (q *question) marshal() []byte {
-	each := 2*q.asked[0].Func().Size() + 20 // four tags and lengths, and a size of at most ten bytes
-	data := make([]byte, 0, 20+len(q.instance)+len(q.asked)*each)
+	size := protowire.SizeTag(questionInstance) + protowire.SizeBytes(len(q.instance)) + protowire.SizeTag(questionFunction) + 1
+	for i := range q.asked {
+		size += protowire.SizeTag(questionDigest) + protowire.SizeBytes(digestBytes(&q.asked[i]))
+	}
+	data := make([]byte, 0, size)
 	if q.instance != "" {
 		data = protowire.AppendTag(data, questionInstance, protowire.BytesType)
 		data = protowire.AppendString(data, q.instance)
 	}
 	for i := range q.asked {
 		d := &q.asked[i]
-		hash := 2 * d.Func().Size()
-		size := protowire.SizeTag(hashField) + protowire.SizeBytes(hash)
-		if d.SizeBytes != 0 {
-			size += protowire.SizeTag(sizeField) + protowire.SizeVarint(uint64(d.SizeBytes))
-		}
 		data = protowire.AppendTag(data, questionDigest, protowire.BytesType)
-		data = protowire.AppendVarint(data, uint64(size))
+		data = protowire.AppendVarint(data, uint64(digestBytes(d)))
 		data = protowire.AppendTag(data, hashField, protowire.BytesType)
-		data = protowire.AppendVarint(data, uint64(hash))
+		data = protowire.AppendVarint(data, uint64(2*d.Func().Size()))
 		data = d.AppendHex(data)
 		if d.SizeBytes != 0 {
 			data = protowire.AppendTag(data, sizeField, protowire.VarintType)
@@ -58,6 +56,15 @@ func (q *question) marshal() []byte {
 	}
 	data = protowire.AppendTag(data, questionFunction, protowire.VarintType)
 	return protowire.AppendVarint(data, uint64(q.asked[0].Func().Value()))
+}
+
+// digestBytes is how many bytes the message of a digest has.
+func digestBytes(d *digest.Digest) int {
+	n := protowire.SizeTag(hashField) + protowire.SizeBytes(2*d.Func().Size())
+	if d.SizeBytes != 0 {
+		n += protowire.SizeTag(sizeField) + protowire.SizeVarint(uint64(d.SizeBytes))
+	}
+	return n
 }
 
 // answered is what a FindMissingBlobsResponse says to a question: those of the asked that
@@ -87,6 +94,8 @@ func (a *answered) read(data []byte) error {
 // digits that were asked for. It tells whether it is one.
 func (a *answered) inOrder(data []byte) bool {
 	left, ok := a.asked, true
+	// As many as there is room for, but for their sizes and what is around them.
+	a.missing = slices.Grow(a.missing, min(len(left), len(data)/(2*left[0].Func().Size())))
 	err := eachField(data, func(tag uint64, field []byte, _ uint64) {
 		if tag != answerDigest || !ok {
 			return
