@@ -43,8 +43,10 @@ const (
 func Dial(c remote.Config, connections int, observer Observer) (*Client, error) {
 	client := &Client{observer: observer}
 	client.digests.init(digest.SHA256)
+	c.Balancer = observed
+	meter := &meter{observer: observer, calls: &client.calls}
 	options := []grpc.DialOption{
-		grpc.WithStatsHandler(&meter{observer: observer, calls: &client.calls}), grpc.WithUserAgent("weir-load"),
+		grpc.WithUnaryInterceptor(meter.unary), grpc.WithStreamInterceptor(meter.stream), grpc.WithUserAgent("weir-load"),
 		grpc.WithInitialWindowSize(streamWindow), grpc.WithInitialConnWindowSize(connWindow),
 		grpc.WithReadBufferSize(ioBuffer), grpc.WithWriteBufferSize(ioBuffer),
 	}

@@ -4,15 +4,19 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
 
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
 	"go.opentelemetry.io/otel/trace"
+	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/encoding"
+	protocodec "google.golang.org/grpc/encoding/proto"
+	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/metadata"
-	"google.golang.org/grpc/stats"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 
@@ -120,70 +124,103 @@ func labelOf(ctx context.Context) label {
 	return label{size: -1}
 }
 
-// meter is the stats.Handler that sees every RPC: it adds the headers, and tells the
-// observer what became of it.
+// meter sees every RPC, and tells the observer what became of it: of each attempt, where
+// gRPC repeats one.
 type meter struct {
 	observer Observer
 	calls    *atomic.Int64 // under way
 }
 
+// rpc is a call. It counts its bytes as its codec.
 type rpc struct {
+	meter  *meter
 	label  label
 	method string
-	sent   time.Time
+	begun  time.Time
+	codec  encoding.CodecV2
+	// attempts are those that were made of it.
+	attempts atomic.Int32
 	// Bytes. gRPC tells of the end of a stream that is cancelled in a goroutine of its own,
 	// while a message may be on its way.
-	out, in   atomic.Int64
-	cancelled func() bool // by the run's end, or a user who gave up: no failure of the target's
+	out, in atomic.Int64
+	over    atomic.Bool
+	ctx     context.Context // of the caller, to tell who cancelled
 }
 
 type rpcKey struct{}
 
 const capabilitiesMethod = "Capabilities/GetCapabilities"
 
-// TagRPC begins an RPC.
-func (m *meter) TagRPC(ctx context.Context, info *stats.RPCTagInfo) context.Context {
-	r := &rpc{label: labelOf(ctx), method: shortMethod(info.FullMethodName), sent: time.Now()}
+// protobuf is gRPC's codec.
+var protobuf = encoding.GetCodecV2(protocodec.Name)
+
+// begin begins a call, and returns the options to make it with.
+func (m *meter) begin(ctx context.Context, method string, options []grpc.CallOption) (*rpc, []grpc.CallOption) {
+	r := &rpc{meter: m, label: labelOf(ctx), method: shortMethod(method), begun: time.Now(), codec: protobuf, ctx: ctx}
 	if r.method == capabilitiesMethod {
 		r.label.size, r.label.blobs = -1, 0 // asked on the way to another call
 	}
-	r.cancelled = func() bool { return errors.Is(context.Cause(ctx), context.Canceled) }
 	if r.label.intended.IsZero() {
-		r.label.intended = r.sent
+		r.label.intended = r.begun
 	}
-	return context.WithValue(ctx, rpcKey{}, r)
-}
-
-// HandleRPC follows it.
-func (m *meter) HandleRPC(ctx context.Context, event stats.RPCStats) {
-	r, ok := ctx.Value(rpcKey{}).(*rpc)
-	if !ok {
-		return
-	}
-	switch e := event.(type) {
-	case *stats.Begin:
-		m.calls.Add(1)
-	case *stats.OutPayload:
-		r.out.Add(int64(e.WireLength))
-	case *stats.InPayload:
-		r.in.Add(int64(e.WireLength))
-	case *stats.End:
-		m.calls.Add(-1)
-		c := r.ended(e.EndTime, e.Error)
-		m.observer.Call(c)
-		if r.label.also != nil {
-			r.label.also.Call(c)
+	for _, o := range options {
+		if o, ok := o.(grpc.ForceCodecV2CallOption); ok {
+			r.codec = o.CodecV2
 		}
 	}
+	m.calls.Add(1)
+	return r, append(slices.Clip(options), grpc.ForceCodecV2(r))
 }
 
-// TagConn and HandleConn are not interested in connections.
-func (m *meter) TagConn(ctx context.Context, _ *stats.ConnTagInfo) context.Context { return ctx }
+func (r *rpc) on(ctx context.Context) context.Context { return context.WithValue(ctx, rpcKey{}, r) }
 
-// HandleConn does nothing.
-func (m *meter) HandleConn(context.Context, stats.ConnStats) {}
+// unary makes a call of one answer.
+func (m *meter) unary(ctx context.Context, method string, request, reply any, conn *grpc.ClientConn, invoke grpc.UnaryInvoker, options ...grpc.CallOption) error {
+	r, options := m.begin(ctx, method, options)
+	err := invoke(r.on(ctx), method, request, reply, conn, options...)
+	r.end(err)
+	return err
+}
 
-func (r *rpc) ended(at time.Time, err error) *result.Call {
+// stream makes a call of streams.
+func (m *meter) stream(ctx context.Context, desc *grpc.StreamDesc, conn *grpc.ClientConn, method string, open grpc.Streamer, options ...grpc.CallOption) (grpc.ClientStream, error) {
+	r, options := m.begin(ctx, method, options)
+	return open(r.on(ctx), desc, conn, method, append(options, grpc.OnFinish(r.end))...)
+}
+
+// end ends a call. What wasn't attempted, because there was no connection in time, is told
+// of here.
+func (r *rpc) end(err error) {
+	if !r.over.CompareAndSwap(false, true) {
+		return // of a stream that couldn't be opened, gRPC tells twice
+	}
+	r.meter.calls.Add(-1)
+	if r.attempts.Load() == 0 {
+		r.ended(r.begun, err)
+	}
+}
+
+// Name is that of none, so that the content type is the usual one.
+func (r *rpc) Name() string { return "" }
+
+// framing is what gRPC adds to each message.
+const framing = 5
+
+// Marshal counts what is sent. What is sent again is the same bytes.
+func (r *rpc) Marshal(v any) (mem.BufferSlice, error) {
+	data, err := r.codec.Marshal(v)
+	r.out.Add(int64(data.Len() + framing))
+	return data, err
+}
+
+// Unmarshal counts what is received.
+func (r *rpc) Unmarshal(data mem.BufferSlice, v any) error {
+	r.in.Add(int64(data.Len() + framing))
+	return r.codec.Unmarshal(data, v)
+}
+
+// ended tells of an attempt.
+func (r *rpc) ended(sent time.Time, err error) {
 	code := codes.OK
 	// A stream that was read to its end may end with io.EOF.
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -191,8 +228,8 @@ func (r *rpc) ended(at time.Time, err error) *result.Call {
 	}
 	c := &result.Call{
 		CallKey:  result.CallKey{Method: r.method, Status: codeName(code), Phase: r.label.phase},
-		Intended: r.label.intended, Sent: r.sent, End: at,
-		Blobs: r.label.blobs, BytesSent: r.out.Load(), BytesReceived: r.in.Load(), TraceID: r.label.trace,
+		Intended: r.label.intended, Sent: sent, End: time.Now(),
+		Blobs: r.label.blobs, BytesSent: r.out.Load(), BytesReceived: r.in.Swap(0), TraceID: r.label.trace,
 	}
 	if r.label.size >= 0 {
 		c.SizeClass = result.SizeClass(r.label.size)
@@ -206,10 +243,14 @@ func (r *rpc) ended(at time.Time, err error) *result.Call {
 			c.Cache = "miss"
 		}
 	}
-	if code != codes.OK && !missed && !r.cancelled() {
+	if code != codes.OK && !missed && !errors.Is(context.Cause(r.ctx), context.Canceled) {
+		// Not by the run's end, or a user who gave up: that is no failure of the target's.
 		c.Failed, c.Message = true, status.Convert(err).Message()
 	}
-	return c
+	r.meter.observer.Call(c)
+	if r.label.also != nil {
+		r.label.also.Call(c)
+	}
 }
 
 // shortMethod is the service without its package, and the method.

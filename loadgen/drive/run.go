@@ -3,7 +3,7 @@
 //
 //	outcome, err := drive.Run(ctx, drive.Config{Scenario: s, Remote: remote.Config{URL: target}})
 //
-// Calls are observed below the client, as gRPC's stats handler sees them, so that a build,
+// Calls are observed below the client, each attempt that gRPC makes of one, so that a build,
 // a mix and a script are measured in one way. What is due is begun at its intended time
 // whether or not what came before has ended; the moment it was intended for is where its
 // response time begins. Beyond a bound of what is in flight it is dropped, and counted.

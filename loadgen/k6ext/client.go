@@ -235,14 +235,17 @@ func (c *Client) FindMissingBlobs(blobs, params sobek.Value) *sobek.Promise {
 		if err != nil || handle == nil {
 			return texts(missing), err
 		}
+		if len(missing) == len(digests) {
+			return handle.handle(), nil
+		}
 		// They come in the order of the question.
-		out := &Blobs{Count: len(missing), blobs: make([]workload.Blob, 0, len(missing))}
+		blobs := make([]workload.Blob, 0, len(missing))
 		for i := range digests {
-			if j := len(out.blobs); j < len(missing) && missing[j] == digests[i] {
-				out.blobs = append(out.blobs, handle.blobs[i])
+			if j := len(blobs); j < len(missing) && missing[j] == digests[i] {
+				blobs = append(blobs, handle.blobs[i])
 			}
 		}
-		return out, nil
+		return newBlobs(blobs), nil
 	})
 }
 

@@ -26,6 +26,7 @@ type Corpus struct {
 	next   uint64
 	vu     func() uint64
 	rt     *sobek.Runtime
+	root   *Root
 }
 
 func (m *instance) newCorpus(call sobek.ConstructorCall) *sobek.Object {
@@ -44,7 +45,7 @@ func (m *instance) newCorpus(call sobek.ConstructorCall) *sobek.Object {
 	}
 	c.shared.Sizes = o.sizes("sizes")
 	o.end()
-	c.random, c.rt = workload.NewRand(c.seed, "picks"), rt
+	c.random, c.rt, c.root = workload.NewRand(c.seed, "picks"), rt, m.root
 	return constructed(call, corpusClass.of(rt, c))
 }
 
@@ -98,10 +99,19 @@ func (o *options) sizes(key string) workload.Dist {
 type Blobs struct {
 	// Count is how many there are.
 	Count int `js:"count"`
+	*content
+}
+
+// content is what handles of the same blobs share, those of all virtual users, too.
+type content struct {
 	blobs []workload.Blob
 	// digests are the blobs', once somebody needed them.
 	digests atomic.Pointer[hashes]
 }
+
+func newBlobs(blobs []workload.Blob) *Blobs { return (&content{blobs: blobs}).handle() }
+
+func (c *content) handle() *Blobs { return &Blobs{len(c.blobs), c} }
 
 // hashes are digests of one function.
 type hashes struct {
@@ -127,32 +137,54 @@ func (c *Corpus) Take(n int) (*Blobs, error) {
 	if n < 0 || n > maxTake {
 		return nil, fmt.Errorf("take(%d): want from 0 to %d", n, maxTake)
 	}
-	b := &Blobs{Count: n, blobs: make([]workload.Blob, n)}
-	for i := range b.blobs {
+	blobs := make([]workload.Blob, n)
+	for i := range blobs {
 		if c.dedup > 0 && workload.Spread(c.seed, c.next^uint64(i)<<32) < c.dedup {
-			b.blobs[i] = c.shared.Pick(c.seed, c.random)
+			blobs[i] = c.shared.Pick(c.seed, c.random)
 			continue
 		}
 		// New: no other virtual user, and no other generator of the run, makes it.
 		c.next++
 		fresh := workload.Corpus{Blobs: 1, Sizes: c.shared.Sizes, Ratio: c.shared.Ratio}
-		b.blobs[i] = fresh.At(workload.Seed(c.seed, c.vu(), c.next), 0)
+		blobs[i] = fresh.At(workload.Seed(c.seed, c.vu(), c.next), 0)
 	}
-	return b, nil
+	return newBlobs(blobs), nil
 }
 
 // Pick returns one of the blobs that all have in common.
 func (c *Corpus) Pick() *Blobs {
-	return &Blobs{Count: 1, blobs: []workload.Blob{c.shared.Pick(c.seed, c.random)}}
+	return newBlobs([]workload.Blob{c.shared.Pick(c.seed, c.random)})
 }
 
 // All returns all that are in common, such as to store them before a test.
 func (c *Corpus) All() *Blobs {
-	b := &Blobs{Count: c.shared.Blobs}
-	for i := range c.shared.Blobs {
-		b.blobs = append(b.blobs, c.shared.At(c.seed, i))
+	return c.root.common(fmt.Sprintf("%d %#v", c.seed, c.shared), func() []workload.Blob {
+		blobs := make([]workload.Blob, c.shared.Blobs)
+		for i := range blobs {
+			blobs[i] = c.shared.At(c.seed, i)
+		}
+		return blobs
+	}).handle()
+}
+
+// maxCommons bounds how many corpora are kept for virtual users to come; when there are more
+// it begins again.
+const maxCommons = 16
+
+// common returns the blobs of a corpus that all virtual users have in common, made by the
+// first: thousands of users with a copy each would have megabytes of them.
+func (r *Root) common(corpus string, blobs func() []workload.Blob) *content {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	c := r.commons[corpus]
+	if c == nil {
+		if len(r.commons) == maxCommons {
+			clear(r.commons)
+		}
+		c = &content{blobs: blobs()}
+		r.commons[corpus] = c
 	}
-	return b
+	return c
 }
 
 // SizeBytes is the size of all together.

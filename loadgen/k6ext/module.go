@@ -57,6 +57,7 @@ type Root struct {
 
 	mu      sync.Mutex // guards what follows
 	clients map[string]*drive.Client
+	commons map[string]*content
 	fakes   []*fake.Server
 	results []*result.Result // of scenarios
 	metrics *reapiMetrics    // nil before the first virtual user
@@ -73,7 +74,7 @@ var (
 
 // New returns the module.
 func New() *Root {
-	r := &Root{run: uuid.NewString(), clients: make(map[string]*drive.Client), crew: newCrew()}
+	r := &Root{run: uuid.NewString(), clients: make(map[string]*drive.Client), commons: make(map[string]*content), crew: newCrew()}
 	r.observer = &r.report
 	return r
 }

@@ -232,6 +232,28 @@ func TestDigestFunction(t *testing.T) {
 	}
 }
 
+// TestCommonBlobsAreSharedByVirtualUsers, but not the handles, which are the scripts'.
+func TestCommonBlobsAreSharedByVirtualUsers(t *testing.T) {
+	root := k6ext.New()
+	handle := func(code string) *k6ext.Blobs {
+		s := &script{Runtime: modulestest.NewRuntime(t), t: t}
+		if err := s.SetupModuleSystem(map[string]any{k6ext.ImportPath: root}, nil, nil); err != nil {
+			t.Fatal(err)
+		}
+		s.eval(`var reapi = require("k6/x/reapi"); var all = new reapi.Corpus(` + code + `).all();`)
+		return s.VU.Runtime().Get("all").Export().(*k6ext.Blobs)
+	}
+	one := handle(`{seed: 3, sizes: {min: 1, max: 2}}`)
+	if other := handle(`{seed: 3, sizes: {min: 1, max: 2}}`); other == one || !other.Shares(one) {
+		t.Error("the second virtual user has the handle of the first, or blobs of its own")
+	}
+	for _, code := range []string{`{seed: 4, sizes: {min: 1, max: 2}}`, `{seed: 3, sizes: {min: 1, max: 3}}`, `{seed: 3, sizes: "buildbuddy-cacheload"}`, `{seed: 3, sizes: {min: 1, max: 2}, count: 1001}`} {
+		if handle(code).Shares(one) {
+			t.Errorf("%s shares the blobs of another corpus", code)
+		}
+	}
+}
+
 // TestErrorsSayWhatToDo: scripts get a sentence, and the code of gRPC.
 func TestErrorsSayWhatToDo(t *testing.T) {
 	s := newScript(t, fake.Config{Token: "secret"})

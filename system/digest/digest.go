@@ -147,7 +147,7 @@ func Protos(digests []Digest) []*repb.Digest {
 	}
 	text := make([]byte, 0, size)
 	for i := range digests {
-		text = digests[i].appendHex(text)
+		text = digests[i].AppendHex(text)
 	}
 	hashes := string(text)
 	messages, all := make([]repb.Digest, len(digests)), make([]*repb.Digest, len(digests))
@@ -159,7 +159,8 @@ func Protos(digests []Digest) []*repb.Digest {
 	return all
 }
 
-func (d *Digest) appendHex(text []byte) []byte {
+// AppendHex appends the digits of the hash, for those who have room for them.
+func (d *Digest) AppendHex(text []byte) []byte {
 	n := d.Func().Size()
 	text = hex.AppendEncode(text, d.Hash[:min(n, Size)])
 	if n > Size {
@@ -172,7 +173,7 @@ func (d *Digest) appendHex(text []byte) []byte {
 // Hex returns the hash in lower-case hex.
 func (d Digest) Hex() string {
 	var text [2 * sha512.Size]byte
-	return string(d.appendHex(text[:0]))
+	return string(d.AppendHex(text[:0]))
 }
 
 // String returns <hash>/<size>, the form used in logs, spans and properties.

@@ -115,19 +115,15 @@ func (c *Client) limit(ctx context.Context) int64 { return c.server(ctx).batchBy
 func (c *Client) Missing(ctx context.Context, digests []digest.Digest, dst []digest.Digest) ([]digest.Digest, error) {
 	for len(digests) > 0 {
 		n := ofOneFunction(digests[:min(len(digests), maxDigests)])
-		request := &repb.FindMissingBlobsRequest{InstanceName: c.instance, BlobDigests: digest.Protos(digests[:n]), DigestFunction: digests[0].Func().Value()}
-		response, err := c.blobs.FindMissingBlobs(ctx, request)
+		q, a := &question{c.instance, digests[:n]}, &answered{asked: digests[:n], missing: dst}
+		err := c.conn.Invoke(ctx, repb.ContentAddressableStorage_FindMissingBlobs_FullMethodName, q, a, grpc.ForceCodecV2(missingAsked))
 		if err != nil {
 			return nil, fmt.Errorf("find missing blobs: %w", err)
 		}
-		var inOrder bool
-		if dst, inOrder = appendInOrder(dst, digests[:n], request.BlobDigests, response.MissingBlobDigests); inOrder {
-			digests = digests[n:]
-			continue
+		if a.err != nil {
+			return nil, fmt.Errorf("find missing blobs: the server answered with a %w", a.err)
 		}
-		if dst, err = appendMissing(dst, digests[:n], response.MissingBlobDigests); err != nil {
-			return nil, fmt.Errorf("find missing blobs: the server answered with a %w", err)
-		}
+		dst = a.missing
 		digests = digests[n:]
 	}
 	return dst, nil
@@ -141,21 +137,6 @@ func ofOneFunction(digests []digest.Digest) int {
 		}
 	}
 	return len(digests)
-}
-
-// appendInOrder is appendMissing for answers in the order of the question, as most
-// servers give them. It appends nothing if this isn't one.
-func appendInOrder(dst, asked []digest.Digest, question, answer []*repb.Digest) ([]digest.Digest, bool) {
-	before := len(dst)
-	for i := range question {
-		if len(answer) > 0 && answer[0].Hash == question[i].Hash && answer[0].SizeBytes == question[i].SizeBytes {
-			dst, answer = append(dst, asked[i]), answer[1:]
-		}
-	}
-	if len(answer) > 0 {
-		return dst[:before], false
-	}
-	return dst, true
 }
 
 // appendMissing appends those of asked that answer lists. Servers answer in any

@@ -80,6 +80,10 @@ type Config struct {
 	// and what the blob takes at that speed. 0, or no RequestTimeout, means no bound.
 	MinThroughput int64
 
+	// Balancer is the name of a load-balancing policy that is registered with gRPC, for
+	// calls of a name with several addresses; empty means round_robin.
+	Balancer string
+
 	// Compressor encodes and decodes what goes over the wire, as far as the
 	// server's capabilities have it; nil means that all of it goes plain.
 	Compressor Compressor

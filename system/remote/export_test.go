@@ -5,6 +5,8 @@ import (
 
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
 	"google.golang.org/grpc/mem"
+
+	"github.com/weir-build/weir/system/digest"
 )
 
 // Waiting returns how many requests wait for a call that takes them along.
@@ -48,3 +50,18 @@ func ReadAnswer(pieces [][]byte, scratch bool) (*repb.BatchReadBlobsResponse, er
 
 // ParseHelperReply is what reads the reply of a credential helper.
 var ParseHelperReply = parseHelperReply
+
+// ReadExecuteResponse reads a response as an operation has it.
+var ReadExecuteResponse = readExecuteResponse
+
+// MissingQuestion is the request of a FindMissingBlobs.
+func MissingQuestion(instance string, asked []digest.Digest) []byte {
+	return (&question{instance, asked}).marshal()
+}
+
+// MissingAnswer reads the answer, and appends what is missing.
+func MissingAnswer(asked, missing []digest.Digest, data []byte) (got []digest.Digest, malformed, err error) {
+	a := &answered{asked: asked, missing: missing}
+	err = a.read(data)
+	return a.missing, a.err, err
+}

@@ -1,10 +1,10 @@
 package remote
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 	"unicode/utf8"
 
 	repb "github.com/bazelbuild/remote-apis/build/bazel/remote/execution/v2"
@@ -93,29 +93,30 @@ func joined(first, second []byte) []byte {
 	return slices.Concat(first, second)
 }
 
+// responseType is the name of an ExecuteResponse.
+var responseType = string(new(repb.ExecuteResponse).ProtoReflect().Descriptor().FullName())
+
 // unpack reads the response out of its Any.
 func unpack(data []byte, given bool) (*repb.ExecuteResponse, error) {
 	var url, value []byte
-	err := eachField(data, func(tag uint64, bytes []byte, _ uint64) {
+	err := eachField(data, func(tag uint64, field []byte, _ uint64) {
 		switch tag {
 		case anyType:
-			url = bytes
+			url = field
 		case anyValue:
-			value = bytes
+			value = field
 		}
 	})
 	if err != nil {
 		return nil, err
 	}
-	response := new(repb.ExecuteResponse)
-	want := string(response.ProtoReflect().Descriptor().FullName())
 	// A URL of any host, or of none.
-	if name := string(url); !given {
-		return nil, fmt.Errorf("there is none, want a %s", want)
-	} else if name[strings.LastIndexByte(name, '/')+1:] != want {
-		return nil, fmt.Errorf("it is a %.100q, want a %s", name, want)
+	if !given {
+		return nil, fmt.Errorf("there is none, want a %s", responseType)
+	} else if string(url[bytes.LastIndexByte(url, '/')+1:]) != responseType {
+		return nil, fmt.Errorf("it is a %.100q, want a %s", url, responseType)
 	}
-	return response, proto.Unmarshal(value, response)
+	return readExecuteResponse(value)
 }
 
 // eachField calls f with the fields of a message: the bytes of those that have a length,
@@ -153,14 +154,8 @@ var operationsRead = operationCodec{protobuf}
 
 // Unmarshal reads an operation.
 func (c operationCodec) Unmarshal(data mem.BufferSlice, v any) error {
-	o, ok := v.(*operation)
-	if !ok {
-		return c.CodecV2.Unmarshal(data, v)
+	if o, ok := v.(*operation); ok {
+		return inOnePiece(data, o.read)
 	}
-	if len(data) == 1 {
-		return o.read(data[0].ReadOnlyData())
-	}
-	whole := data.MaterializeToBuffer(mem.DefaultBufferPool())
-	defer whole.Free()
-	return o.read(whole.ReadOnlyData())
+	return c.CodecV2.Unmarshal(data, v)
 }

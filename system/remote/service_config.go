@@ -1,9 +1,12 @@
 package remote
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"time"
+
+	"google.golang.org/grpc/balancer/roundrobin"
 )
 
 // serviceConfig asks gRPC to spread calls over all addresses of the name and to
@@ -60,7 +63,7 @@ func (c Config) serviceConfig() string {
 		rest.Timeout = fmt.Sprintf("%.9fs", c.RequestTimeout.Seconds())
 	}
 	text, err := json.Marshal(map[string]any{
-		"loadBalancingConfig": []any{map[string]any{"round_robin": struct{}{}}},
+		"loadBalancingConfig": []any{map[string]any{cmp.Or(c.Balancer, roundrobin.Name): struct{}{}}},
 		"methodConfig":        []method{once, unbounded, rest},
 	})
 	if err != nil {
