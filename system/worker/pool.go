@@ -31,8 +31,8 @@ const (
 	// waits: long enough for the pauses within a build.
 	maxIdle = time.Minute
 	// runnerSlack is how late timers of a warm runner may be (PR_SET_TIMERSLACK): while any of
-	// its code runs, or waits to run, Go's runtime has a thread look around every 20 µs, and where
-	// all processors are busy those looks took a sixth of the runner's time.
+	// its code runs, or waits to run, Go's runtime has a thread look around every 20 µs: under
+	// strace that was 60 of the 260 system calls of an action that does nothing.
 	runnerSlack = 2 * time.Millisecond
 )
 
