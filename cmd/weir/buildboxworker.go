@@ -29,7 +29,7 @@ func (b *boxWorker) options(stdout, stderr io.Writer) []options.Option {
 	list := []options.Option{
 		{Name: "buildbox-run", Value: "RUNNER", Help: "program that runs an action: a path, or a name that is looked up in PATH", Set: options.String(&w.Runner)},
 		{Name: "runner-arg", Value: "ARG", Help: "argument for it; repeatable", Set: options.Append(&w.RunnerArgs)},
-		{Name: "runner-pool", Value: "N", Help: "processes of a runner of ours that are kept for the next action; default none", Set: options.Int(0, maxJobs, &w.RunnerPool)},
+		{Name: "runner-pool", Value: "N", Help: "how many processes of a runner of ours may be kept for the next action; default as many as --concurrent-jobs; 0: each action has its own", Set: b.setPool},
 		{Name: "platform", Value: "KEY=VALUE", Help: "property to offer; repeatable", Spaced: true, Set: options.Append(&w.Platform)},
 		{Name: "concurrent-jobs", Value: "N", Help: "actions at a time; default 1", Set: options.Int(1, maxJobs, &w.Slots)},
 		{Name: "graceful-shutdown-timeout", Value: "SECONDS", Help: "how long actions may go on after SIGTERM; default 30", Set: b.setGrace},
@@ -55,6 +55,11 @@ func (b *boxWorker) setGrace(v string) error {
 		b.worker.GracefulShutdown = -1 // 0 is the configuration's way to say default
 	}
 	return nil
+}
+
+func (b *boxWorker) setPool(v string) error {
+	b.worker.RunnerPool = new(int)
+	return options.Int(0, maxJobs, b.worker.RunnerPool)(v)
 }
 
 func (b *boxWorker) usage(w, stdout, stderr io.Writer) error {

@@ -41,6 +41,7 @@ type upFlags struct {
 	verbose        bool
 	dir            string
 	scenario       string
+	runnerPool     int
 	inMemory       bool
 	sample         float64
 	slow           time.Duration
@@ -78,7 +79,7 @@ was slow. OTEL_TRACES_SAMPLER and OTEL_TRACES_SAMPLER_ARG say the same.`,
 	flags.StringSliceVar(&cluster.Platform, "platform", []string{"OSFamily=linux"}, "what workers offer, key=value, repeatable")
 	flags.StringVar(&cluster.Instance, "instance", "", "REAPI instance name to serve")
 	flags.StringVar(&cluster.Runner, "runner", "", "program that runs actions (default "+stack.DefaultRunner+", beside weir or in PATH), or "+stack.InternalSleep)
-	flags.IntVar(&cluster.RunnerPool, "runner-pool", 0, "runner processes that each worker keeps for the next action (default none)")
+	flags.IntVar(&f.runnerPool, "runner-pool", 0, "how many processes of a runner of ours each worker may keep for the next action; 0: each action has its own (default as many as --slots)")
 	flags.StringVar(&f.dir, "dir", "", "folder for blobs, results and caches (default weir in the user's cache folder)")
 	flags.BoolVar(&f.inMemory, "memory", false, "keep blobs and results in memory")
 	flags.BoolVar(&cluster.NoFUSE, "no-fuse", false, "stage inputs as real files even where FUSE works")
@@ -105,6 +106,9 @@ was slow. OTEL_TRACES_SAMPLER and OTEL_TRACES_SAMPLER_ARG say the same.`,
 func runUp(c *cobra.Command, f *upFlags) error {
 	if err := f.complete(c.Flags().Changed("trace-sample")); err != nil {
 		return usageError{err}
+	}
+	if c.Flags().Changed("runner-pool") {
+		f.options.cluster.RunnerPool = &f.runnerPool
 	}
 	if f.scenario != "" {
 		if err := f.fromScenario(c.Flags().Changed); err != nil {

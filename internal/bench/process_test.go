@@ -147,14 +147,14 @@ func serveFake(ctx context.Context) error {
 }
 
 // serveCluster serves a whole cluster of one worker: its folder, the runner, how it is
-// traced, the worker's slots and how many runner processes it keeps.
+// traced, the worker's slots and its pool (poolOf).
 func serveCluster(ctx context.Context, args []string) error {
 	dir, runner, traced := args[0], args[1], args[2] == traced
 	slots, err := strconv.Atoi(args[3])
 	if err != nil {
 		return err
 	}
-	pool, err := strconv.Atoi(args[4])
+	pool, err := poolOf(args[4])
 	if err != nil {
 		return err
 	}
@@ -187,6 +187,18 @@ func serveCluster(ctx context.Context, args []string) error {
 		err = errors.Join(err, t.Shutdown(context.Background()))
 	}
 	return err
+}
+
+// byDefault is the pool of a worker whose configuration doesn't speak of it.
+const byDefault = "default"
+
+// poolOf reads how many runner processes a worker may keep.
+func poolOf(arg string) (*int, error) {
+	if arg == byDefault {
+		return nil, nil
+	}
+	n, err := strconv.Atoi(arg)
+	return &n, err
 }
 
 // serveFloor serves the floor, with gRPC's default settings and no telemetry.

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os/exec"
 	"slices"
+	"strconv"
 	"testing"
 	"time"
 
@@ -52,8 +53,9 @@ func median(took []time.Duration) time.Duration {
 // BenchmarkSpawn sets what running a program costs as an action against what it costs as
 // a process, /bin/true by fork and exec, alone and sixteen at a time: times-true is the
 // ratio of the medians, of-true that of the rates. An action is what a worker and its casd
-// do, from the moment a lease is sent to the moment its result comes back. What each costs
-// in CPU time is steadier on a machine with other work.
+// do, from the moment a lease is sent to the moment its result comes back: as they are by
+// default, with as many runner processes kept as there are jobs, and with none kept. What each
+// costs in CPU time is steadier on a machine with other work.
 func BenchmarkSpawn(b *testing.B) {
 	runner := buildRunner(b)
 	var alone, together float64 // of the yardstick: seconds, and per second
@@ -70,12 +72,12 @@ func BenchmarkSpawn(b *testing.B) {
 		took := medianOf(b, func() error { return exec.Command(runner, "--capabilities").Run() })
 		b.ReportMetric(took.Seconds()/alone, "times-true")
 	})
-	for _, pool := range []int{0, spawnJobs} {
-		b.Run(fmt.Sprintf("what=action/pool=%d/jobs=1", pool), func(b *testing.B) {
+	for _, pool := range []string{byDefault, strconv.Itoa(spawnJobs), "0"} {
+		b.Run(fmt.Sprintf("what=action/pool=%s/jobs=1", pool), func(b *testing.B) {
 			took := stationOfTrue(b, runner, pool, 1)
 			b.ReportMetric(took.Seconds()/alone, "times-true")
 		})
-		b.Run(fmt.Sprintf("what=action/pool=%d/jobs=%d", pool, spawnJobs), func(b *testing.B) {
+		b.Run(fmt.Sprintf("what=action/pool=%s/jobs=%d", pool, spawnJobs), func(b *testing.B) {
 			stationOfTrue(b, runner, pool, spawnJobs)
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds()/together, "of-true")
 		})

@@ -21,14 +21,15 @@ import (
 )
 
 // serveStation serves a worker and its casd, which has no remote, in one process: the
-// address of the Bots server, the folder, the runner, the worker's slots and its pool.
+// address of the Bots server, the folder, the runner, the worker's slots and its pool
+// (poolOf).
 func serveStation(ctx context.Context, args []string) error {
 	defer stack.KeepHeapFloor()()
 	slots, err := strconv.Atoi(args[3])
 	if err != nil {
 		return err
 	}
-	pool, err := strconv.Atoi(args[4])
+	pool, err := poolOf(args[4])
 	if err != nil {
 		return err
 	}
@@ -181,9 +182,9 @@ func (d *dispatcher) report(leases []*bots.Lease, now time.Time) (news bool) {
 
 // stationOfTrue has a worker run b.N actions of /bin/true, and returns what half of them took
 // at most, from the server's offer to the worker's report.
-func stationOfTrue(b *testing.B, runner string, pool, jobs int) time.Duration {
+func stationOfTrue(b *testing.B, runner, pool string, jobs int) time.Duration {
 	d := startDispatcher(b, jobs)
-	s := start(b, "station", d.address, runnertest.OpenDir(b), runner, strconv.Itoa(jobs), strconv.Itoa(pool))
+	s := start(b, "station", d.address, runnertest.OpenDir(b), runner, strconv.Itoa(jobs), pool)
 	payloads := func(n int) []*anypb.Any {
 		list := make([]*anypb.Any, n)
 		for i, p := range noops(b, s, n, true) {

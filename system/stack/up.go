@@ -33,8 +33,8 @@ type Cluster struct {
 	Groups []WorkerGroup
 	// Runner is the program that runs actions, Path its PATH; see Worker.
 	Runner, Path string
-	// RunnerPool is how many processes of the runner each worker keeps.
-	RunnerPool int
+	// RunnerPool is how many processes of the runner each worker may keep; see Worker.
+	RunnerPool *int
 	// Instance is the REAPI instance served.
 	Instance string
 	// NoFUSE stages real files even where FUSE works.

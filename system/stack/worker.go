@@ -38,9 +38,9 @@ type Worker struct {
 	// is no program.
 	Runner     string   `yaml:"runner"`
 	RunnerArgs []string `yaml:"runner_args"`
-	// RunnerPool is how many processes of a runner of ours are kept to run the next
-	// action, too; 0 starts one for each.
-	RunnerPool int `yaml:"runner_pool"`
+	// RunnerPool is how many processes of a runner of ours may be kept for the next action;
+	// none given means as many as Slots, 0 a process for each action.
+	RunnerPool *int `yaml:"runner_pool"`
 	// Path is the PATH of runners, which look up their own tools in it. The
 	// environment of actions is their Command's alone.
 	Path string `yaml:"path"`

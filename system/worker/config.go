@@ -48,9 +48,11 @@ type Config struct {
 	// beside the options of its contract. Required unless InProcess is set.
 	RunnerPath string
 	RunnerArgs []string
-	// RunnerPool is how many runner processes are kept, to run the next action, too:
-	// with runners of ours, that saves the start of a process for each. 0 means none.
-	RunnerPool int
+	// RunnerPool is how many processes of a runner that can be kept (runner.PoolCapability)
+	// may wait for the next action, which is spared their start; they are started when
+	// there is need of them. nil means as many as Slots, and none of a runner that can't be kept;
+	// 0 means none: each action has a process of its own.
+	RunnerPool *int
 	// InProcess is a runner that starts no processes and runs here, in place of a
 	// program.
 	InProcess runner.Runner
@@ -95,7 +97,9 @@ func (c Config) Validate() error {
 	require(c.BotID != "", "a bot id is required")
 	require(c.Bots != nil, "a connection to the Bots server is required")
 	require(c.RunnerPath != "" || c.InProcess != nil, "the path of a runner is required")
-	require(c.RunnerPool >= 0 && c.RunnerPool <= maxSlots, fmt.Sprintf("a pool of %d runners is not from 0 to %d", c.RunnerPool, maxSlots))
+	if n := c.RunnerPool; n != nil {
+		require(*n >= 0 && *n <= maxSlots, fmt.Sprintf("a pool of %d runners is not from 0 to %d", *n, maxSlots))
+	}
 	require(c.WorkDir != "", "a work directory is required")
 	require(c.Logger != nil && c.Registerer != nil, "a logger and a registerer are required")
 	require(c.StopAfter >= 0, "the number of actions after which to stop is negative")

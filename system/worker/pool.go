@@ -9,19 +9,32 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/weir-build/weir/system/runner"
 	"github.com/weir-build/weir/system/runner/proctree"
 )
 
-// maxPooledActions is how many actions a warm runner runs before another takes its
-// place: what one may leak has an end, and a start is shared by enough for it not to
-// be felt.
-const maxPooledActions = 1000
+const (
+	// maxPooledActions is how many actions a warm runner runs before another takes its
+	// place: what one may leak has an end, and a start is shared by enough for it not to
+	// be felt.
+	maxPooledActions = 1000
+	// maxIdle is how long a warm runner waits for an action where there is another that
+	// waits: long enough for the pauses within a build.
+	maxIdle = time.Minute
+	// runnerSlack is how late timers of a warm runner may be (PR_SET_TIMERSLACK): while any of
+	// its code runs, or waits to run, Go's runtime has a thread look around every 20 µs: under
+	// strace that was 60 of the 260 system calls of an action that does nothing.
+	runnerSlack = 2 * time.Millisecond
+)
 
 // oneProcessor makes the Go code of a runner of ours run on one processor at a time: most of
 // what it does is wait, for casd and the command, and with more its threads wake each other
@@ -30,22 +43,27 @@ const maxPooledActions = 1000
 const oneProcessor = "GOMAXPROCS=1"
 
 // pool is runner processes that wait for actions (runner.PoolArg): to run one after the
-// other, or, where each is to have a process of its own, just to be started already.
+// other, or, where each action is to have a process of its own, just to be started already.
+// An action that finds none starts one; when the last that waits is taken, one more is started
+// ahead of need. So there are as many as were in use at a time within maxIdle, and one.
 type pool struct {
 	path string
 	env  []string
 	dir  string
 	size int // how many may wait for work
+	// maxIdle is how long one may wait where there is another; 0 means for ever.
+	maxIdle time.Duration
 	// warmUp are arguments that a process is told to make ready for; nil for none.
 	warmUp []string
-	// ahead starts a process for each that is taken, which then runs one action only.
-	ahead bool
+	once   bool // a process runs one action only
 
 	// mu guards the fields below.
-	mu     sync.Mutex
-	idle   []*warmRunner // the last one used last
-	closed bool
-	ending sync.WaitGroup // processes that were told to end
+	mu       sync.Mutex
+	idle     []*warmRunner // the last one used last; first those that haven't been used
+	used     int           // how many run an action
+	starting bool          // one is being started ahead
+	closed   bool
+	ending   sync.WaitGroup // processes that were told to end
 }
 
 // warmRunner is one of them. Only its user touches it.
@@ -55,7 +73,9 @@ type warmRunner struct {
 	encoder  *json.Encoder
 	replies  chan runner.PoolReply // closed at its end
 	log      *pooledLog
+	slack    int // of the timers that commands are to have, in ns: the worker's
 	actions  int
+	retire   *time.Timer   // ends it if it has waited for too long; nil if nothing does
 	ended    chan struct{} // closed when it was waited for
 }
 
@@ -64,6 +84,8 @@ func (p *pool) run(ctx context.Context, request runner.PoolRequest) (exit, error
 	if ctx.Err() != nil {
 		return exit{}, context.Cause(ctx)
 	}
+	p.use(1)
+	defer p.use(-1)
 	for {
 		w, fresh, err := p.take()
 		if err != nil {
@@ -91,6 +113,7 @@ func (p *pool) run(ctx context.Context, request runner.PoolRequest) (exit, error
 func (w *warmRunner) send(ctx context.Context, request runner.PoolRequest) error {
 	stop := context.AfterFunc(ctx, func() { _ = w.requests.SetWriteDeadline(time.Now()) })
 	defer stop()
+	request.TimerSlack = w.slack
 	return w.encoder.Encode(request)
 }
 
@@ -116,51 +139,86 @@ func (p *pool) await(ctx context.Context, w *warmRunner) (exit, error) {
 	return exit{code: w.cmd.ProcessState.ExitCode(), state: w.cmd.ProcessState.String(), stderr: w.log.String(), result: none, reason: none}, nil
 }
 
+// use counts the actions under way.
+func (p *pool) use(change int) {
+	p.mu.Lock()
+	p.used += change
+	p.mu.Unlock()
+}
+
 // take returns a process for the caller alone: one that waits, or a fresh one.
 func (p *pool) take() (w *warmRunner, fresh bool, err error) {
 	p.mu.Lock()
 	if n := len(p.idle); n > 0 {
 		w, p.idle = p.idle[n-1], p.idle[:n-1]
 	}
+	ahead := len(p.idle) == 0 && (p.once || p.used < p.size)
 	p.mu.Unlock()
-	if p.ahead {
+	if ahead {
 		p.startAhead()
 	}
-	if w != nil {
-		return w, false, nil
+	if w == nil {
+		w, err = p.start()
+		return w, true, err
 	}
-	w, err = p.start()
-	return w, true, err
+	if w.retire != nil {
+		w.retire.Stop()
+	}
+	return w, false, nil
 }
 
-// startAhead starts a process for an action to come.
+// startAhead starts a process for an action to come, one at a time.
 func (p *pool) startAhead() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.starting {
+		return
+	}
+	p.starting = true
 	p.ending.Go(func() {
 		w, err := p.start()
-		if err != nil {
-			return // who needs one will hear of it
-		}
 		p.mu.Lock()
-		keep := !p.closed && len(p.idle) < p.size
-		if keep {
-			p.idle = append(p.idle, w)
-		}
+		p.starting = false
 		p.mu.Unlock()
-		if !keep {
-			p.end(w)
+		if err == nil { // who needs one will hear of it
+			p.keep(w)
 		}
 	})
 }
 
-// give lets a process wait for more.
+// give takes back a process that has run an action.
 func (p *pool) give(w *warmRunner) {
+	if p.once || w.actions >= maxPooledActions {
+		p.discard(w)
+		return
+	}
+	p.keep(w)
+}
+
+// keep lets a process wait for an action, if there is room for it.
+func (p *pool) keep(w *warmRunner) {
 	p.mu.Lock()
-	keep := !p.ahead && !p.closed && len(p.idle) < p.size && w.actions < maxPooledActions
-	if keep {
+	defer p.mu.Unlock()
+	if p.closed || len(p.idle) >= p.size {
+		p.discard(w)
+		return
+	}
+	if w.actions == 0 {
+		p.idle = slices.Insert(p.idle, 0, w) // those that have run one are quicker
+	} else {
 		p.idle = append(p.idle, w)
 	}
-	p.mu.Unlock()
-	if !keep {
+	if p.maxIdle > 0 {
+		w.retire = time.AfterFunc(p.maxIdle, func() { p.tooMany(w) })
+	}
+}
+
+// tooMany ends a process that still waits, unless it is the only one that does.
+func (p *pool) tooMany(w *warmRunner) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if i := slices.Index(p.idle, w); i >= 0 && len(p.idle) > 1 {
+		p.idle = slices.Delete(p.idle, i, i+1)
 		p.discard(w)
 	}
 }
@@ -213,7 +271,7 @@ func (p *pool) start() (*warmRunner, error) {
 		ExtraFiles:  []*os.File{theirRequests, theirReplies},
 		SysProcAttr: &syscall.SysProcAttr{Setpgid: true},
 	}
-	err = w.cmd.Start()
+	w.slack, err = startWithSlack(w.cmd)
 	theirRequests.Close()
 	theirReplies.Close()
 	if err != nil {
@@ -231,6 +289,21 @@ func (p *pool) start() (*warmRunner, error) {
 		close(w.ended)
 	}()
 	return w, nil
+}
+
+// startWithSlack starts a process whose timers may be late by runnerSlack, and returns by how
+// much this one's may, in ns.
+func startWithSlack(cmd *exec.Cmd) (own int, err error) {
+	// It is a thread's, and what that starts inherits it.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	own, err = unix.PrctlRetInt(unix.PR_GET_TIMERSLACK, 0, 0, 0, 0)
+	if err != nil || own <= 0 { // a real-time thread's timers have none
+		return 0, cmd.Start()
+	}
+	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(runnerSlack), 0, 0, 0) // it never fails
+	defer func() { _ = unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(own), 0, 0, 0) }()
+	return own, cmd.Start()
 }
 
 // pooledLog keeps the end of the log of one action at a time.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -104,21 +105,28 @@ func startInline(t *testing.T, p *pool, args []string) *pooled {
 	})
 }
 
-// A warm runner keeps the contract that a fresh one does.
+// A warm runner keeps the contract that a fresh one does, whether it is kept or runs one
+// action only.
 func TestContractOfWarmRunners(t *testing.T) {
 	path := buildRunner(t, "buildbox-run-hosttools")
 	fresh := runnertest.Program(path)
-	for name, start := range map[string]func(*testing.T, *pool, []string) *pooled{
-		"by files": func(_ *testing.T, p *pool, args []string) *pooled { return startPooled(p, args) },
-		"inline":   startInline,
+	byFiles := func(_ *testing.T, p *pool, args []string) *pooled { return startPooled(p, args) }
+	for name, test := range map[string]struct {
+		start func(*testing.T, *pool, []string) *pooled
+		once  bool
+	}{
+		"by files":         {start: byFiles},
+		"inline":           {start: startInline},
+		"inline, one each": {start: startInline, once: true},
 	} {
 		t.Run(name, func(t *testing.T) {
 			p := newPool(t, path, 1)
+			p.once = test.once
 			c := runnertest.Contract{Start: func(t *testing.T, args ...string) runnertest.Started {
 				if !strings.Contains(strings.Join(args, " "), "--action=") {
 					return fresh(t, args...) // workers ask fresh ones such things
 				}
-				return start(t, p, args)
+				return test.start(t, p, args)
 			}}
 			c.Shell()
 			c.Test(t)
@@ -198,21 +206,15 @@ func TestWarmRunnersAreUsedAgain(t *testing.T) {
 	}
 }
 
-func TestProcessesStartedAheadRunOneAction(t *testing.T) {
+func TestProcessesForOneActionAreStartedAhead(t *testing.T) {
 	casd := runnertest.Start(t)
 	p := newPool(t, buildRunner(t, "buildbox-run-hosttools"), 1)
-	p.ahead = true
+	p.once = true
 	p.startAhead()
 	seen := make(map[string]bool)
 	for range 3 {
-		for waiting := 0; waiting == 0; time.Sleep(time.Millisecond) {
-			p.mu.Lock()
-			waiting = len(p.idle)
-			p.mu.Unlock()
-		}
-		p.mu.Lock()
-		next := p.idle[0].cmd.Process.Pid
-		p.mu.Unlock()
+		awaitWaiting(t, p, 1)
+		next := p.waiting()[0].cmd.Process.Pid
 		by, e := pooledAction(t, p, casd, "exit 0")
 		if by != strconv.Itoa(next) || e.code != 0 {
 			t.Errorf("run by process %s, exit %d, want the one that waited, %d", by, e.code, next)
@@ -222,6 +224,115 @@ func TestProcessesStartedAheadRunOneAction(t *testing.T) {
 	if len(seen) != 3 {
 		t.Errorf("processes %v ran three actions", seen)
 	}
+}
+
+// waiting are the processes that wait for an action.
+func (p *pool) waiting() []*warmRunner {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return slices.Clone(p.idle)
+}
+
+// awaitWaiting waits until so many do.
+func awaitWaiting(t *testing.T, p *pool, n int) {
+	t.Helper()
+	deadline := time.Now().Add(20 * time.Second)
+	for len(p.waiting()) != n {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d processes wait for an action, want %d", len(p.waiting()), n)
+		}
+		time.Sleep(time.Millisecond)
+	}
+}
+
+// As many processes as there are actions at a time, and one: up to the limit, and for as long
+// as there is need of them.
+func TestPoolGrowsWithNeedAndShrinks(t *testing.T) {
+	casd := runnertest.Start(t)
+	p := newPool(t, buildRunner(t, "buildbox-run-hosttools"), 4)
+	p.startAhead()
+	awaitWaiting(t, p, 1)
+	pooledAction(t, p, casd, "exit 0")
+	awaitWaiting(t, p, 2) // the one that ran it, and the one started ahead
+	for range 3 {
+		pooledAction(t, p, casd, "exit 0")
+	}
+	if n := len(p.waiting()); n != 2 {
+		t.Errorf("%d processes after actions one by one, want 2", n)
+	}
+
+	together := func(n int) {
+		gate, runs := runnertest.OpenDir(t)+"/gate", make([]*pooled, n)
+		action, err := proto.Marshal(&repb.Action{
+			CommandDigest: casd.PutMessage(t, &repb.Command{Arguments: []string{"/bin/sh", "-c", "while ! [ -e " + gate + " ]; do sleep 0.01; done"},
+				EnvironmentVariables: []*repb.Command_EnvironmentVariable{{Name: "PATH", Value: "/usr/bin:/bin"}}}),
+			InputRootDigest: casd.PutMessage(t, new(repb.Directory)),
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for i := range runs {
+			runs[i] = start(func(ctx context.Context) (exit, error) {
+				return p.run(ctx, runner.PoolRequest{Args: []string{"--remote=" + casd.URL}, Inline: true, Action: action})
+			})
+		}
+		for casd.Staged() < n {
+			time.Sleep(time.Millisecond)
+		}
+		if err := os.WriteFile(gate, nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range runs {
+			if <-r.done; r.err != nil || r.exit.code != 0 {
+				t.Fatalf("exit %+v, %v", r.exit, r.err)
+			}
+		}
+	}
+	together(6)
+	awaitWaiting(t, p, 4) // no more than the limit
+	all := p.waiting()
+	p.mu.Lock()
+	p.maxIdle = 20 * time.Millisecond // of those that are used from now on
+	p.mu.Unlock()
+	together(4)
+	awaitWaiting(t, p, 1)
+	last := p.waiting()[0]
+	for _, w := range all {
+		if w == last {
+			continue
+		}
+		select {
+		case <-w.ended:
+		case <-time.After(20 * time.Second):
+			t.Fatal("a process that isn't waiting any more goes on")
+		}
+	}
+	time.Sleep(5 * p.maxIdle)
+	if now := p.waiting(); len(now) != 1 || now[0] != last {
+		t.Error("the last process that waits was ended, too")
+	}
+}
+
+func TestWarmRunnerIsReplacedAfterSoManyActions(t *testing.T) {
+	p := newPool(t, buildRunner(t, "buildbox-run-hosttools"), 1)
+	w, err := p.start()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.actions = maxPooledActions - 1
+	p.give(w)
+	if len(p.waiting()) != 1 {
+		t.Fatal("it wasn't kept for its last action")
+	}
+	if w, _, err = p.take(); err != nil {
+		t.Fatal(err)
+	}
+	w.actions++
+	p.give(w)
+	if len(p.waiting()) != 0 {
+		t.Errorf("it is kept after %d actions", w.actions)
+	}
+	<-w.ended
 }
 
 func TestWarmRunnersEndWithTheirPool(t *testing.T) {
@@ -325,12 +436,14 @@ func TestPoolOfOtherRunnersIsRefused(t *testing.T) {
 	if err := os.WriteFile(path, []byte("#!/bin/sh\necho no-logs-capture\necho serve-pool\n"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	w := &Worker{cfg: Config{RunnerPath: path, RunnerPool: 2}}
+	w := &Worker{cfg: Config{RunnerPath: path, RunnerPool: new(2)}}
 	if _, err := w.openPool(t.Context()); err == nil || !strings.Contains(err.Error(), "do without a pool") {
 		t.Errorf("error %v", err)
 	}
-	w.cfg.RunnerPool = 0
-	if p, err := w.openPool(t.Context()); p != nil || err != nil {
-		t.Errorf("without a pool: %v, %v", p, err)
+	for _, n := range []*int{nil, new(0)} {
+		w.cfg.RunnerPool = n
+		if p, err := w.openPool(t.Context()); p != nil || err != nil {
+			t.Errorf("where none is asked for: %v, %v", p, err)
+		}
 	}
 }

@@ -8,8 +8,9 @@
 // what the lost reply may have held, the server offers again.
 //
 // Trouble with the server is no reason to lose work: polls back off, sessions
-// are opened anew and report what still runs. Each lease is a process of its
-// own, so that trouble with an action is none of the worker's.
+// are opened anew and report what still runs. Actions run in processes of a runner, so
+// that trouble with an action is none of the worker's: a runner of ours runs one after
+// the other, if it is let ([Config.RunnerPool]), any other a single one.
 //
 // One goroutine owns the session, the leases and every decision; each lease and
 // the poll have one more, which only tell it how they ended.
@@ -134,25 +135,32 @@ func (w *Worker) Run(ctx context.Context) error {
 	return nil
 }
 
-// openPool returns the pool that the configuration wants or, where each action has a
-// process of its own, one that starts them ahead; nil if the runner can do neither.
+// openPool returns the pool that the configuration wants, of processes that are kept or
+// of such that run one action each; nil if the runner can do neither.
 func (w *Worker) openPool(ctx context.Context) (*pool, error) {
 	if w.cfg.InProcess != nil {
 		return nil, nil
 	}
 	capabilities, err := runner.CapabilitiesOf(ctx, w.cfg.RunnerPath)
 	able := err == nil && slices.Contains(capabilities, runner.PoolCapability)
-	if !able && w.cfg.RunnerPool > 0 {
+	wanted := w.cfg.RunnerPool
+	if !able && wanted != nil && *wanted > 0 {
 		return nil, fmt.Errorf("runner %s can't be kept for the next action, only runners of ours and of this version can: choose one of them, or do without a pool of runners", w.cfg.RunnerPath)
 	}
 	if !able {
 		return nil, nil
 	}
-	p := &pool{path: w.cfg.RunnerPath, env: append(w.runnerEnv(""), oneProcessor), dir: w.cfg.WorkDir, size: w.cfg.RunnerPool, warmUp: w.logArgs(w.cfg.WorkDir)}
-	if p.size == 0 {
-		p.size, p.ahead = 1, true
-		p.startAhead()
+	p := &pool{
+		path: w.cfg.RunnerPath, env: append(w.runnerEnv(""), oneProcessor), dir: w.cfg.WorkDir, size: w.cfg.Slots,
+		maxIdle: maxIdle, warmUp: w.logArgs(w.cfg.WorkDir),
 	}
+	if wanted != nil {
+		p.size = *wanted
+	}
+	if p.size == 0 {
+		p.size, p.once = 1, true
+	}
+	p.startAhead()
 	return p, nil
 }
 
