@@ -145,7 +145,7 @@ func TestOptionsThatEndTheProgram(t *testing.T) {
 		exit           int
 		stdout, stderr string
 	}{
-		{"--capabilities", 0, "no-logs-capture\nrun-as\nserve-pool-3\nplatform:OSFamily=linux\nplatform:ISA=", ""},
+		{"--capabilities", 0, "no-logs-capture\nrun-as\nserve-pool-2\nplatform:OSFamily=linux\nplatform:ISA=", ""},
 		{"--capabilities --frobnicate", 0, "no-logs-capture\n", ""},
 		{"--version", 0, "buildbox-run-hosttools 0.", ""},
 		{"--help", 0, "", "Usage: buildbox-run-hosttools --remote=URL"},

@@ -41,8 +41,6 @@ type Program struct {
 	// run: no files are used.
 	inline *PoolReply
 	action []byte
-	// timerSlack is that of commands; see PoolRequest.
-	timerSlack int
 }
 
 // signalError is the cause of a context that a signal ended.
@@ -126,7 +124,7 @@ func (p Program) run(ctx context.Context, runner Runner, begin time.Time, o Opti
 		defer client.Close()
 	}
 	r := newRun(begin, o, client, logger, p.TraceParent)
-	r.stdout, r.stderr, r.timerSlack = p.Stdout, p.Stderr, p.timerSlack
+	r.stdout, r.stderr = p.Stdout, p.Stderr
 	action, err := p.readAction(o)
 	if err != nil {
 		return p.fail(o, logger, fmt.Errorf("read action: %w", err))

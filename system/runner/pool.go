@@ -46,9 +46,6 @@ type PoolRequest struct {
 	// time where it does nothing, most of it in the file system's journal.
 	Inline bool   `json:"inline,omitempty"`
 	Action []byte `json:"action,omitempty"`
-	// TimerSlack is the timer slack of commands in ns (PR_SET_TIMERSLACK), which the process's
-	// own may exceed; 0 means the process's.
-	TimerSlack int `json:"timer_slack,omitempty"`
 	// WarmUp asks for no run and no reply, but to make ready for runs with such arguments.
 	WarmUp bool `json:"warm_up,omitempty"`
 }
@@ -98,7 +95,7 @@ func (p Program) servePool(ctx context.Context) int {
 		select {
 		case r := <-incoming:
 			one := p
-			one.Args, one.TraceParent, one.dial, one.timerSlack = r.Args, r.TraceParent, connections.dial, r.TimerSlack
+			one.Args, one.TraceParent, one.dial = r.Args, r.TraceParent, connections.dial
 			if r.WarmUp {
 				one.warmUp()
 				continue

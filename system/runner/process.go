@@ -124,10 +124,6 @@ func start(p Process, files []*os.File) (pid int, err error) {
 	if p.User != nil && os.Geteuid() == 0 {
 		attr.Sys.Credential = &syscall.Credential{Uid: uint32(p.User.UID), Gid: uint32(p.User.GID)}
 	}
-	if p.timerSlack > 0 {
-		// The thread's, which the process inherits and nobody else minds: execute has locked it.
-		_ = unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(p.timerSlack), 0, 0, 0) // it never fails
-	}
 	for attempt := 1; ; attempt++ {
 		pid, _, err := syscall.StartProcess(p.Path, p.Args, attr)
 		if attempt == busyAttempts || !errors.Is(err, unix.ETXTBSY) {

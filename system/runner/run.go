@@ -46,7 +46,6 @@ type Run struct {
 	clock          clock
 	parent         tracecontext.Context // the worker span
 	stdout, stderr *os.File             // the program's own
-	timerSlack     int                  // of commands; 0 means the program's own
 
 	platform *repb.Platform // the action's
 	outputs  []output       // the Command's
@@ -214,7 +213,6 @@ func (r *Run) Exec(ctx context.Context, p Process) error {
 	if p.User == nil {
 		p.User = r.Options.RunAs
 	}
-	p.timerSlack = r.timerSlack
 	var err error
 	if r.logs, err = openLogs(r.Options, r.stdout, r.stderr, p.User); err != nil {
 		return err

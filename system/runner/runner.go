@@ -70,8 +70,6 @@ type Process struct {
 	User *User
 	// Files are open in the process beside stdin, stdout and stderr, from 3 on.
 	Files []*os.File
-
-	timerSlack int // 0: ours
 }
 
 // A User is whom the process of an action belongs to.

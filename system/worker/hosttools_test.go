@@ -170,28 +170,6 @@ func TestActionThatIsNotWantedIsSoonGoneWithAllItStarted(t *testing.T) {
 	})
 }
 
-// The slack of a warm runner's timers is not for commands.
-func TestCommandsHaveTheWorkersTimerSlack(t *testing.T) {
-	want, err := unix.PrctlRetInt(unix.PR_GET_TIMERSLACK, 0, 0, 0, 0)
-	if err != nil {
-		t.Fatal(err)
-	}
-	program := buildHostTools(t)
-	forEachMode(t, func(t *testing.T, pool *int) {
-		casd := runnertest.Start(t)
-		command := casd.PutMessage(t, &repb.Command{Arguments: []string{"/bin/cat", "/proc/self/timerslack_ns"}})
-		r := newRig(t, func(c *worker.Config) {
-			c.RunnerPath, c.RunnerArgs, c.RunnerPool, c.CAS.URL = program, nil, pool, casd.URL
-		})
-		r.nextUpdate().reply(offerOf(t, "a", &repb.Action{CommandDigest: command, InputRootDigest: casd.PutMessage(t, &repb.Directory{})}))
-		p := r.nextCompleted(active("a"))
-		if got, err := casd.Blob(result(t, p).StdoutDigest); err != nil || string(got) != fmt.Sprintln(want) {
-			t.Errorf("the command's slack is %q, %v, want %d", got, err, want)
-		}
-		p.reply()
-	})
-}
-
 // A runner that is killed takes its action with it, and no other.
 func TestRunnerThatIsKilledCostsOneAction(t *testing.T) {
 	program := buildHostTools(t)

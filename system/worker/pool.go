@@ -9,14 +9,11 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/weir-build/weir/system/runner"
 	"github.com/weir-build/weir/system/runner/proctree"
@@ -30,10 +27,6 @@ const (
 	// maxIdle is how long a warm runner waits for an action where there is another that
 	// waits: long enough for the pauses within a build.
 	maxIdle = time.Minute
-	// runnerSlack is how late timers of a warm runner may be (PR_SET_TIMERSLACK): while any of
-	// its code runs, or waits to run, Go's runtime has a thread look around every 20 µs: under
-	// strace that was 60 of the 260 system calls of an action that does nothing.
-	runnerSlack = 2 * time.Millisecond
 )
 
 // oneProcessor makes the Go code of a runner of ours run on one processor at a time: most of
@@ -73,7 +66,6 @@ type warmRunner struct {
 	encoder  *json.Encoder
 	replies  chan runner.PoolReply // closed at its end
 	log      *pooledLog
-	slack    int // of the timers that commands are to have, in ns: the worker's
 	actions  int
 	retire   *time.Timer   // ends it if it has waited for too long; nil if nothing does
 	ended    chan struct{} // closed when it was waited for
@@ -113,7 +105,6 @@ func (p *pool) run(ctx context.Context, request runner.PoolRequest) (exit, error
 func (w *warmRunner) send(ctx context.Context, request runner.PoolRequest) error {
 	stop := context.AfterFunc(ctx, func() { _ = w.requests.SetWriteDeadline(time.Now()) })
 	defer stop()
-	request.TimerSlack = w.slack
 	return w.encoder.Encode(request)
 }
 
@@ -271,7 +262,7 @@ func (p *pool) start() (*warmRunner, error) {
 		ExtraFiles:  []*os.File{theirRequests, theirReplies},
 		SysProcAttr: &syscall.SysProcAttr{Setpgid: true},
 	}
-	w.slack, err = startWithSlack(w.cmd)
+	err = w.cmd.Start()
 	theirRequests.Close()
 	theirReplies.Close()
 	if err != nil {
@@ -289,21 +280,6 @@ func (p *pool) start() (*warmRunner, error) {
 		close(w.ended)
 	}()
 	return w, nil
-}
-
-// startWithSlack starts a process whose timers may be late by runnerSlack, and returns by how
-// much this one's may, in ns.
-func startWithSlack(cmd *exec.Cmd) (own int, err error) {
-	// It is a thread's, and what that starts inherits it.
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	own, err = unix.PrctlRetInt(unix.PR_GET_TIMERSLACK, 0, 0, 0, 0)
-	if err != nil || own <= 0 { // a real-time thread's timers have none
-		return 0, cmd.Start()
-	}
-	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(runnerSlack), 0, 0, 0) // it never fails
-	defer func() { _ = unix.Prctl(unix.PR_SET_TIMERSLACK, uintptr(own), 0, 0, 0) }()
-	return own, cmd.Start()
 }
 
 // pooledLog keeps the end of the log of one action at a time.

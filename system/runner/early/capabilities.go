@@ -7,7 +7,7 @@ import "runtime"
 // one of another version is started for each action, as foreign ones are.
 const (
 	RunAs = "run-as"
-	Pool  = "serve-pool-3"
+	Pool  = "serve-pool-2"
 )
 
 // SocketProperty is the platform property that says where in its inputs an action wants a

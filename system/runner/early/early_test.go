@@ -42,7 +42,7 @@ func TestWhatIsDoneEarly(t *testing.T) {
 		done           bool
 		stdout, stderr string
 	}{
-		{[]string{"--capabilities"}, 0, true, "no-logs-capture\nrun-as\nserve-pool-3\nown\n", ""},
+		{[]string{"--capabilities"}, 0, true, "no-logs-capture\nrun-as\nserve-pool-2\nown\n", ""},
 		{nil, 0, false, "", ""},
 		{[]string{"--version"}, 0, false, "", ""},
 		{[]string{"--log-level=info", "--capabilities"}, 0, false, "", ""},
