@@ -123,7 +123,7 @@ func TestConfigurationsOfCasdsPageAreTaken(t *testing.T) {
 			t.Errorf("%v in\n%s", err, block[1])
 		}
 	}
-	if len(blocks) < 3 || file.Quota != 30<<30 || file.Execution.URL == "" || len(file.UnstageCommands) != 1 {
+	if len(blocks) < 3 || file.Quota != 30e9 || file.Execution.URL == "" || len(file.UnstageCommands) != 1 {
 		t.Errorf("%d blocks make %+v", len(blocks), file)
 	}
 }
