@@ -234,6 +234,9 @@ func TestMoveToLargerWorkersComesBack(t *testing.T) {
 	if diff := cmp.Diff(want, next.server.State(t)); diff != "" {
 		t.Errorf("from steps (-lived +taken over):\n%s", diff)
 	}
+	if err := next.server.Snapshot(); err != nil {
+		t.Fatal(err)
+	}
 	third := next.after(next.folder, queue.Config{}, sized)
 	if diff := cmp.Diff(want, third.server.State(t)); diff != "" {
 		t.Errorf("from a snapshot (-lived +taken over):\n%s", diff)
