@@ -155,8 +155,6 @@ func TestWhatWasMovedIsForLargerWorkers(t *testing.T) {
 	}
 }
 
-// TestSegmentsMayOverlap: a writer that begins a segment writes to both for a while, and the
-// tape is that of a journal of one segment.
 // TestUnknownWorkersHaveWhatTheyUsedAtOnce: of a worker that came before all that is left of
 // a journal, slots are what it had at a time, not what it had in all.
 func TestUnknownWorkersHaveWhatTheyUsedAtOnce(t *testing.T) {
@@ -175,6 +173,8 @@ func TestUnknownWorkersHaveWhatTheyUsedAtOnce(t *testing.T) {
 	}
 }
 
+// TestSegmentsMayOverlap: a writer that begins a segment writes to both for a while, and the
+// tape is that of a journal of one segment.
 func TestSegmentsMayOverlap(t *testing.T) {
 	whole := site("fair").Journal()
 	want := extract(t, whole)

@@ -346,10 +346,7 @@ func (s *Server) enqueueLoaded(op *operation, found *loaded) error {
 		if op.outcome.cache == semconv.CacheSkipped && in.Key != (queue.Key{}) && s.shell.queue.IsFinished(in.Key) {
 			in.Key = queue.Key{}
 		}
-		if fresh.larger, err = s.larger(now, p, &fresh.size); err != nil {
-			return
-		}
-		if fresh.larger != nil {
+		if fresh.larger = s.larger(now, p, &fresh.size); fresh.larger != nil {
 			in.Larger = uint32(fresh.larger.id) + 1
 		}
 		fresh.platform, in.Platform = p, p.id

@@ -206,6 +206,32 @@ func TestNextProcessGoesOnInTheSegment(t *testing.T) {
 	}
 }
 
+// TestNextProcessGoesOnBehindATornEnd: what it appends is found by the one after it.
+func TestNextProcessGoesOnBehindATornEnd(t *testing.T) {
+	c := start(t, queue.Config{}, journaled(filepath.Join(t.TempDir(), "journal")))
+	first := c.execute(c.upload("a"))
+	first.until(queued)
+	torn := copied(t, c.folder)
+	list, err := segments.List(torn)
+	if err != nil || len(list) != 1 {
+		t.Fatal(list, err)
+	}
+	data, err := os.ReadFile(list[0].Path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(list[0].Path, append(data, data[:9]...), 0o600); err != nil { // half a record
+		t.Fatal(err)
+	}
+	next := c.after(torn, queue.Config{})
+	second := next.execute(next.upload("b"))
+	second.until(queued)
+	third := next.after(next.folder, queue.Config{})
+	for _, s := range []*stream{first, second} {
+		third.wait(s.name).until(queued)
+	}
+}
+
 // TestMoveToLargerWorkersComesBack: that a task may move to larger workers, and that one did,
 // and why.
 func TestMoveToLargerWorkersComesBack(t *testing.T) {
@@ -233,6 +259,9 @@ func TestMoveToLargerWorkersComesBack(t *testing.T) {
 	next := c.after(dir, queue.Config{}, sized)
 	if diff := cmp.Diff(want, next.server.State(t)); diff != "" {
 		t.Errorf("from steps (-lived +taken over):\n%s", diff)
+	}
+	if err := next.server.Snapshot(); err != nil {
+		t.Fatal(err)
 	}
 	third := next.after(next.folder, queue.Config{}, sized)
 	if diff := cmp.Diff(want, third.server.State(t)); diff != "" {

@@ -143,6 +143,12 @@ func (r *noteReader) taskIn(data []byte) bool {
 			}
 		case f.is(8, protowire.BytesType):
 			n.Response = f.bytes
+		case f.is(10, protowire.VarintType):
+			n.Larger = uint32(f.number)
+		case f.is(11, protowire.VarintType):
+			n.Moved = uint32(f.number)
+		case f.is(12, protowire.BytesType):
+			n.Outgrew = r.shared(&f)
 		default:
 			return false
 		}
@@ -193,6 +199,9 @@ func (r *noteReader) shared(f *fields) string {
 		return text
 	}
 	text := f.text()
+	if f.broken {
+		return "" // else it would be found here next time, and pass
+	}
 	if r.texts == nil {
 		r.texts = make(map[string]string)
 	}

@@ -26,7 +26,7 @@ type platform struct {
 	workers    int // sessions that serve it
 	drained    int // of these
 	waits      prometheus.Observer
-	classes    []*platform // by class, those like this one that were asked for so far
+	classes    []classPlatform // by class, those like this one
 
 	lacks  string    // what no worker had, when the roster was
 	lackOf uint64    // this, and one more

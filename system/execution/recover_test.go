@@ -29,6 +29,7 @@ func FuzzNotes(f *testing.F) {
 		{Operation: op, Task: &notes.Task{Action: []byte("x"), Timeout: 1}},
 		{Operation: op},
 		{Task: &notes.Task{Id: 1<<32 | 1, Leader: op, Attempts: []*notes.Attempt{{Queued: 1, Session: 1<<32 | 1, State: 1}}, Response: []byte{}}},
+		{Task: &notes.Task{Id: 1<<32 | 1, Leader: op, Attempts: []*notes.Attempt{{Queued: 1}}, Larger: 1, Moved: 1, Outgrew: "it was killed"}},
 		{Session: &notes.Session{Name: "bots/b", BotId: "b", Slots: 1, Worker: 1<<32 | 1, Offered: []*notes.Property{{Key: "k", Value: "v"}}}},
 		{Drains: &notes.Drains{Rules: []*notes.Drain{{Worker: "b"}, {Property: &notes.Property{Key: "k", Value: "v"}}}}},
 		{Response: []byte{}, Usage: []*notes.Usage{{Key: "k", Number: 7}}},
@@ -38,6 +39,8 @@ func FuzzNotes(f *testing.F) {
 		f.Add(marshal(whole), marshal(n), uint8(queue.Connect))
 		f.Add(marshal(n), marshal(n), uint8(queue.Complete))
 	}
+	noText := []byte{0x22, 3, 0x12, 1, 0xff} // an operation whose instance isn't UTF-8
+	f.Add(noText, marshal(whole), uint8(queue.Enqueue))
 	client, err := remote.Dial(remote.Config{URL: "grpc://127.0.0.1:1"})
 	if err != nil {
 		f.Fatal(err)

@@ -327,32 +327,39 @@ func (s *Server) staffed(now time.Time, p *platform, z *size) (*platform, error)
 }
 
 // larger returns the platform on whose workers a task runs again that was too large for
-// those of its class: of the largest that has any; nil if none does, or if the class wasn't
-// chosen for it. The lock is held.
-func (s *Server) larger(now time.Time, p *platform, z *size) (*platform, error) {
+// those of its class: of the largest that has any; nil if none does, if the class wasn't
+// chosen for it, or if there are too many platforms for one more. The lock is held.
+func (s *Server) larger(now time.Time, p *platform, z *size) *platform {
 	if !z.chosen || s.sizes.rerun == RerunNever {
-		return nil, nil
+		return nil
 	}
 	for class := len(s.sizes.classes) - 1; class > z.class; class-- {
-		if other, err := s.ofClass(now, p, class); other != nil || err != nil {
+		if other, err := s.ofClass(now, p, class); other != nil && err == nil {
 			z.larger = class
-			return other, err
+			return other
 		}
 	}
-	return nil, nil
+	return nil
+}
+
+// classPlatform is the platform that is like another but for its class.
+type classPlatform struct {
+	*platform        // nil if no worker served it when it was looked for
+	looked    uint64 // for one in vain, when the roster was this, less one
 }
 
 // ofClass returns the platform that is like another but for its class, nil if no worker
 // serves it. The lock is held.
 func (s *Server) ofClass(now time.Time, p *platform, class int) (*platform, error) {
 	if p.classes == nil {
-		p.classes = make([]*platform, len(s.sizes.classes))
+		p.classes = make([]classPlatform, len(s.sizes.classes))
 	}
-	if other := p.classes[class]; other != nil {
-		if other.workers == 0 {
-			return nil, nil
-		}
-		return other, nil
+	other := &p.classes[class]
+	switch {
+	case other.platform != nil && other.workers > 0:
+		return other.platform, nil
+	case other.platform != nil, other.looked == s.shell.roster+1:
+		return nil, nil
 	}
 	wanted := platform{instance: p.instance, properties: slices.Clone(p.properties)}
 	at := slices.IndexFunc(wanted.properties, func(p property) bool { return p.key == s.sizes.key })
@@ -360,9 +367,10 @@ func (s *Server) ofClass(now time.Time, p *platform, class int) (*platform, erro
 	for _, session := range s.shell.sessions {
 		if session.instance == p.instance && wanted.serves(session.offered) {
 			var err error
-			p.classes[class], err = s.platform(now, p.instance, wanted.properties)
-			return p.classes[class], err
+			other.platform, err = s.platform(now, p.instance, wanted.properties)
+			return other.platform, err
 		}
 	}
+	other.looked = s.shell.roster + 1
 	return nil, nil
 }
