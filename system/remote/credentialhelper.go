@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"golang.org/x/net/http/httpguts"
+	"google.golang.org/grpc/status"
 )
 
 const (
@@ -34,11 +35,19 @@ type credentialHelper struct {
 	uri    string
 	secure bool
 
-	// mu guards the fields below. It is held while the program runs, so that many calls
-	// ask it once.
+	// mu guards the fields below.
 	mu     sync.Mutex
 	header map[string]string
 	until  time.Time
+	asking *helperRun // under way; nil if none is
+}
+
+// helperRun is a run of the program, for all calls that come while it lasts: also if it
+// fails, so that they don't wait for one after the other that does.
+type helperRun struct {
+	done   chan struct{} // closed when the fields below are set
+	header map[string]string
+	err    error
 }
 
 func newCredentialHelper(path string, e endpoint) (*credentialHelper, error) {
@@ -56,18 +65,50 @@ func newCredentialHelper(path string, e endpoint) (*credentialHelper, error) {
 // RequireTransportSecurity is false on loopback, where Validate allows it.
 func (h *credentialHelper) RequireTransportSecurity() bool { return h.secure }
 
-func (h *credentialHelper) GetRequestMetadata(context.Context, ...string) (map[string]string, error) {
+// GetRequestMetadata returns the headers. A call that runs the program for others stays
+// until it is over, even if its own ctx ends before.
+func (h *credentialHelper) GetRequestMetadata(ctx context.Context, _ ...string) (map[string]string, error) {
+	header, run, mine := h.join()
+	if header != nil {
+		return header, nil
+	}
+	if mine {
+		h.do(run)
+	}
+	select {
+	case <-run.done:
+		return run.header, run.err
+	case <-ctx.Done():
+		// Of another error gRPC makes UNAUTHENTICATED.
+		return nil, status.FromContextError(ctx.Err()).Err()
+	}
+}
+
+// join returns headers that are still good; or else the run that will tell them, and
+// whether it is the caller's to do.
+func (h *credentialHelper) join() (header map[string]string, run *helperRun, mine bool) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if h.header != nil && time.Now().Before(h.until) {
-		return h.header, nil
+		return h.header, nil, false
 	}
+	if h.asking == nil {
+		h.asking, mine = &helperRun{done: make(chan struct{})}, true
+	}
+	return nil, h.asking, mine
+}
+
+func (h *credentialHelper) do(run *helperRun) {
 	header, until, err := h.ask()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.asking = nil
 	if err != nil {
-		return nil, fmt.Errorf("credential helper %s: %w", h.path, err)
+		run.err = fmt.Errorf("credential helper %s: %w", h.path, err)
+	} else {
+		run.header, h.header, h.until = header, header, until
 	}
-	h.header, h.until = header, until
-	return header, nil
+	close(run.done)
 }
 
 // ask runs the helper. What it says is secret, so no error quotes it.
@@ -82,13 +123,16 @@ func (h *credentialHelper) ask() (header map[string]string, until time.Time, err
 	command.Stdin = bytes.NewReader(request)
 	stdout, stderr := &head{limit: maxHelperReply}, &head{limit: maxHelperComplaint}
 	command.Stdout, command.Stderr = stdout, stderr
-	command.WaitDelay = time.Second // a child of it that keeps its output open
+	command.WaitDelay = time.Second
 	switch err := command.Run(); {
 	case ctx.Err() != nil:
 		return nil, time.Time{}, fmt.Errorf("no reply within %v", helperTimeout)
+	case errors.Is(err, exec.ErrWaitDelay):
+		// It ended well, but a child of it keeps its output open.
 	case err != nil:
 		return nil, time.Time{}, fmt.Errorf("%w: %s", err, strings.TrimSpace(string(stderr.kept)))
-	case stdout.cut:
+	}
+	if stdout.cut {
 		return nil, time.Time{}, fmt.Errorf("its reply is longer than %d bytes", maxHelperReply)
 	}
 	return parseHelperReply(stdout.kept, time.Now())
@@ -111,12 +155,22 @@ func parseHelperReply(text []byte, now time.Time) (header map[string]string, unt
 	for name, values := range reply.Headers {
 		name := strings.ToLower(name)
 		value := strings.Join(values, ", ")
-		if !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value) || strings.HasPrefix(name, "grpc-") {
+		if !httpguts.ValidHeaderFieldName(name) || !httpguts.ValidHeaderFieldValue(value) || isOurHeader(name) {
 			return nil, time.Time{}, fmt.Errorf("its reply has a header %.50q that can't be sent", name)
 		}
 		header[name] = value
 	}
 	return header, until, nil
+}
+
+// isOurHeader reports whether a header is gRPC's to send or not to: it sends twice what
+// credentials say again.
+func isOurHeader(name string) bool {
+	switch name {
+	case "content-type", "user-agent", "te", "host", "connection":
+		return true
+	}
+	return strings.HasPrefix(name, "grpc-")
 }
 
 // head keeps the beginning of what is written to it.

@@ -1,6 +1,7 @@
 package remote_test
 
 import (
+	"context"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
@@ -15,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -78,6 +80,7 @@ func TestCredentialHelperThatFailsIsTold(t *testing.T) {
 		`printf %s '{"headers":{"authorization":["s3cret\u0001"]}}'`: `a header "authorization" that can't be sent`,
 		`echo '{"headers":{":path":["/s3cret"]}}'`:                   `a header ":path" that can't be sent`,
 		`echo '{"headers":{"Grpc-Timeout":["1S"]}}'`:                 `a header "grpc-timeout" that can't be sent`,
+		`echo '{"headers":{"Content-Type":["s3cret"]}}'`:             `a header "content-type" that can't be sent`,
 		`head -c 100000 /dev/zero`:                                   "longer than 65536 bytes",
 		`head -c 100000 /dev/zero | tr '\0' x >&2; exit 1`:           "exit status 1: xxx",
 	} {
@@ -96,6 +99,53 @@ func TestCredentialHelperThatFailsIsTold(t *testing.T) {
 	}
 	if _, err := remote.Dial(remote.Config{URL: "grpcs://h", CredentialHelper: "/no/such/helper"}); err == nil || !strings.Contains(err.Error(), "credential helper") {
 		t.Errorf("a helper that isn't there: %v", err)
+	}
+}
+
+// Calls wait for a helper that others have asked, each for as long as it may.
+func TestCredentialHelperThatHangsHoldsUpNoCallForLong(t *testing.T) {
+	_, address := newRefusing(t, codes.Internal)
+	fifo := filepath.Join(t.TempDir(), "fifo")
+	if err := unix.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	helper := writeHelper(t, `echo asked >>$0.log; read line <`+fifo+`; exit 3`)
+	client := dialConfig(t, remote.Config{URL: "grpc://" + address, CredentialHelper: helper, RetryLimit: -1})
+	first := make(chan error)
+	go func() {
+		_, err := client.Capabilities(t.Context())
+		first <- err
+	}()
+	gate, err := os.OpenFile(fifo, os.O_WRONLY, 0) // waits for the helper
+	if err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Millisecond)
+		if _, err := client.Capabilities(ctx); status.Code(err) != codes.DeadlineExceeded {
+			t.Errorf("error %v, want DEADLINE_EXCEEDED", err)
+		}
+		cancel()
+	}
+	gate.Close()
+	if err := <-first; status.Code(err) != codes.Unauthenticated {
+		t.Errorf("error %v, want UNAUTHENTICATED", err)
+	}
+	if log, err := os.ReadFile(helper + ".log"); err != nil || string(log) != "asked\n" {
+		t.Errorf("the helper was asked %q (%v), want once", log, err)
+	}
+}
+
+// A helper may leave a process behind, such as an agent.
+func TestCredentialHelperMayLeaveItsOutputOpen(t *testing.T) {
+	server, address := newRefusing(t, codes.Internal)
+	helper := writeHelper(t, `sleep 3 & echo '{"headers":{"Authorization":["Bearer s3cret"]}}'`)
+	client := dialConfig(t, remote.Config{URL: "grpc://" + address, CredentialHelper: helper, RetryLimit: -1})
+	if _, err := client.Capabilities(t.Context()); status.Code(err) != codes.Internal {
+		t.Fatalf("error %v, want the server's INTERNAL", err)
+	}
+	if got := server.headers[0].Get("authorization"); len(got) != 1 || got[0] != "Bearer s3cret" {
+		t.Errorf("authorization %q", got)
 	}
 }
 

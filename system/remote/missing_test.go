@@ -65,6 +65,48 @@ func TestAnswersAreReadInAnyForm(t *testing.T) {
 	}
 }
 
+// FuzzMissingAnswer holds what is read by hand against the generated code.
+func FuzzMissingAnswer(f *testing.F) {
+	asked := []digest.Digest{digest.Of([]byte("a")), digest.Of([]byte("b")), digest.Of(nil)}
+	for _, digests := range [][]digest.Digest{nil, asked, {asked[2], asked[0]}, {asked[1], asked[1]}} {
+		data, err := proto.Marshal(&repb.FindMissingBlobsResponse{MissingBlobDigests: digest.Protos(digests)})
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(data)
+	}
+	f.Fuzz(func(t *testing.T, data []byte) {
+		got, malformed, err := remote.MissingAnswer(asked, nil, data)
+		response := new(repb.FindMissingBlobsResponse)
+		if proto.Unmarshal(data, response) != nil {
+			return // bad text that a later piece replaces isn't seen by hand
+		}
+		if err != nil {
+			t.Fatalf("%v of a message", err)
+		}
+		listed := make(map[digest.Digest]bool)
+		for _, p := range response.MissingBlobDigests {
+			d, err := digest.SHA256.FromProto(p)
+			if err != nil {
+				if malformed == nil {
+					t.Errorf("%v is taken for a digest", p)
+				}
+				return
+			}
+			listed[d] = true
+		}
+		var want []digest.Digest
+		for _, d := range asked {
+			if listed[d] {
+				want = append(want, d)
+			}
+		}
+		if malformed != nil || !slices.Equal(got, want) {
+			t.Errorf("%v, %v; want %v", got, malformed, want)
+		}
+	})
+}
+
 // BenchmarkMissing is the request and the answer of a call of 100 digests that are all
 // missing: by hand, and as the generated code does it.
 func BenchmarkMissing(b *testing.B) {

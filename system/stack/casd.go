@@ -68,7 +68,7 @@ type Remote struct {
 	// size; 0 means no bound.
 	RequestTimeout time.Duration `yaml:"request_timeout"`
 	// MinThroughput, in bytes per second, bounds streams too.
-	MinThroughput int64 `yaml:"min_throughput"`
+	MinThroughput Size `yaml:"min_throughput"`
 }
 
 // RemoteOf is a server as the connection options of BuildBox's programs name it.
@@ -76,7 +76,7 @@ func RemoteOf(c remote.Config) Remote {
 	return Remote{
 		URL: c.URL, AccessToken: c.AccessToken, TokenReload: c.TokenReload, CredentialHelper: c.CredentialHelper, GoogleAuth: c.GoogleAuth,
 		ServerCert: c.ServerCert, ClientKey: c.ClientKey, ClientCert: c.ClientCert, Keepalive: c.Keepalive,
-		Instance: &c.Instance, RetryLimit: c.RetryLimit, RetryDelay: c.RetryDelay, RetryOn: c.RetryOn, RequestTimeout: c.RequestTimeout, MinThroughput: c.MinThroughput,
+		Instance: &c.Instance, RetryLimit: c.RetryLimit, RetryDelay: c.RetryDelay, RetryOn: c.RetryOn, RequestTimeout: c.RequestTimeout, MinThroughput: Size(c.MinThroughput),
 	}
 }
 
@@ -90,7 +90,7 @@ func (r Remote) config(instance string) remote.Config {
 	return remote.Config{
 		URL: r.URL, Instance: instance, AccessToken: r.AccessToken, TokenReload: r.TokenReload, CredentialHelper: r.CredentialHelper, GoogleAuth: r.GoogleAuth,
 		ServerCert: r.ServerCert, ClientKey: r.ClientKey, ClientCert: r.ClientCert, Keepalive: r.Keepalive,
-		RetryLimit: r.RetryLimit, RetryDelay: cmp.Or(r.RetryDelay, defaultRetryDelay), RetryOn: r.RetryOn, RequestTimeout: r.RequestTimeout, MinThroughput: r.MinThroughput,
+		RetryLimit: r.RetryLimit, RetryDelay: cmp.Or(r.RetryDelay, defaultRetryDelay), RetryOn: r.RetryOn, RequestTimeout: r.RequestTimeout, MinThroughput: int64(r.MinThroughput),
 	}
 }
 

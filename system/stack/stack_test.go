@@ -50,6 +50,16 @@ func TestMark(t *testing.T) {
 	}
 }
 
+func TestMinThroughputIsASize(t *testing.T) {
+	var r stack.Remote
+	if err := stack.Decode([]byte("url: grpc://a\nmin_throughput: 1M"), &r); err != nil || r.MinThroughput != 1e6 {
+		t.Errorf("got %d, %v", r.MinThroughput, err)
+	}
+	if got := stack.RemoteOf(remote.Config{MinThroughput: 17}).MinThroughput; got != 17 {
+		t.Errorf("of an option: got %d, want 17", got)
+	}
+}
+
 func TestDecodeNamesUnknownKeys(t *testing.T) {
 	var s stack.Storage
 	err := stack.Decode([]byte("instances: [a]\ncas:\n  pth: /tmp\n"), &s)

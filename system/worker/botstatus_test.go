@@ -28,7 +28,6 @@ func TestStatusFileTakesTheWorkerOutOfService(t *testing.T) {
 	r.nextUpdate("a:ACTIVE").reply(active("a"))
 	held := r.nextUpdate("a:ACTIVE")
 
-	write("botStatus: unwell") // makes no sense, and changes nothing
 	write("botStatus: UNHEALTHY")
 	<-held.ctx.Done()
 	p := r.nextUpdate("a:ACTIVE") // what runs goes on

@@ -1,6 +1,8 @@
 package worker
 
 import (
+	"bytes"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -101,6 +103,42 @@ func FuzzReadResult(f *testing.F) {
 			t.Errorf("exit %d: status OK", code)
 		}
 	})
+}
+
+// A status file that makes no sense, or is gone, changes nothing and is told of once.
+func TestStatusFileThatCannotBeReadChangesNothing(t *testing.T) {
+	var log bytes.Buffer
+	path := filepath.Join(t.TempDir(), "status")
+	s := &session{Worker: &Worker{logger: slog.New(slog.NewTextHandler(&log, nil))}, status: bots.BotStatus_UNHEALTHY, file: &statusFile{path: path}}
+	for _, c := range []struct {
+		text  string // empty: the file isn't there
+		want  bots.BotStatus
+		lines int // of the log, about what was wrong
+	}{
+		{"botStatus: unwell", bots.BotStatus_UNHEALTHY, 1},
+		{"", bots.BotStatus_UNHEALTHY, 1},
+		{"botStatus: unhealthy", bots.BotStatus_UNHEALTHY, 0},
+		{"botStatus: [", bots.BotStatus_UNHEALTHY, 1},
+		{"botStatus: ok", bots.BotStatus_OK, 0},
+	} {
+		var err error
+		if c.text == "" {
+			err = os.Remove(path)
+		} else {
+			err = os.WriteFile(path, []byte(c.text), 0o600)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		log.Reset()
+		before := s.status
+		for range 3 {
+			s.checkStatus()
+		}
+		if s.status != c.want || strings.Count(log.String(), "bot status not read") != c.lines || s.news != (s.status != before) {
+			t.Errorf("%q: status %v, want %v; told the server: %v; the log, with %d complaints, is %q", c.text, s.status, c.want, s.news, c.lines, log.String())
+		}
+	}
 }
 
 func FuzzParseStatus(f *testing.F) {

@@ -21,6 +21,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"sync"
@@ -67,6 +68,9 @@ func New(cfg Config) (*Worker, error) {
 		if cfg.RunnerPath, err = filepath.Abs(cfg.RunnerPath); err != nil {
 			return nil, fmt.Errorf("runner: %w", err)
 		}
+		if err := absolute(&cfg.CAS); err != nil {
+			return nil, err
+		}
 	}
 	if err := os.MkdirAll(cfg.WorkDir, 0o700); err != nil {
 		return nil, fmt.Errorf("work directory: %w", err)
@@ -87,6 +91,25 @@ func New(cfg Config) (*Worker, error) {
 		sessions:       telemetry.NewCounter(cfg.Registerer, semconv.WorkerSessions),
 		pollErrors:     telemetry.NewCounter(cfg.Registerer, semconv.WorkerPollErrors),
 	}, nil
+}
+
+// absolute makes the files that a connection needs mean the same to runners, which start
+// in directories of their own and look for programs elsewhere.
+func absolute(c *remote.Config) (err error) {
+	if c.CredentialHelper != "" {
+		if c.CredentialHelper, err = exec.LookPath(c.CredentialHelper); err != nil {
+			return fmt.Errorf("credential helper: %w", err)
+		}
+	}
+	for _, path := range []*string{&c.CredentialHelper, &c.AccessToken, &c.ServerCert, &c.ClientKey, &c.ClientCert} {
+		if *path == "" {
+			continue
+		}
+		if *path, err = filepath.Abs(*path); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Run works until ctx ends, which starts the end: no new leases, those under way

@@ -198,6 +198,31 @@ func TestLeaseIsAcknowledgedRunAndReported(t *testing.T) {
 	r.nextUpdate()
 }
 
+// A worker's own PATH and working directory aren't its runners'.
+func TestRunnersFindTheFilesOfTheirConnection(t *testing.T) {
+	dir := t.TempDir()
+	t.Chdir(dir)
+	t.Setenv("PATH", dir)
+	for _, name := range []string{"token", "helper"} {
+		if err := os.WriteFile(name, []byte("secret"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for want, change := range map[string]func(*remote.Config){
+		"--access-token=" + dir + "/token":       func(c *remote.Config) { c.AccessToken = "token" },
+		"--credential-helper=" + dir + "/helper": func(c *remote.Config) { c.CredentialHelper = "helper" },
+	} {
+		r := newRig(t, func(c *worker.Config) { change(&c.CAS) })
+		r.nextUpdate().reply(offerOf(t, "a", &repb.Action{Salt: []byte("describe")}))
+		p := r.nextCompleted(active("a"))
+		if got := string(result(t, p).StdoutRaw); !strings.Contains(got, "\n"+want+"\n") {
+			t.Errorf("arguments %q, want %s", got, want)
+		}
+		p.reply()
+		r.nextUpdate()
+	}
+}
+
 // The folder of a lease that ended well is that of the next, which finds nothing in it
 // that it could take for its own.
 func TestFoldersAreUsedAgain(t *testing.T) {
