@@ -229,14 +229,21 @@ func describeRun(folder *runFolder, s *scenario.Scenario) func(seed uint64) resu
 }
 
 func simNotes(s *scenario.Scenario) []string {
-	free := "look-ups and messages"
-	if s.Client.Latency > 0 {
-		free = "messages of workers"
-	}
+	var free []string
 	if s.Cluster == nil || s.Cluster.Storage == nil {
-		free = "transfers, " + free
+		free = append(free, "transfers")
 	}
-	notes := []string{"simulated: " + free + " take no time, so that waits and slowdowns are at least these"}
+	if s.Client.Latency > 0 {
+		free = append(free, "messages of workers")
+	} else {
+		free = append(free, "look-ups", "messages")
+	}
+	last := len(free) - 1
+	list := free[last]
+	if last > 0 {
+		list = strings.Join(free[:last], ", ") + " and " + list
+	}
+	notes := []string{"simulated: " + list + " take no time, so that waits and slowdowns are at least these"}
 	for _, preset := range s.Assumed {
 		notes = append(notes, fmt.Sprintf("preset %q is assumed: nobody has published such figures", preset))
 	}
@@ -295,7 +302,10 @@ func printErlang(out io.Writer, s *scenario.Scenario, r *result.Result) error {
 		queue.Merge(&r.Actions[i].Queue)
 	}
 	seconds := r.Run.End.Sub(r.Run.Start).Seconds()
-	if run.Count() == 0 || seconds <= 0 || slots == 0 {
+	if slots == 0 {
+		return nil // an autoscaler begins with none
+	}
+	if run.Count() == 0 || seconds <= 0 {
 		fmt.Fprintln(out, "theory: nothing was executed")
 		return nil
 	}
