@@ -280,8 +280,8 @@ func writeSim(folder *runFolder, r *result.Result, scenarioText []byte) error {
 }
 
 // printTheory prints what queueing theory says of the scenario beside what was simulated. Where no
-// model covers it, that is M/M/c, as if actions came one by one and independently: builds come
-// with many at once, which makes waits longer.
+// model covers it, that is M/M/c, as if actions came one by one and independently: most builds
+// come with many at once, which makes waits longer.
 func printTheory(out io.Writer, s *scenario.Scenario, r *result.Result) error {
 	f, err := analytic.Of(s)
 	if err == nil {
@@ -321,6 +321,6 @@ func printErlang(out io.Writer, s *scenario.Scenario, r *result.Result) error {
 	}
 	fmt.Fprintf(out, "theory: of single actions M/M/%d says, with a load of %.3g Erlang (ρ = %.3g): mean wait %s; simulated %v, p95 %v\n",
 		slots, load, load/float64(slots), text, result.Round(queue.Mean()), result.Round(queue.Quantile(0.95)))
-	_, err = fmt.Fprintln(out, "a build brings many at once, and they wait for each other")
+	_, err = fmt.Fprintln(out, "that is of actions that come one by one, at random, and take random times")
 	return err
 }
