@@ -33,7 +33,7 @@ func budget(t testing.TB) uint64 {
 		}
 		return n
 	case testing.Short():
-		return 300_000
+		return 400_000
 	}
 	return 1_000_000
 }
