@@ -229,14 +229,21 @@ func describeRun(folder *runFolder, s *scenario.Scenario) func(seed uint64) resu
 }
 
 func simNotes(s *scenario.Scenario) []string {
-	free := "look-ups and messages"
-	if s.Client.Latency > 0 {
-		free = "messages of workers"
-	}
+	var free []string
 	if s.Cluster == nil || s.Cluster.Storage == nil {
-		free = "transfers, " + free
+		free = append(free, "transfers")
 	}
-	notes := []string{"simulated: " + free + " take no time, so that waits and slowdowns are at least these"}
+	if s.Client.Latency > 0 {
+		free = append(free, "messages of workers")
+	} else {
+		free = append(free, "look-ups", "messages")
+	}
+	last := len(free) - 1
+	list := free[last]
+	if last > 0 {
+		list = strings.Join(free[:last], ", ") + " and " + list
+	}
+	notes := []string{"simulated: " + list + " take no time, so that waits and slowdowns are at least these"}
 	for _, preset := range s.Assumed {
 		notes = append(notes, fmt.Sprintf("preset %q is assumed: nobody has published such figures", preset))
 	}
@@ -273,8 +280,8 @@ func writeSim(folder *runFolder, r *result.Result, scenarioText []byte) error {
 }
 
 // printTheory prints what queueing theory says of the scenario beside what was simulated. Where no
-// model covers it, that is M/M/c, as if actions came one by one and independently: builds come
-// with many at once, which makes waits longer.
+// model covers it, that is M/M/c, as if actions came one by one and independently: most builds
+// come with many at once, which makes waits longer.
 func printTheory(out io.Writer, s *scenario.Scenario, r *result.Result) error {
 	f, err := analytic.Of(s)
 	if err == nil {
@@ -295,7 +302,10 @@ func printErlang(out io.Writer, s *scenario.Scenario, r *result.Result) error {
 		queue.Merge(&r.Actions[i].Queue)
 	}
 	seconds := r.Run.End.Sub(r.Run.Start).Seconds()
-	if run.Count() == 0 || seconds <= 0 || slots == 0 {
+	if slots == 0 {
+		return nil // an autoscaler begins with none
+	}
+	if run.Count() == 0 || seconds <= 0 {
 		fmt.Fprintln(out, "theory: nothing was executed")
 		return nil
 	}
@@ -311,6 +321,6 @@ func printErlang(out io.Writer, s *scenario.Scenario, r *result.Result) error {
 	}
 	fmt.Fprintf(out, "theory: of single actions M/M/%d says, with a load of %.3g Erlang (ρ = %.3g): mean wait %s; simulated %v, p95 %v\n",
 		slots, load, load/float64(slots), text, result.Round(queue.Mean()), result.Round(queue.Quantile(0.95)))
-	_, err = fmt.Fprintln(out, "a build brings many at once, and they wait for each other")
+	_, err = fmt.Fprintln(out, "that is of actions that come one by one, at random, and take random times")
 	return err
 }

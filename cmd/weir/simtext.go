@@ -4,9 +4,11 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/weir-build/weir/loadgen/scenario"
 	"github.com/weir-build/weir/reports/result"
 	"github.com/weir-build/weir/sim/model"
 	"github.com/weir-build/weir/sim/observe"
@@ -217,7 +219,7 @@ func cells(w io.Writer, s *result.Sketch, quantiles ...float64) {
 func (r *simRecord) printFleets(out io.Writer) {
 	w := newGrid(out)
 	cost := ""
-	costs := r.scenario.Cluster.CostPerHour() > 0
+	costs := slices.ContainsFunc(r.scenario.Cluster.Workers, func(w scenario.Workers) bool { return w.SlotHour > 0 })
 	if costs {
 		cost = "cost\t"
 	}

@@ -119,7 +119,8 @@ type hashes struct {
 	digests  []digest.Digest
 }
 
-// hashed returns the digests that a client names the blobs by. The slice is the handle's.
+// hashed returns the digests that a client names the blobs by. The slice is that of all who share
+// the blobs, and not to be changed.
 func (b *Blobs) hashed(client *drive.Client) []digest.Digest {
 	if known := b.digests.Load(); known != nil && known.function == client.Function() {
 		return known.digests

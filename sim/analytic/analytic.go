@@ -65,8 +65,12 @@ func (v *Value) Holds(simulated, slack float64) bool {
 }
 
 // manyBuilds is which share of the builds that a client may have open may be open on average for
-// the bound to be of no consequence, where no closed form has it.
-const manyBuilds = 0.05
+// the bound to be of no consequence, where no closed form has it; and fewDropped the share that may
+// be dropped for that, if as many are open as are in M/M/1, where that is geometric.
+const (
+	manyBuilds = 0.05
+	fewDropped = 0.001
+)
 
 // nobody is which share of arrivals may wait, or be dropped, for it to be as good as none.
 const nobody = 1e-9
@@ -116,10 +120,16 @@ func (st *station) forecast() (*Forecast, error) {
 	if err != nil {
 		return nil, err
 	}
-	if open := st.buildRate() * (f.Values[0].Is + st.mean()); open > manyBuilds*float64(st.maxOpen) {
-		return nil, fmt.Errorf("some %.0f builds are open on average, and a client has %d at most (client.max_in_flight): who comes then is dropped", open, st.maxOpen)
+	if open, most := st.open(f.Values[0].Is), float64(st.maxOpen); open > manyBuilds*most || math.Pow(open/(1+open), most) > fewDropped {
+		return nil, fmt.Errorf("some %.3g builds are open on average, and a client has %d at most (client.max_in_flight): who comes then is dropped", open, st.maxOpen)
 	}
 	return f, nil
+}
+
+// open is how many builds are open on average, at most: what waits or runs, and what has messages
+// under way.
+func (st *station) open(wait float64) float64 {
+	return st.buildRate()*(wait+st.mean()) + st.buildsAsked*2*st.latency
 }
 
 // meanWait adds the mean wait of all, in mean services.

@@ -21,8 +21,10 @@ type station struct {
 	// latency is of a client's message, and away what those of a closed loop take before an
 	// action comes.
 	latency, away float64
-	poisson       bool
-	policy        queue.Policy
+	// buildsAsked is the rate of builds, those that execute nothing included.
+	buildsAsked float64
+	poisson     bool
+	policy      queue.Policy
 	// inOrder is whether all are served in the order in which they come.
 	inOrder bool
 }
@@ -112,6 +114,10 @@ func (st *station) add(d *scenario.Demand, c *scenario.Cluster) error {
 	switch {
 	case d.Jobs < layer.Actions && d.Arrivals.Clients() == 0:
 		return fmt.Errorf("a build of %s has %d actions, and holds back what is more than %d jobs", what, layer.Actions, d.Jobs)
+	case d.SkipCache && class.HitRate > 0:
+		return fmt.Errorf("actions of %s that would be in the cache are the same ones again and again, and run once for all that ask for one at a time", what)
+	case class.Outgrows > 0:
+		return fmt.Errorf("actions of %s that are too large for their workers run twice", what)
 	case class.FailureRate > 0:
 		return fmt.Errorf("commands of %s fail, and end their builds", what)
 	}
@@ -121,9 +127,7 @@ func (st *station) add(d *scenario.Demand, c *scenario.Cluster) error {
 		}
 	}
 	hits := class.HitRate
-	if d.SkipCache {
-		hits = 0
-	}
+	st.buildsAsked += d.Arrivals.Rate()
 	one := stream{
 		name: d.Name, priority: d.Priority + class.Priority, actions: layer.Actions, hits: hits,
 		batchRate: d.Arrivals.Rate() * (1 - math.Pow(hits, float64(layer.Actions))),
@@ -185,9 +189,9 @@ func (st *station) levels() []level {
 	case st.inOrder || p.Tenant > queue.FIFO || p.Correlated > queue.FIFO || p.Invocation > queue.FIFO:
 		return nil
 	case p.Task == queue.Priority && p.Ageing < 0:
-		by, name = func(s *stream) float64 { return float64(s.priority) }, "priority %v"
+		by, name = func(s *stream) float64 { return float64(s.priority) }, "priority %.0f"
 	case p.Task == queue.Shortest && p.Patience < 0:
-		by, name = func(s *stream) float64 { return s.mean }, "what takes %v s"
+		by, name = func(s *stream) float64 { return s.mean }, "what takes %.4g s"
 	default:
 		return nil
 	}

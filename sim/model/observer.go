@@ -47,7 +47,7 @@ type FleetLevel struct {
 	Slots, Running int64
 	Busy           float64 // the share of the slots' time that was used so far
 	// Attempts is how often one of them was leased a task, Lost how often nothing came of
-	// it: the worker ended, or was told to stop.
+	// it: the worker ended, was told to stop, or was too small.
 	Attempts, Lost int64
 	// SlotTime is that of slots that were there, in nanoseconds, used or not.
 	SlotTime float64

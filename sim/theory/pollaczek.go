@@ -137,7 +137,8 @@ func deviance(k, m float64) float64 {
 func square(x float64) float64 { return x * x }
 
 // KingmanBound is what the mean wait in GI/G/c doesn't exceed, from the SCV of times between
-// arrivals, which are independent of each other, and of service. In heavy traffic it is reached.
+// arrivals, which are independent of each other, and of service. One server reaches it in heavy
+// traffic; several don't.
 //
 // Source: Kingman (1962) for one server, (1970) for several, as in Gross et al., section 7.1.
 func KingmanBound(c int, a, scvArrivals, scvService float64) float64 {

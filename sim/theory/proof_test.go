@@ -33,7 +33,7 @@ func budget(t testing.TB) uint64 {
 		}
 		return n
 	case testing.Short():
-		return 300_000
+		return 400_000
 	}
 	return 1_000_000
 }
@@ -395,7 +395,7 @@ func TestLittleRoom(t *testing.T) {
 	}
 }
 
-// TestWorkThatBeginsAgain (1<<40): one customer at a time, on a server that is lost while it works
+// TestWorkThatBeginsAgain (N): one customer at a time, on a server that is lost while it works
 // and comes back. Each loss is a lease that the queue gives out again.
 func TestWorkThatBeginsAgain(t *testing.T) {
 	t.Parallel()
@@ -410,7 +410,7 @@ func TestWorkThatBeginsAgain(t *testing.T) {
 	}
 }
 
-// TestServersThatFail (1<<40): a worker that disconnects gives its lease back, to the head of the
+// TestServersThatFail (N): a worker that disconnects gives its lease back, to the head of the
 // queue. Equal availability, slower repair, longer sojourn.
 func TestServersThatFail(t *testing.T) {
 	t.Parallel()
