@@ -120,6 +120,11 @@ func checkNothingElse(t *testing.T, table []row, recorded *trace) {
 		if p := recorded.spans[s.parent]; p != nil {
 			under = p.shape
 		}
+		// Asked once by each process, and which of its runners a worker chooses is its
+		// business.
+		if strings.HasSuffix(s.name, "/GetCapabilities") {
+			continue
+		}
 		if !told[pair{s.shape, under}] {
 			t.Errorf("no row tells of the span %v under %v", s.shape, under)
 		}
