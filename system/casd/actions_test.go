@@ -171,9 +171,7 @@ var actions = map[string]struct {
 	},
 	"by a shell": {
 		func(dir string) error {
-			cmd := exec.Command("sh", "-ec", "cat a b > ab; cp d/c d/e; mv b bb; sed -i s/a/A/ a; echo more >> d/c; rm bb")
-			cmd.Dir = dir
-			return cmd.Run()
+			return shellIn(dir, "cat a b > ab; cp d/c d/e; mv b bb; sed -i s/a/A/ a; echo more >> d/c; rm bb").Run()
 		},
 		files{"a": "Aaa", "ab": "aaabbb", "d/c": "cccmore\n", "d/e": "ccc"},
 	},

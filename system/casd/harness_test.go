@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -385,3 +386,10 @@ func (w *world) checkCache() {
 }
 
 func want(rel string) string { return strings.ReplaceAll(rel, "/", "") }
+
+// shellIn is a command that runs a script in a folder. The shell goes there and starts
+// what is there: were it this process, which answers for a mount, it couldn't while its
+// garbage collector waits for the thread that starts a program.
+func shellIn(dir, script string) *exec.Cmd {
+	return exec.Command("sh", "-ec", `cd "$0"; `+script, dir)
+}

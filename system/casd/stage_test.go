@@ -82,7 +82,7 @@ func TestStagedTreeIsWhatWasAskedFor(t *testing.T) {
 		if diff := cmp.Diff(read(t, s.path), inputs); diff != "" {
 			t.Errorf("staged tree (-got +want):\n%s", diff)
 		}
-		out, err := exec.Command(filepath.Join(s.path, "tool")).Output()
+		out, err := shellIn(s.path, "./tool").Output()
 		if err != nil || string(out) != "built\n" {
 			t.Errorf("run a staged program: got %q, %v", out, err)
 		}
@@ -359,8 +359,7 @@ func TestOtherUserOwnsTheTree(t *testing.T) {
 			t.Fatal(err)
 		}
 		script := `cat a >/dev/null; echo new > new; mkdir sub/more; rm b; mv sub/c sub/d; rm a; echo again > a`
-		cmd := exec.Command("sh", "-ec", script)
-		cmd.Dir = s.path
+		cmd := shellIn(s.path, script)
 		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
 		if out, err := cmd.CombinedOutput(); err != nil {
 			t.Errorf("action: %v: %s", err, out)
