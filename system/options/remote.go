@@ -38,7 +38,7 @@ func Remote(prefix string, configs ...*remote.Config) []Option {
 		{Name: "retry-delay", Value: "MS", Help: "delay before the first retry in milliseconds; default 1000", Set: each(func(c *remote.Config) func(string) error { return Duration(time.Millisecond, &c.RetryDelay) })},
 		{Name: "retry-on-code", Value: "CODE", Help: "name of a status to retry after beside UNAVAILABLE; repeatable", Set: each(retryOn)},
 		{Name: "request-timeout", Value: "SECONDS", Help: "bound of each unary call; default 0: none", Set: each(func(c *remote.Config) func(string) error { return Duration(time.Second, &c.RequestTimeout) })},
-		{Name: "min-throughput", Value: "BYTES", Help: "bytes per second, as a size: bounds streams too, by --request-timeout and what their blob takes at this speed", Set: each(minThroughput)},
+		{Name: "min-throughput", Value: "BYTES", Help: "bytes per second, as a size: bounds streams too, by --request-timeout and what their blob takes at this speed", Set: each(func(c *remote.Config) func(string) error { return Size(&c.MinThroughput) })},
 		{Name: "keepalive-time", Value: "SECONDS", Help: "interval of pings; default 0: none", Set: each(func(c *remote.Config) func(string) error { return Duration(time.Second, &c.Keepalive) })},
 		{Name: "load-balancing-policy", Value: "POLICY", Help: "round_robin, which is the default", Set: each(balancing)},
 	}
@@ -126,13 +126,6 @@ func retryOn(c *remote.Config) func(string) error {
 	return func(v string) error {
 		c.RetryOn = append(c.RetryOn, v)
 		return remote.CheckCode(v)
-	}
-}
-
-func minThroughput(c *remote.Config) func(string) error {
-	return func(v string) (err error) {
-		c.MinThroughput, err = ParseSize(v)
-		return err
 	}
 }
 

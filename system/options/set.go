@@ -59,6 +59,14 @@ func Int(least, most int, field *int) func(string) error {
 	}
 }
 
+// Size sets a number of bytes, or of bytes per second, as ParseSize reads it.
+func Size(field *int64) func(string) error {
+	return func(v string) (err error) {
+		*field, err = ParseSize(v)
+		return err
+	}
+}
+
 // ParseSize reads a number of bytes, with suffix K, M, G or T of 1000, as BuildBox reads
 // it, or Ki, Mi, Gi or Ti of 1024.
 func ParseSize(v string) (int64, error) {

@@ -91,7 +91,7 @@ func (o *Options) known() []options.Option {
 		{Name: "no-logs-capture", Help: "leave stdout and stderr of the command alone", Set: options.True(&o.NoLogsCapture)},
 		{Name: "collect-execution-stats", Help: "record the command's resource usage", Set: options.True(&o.CollectStats)},
 		{Name: "run-as", Value: "UID[:GID]", Help: "whom the command's processes belong to; default 65534 for root, else unchanged", Set: o.setRunAs},
-		{Name: "memory-limit", Value: "BYTES", Help: "most that a command may take, with suffix K, M or G of 1000, or Ki and so on of 1024; where control groups can be made", Set: o.setMemory},
+		{Name: "memory-limit", Value: "BYTES", Help: "most that a command may take, with suffix K, M or G of 1000, or Ki and so on of 1024; where control groups can be made", Set: options.Size(&o.Limits.MemoryBytes)},
 		{Name: "pids-limit", Value: "N", Help: "most processes and threads of a command, likewise", Set: options.Int(1, math.MaxInt32, &o.Limits.Processes)},
 		{Name: "disable-localcas", Help: "stage and capture without casd: --remote is a plain CAS", Set: options.True(&o.DisableLocalCAS)},
 		{Name: "use-localcas", Help: "deprecated: it is the default", Set: func(string) error { return nil }},
@@ -104,11 +104,6 @@ func (o *Options) known() []options.Option {
 // end is the Set of an option that asks for something else than an action.
 func (o *Options) end(t Task) func(string) error {
 	return func(string) error { o.Task = t; return options.ErrDone }
-}
-
-func (o *Options) setMemory(v string) (err error) {
-	o.Limits.MemoryBytes, err = options.ParseSize(v)
-	return err
 }
 
 func (o *Options) setRunAs(v string) (err error) {
