@@ -17,13 +17,18 @@ func (a Arrivals) RateUntil(end time.Duration) float64 {
 	return float64(a.rate * (1 + float64(a.amplitude*wave/(turn*float64(end)))))
 }
 
+// limit is what nothing that is drawn is above.
+func (d Dist) limit() float64 {
+	if d.most > 0 {
+		return min(maxValue, d.most)
+	}
+	return maxValue
+}
+
 // LimitedMean is the mean of what is drawn: unlike Mean, it knows the bound of AtMost, and that
 // nothing is above 104 days or 8 PiB.
 func (d Dist) LimitedMean() float64 {
-	most := float64(maxValue)
-	if d.most > 0 {
-		most = min(most, d.most)
-	}
+	most := d.limit()
 	switch d.kind {
 	case uniform:
 		switch {
@@ -80,10 +85,7 @@ func (b Bin) limitedMean(most float64) float64 {
 // LimitedSquare is the mean square of what is drawn, as LimitedMean has it: with LimitedMean it
 // tells how much it varies.
 func (d Dist) LimitedSquare() float64 {
-	most := float64(maxValue)
-	if d.most > 0 {
-		most = min(most, d.most)
-	}
+	most := d.limit()
 	switch d.kind {
 	case uniform:
 		switch {
