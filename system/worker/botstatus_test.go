@@ -56,16 +56,7 @@ func TestStatusFileTakesTheWorkerOutOfService(t *testing.T) {
 	if got := p.session.Status; got != bots.BotStatus_BOT_TERMINATING {
 		t.Errorf("status %v, want BOT_TERMINATING", got)
 	}
-	if err := os.WriteFile(gate, []byte("x"), 0); err != nil {
-		t.Fatal(err)
-	}
-	<-p.ctx.Done()
-	p = r.nextUpdate("a:COMPLETED")
-	result(t, p)
-	p.reply()
-	if err := r.leave(); err != nil {
-		t.Errorf("ended with %v", err)
-	}
+	r.endsWith(t, p, gate)
 }
 
 func TestStatusFileMustMakeSenseAtTheStart(t *testing.T) {

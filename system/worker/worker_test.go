@@ -545,6 +545,22 @@ func TestNoMoreLeasesThanSlots(t *testing.T) {
 	r.nextCompleted(offer(t, "b", "named")).reply()
 }
 
+// endsWith lets the one lease of a worker that is stopping end, by its fifo: a poll under way
+// makes room for its report, and then the worker ends.
+func (r *rig) endsWith(t *testing.T, underWay *poll, gate string) {
+	t.Helper()
+	if err := os.WriteFile(gate, []byte("x"), 0); err != nil {
+		t.Fatal(err)
+	}
+	<-underWay.ctx.Done()
+	p := r.nextUpdate("a:COMPLETED")
+	result(t, p)
+	p.reply()
+	if err := r.leave(); err != nil {
+		t.Errorf("ended with %v", err)
+	}
+}
+
 func TestDrainWaitsForWhatRuns(t *testing.T) {
 	gate := fifo(t)
 	r := newRig(t, nil)
@@ -558,16 +574,7 @@ func TestDrainWaitsForWhatRuns(t *testing.T) {
 	}
 	p.reply(active("a"), offer(t, "b", "named")) // too late for b
 	p = r.nextUpdate("a:ACTIVE")
-	if err := os.WriteFile(gate, []byte("x"), 0); err != nil {
-		t.Fatal(err)
-	}
-	<-p.ctx.Done()
-	p = r.nextUpdate("a:COMPLETED")
-	result(t, p)
-	p.reply()
-	if err := r.leave(); err != nil {
-		t.Errorf("ended with %v", err)
-	}
+	r.endsWith(t, p, gate)
 }
 
 func TestDrainKillsWhatTakesTooLongAndReportsIt(t *testing.T) {
