@@ -370,6 +370,7 @@ func (l *loader) platformOf(t *task) {
 		larger, before := l.uint32(), l.uint32()
 		l.require(int64(larger) <= int64(l.platforms), "a task may move to no platform")
 		l.require(larger == 0 || before == 0, "a task that was moved may move")
+		l.require(growth(before)&moved == 0, "a task was moved after more attempts than are counted")
 		if t.growth = growth(larger); before > 0 {
 			t.growth = movedAfter(before)
 		}
